@@ -1,1 +1,26 @@
-//! core
+//! The protocol core of Adit, without IO: bytes and time go in; bytes, events and deadlines come out.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+mod code;
+mod config;
+mod id;
+mod message;
+mod rng;
+pub mod side;
+mod time;
+
+pub use code::{Code, CodeClass, Violation};
+pub use config::{Config, ConfigError, FRAME, MAX_OFFSET};
+pub use id::{AgentId, BindId, Secret, SessionId, StreamId};
+pub use message::{
+    Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, Limits, Message,
+    Open, Refusal, Resume, ResumeOffer, TlsInfo, Unbind, UpstreamProtocol, VERSION, Welcome,
+};
+pub use rng::Rng;
+pub use side::{Role, Side};
+pub use time::{Deadline, Duration, Instant, TimerKind};

@@ -1,0 +1,195 @@
+//! Configuration of one side: built once, checked in one place, then fixed.
+
+use crate::{Duration, Heartbeat, Limits};
+
+/// The limits and timers of a session. Every field has a default and a range; [`Config::check`] enforces the ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The heartbeat: 10 s and 15 s. On the network: what an agent gets that asks for nothing.
+    pub heartbeat: Heartbeat,
+    /// The longest frame payload accepted, in octets: 16,376, so that a frame fills one TLS record. 1,024 to 65,536.
+    pub frame: u32,
+    /// The credit of a new stream before any is announced, in octets: 16 KiB. 1 KiB to 1 MiB.
+    pub window: u32,
+    /// The credit given to a new stream while the pool is not scarce, in octets: 256 KiB.
+    pub window_eager: u32,
+    /// The most that one stream's window grows to, in octets: 8 MiB.
+    pub window_max: u32,
+    /// The sum of the windows of all streams, in octets: 256 MiB. At least `window × streams`.
+    pub pool: u64,
+    /// The streams that the peer may have open: 16,384. At least 1.
+    pub streams: u32,
+    /// The streams that this side may have open: 16,384. At least 1.
+    pub open_streams: u32,
+    /// What one stream may have waiting to be sent, in octets: 256 KiB. At least one frame.
+    pub send_stream: u32,
+    /// What all streams together may have waiting to be sent before each is held to one frame, in octets: 16 MiB.
+    pub send_total: u64,
+    /// The octets of counted frames kept until they are acknowledged: 16 MiB. At least 64 KiB.
+    pub retain_octets: u64,
+    /// The number of counted frames kept until they are acknowledged: 65,536. At least 64.
+    pub retain_frames: u32,
+    /// The counted octets received after which an acknowledgement is sent: 64 KiB.
+    pub ack_octets: u32,
+    /// The time after which counted input is acknowledged: 25 ms.
+    pub ack_delay: Duration,
+    /// The binds of one session: 1,000.
+    pub binds: u32,
+    /// The binds or commands of the peer that may be without an answer: 100.
+    pub unanswered: u32,
+    /// The time from the first octet to the end of the handshake: 10 s.
+    pub handshake_timeout: Duration,
+    /// The time that a drain may take: 30 s.
+    pub drain_timeout: Duration,
+    /// The time that the last octets of a closing link may take: 5 s.
+    pub close_timeout: Duration,
+    /// The frames and answers without purpose that a peer may send in a burst: 1,000; ten a second are forgiven.
+    pub oddities: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat: Heartbeat { interval: Duration::from_secs(10), tolerance: Duration::from_secs(15) },
+            frame: FRAME,
+            window: 16 << 10,
+            window_eager: 256 << 10,
+            window_max: 8 << 20,
+            pool: 256 << 20,
+            streams: 16_384,
+            open_streams: 16_384,
+            send_stream: 256 << 10,
+            send_total: 16 << 20,
+            retain_octets: 16 << 20,
+            retain_frames: 65_536,
+            ack_octets: 64 << 10,
+            ack_delay: Duration::from_millis(25),
+            binds: 1_000,
+            unanswered: 100,
+            handshake_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
+            oddities: 1_000,
+        }
+    }
+}
+
+/// The default and the usual longest payload: with its header it fills one TLS record of 16,384 octets.
+pub const FRAME: u32 = 16_376;
+
+/// The highest offset, count or acknowledgement: 2^62 - 1.
+pub const MAX_OFFSET: u64 = (1 << 62) - 1;
+
+/// A value of [`Config`] is out of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} must be {expected}")]
+pub struct ConfigError {
+    /// The field.
+    pub field: &'static str,
+    /// Its range, in words.
+    pub expected: &'static str,
+}
+
+impl Config {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// The first field that is out of its range, and what it must be.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let secs = Duration::from_secs;
+        let positive = |time: Duration| time > Duration::ZERO && time <= secs(3_600);
+        let rules = [
+            (heartbeat_in_range(self.heartbeat), "heartbeat", "interval 1 s to 1 h, tolerance interval / 2 to 1 h"),
+            ((1_024..=65_536).contains(&self.frame), "frame", "1,024 to 65,536 octets"),
+            ((1_024..=1 << 20).contains(&self.window), "window", "1 KiB to 1 MiB"),
+            (self.window_eager >= self.window, "window_eager", "at least window"),
+            (self.window_max >= self.window_eager, "window_max", "at least window_eager"),
+            (self.pool >= u64::from(self.window) * u64::from(self.streams), "pool", "at least window × streams"),
+            (self.pool <= 1 << 40, "pool", "at most 1 TiB"),
+            ((1..=1 << 20).contains(&self.streams), "streams", "1 to 1,048,576"),
+            ((1..=1 << 20).contains(&self.open_streams), "open_streams", "1 to 1,048,576"),
+            (self.send_stream >= self.frame, "send_stream", "at least one frame"),
+            (self.send_total >= u64::from(self.send_stream), "send_total", "at least send_stream"),
+            (self.retain_octets >= 64 << 10, "retain_octets", "at least 64 KiB"),
+            (self.retain_frames >= 64, "retain_frames", "at least 64"),
+            (self.ack_octets >= 1, "ack_octets", "at least 1"),
+            (positive(self.ack_delay) && self.ack_delay <= secs(1), "ack_delay", "more than zero, at most 1 s"),
+            (self.binds >= 1, "binds", "at least 1"),
+            (self.unanswered >= 1, "unanswered", "at least 1"),
+            (positive(self.handshake_timeout), "handshake_timeout", "more than zero, at most 1 h"),
+            (positive(self.drain_timeout), "drain_timeout", "more than zero, at most 1 h"),
+            (positive(self.close_timeout), "close_timeout", "more than zero, at most 1 h"),
+            (self.oddities >= 10, "oddities", "at least 10"),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            Some((_, field, expected)) => Err(ConfigError { field, expected }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the limits as this side announces them.
+    pub const fn limits(&self) -> Limits {
+        Limits { frame: self.frame, window: self.window, streams: self.streams }
+    }
+
+    /// Returns the most memory, in octets, that one session of this side takes, whatever the peer does.
+    ///
+    /// Windows, what waits to be sent, retained frames, and the tables; without TLS and without the allocator's share.
+    pub fn worst_case_memory(&self) -> u64 {
+        let streams = u64::from(self.streams).saturating_add(u64::from(self.open_streams));
+        let tables =
+            streams.saturating_mul(STREAM_COST).saturating_add(u64::from(self.binds).saturating_mul(BIND_COST));
+        // Frames smaller than their bookkeeping cost more than their octets.
+        let retained = self.retain_octets.saturating_add(u64::from(self.retain_frames).saturating_mul(FRAME_COST));
+        let received = self.pool.saturating_mul(2).saturating_add(streams.saturating_mul(u64::from(self.window)));
+        let sent = self.send_total.saturating_add(streams.saturating_mul(u64::from(self.frame)));
+        [tables, retained, received, sent, u64::from(self.frame) * 2].into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+/// Returns whether a heartbeat is in the range that the protocol allows.
+pub(crate) fn heartbeat_in_range(heartbeat: Heartbeat) -> bool {
+    clamp_heartbeat(heartbeat) == heartbeat
+}
+
+/// Returns the heartbeat nearest to `asked` that the protocol allows.
+pub(crate) fn clamp_heartbeat(asked: Heartbeat) -> Heartbeat {
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(3_600));
+    let interval = asked.interval.clamp(least, most); // spec: HB-008
+    Heartbeat { interval, tolerance: asked.tolerance.clamp(interval / 2, most) }
+}
+
+const STREAM_COST: u64 = 1_024;
+const BIND_COST: u64 = 8_192;
+const FRAME_COST: u64 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_pool_that_cannot_hold_every_first_window_is_refused() {
+        let config = Config { pool: (16 << 10) * 16_384 - 1, ..Config::default() };
+
+        assert_eq!(config.check().map_err(|error| error.field), Err("pool"));
+    }
+
+    #[test]
+    fn a_heartbeat_is_clamped_to_what_the_protocol_allows() {
+        let ms = Duration::from_millis;
+        let clamp = |interval, tolerance| {
+            let clamped = clamp_heartbeat(Heartbeat { interval, tolerance });
+            (clamped.interval, clamped.tolerance)
+        };
+
+        assert_eq!(clamp(ms(1), ms(1)), (ms(1_000), ms(500)));
+        assert_eq!(clamp(ms(10_000), ms(4_000)), (ms(10_000), ms(5_000)));
+        assert_eq!(clamp(Duration::MAX, Duration::MAX), (ms(3_600_000), ms(3_600_000)));
+    }
+}

@@ -1,0 +1,252 @@
+//! Control messages: what the frames that are not data say.
+//!
+//! On the wire a message is a protocol buffer (`conformance/spec/adit.proto`). A field that is not known is skipped, a
+//! field that is absent has its default; limits on texts and lists are checked while decoding, before anything is kept.
+
+mod wire;
+
+use alloc::{string::String, vec::Vec};
+use core::net::SocketAddr;
+
+use crate::{AgentId, BindId, Code, Duration, Secret, SessionId};
+
+pub use wire::Message;
+
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// How a side finds out that its link is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The time between two questions.
+    pub interval: Duration,
+    /// How long silence is tolerated after a question was written.
+    pub tolerance: Duration,
+}
+
+/// What a side is willing to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest frame payload, in octets.
+    pub frame: u32,
+    /// The credit that each new stream has before any is announced, in octets.
+    pub window: u32,
+    /// The number of streams that the peer may open before more are granted.
+    pub streams: u32,
+}
+
+/// The first frame of a link, from the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The versions that the agent speaks, best first. At most 16.
+    pub versions: Vec<u32>,
+    /// The agent's lasting name.
+    pub agent: AgentId,
+    /// Counts the sessions of one process; for diagnosis.
+    pub incarnation: u64,
+    /// The authtoken. At most 512 octets.
+    pub token: Secret,
+    /// Name and version of the program, its system and machine. At most 256 octets.
+    pub software: String,
+    /// Text of the agent's owner. At most 4,096 octets.
+    pub metadata: String,
+    /// The heartbeat that the agent asks for.
+    pub heartbeat: Heartbeat,
+    /// What the agent is willing to receive.
+    pub limits: Limits,
+    /// The session to go on with, if any.
+    pub resume: Option<Resume>,
+}
+
+/// A request to go on with a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The session.
+    pub session: SessionId,
+    /// The secret that the last WELCOME gave.
+    pub secret: Secret,
+    /// How many counted frames the agent has processed.
+    pub received: u64,
+}
+
+/// The network's consent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The version that the session speaks.
+    pub version: u32,
+    /// The session's name.
+    pub session: SessionId,
+    /// The heartbeat in force on both sides.
+    pub heartbeat: Heartbeat,
+    /// What the network is willing to receive.
+    pub limits: Limits,
+    /// The region of the node. At most 64 octets.
+    pub region: String,
+    /// The name of the node. At most 253 octets.
+    pub node: String,
+    /// The permission to resume, if the network gives it.
+    pub resume: Option<ResumeOffer>,
+    /// In answer to a resume: how many counted frames the network has processed.
+    pub resumed: Option<u64>,
+}
+
+/// The permission to resume the session once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumeOffer {
+    /// The secret to show. 16 to 64 octets.
+    pub secret: Secret,
+    /// How long the session is kept without a link.
+    pub window: Duration,
+}
+
+/// A no: to a handshake, to a bind, or taking a bind back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub code: Code,
+    /// When to ask again, if that makes sense. At most 300 s count.
+    pub retry_after: Option<Duration>,
+    /// For humans; escaped before it is shown. At most 1,024 octets.
+    pub text: String,
+}
+
+/// The end of a session, said by one side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Why.
+    pub code: Code,
+    /// For humans; escaped before it is shown. At most 1,024 octets.
+    pub text: String,
+}
+
+/// An announcement: streams above `last` will not be processed, those up to it finish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoAway {
+    /// The highest stream of the receiver that will be processed, zero for none.
+    pub last: u32,
+    /// Why.
+    pub code: Code,
+    /// When to come back, if not at once. At most 300 s count.
+    pub retry_after: Option<Duration>,
+    /// For humans; escaped before it is shown. At most 1,024 octets.
+    pub text: String,
+}
+
+/// What a new stream is for. The whole message is at most 4,096 octets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Open {
+    /// The bind that the stream belongs to.
+    pub bind: Option<BindId>,
+    /// The address of the caller.
+    pub caller: Option<SocketAddr>,
+    /// The address that the caller dialed.
+    pub local: Option<SocketAddr>,
+    /// What TLS said between caller and network, if the caller spoke TLS.
+    pub tls: Option<TlsInfo>,
+    /// The endpoint's URL as the caller knows it. At most 512 octets.
+    pub endpoint: String,
+}
+
+/// Facts of a caller's TLS connection. Each text is at most 255 octets; empty when not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// The server name that the caller asked for.
+    pub sni: String,
+    /// The application protocol.
+    pub alpn: String,
+    /// The version, as `TLSv1.3`.
+    pub version: String,
+    /// The cipher suite; empty when the network passed TLS through.
+    pub cipher: String,
+}
+
+/// A wish for an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The agent's number for it.
+    pub id: BindId,
+    /// The endpoint: `https://crm.example.com`, `https://*.example.com`, `tls://…`, `tcp://:5432`. At most 512 octets.
+    pub url: String,
+    /// Whether other agents may bind the same endpoint.
+    pub pooling: bool,
+    /// What the upstream speaks, for endpoints where the network speaks HTTP.
+    pub upstream_protocol: UpstreamProtocol,
+    /// The endpoint's name in the agent's configuration. At most 253 octets.
+    pub name: String,
+    /// For humans. At most 1,024 octets.
+    pub description: String,
+    /// Text of the agent's owner. At most 4,096 octets.
+    pub metadata: String,
+}
+
+/// What HTTP the network speaks towards the upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// A bind is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The agent's number for it.
+    pub id: BindId,
+    /// The endpoint as callers know it. At most 512 octets.
+    pub url: String,
+}
+
+/// The agent gives a bind up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unbind {
+    /// The agent's number for it.
+    pub id: BindId,
+    /// Whether live streams are reset at once; else they finish.
+    pub cut: bool,
+}
+
+/// A no to one bind: REJECTED in answer to BIND, UNBOUND for one that was in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindRefusal {
+    /// The agent's number for it.
+    pub id: BindId,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// A remote command: a request that the agent may refuse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandRequest {
+    /// The network's number for it.
+    pub id: u32,
+    /// What is asked.
+    pub command: Command,
+    /// For the agent's log. At most 1,024 octets.
+    pub text: String,
+}
+
+/// What a remote command asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// End the program.
+    Stop,
+    /// Start the program anew.
+    Restart,
+    /// Replace the program by a newer version.
+    Update,
+    /// A command that this version does not know.
+    Unknown(u32),
+}
+
+/// The answer to a remote command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandResult {
+    /// The network's number for it.
+    pub id: u32,
+    /// [`Code::NO_ERROR`], or why not.
+    pub code: Code,
+    /// For humans. At most 1,024 octets.
+    pub text: String,
+}

@@ -1,0 +1,67 @@
+//! The two roles, as types: what only one side may do does not exist on the other.
+
+mod sealed {
+    #[expect(unnameable_types, reason = "sealed: only the two roles below are sides")]
+    pub trait Sealed {}
+}
+
+/// Which end of a session this is.
+pub trait Side: sealed::Sealed + core::fmt::Debug + Send + Sync + 'static {
+    /// The role as a value.
+    const ROLE: Role;
+}
+
+/// The side that dials out and asks for binds.
+#[derive(Clone, Copy, Debug)]
+pub enum Agent {}
+
+/// The side that listens and gives endpoints.
+#[derive(Clone, Copy, Debug)]
+pub enum Network {}
+
+impl sealed::Sealed for Agent {}
+impl sealed::Sealed for Network {}
+
+impl Side for Agent {
+    const ROLE: Role = Role::Agent;
+}
+
+impl Side for Network {
+    const ROLE: Role = Role::Network;
+}
+
+/// A role as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Dials out, opens odd streams.
+    Agent,
+    /// Listens, opens even streams.
+    Network,
+}
+
+impl Role {
+    /// Returns the other role.
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::Agent => Self::Network,
+            Self::Network => Self::Agent,
+        }
+    }
+
+    /// Returns whether a stream with this number was opened by this role.
+    pub const fn opened(self, stream: u32) -> bool {
+        match self {
+            Self::Agent => stream % 2 == 1,
+            Self::Network => stream.is_multiple_of(2) && stream != 0,
+        }
+    }
+
+    /// Returns the number of the stream that this role opens as its `count`th, counted from 1.
+    pub(crate) fn stream(self, count: u32) -> Option<u32> {
+        let even = count.checked_mul(2)?;
+        match self {
+            Self::Agent => Some(even - 1),
+            Self::Network => Some(even),
+        }
+    }
+}
