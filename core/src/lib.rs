@@ -8,6 +8,8 @@ extern crate std;
 
 mod code;
 mod config;
+#[allow(dead_code, reason = "the link drives it")]
+mod heartbeat;
 mod id;
 mod message;
 mod rng;
