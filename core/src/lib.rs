@@ -14,6 +14,7 @@ mod id;
 mod message;
 mod rng;
 pub mod side;
+mod text;
 mod time;
 
 pub use code::{Code, CodeClass, Violation};
@@ -25,4 +26,5 @@ pub use message::{
 };
 pub use rng::Rng;
 pub use side::{Role, Side};
+pub use text::{Escaped, escape};
 pub use time::{Deadline, Duration, Instant, TimerKind};

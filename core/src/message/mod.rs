@@ -3,6 +3,7 @@
 //! On the wire a message is a protocol buffer (`conformance/spec/adit.proto`). A field that is not known is skipped, a
 //! field that is absent has its default; limits on texts and lists are checked while decoding, before anything is kept.
 
+mod codec;
 mod wire;
 
 use alloc::{string::String, vec::Vec};
