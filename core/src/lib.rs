@@ -8,6 +8,7 @@ extern crate std;
 
 mod code;
 mod config;
+pub mod frame;
 #[allow(dead_code, reason = "the link drives it")]
 mod heartbeat;
 mod id;
