@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|bench
+#
+# Debian packages by apt-get (as root, or by sudo where it asks no password); everything else under target/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+goal=${1:-test}
+deny_version=0.20.2
+sbin=/usr/local/sbin:/usr/sbin:/sbin
+export PATH="$PATH:$sbin"
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+debian_packages() {
+  local missing=()
+  have git || missing+=(git)
+  if [ "$goal" = test ]; then
+    have curl || missing+=(curl)
+    have openssl || missing+=(openssl)
+    have ncat || missing+=(ncat)
+    have ssh || missing+=(openssh-client)
+    have sshd || missing+=(openssh-server)
+    have psql || missing+=(postgresql-client)
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+    have python3 && python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+  fi
+  if [ "$goal" = bench ]; then
+    have haproxy || missing+=(haproxy)
+    have openssl || missing+=(openssl)
+  fi
+  [ ${#missing[@]} -gt 0 ] || return 0
+  local sudo=()
+  if [ "$(id -u)" != 0 ]; then
+    if have sudo && sudo -n true 2>/dev/null; then
+      sudo=(sudo -n)
+    else
+      echo "these packages are missing; install them and run again: ${missing[*]}" >&2
+      exit 1
+    fi
+  fi
+  have apt-get || { echo "these programs are missing and apt-get is not here: ${missing[*]}" >&2; exit 1; }
+  echo "installing: ${missing[*]}"
+  "${sudo[@]}" apt-get update -qq
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Built without optimisation worth waiting for: it runs for a second.
+cargo_deny() {
+  if PATH="$PWD/target/tools/bin:$PATH" cargo deny --version 2>/dev/null | grep -qxF "cargo-deny $deny_version"; then
+    return 0
+  fi
+  CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    CARGO_TARGET_DIR="$PWD/target/tools/build" \
+    cargo install --locked --quiet --root target/tools "cargo-deny@$deny_version"
+  rm -rf target/tools/build
+}
+
+python_packages() {
+  local venv=target/venv wanted=tests/e2e/requirements.txt
+  if [ -x $venv/bin/python ] && cmp -s $wanted $venv/installed.txt; then
+    return 0
+  fi
+  rm -rf $venv
+  python3 -m venv $venv
+  $venv/bin/pip install --quiet --no-deps --only-binary :all: -r $wanted
+  cp $wanted $venv/installed.txt
+}
+
+case $goal in
+  lint) debian_packages && cargo_deny ;;
+  test) debian_packages && cargo_deny && python_packages ;;
+  bench) debian_packages ;;
+  *) echo "usage: $0 lint|test|bench" >&2; exit 2 ;;
+esac
