@@ -1,0 +1,27 @@
+# The goals a person or CI runs; what each does is in scripts/.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint e2e bench bench-tunnel
+
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+run: ## Start a network, a sample upstream and an agent; send a request through the tunnel (UPSTREAM=URL, JSON=1)
+	@scripts/quickstart.sh
+
+test: ## Run everything that must hold: lints, tests, end-to-end tests, licences, advisories
+	@scripts/test.sh
+
+lint: ## Check format, lints, licences and advisories
+	@scripts/install-tools.sh lint
+	@scripts/lint.sh
+
+e2e: ## Run the end-to-end tests alone (ARGS="-k psql")
+	@scripts/install-tools.sh test
+	@scripts/e2e.sh $(ARGS)
+
+bench: bench-tunnel ## Run all benchmarks
+
+bench-tunnel: ## Measure the tunnel beside no tunnel and two HAProxy (ARGS="--json FILE")
+	@scripts/install-tools.sh bench
+	@cargo run -q --release -p adit-benches --bin bench-tunnel -- $(ARGS)

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Builds the programs and runs the tests that are written in Python; arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build -q --release --locked -p adit-network -p adit
+exec target/venv/bin/python -m pytest -q -p no:cacheprovider tests "$@"

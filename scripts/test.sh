@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change lands. CI runs this and nothing else.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+core_alone() {
+  cargo check -q -p adit-core --no-default-features
+  tests -p adit-core --no-default-features --lib
+}
+docs() {
+  local package
+  for package in $(packages); do
+    RUSTDOCFLAGS="-D warnings" cargo doc -q --no-deps -p "$package" --all-features
+  done
+}
+
+step tools scripts/install-tools.sh test
+scripts/lint.sh
+step "core without features" core_alone
+step "unit and property tests" tests --workspace --exclude adit-conformance --all-features
+step conformance tests -p adit-conformance --all-features
+step "documentation tests" cargo test -q --doc --workspace --all-features
+step documentation docs
+step "end-to-end tests" scripts/e2e.sh
+printf '\nall passed in %d s\n' "$SECONDS"
