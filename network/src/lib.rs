@@ -1,1 +1,6 @@
-//! network
+//! The network of Adit: the edge server that gives upstreams their endpoints.
+
+pub mod cli;
+pub mod errors;
+
+pub use errors::{Actor, Entry, Fault};

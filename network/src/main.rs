@@ -1,2 +1,7 @@
-//! network
-fn main() {}
+//! The program `adit-network`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    adit_network::cli::main()
+}

@@ -1,0 +1,362 @@
+//! The one table of errors that callers, agents and operators of the network meet.
+//!
+//! `docs/errors.md` is generated from it by `adit-network errors --markdown`; a number is never used for anything else.
+
+use core::fmt::{self, Write as _};
+
+use adit_core::Code;
+
+/// Who can put an end to the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The one who calls the endpoint.
+    Caller,
+    /// The one who runs the agent and the upstream.
+    Customer,
+    /// The one who runs the network.
+    Vendor,
+}
+
+/// What is known about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The stable number: `ADIT-3001` has 3001.
+    pub number: u16,
+    /// The HTTP status, where the error is an answer to a caller that speaks HTTP.
+    pub status: Option<u16>,
+    /// Who must act.
+    pub actor: Actor,
+    /// A few words.
+    pub title: &'static str,
+    /// What happened. Says nothing private: callers read it.
+    pub explanation: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $status:expr, $actor:ident, $title:literal, $explanation:literal, $remedy:literal;)+) => {
+        /// An error with a stable number.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Fault {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Fault {
+            /// Every error, in the order of the numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Returns what is known about the error.
+            pub const fn entry(self) -> Entry {
+                match self {
+                    $(Self::$name => Entry {
+                        number: $number,
+                        status: $status,
+                        actor: Actor::$actor,
+                        title: $title,
+                        explanation: $explanation,
+                        remedy: $remedy,
+                    },)+
+                }
+            }
+
+            /// Returns the stable code, as `ADIT-3001`.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => concat!("ADIT-", $number),)+ }
+            }
+        }
+    };
+}
+
+faults! {
+    /// The configuration file cannot be read.
+    ConfigUnreadable = 1501, None, Vendor, "configuration not readable",
+        "The configuration file of the network cannot be read, is larger than 1 MiB, or may be written by everybody.",
+        "Check the path given by --config, its owner and its mode (chmod 640).";
+    /// The configuration is not valid.
+    ConfigInvalid = 1502, None, Vendor, "configuration not valid",
+        "The configuration of the network has faults; each is named with its line and key.",
+        "Correct them and run `adit-network config check`.";
+    /// A certificate or key cannot be used.
+    CertificateInvalid = 1503, None, Vendor, "certificate or key not usable",
+        "A certificate file or its key is missing, does not parse, or the two do not belong together.",
+        "Replace both files together; the mode of the key must not be wider than 640.";
+    /// The database cannot be opened.
+    DatabaseUnavailable = 1504, None, Vendor, "database not available",
+        "The database of accounts and tokens cannot be opened or migrated.",
+        "Check the path `database.path`, the free space and the rights of its folder.";
+    /// An address cannot be bound.
+    ListenFailed = 1505, None, Vendor, "address not available",
+        "The network cannot listen on one of the configured addresses.",
+        "Find out who holds the address (ss -ltnp), or choose another.";
+    /// The command line asks for something that does not exist.
+    NotFound = 1506, None, Vendor, "no such item",
+        "A command named an account, token or file that does not exist.",
+        "List what there is, for example with `adit-network token list`.";
+    /// A token's rule cannot be read.
+    RuleInvalid = 1507, None, Vendor, "ACL rule not valid",
+        "An ACL rule is not of the form bind:NAME, bind:*.NAME or bind:tcp:PORT.",
+        "Give rules such as bind:crm.example.com, bind:*.example.com, bind:tcp:5432 or bind:tcp:5000-5099.";
+
+    /// The authtoken is not valid.
+    Credentials = 2001, None, Customer, "authtoken not valid",
+        "The network does not know the authtoken that the agent showed.",
+        "Check that the token is complete and meant for this network; ask the vendor for a new one if in doubt.";
+    /// The authtoken was revoked.
+    Revoked = 2002, None, Customer, "authtoken revoked",
+        "The authtoken was valid when the session began and was revoked by the vendor.",
+        "Ask the vendor for a new token.";
+    /// The ACL does not allow the endpoint.
+    Forbidden = 2003, None, Vendor, "endpoint not allowed",
+        "The authtoken's ACL does not allow the endpoint. A token without ACL may bind nothing.",
+        "Create a token with a rule that covers the endpoint, for example --allow bind:crm.example.com.";
+    /// The endpoint is bound by another agent.
+    InUse = 2004, None, Customer, "endpoint in use",
+        "Another agent has bound the endpoint, and not both ask for pooling.",
+        "Stop the other agent, choose another URL, or set pooling_enabled on both.";
+    /// The URL cannot be an endpoint.
+    BadName = 2005, None, Customer, "URL not possible",
+        "The URL is not one that can be bound: scheme http, https, tls or tcp, a host name or a port, nothing else.",
+        "Correct the url of the endpoint, for example https://crm.example.com or tcp://:5432.";
+    /// Too many sessions.
+    TooManySessions = 2006, None, Customer, "too many sessions",
+        "The token, the account or the node has as many sessions as it may have.",
+        "Stop agents that are not needed, or ask the vendor to raise the limit.";
+    /// Too many binds.
+    TooManyBinds = 2007, None, Customer, "too many endpoints",
+        "The session has bound as many endpoints as it may.",
+        "Spread the endpoints over several agents, or ask the vendor to raise the limit.";
+    /// The node stops.
+    Stopping = 2008, None, Vendor, "network is stopping",
+        "The node is being stopped or restarted. Agents connect again by themselves.",
+        "Nothing, if it comes back within a minute.";
+    /// A newer session of the same agent took over.
+    Replaced = 2009, None, Customer, "replaced by a newer session",
+        "The same agent opened a newer session, which took over its endpoints.",
+        "If two agents run with the same identity, give each its own.";
+    /// No common version of the protocol.
+    Version = 2010, None, Customer, "version not supported",
+        "Agent and network have no version of the protocol in common.",
+        "Update the agent, or ask the vendor to update the network.";
+    /// The node is too busy for new sessions.
+    Busy = 2011, None, Vendor, "network is busy",
+        "The node has too many handshakes under way. Agents try again by themselves.",
+        "Nothing, if it passes; else add capacity.";
+    /// Tokens cannot be checked.
+    ControlDegraded = 2012, None, Vendor, "tokens cannot be checked",
+        "The database of tokens does not answer. Live tunnels stay; new sessions and binds have to wait.",
+        "Look into the log and /readyz of the network; repair the database.";
+    /// The network does not serve such endpoints.
+    SchemeNotServed = 2013, None, Vendor, "kind of endpoint not served",
+        "The network has no listener, port range or certificate for such an endpoint.",
+        "Configure the listener, the port range or the certificate on the network, or choose another URL.";
+    /// The agent gave the endpoint up.
+    Unbound = 2014, None, Customer, "endpoint given up",
+        "The agent gave the endpoint up.",
+        "Nothing, if it was meant.";
+
+    /// No such endpoint.
+    EndpointUnknown = 3001, Some(404), Caller, "endpoint not found",
+        "There is no endpoint of this name here.",
+        "Check the address. If it is right, the vendor may not have set the endpoint up.";
+    /// The endpoint exists, no agent is connected.
+    NoAgent = 3002, Some(503), Customer, "no agent online",
+        "The endpoint exists, but no agent that serves it is connected.",
+        "Start the agent, or look why it cannot connect. Callers may try again.";
+    /// The upstream refused.
+    UpstreamRefused = 3003, Some(502), Customer, "upstream refused the connection",
+        "The agent is connected, but the service behind it does not accept connections.",
+        "Start the service, or correct the upstream's address in the agent's configuration.";
+    /// The upstream did not answer in time.
+    UpstreamTimeout = 3004, Some(504), Customer, "upstream timed out",
+        "The service behind the agent did not accept the connection, or did not answer, in time.",
+        "Look into the service's load and log, and into firewalls between agent and service.";
+    /// The upstream broke the rules of HTTP.
+    UpstreamProtocol = 3005, Some(502), Customer, "upstream broke the protocol",
+        "The service behind the agent answered with something that is not HTTP as it should be.",
+        "Check that upstream.protocol fits the service, and the service's answers.";
+    /// The upstream closed early.
+    UpstreamClosed = 3006, Some(502), Customer, "upstream closed early",
+        "The service behind the agent closed the connection before its answer was complete.",
+        "Look into the service's log for the time of the request.";
+    /// SNI and Host select different endpoints.
+    Misdirected = 3007, Some(421), Caller, "request misdirected",
+        "The request names another host than the TLS connection it came on.",
+        "Open a connection of its own for each host.";
+    /// The request is not well formed.
+    RequestMalformed = 3008, Some(400), Caller, "request malformed",
+        "The request is not well formed, or it can be read in more than one way.",
+        "Correct the client. One length, one host, no line folding, no bare CR or LF.";
+    /// The header is too large.
+    HeaderTooLarge = 3009, Some(431), Caller, "request header too large",
+        "The header of the request has more fields or octets than allowed.",
+        "Send a smaller header; often old cookies are the reason.";
+    /// A limit of connections is reached.
+    TooManyConnections = 3010, Some(503), Vendor, "too many connections",
+        "A limit of connections, of the network, the endpoint, the agent or the caller's address, is reached.",
+        "Try again later; the vendor can raise the limit.";
+    /// The request header did not arrive in time.
+    HeaderTimeout = 3011, Some(408), Caller, "request too slow",
+        "The header or body of the request did not arrive in time.",
+        "Send the request faster, or over a better connection.";
+    /// The method is not carried.
+    MethodRefused = 3012, Some(405), Caller, "method refused",
+        "The method is not carried by this endpoint.",
+        "Use another method. CONNECT and TRACE are not carried.";
+    /// The node drains.
+    Draining = 3013, Some(503), Vendor, "network is stopping",
+        "The node is being stopped; another one answers soon.",
+        "Try again in a few seconds.";
+    /// The upstream cannot be reached.
+    UpstreamUnreachable = 3014, Some(502), Customer, "upstream not reachable",
+        "The agent cannot resolve or reach the address of the service behind it.",
+        "Correct the upstream's address in the agent's configuration, or the network between the two.";
+    /// The TLS handshake with the upstream failed.
+    UpstreamTls = 3015, Some(502), Customer, "upstream's certificate not accepted",
+        "The agent could not agree on TLS with the service behind it, or does not trust its certificate.",
+        "Give the agent the CA of the service, or correct the service's certificate.";
+    /// The session was lost.
+    SessionLost = 3016, Some(502), Customer, "connection to the agent lost",
+        "The connection between network and agent broke while the request was under way.",
+        "Try again if the request may be repeated. If it happens often, look at the agent's network.";
+    /// The customer's policy refuses.
+    PolicyRefused = 3017, Some(403), Customer, "refused by the customer's policy",
+        "The customer's own policy does not allow this connection at this time.",
+        "Ask the customer to allow it.";
+    /// The network failed by its own fault.
+    Internal = 3018, Some(500), Vendor, "network failed",
+        "The network failed by its own fault.",
+        "Report the time of the request to the vendor.";
+    /// The address in the request is too long.
+    TargetTooLong = 3019, Some(414), Caller, "request target too long",
+        "The path and query of the request are longer than allowed.",
+        "Send a shorter address, and data in the body.";
+    /// The version of HTTP is not supported.
+    HttpVersion = 3020, Some(505), Caller, "version of HTTP not supported",
+        "The request is neither HTTP/1.0, HTTP/1.1 nor HTTP/2.",
+        "Use a client that speaks one of them.";
+    /// The expectation cannot be met.
+    Expectation = 3021, Some(417), Caller, "expectation not met",
+        "The request expects something that this endpoint does not do.",
+        "Send no Expect field, or 100-continue.";
+    /// The server name is not served.
+    NameUnknown = 3022, None, Caller, "server name not served",
+        "The TLS connection asks for no name, or for one that has no endpoint or certificate here; it is closed with unrecognized_name.",
+        "Check the address, and that the client sends the name (SNI).";
+    /// The caller's TLS handshake failed.
+    CallerTls = 3023, None, Caller, "TLS handshake failed",
+        "The caller's TLS handshake failed or took too long; the connection is closed.",
+        "Use TLS 1.2 or 1.3 and trust the endpoint's certificate.";
+}
+
+impl Fault {
+    /// Returns the fault that tells a caller why its stream ended with `code`.
+    pub const fn of_stream(code: Code) -> Self {
+        match code {
+            Code::UPSTREAM_REFUSED => Self::UpstreamRefused,
+            Code::UPSTREAM_TIMEOUT => Self::UpstreamTimeout,
+            Code::UPSTREAM_UNREACHABLE => Self::UpstreamUnreachable,
+            Code::UPSTREAM_TLS => Self::UpstreamTls,
+            Code::CONNECTION_RESET | Code::APPLICATION | Code::CANCELLED => Self::UpstreamClosed,
+            Code::SESSION_LOST | Code::DRAIN_TIMEOUT => Self::SessionLost,
+            Code::POLICY => Self::PolicyRefused,
+            Code::LIMIT | Code::BUSY | Code::STREAM_LIMIT => Self::TooManyConnections,
+            Code::REFUSED | Code::UNBOUND | Code::REPLACED | Code::SHUTDOWN => Self::NoAgent,
+            Code(_) => Self::SessionLost,
+        }
+    }
+
+    /// Returns the seconds after which a caller may try again, where waiting helps.
+    pub const fn retry_after(self) -> Option<u32> {
+        if matches!(self, Self::NoAgent | Self::TooManyConnections | Self::Draining) { Some(5) } else { None }
+    }
+}
+
+impl Actor {
+    /// Returns the word for texts and JSON: `caller`, `customer` or `vendor`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Customer => "customer",
+            Self::Vendor => "vendor",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code(), self.entry().title)
+    }
+}
+
+impl core::error::Error for Fault {}
+
+/// Returns the table as the page `docs/errors.md`.
+pub fn markdown() -> String {
+    let mut page = String::from(HEAD);
+    let mut group = 0;
+    for fault in Fault::ALL {
+        let entry = fault.entry();
+        if entry.number / 1000 != group {
+            group = entry.number / 1000;
+            page.push_str(match group {
+                1 => "\n## Running the network\n",
+                2 => "\n## Sessions and binds\n\nAn agent shows these as it gets them.\n",
+                _ => "\n## Answers to callers\n",
+            });
+        }
+        let status = entry.status.map_or_else(String::new, |status| format!(" · HTTP {status}"));
+        let written = write!(
+            page,
+            "\n### {code}: {title}\n\nTo act: {actor}{status}\n\n{explanation}\n\n*What to do:* {remedy}\n",
+            code = fault.code(),
+            title = entry.title,
+            actor = entry.actor.word(),
+            explanation = entry.explanation,
+            remedy = entry.remedy,
+        );
+        debug_assert!(written.is_ok(), "a String takes every text");
+    }
+    page
+}
+
+const HEAD: &str = "\
+# Errors of the network
+
+<!-- Generated by `adit-network errors --markdown`; do not edit. -->
+
+Every error has a number that never changes its meaning. *Caller* is who calls an endpoint, *customer* who runs the agent and
+the upstream, *vendor* who runs the network.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_rise_and_codes_follow_them() {
+        let numbers: Vec<_> = Fault::ALL.iter().map(|fault| fault.entry().number).collect();
+
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(Fault::ALL.iter().all(|fault| fault.code() == format!("ADIT-{}", fault.entry().number)));
+    }
+
+    #[test]
+    fn every_answer_to_an_http_caller_has_an_error_status() {
+        for fault in Fault::ALL {
+            let entry = fault.entry();
+            assert!(entry.status.is_none_or(|status| (400..=599).contains(&status)), "{fault}");
+            assert_eq!(entry.status.is_some(), (3001..=3021).contains(&entry.number), "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_page_in_the_repository_is_the_generated_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
+
+        let page = std::fs::read_to_string(path).unwrap();
+
+        assert!(page == markdown(), "stale: run `adit-network errors --markdown > docs/errors.md`");
+    }
+}
