@@ -251,3 +251,6 @@ pub struct CommandResult {
     /// For humans. At most 1,024 octets.
     pub text: String,
 }
+
+#[cfg(test)]
+mod tests;

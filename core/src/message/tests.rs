@@ -1,0 +1,332 @@
+use alloc::{format, string::String, vec, vec::Vec};
+use core::net::SocketAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::Violation;
+
+#[test]
+fn a_message_has_the_octets_that_protocol_buffers_give_it() {
+    let bind = Bind {
+        id: BindId(300),
+        url: "tcp://:5432".into(),
+        pooling: true,
+        upstream_protocol: UpstreamProtocol::Http2,
+        name: "db".into(),
+        description: String::new(),
+        metadata: "é".into(),
+    };
+
+    assert_eq!(encoded(&bind), b"\x08\xac\x02\x12\x0btcp://:5432\x18\x01\x20\x01\x2a\x02db\x3a\x02\xc3\xa9");
+    assert_eq!(Bind::decode(&encoded(&bind)), Ok(bind));
+}
+
+#[test]
+fn a_nested_message_longer_than_127_octets_keeps_its_place() {
+    let tls = TlsInfo { sni: "s".repeat(200), alpn: "h2".into(), ..TlsInfo::default() };
+    let open = Open { bind: Some(BindId(0)), tls: Some(tls), endpoint: "https://x".into(), ..Open::default() };
+
+    assert_eq!(Open::decode(&encoded(&open)), Ok(open));
+}
+
+#[test]
+fn an_empty_message_has_every_default() {
+    assert_eq!(Open::decode(&[]), Ok(Open::default()));
+    assert_eq!(Close::decode(&[]), Ok(Close { code: Code::NO_ERROR, text: String::new() }));
+    assert_eq!(
+        CommandRequest::decode(&[]),
+        Ok(CommandRequest { id: 0, command: Command::Unknown(0), text: String::new() })
+    );
+}
+
+#[test]
+fn an_absent_number_and_a_zero_differ_where_presence_means_something() {
+    let refusal = |retry_after| Refusal { code: Code::BUSY, retry_after, text: String::new() };
+
+    for value in [None, Some(Duration::ZERO), Some(Duration::from_millis(1_500))] {
+        assert_eq!(Refusal::decode(&encoded(&refusal(value))), Ok(refusal(value)));
+    }
+    let long = refusal(Some(Duration::from_secs(301)));
+    assert_eq!(Refusal::decode(&encoded(&long)), Ok(refusal(Some(Duration::from_secs(300)))));
+}
+
+#[test]
+fn unknown_fields_of_every_kind_are_skipped_and_the_last_of_two_counts() {
+    let octets = [
+        b"\x08\x01".as_slice(),                          // code = 1
+        b"\x78\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", // 15: number
+        b"\x7a\x03abc",                                  // 15: octets
+        b"\x79\x00\x00\x00\x00\x00\x00\x00\x00",         // 15: eight octets
+        b"\x7d\x00\x00\x00\x00",                         // 15: four octets
+        b"\x12\x01a\x08\x80\x02\x12\x01b",               // text = a, code = 0x100, text = b
+    ]
+    .concat();
+
+    assert_eq!(Close::decode(&octets), Ok(Close { code: Code::VERSION, text: "b".into() }));
+}
+
+#[test]
+fn what_is_not_well_formed_is_a_violation() {
+    let malformed: &[(&str, &[u8])] = &[
+        ("a tag alone", b"\x08"),
+        ("a number without end", b"\x08\x80"),
+        ("eleven octets of number", b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00"),
+        ("more than 64 bits", b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"),
+        ("more than 32 bits", b"\x08\x80\x80\x80\x80\x10"),
+        ("a tag of more than 32 bits", b"\x88\x80\x80\x80\x80\x01\x00"),
+        ("field zero", b"\x00\x01"),
+        ("a group", b"\x0b\x0c"),
+        ("kind six", b"\x0e"),
+        ("kind seven", b"\x0f"),
+        ("a text shorter than said", b"\x12\x02a"),
+        ("a length past any memory", b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
+        ("four octets cut", b"\x7d\x00\x00\x00"),
+        ("eight octets cut", b"\x79\x00"),
+        ("octets where a number belongs", b"\x0a\x00"),
+        ("a number where a text belongs", b"\x10\x00"),
+        ("four octets where a text belongs", b"\x15abcd"),
+        ("no UTF-8", b"\x12\x01\xff"),
+        ("a surrogate", b"\x12\x03\xed\xa0\x80"),
+    ];
+    for (what, octets) in malformed {
+        assert_eq!(Close::decode(octets), Err(Violation::Message), "{what}");
+    }
+}
+
+#[test]
+fn every_text_is_accepted_at_its_limit_and_refused_beyond() {
+    let too_long = Err(Violation::MessageTooLong);
+    let text = |field: u8, length: usize| delimited(field, &vec![b'x'; length]);
+    for (field, limit) in [(4, 512), (5, 256), (6, 4_096)] {
+        let hello = |length| Hello::decode(&[delimited(2, &[1; 16]), text(field, length)].concat()).map(|_| ());
+        assert_eq!((hello(limit), hello(limit + 1)), (Ok(()), too_long), "HELLO field {field}");
+    }
+    for (field, limit) in [(5, 64), (6, 253)] {
+        let welcome = |length| Welcome::decode(&[delimited(2, &[1; 16]), text(field, length)].concat()).map(|_| ());
+        assert_eq!((welcome(limit), welcome(limit + 1)), (Ok(()), too_long), "WELCOME field {field}");
+    }
+    for (field, limit) in [(2, 512), (5, 253), (6, 1_024), (7, 4_096)] {
+        let bind = |length| Bind::decode(&text(field, length)).map(|_| ());
+        assert_eq!((bind(limit), bind(limit + 1)), (Ok(()), too_long), "BIND field {field}");
+    }
+    for field in 1..=4 {
+        let tls = |length| Open::decode(&delimited(4, &text(field, length))).map(|_| ());
+        assert_eq!((tls(255), tls(256)), (Ok(()), too_long), "OPEN field 4.{field}");
+    }
+    assert_eq!(Open::decode(&text(5, 513)), Err(Violation::MessageTooLong));
+    assert_eq!(Refusal::decode(&text(3, 1_025)), Err(Violation::MessageTooLong));
+    assert_eq!(Close::decode(&text(2, 1_025)), Err(Violation::MessageTooLong));
+    assert_eq!(GoAway::decode(&text(4, 1_025)), Err(Violation::MessageTooLong));
+    assert_eq!(Bound::decode(&text(2, 513)), Err(Violation::MessageTooLong));
+    assert_eq!(CommandRequest::decode(&text(3, 1_025)), Err(Violation::MessageTooLong));
+    assert_eq!(CommandResult::decode(&text(3, 1_025)), Err(Violation::MessageTooLong));
+    assert_eq!(BindRefusal::decode(&delimited(2, &text(3, 1_025))), Err(Violation::MessageTooLong));
+}
+
+#[test]
+fn an_open_is_at_most_4096_octets_unknown_fields_included() {
+    let open = |length| Open::decode(&delimited(15, &vec![0; length])).map(|_| ());
+
+    assert_eq!(open(4_096 - 3), Ok(()));
+    assert_eq!(open(4_096 - 2), Err(Violation::OpenTooLong));
+}
+
+#[test]
+fn versions_come_packed_or_one_by_one_and_are_at_most_sixteen() {
+    let with = |versions: &[u8]| {
+        Hello::decode(&[delimited(2, &[1; 16]), versions.to_vec()].concat()).map(|hello| hello.versions)
+    };
+
+    assert_eq!(with(b"\x0a\x03\x01\x80\x02\x08\x03"), Ok(vec![1, 256, 3]));
+    assert_eq!(with(&delimited(1, &[1; 16])), Ok(vec![1; 16]));
+    assert_eq!(with(&delimited(1, &[1; 17])), Err(Violation::MessageTooLong));
+    assert_eq!(with(&b"\x08\x01".repeat(17)), Err(Violation::MessageTooLong));
+    assert_eq!(with(&delimited(1, &[1, 0x80])), Err(Violation::Message));
+}
+
+#[test]
+fn identifiers_are_present_and_sixteen_octets() {
+    for length in [0, 15, 17] {
+        let id = delimited(2, &vec![1; length]);
+        assert_eq!(Hello::decode(&id), Err(Violation::Message), "{length} octets");
+        assert_eq!(Welcome::decode(&id), Err(Violation::Message), "{length} octets");
+    }
+    assert_eq!(Hello::decode(&[]), Err(Violation::Message));
+    assert_eq!(Welcome::decode(&[]), Err(Violation::Message));
+    assert_eq!(Resume::decode(&delimited(2, &[1; 16])), Err(Violation::Message));
+    assert!(Welcome::decode(&delimited(2, &[1; 16])).is_ok());
+}
+
+#[test]
+fn a_resume_secret_is_16_to_64_octets() {
+    let offer = |length| ResumeOffer::decode(&delimited(1, &vec![1; length])).map(|_| ());
+
+    assert_eq!((offer(16), offer(64)), (Ok(()), Ok(())));
+    assert_eq!((offer(15), offer(65)), (Err(Violation::Message), Err(Violation::MessageTooLong)));
+}
+
+#[test]
+fn an_address_is_six_or_eighteen_octets() {
+    for text in ["192.0.2.7:443", "[2001:db8::7]:65535", "[::ffff:192.0.2.7]:1", "0.0.0.0:0"] {
+        let address: SocketAddr = text.parse().expect("an address");
+        let open = Open { caller: Some(address), ..Open::default() };
+        assert_eq!(Open::decode(&encoded(&open)), Ok(open));
+    }
+    for length in [0, 1, 2, 5, 7, 17, 19] {
+        let open = Open::decode(&delimited(2, &vec![1; length]));
+        assert_eq!(open, Err(Violation::Message), "{length} octets");
+    }
+}
+
+#[test]
+fn a_frame_limit_too_small_for_the_protocol_is_a_violation() {
+    let limits = |frame| Limits { frame, window: 1, streams: 1 };
+
+    assert_eq!(Limits::decode(&encoded(&limits(1_024))), Ok(limits(1_024)));
+    assert_eq!(Limits::decode(&encoded(&limits(1_023))), Err(Violation::Message));
+    assert_eq!(Limits::decode(&[]), Ok(Limits { frame: 16_376, window: 0, streams: 0 }));
+}
+
+#[test]
+fn an_unknown_command_is_kept_and_an_unknown_upstream_protocol_is_not() {
+    let request = CommandRequest { id: 9, command: Command::Unknown(77), text: String::new() };
+
+    assert_eq!(CommandRequest::decode(&encoded(&request)), Ok(request));
+    assert_eq!(Bind::decode(b"\x20\x02"), Err(Violation::Message));
+}
+
+#[test]
+fn what_is_too_long_is_cut_between_characters_so_that_the_peer_accepts_it() {
+    let close = Close { code: Code::NO_ERROR, text: format!("{}ééé", "x".repeat(1_021)) };
+    let cut = Close::decode(&encoded(&close)).expect("within the limit");
+
+    assert_eq!(cut.text, format!("{}é", "x".repeat(1_021)));
+}
+
+#[test]
+fn no_secret_shows_in_debug_output() {
+    let hello = Hello { token: Secret::new(*b"hunter2"), ..hello() };
+
+    assert!(!format!("{hello:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_message_cut_anywhere_is_a_shorter_message_or_a_violation() {
+    let octets = encoded(&hello());
+
+    for end in 0..octets.len() {
+        let (cut, _) = octets.split_at(end);
+        assert_ne!(Hello::decode(cut), Ok(hello()), "cut at {end}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_octets_are_decoded_or_refused(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+        survives::<Hello>(&octets)?;
+        survives::<Welcome>(&octets)?;
+        survives::<Refusal>(&octets)?;
+        survives::<Close>(&octets)?;
+        survives::<GoAway>(&octets)?;
+        survives::<Open>(&octets)?;
+        survives::<Bind>(&octets)?;
+        survives::<Bound>(&octets)?;
+        survives::<Unbind>(&octets)?;
+        survives::<BindRefusal>(&octets)?;
+        survives::<CommandRequest>(&octets)?;
+        survives::<CommandResult>(&octets)?;
+    }
+
+    #[test]
+    fn a_damaged_hello_is_decoded_or_refused(at in 0usize..200, to in any::<u8>()) {
+        let mut octets = encoded(&hello());
+        let length = octets.len();
+        if let Some(octet) = octets.get_mut(at % length) {
+            *octet = to;
+        }
+        survives::<Hello>(&octets)?;
+    }
+
+    #[test]
+    fn a_hello_arrives_as_it_was_sent(
+        versions in prop::collection::vec(any::<u32>(), 0..=16),
+        agent in any::<[u8; 16]>(),
+        incarnation in any::<u64>(),
+        token in prop::collection::vec(any::<u8>(), 0..=512),
+        software in ".{0,64}",
+        millis in any::<u64>(),
+        limits in (1_024u32.., any::<u32>(), any::<u32>()),
+        resume in prop::option::of((any::<[u8; 16]>(), prop::collection::vec(any::<u8>(), 0..=64), any::<u64>())),
+    ) {
+        let (frame, window, streams) = limits;
+        let hello = Hello {
+            versions,
+            agent: AgentId(agent),
+            incarnation,
+            token: Secret::new(token),
+            software,
+            metadata: String::new(),
+            heartbeat: Heartbeat { interval: Duration::from_millis(millis), tolerance: Duration::ZERO },
+            limits: Limits { frame, window, streams },
+            resume: resume.map(|(session, secret, received)| Resume {
+                session: SessionId(session),
+                secret: Secret::new(secret),
+                received,
+            }),
+        };
+        prop_assert_eq!(Hello::decode(&encoded(&hello)), Ok(hello));
+    }
+
+    #[test]
+    fn an_open_arrives_as_it_was_sent(
+        bind in prop::option::of(any::<u32>()),
+        caller in prop::option::of(any::<([u8; 16], u16)>()),
+        tls in prop::option::of(".{0,60}"),
+        endpoint in ".{0,120}",
+    ) {
+        let open = Open {
+            bind: bind.map(BindId),
+            caller: caller.map(|(ip, port)| SocketAddr::from((ip, port))),
+            local: None,
+            tls: tls.map(|sni| TlsInfo { sni, ..TlsInfo::default() }),
+            endpoint,
+        };
+        prop_assert_eq!(Open::decode(&encoded(&open)), Ok(open));
+    }
+}
+
+/// Whatever was understood is said again in the same words.
+fn survives<M: Message + PartialEq + core::fmt::Debug>(octets: &[u8]) -> Result<(), TestCaseError> {
+    if let Ok(message) = M::decode(octets) {
+        prop_assert_eq!(M::decode(&encoded(&message)), Ok(message));
+    }
+    Ok(())
+}
+
+fn hello() -> Hello {
+    Hello {
+        versions: vec![1, 2],
+        agent: AgentId([0xa5; 16]),
+        incarnation: 3,
+        token: Secret::new(*b"adit_token"),
+        software: "adit/0.1".into(),
+        metadata: "m".into(),
+        heartbeat: Heartbeat { interval: Duration::from_secs(10), tolerance: Duration::from_secs(15) },
+        limits: Limits { frame: 16_376, window: 16_384, streams: 100 },
+        resume: Some(Resume { session: SessionId([7; 16]), secret: Secret::new([9; 32]), received: 12 }),
+    }
+}
+
+fn encoded(message: &impl Message) -> Vec<u8> {
+    let mut out = Vec::new();
+    message.encode(&mut out);
+    out
+}
+
+fn delimited(field: u8, octets: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(octets.len()).expect("short");
+    let [low, _] = (length & 0x7f | 0x80).to_le_bytes();
+    let [high, _] = (length >> 7).to_le_bytes();
+    [&[field << 3 | 2, low, high], octets].concat()
+}
