@@ -2,23 +2,65 @@
 
 use std::{
     io::{self, Write as _},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
-use crate::errors;
+use crate::{
+    config::{Config, ConfigFault},
+    errors::{self, Fault},
+};
 
 /// Runs the command line of the process and returns its exit code.
+///
+/// 0 is fine, 1 a failure while running, 2 wrong usage, 3 a configuration that is not valid.
 pub fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let done = match command {
-        Command::Errors { markdown: _ } => io::stdout().write_all(errors::markdown().as_bytes()),
+        Command::Config(ConfigCommand::Check(ConfigFile { config })) => check(&config),
+        Command::Config(ConfigCommand::Path(ConfigFile { config })) => print(&format!("{}\n", config.display())),
+        Command::Errors { markdown: _ } => print(&errors::markdown()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(failure) => {
+            // Nobody is left to tell when standard error is gone.
+            let _ = writeln!(io::stderr(), "{}", failure.text);
+            ExitCode::from(failure.exit)
+        }
     }
+}
+
+/// Why a command failed, and the exit code that says so.
+#[derive(Debug)]
+struct Failure {
+    exit: u8,
+    text: String,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self { exit: 1, text: error.to_string() }
+    }
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    load(path)?;
+    print(&format!("{} is valid\n", path.display()))
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    Config::load(path).map_err(|faults| {
+        let line = |fault: &ConfigFault| format!("{}: {fault}\n", path.display());
+        let lines: String = faults.iter().map(line).collect();
+        Failure { exit: 3, text: format!("{lines}{}", Fault::ConfigInvalid) }
+    })
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 /// The edge server of Adit.
@@ -31,6 +73,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print the table of errors.
     Errors {
         /// As the page of the documentation.
@@ -38,3 +83,20 @@ enum Command {
         markdown: bool,
     },
 }
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say what is wrong with it, at which line and key.
+    Check(ConfigFile),
+    /// Print the path that is read.
+    Path(ConfigFile),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(long, env = "ADIT_NETWORK_CONFIG", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+const DEFAULT_CONFIG: &str = "/etc/adit/network.yml";

@@ -1,6 +1,7 @@
 //! The network of Adit: the edge server that gives upstreams their endpoints.
 
 pub mod cli;
+pub mod config;
 pub mod errors;
 
 pub use errors::{Actor, Entry, Fault};

@@ -1,0 +1,91 @@
+//! The limits: a name, a default and a stated answer for everything that callers or agents can make grow.
+
+use core::time::Duration;
+
+use super::{section::Section, values};
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $read:path, $expected:literal, $range:expr;)+) => {
+        /// What callers and agents may make grow: section `limits`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            pub(super) fn read(mut section: Section<'_>) -> Self {
+                let default = Self::default();
+                let limits = Self {
+                    $($name: section.value(stringify!($name), default.$name, $expected, |text| {
+                        $read(text).filter(|value| ($range).contains(value))
+                    }),)+
+                };
+                section.finish();
+                limits
+            }
+
+            /// Returns the names, in the order of the documentation.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)+];
+        }
+    };
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+limits! {
+    /// Public connections in all, 50,000; more are closed at once (HTTP: 503, ADIT-3010).
+    connections: usize = 50_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
+    /// Public connections of one endpoint, 20,000.
+    connections_per_endpoint: usize = 20_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
+    /// Public connections of one source address (IPv6: /64), 10,000: the callers of a vendor are often its own servers.
+    connections_per_source: usize = 10_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
+    /// Connections carried by one agent session, 16,384, which is also the number of its streams.
+    connections_per_agent: usize = 16_384, values::count, "a count from 1 to 1,048,576", 1..=1_048_576;
+    /// Agent sessions in all, 10,000; more are refused with ADIT-2006.
+    sessions: usize = 10_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
+    /// Agent sessions of one account, 5,000.
+    sessions_per_account: usize = 5_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
+    /// Agent sessions of one token, 1,000.
+    sessions_per_token: usize = 1_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
+    /// Endpoints that one session may bind, 1,000; more are refused with ADIT-2007.
+    binds_per_session: usize = 1_000, values::count, "a count from 1 to 100,000", 1..=100_000;
+    /// Streams that one agent may open towards the network, 16; the network offers no service of that kind.
+    streams_from_agent: usize = 16, values::count, "a count from 1 to 16,384", 1..=16_384;
+    /// The TLS handshake of a caller or agent, 10 s.
+    handshake_timeout: Duration = secs(10), values::duration, "a time from 1s to 5m", secs(1)..=secs(300);
+    /// TLS handshakes of callers under way, 2,000; more wait for nothing: the connection is closed.
+    handshakes: usize = 2_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
+    /// TLS handshakes of agents under way, 2,000.
+    ingress_handshakes: usize = 2_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
+    /// The whole header of a request, from its first octet, 10 s (408, ADIT-3011).
+    header_timeout: Duration = secs(10), values::duration, "a time from 1s to 10m", secs(1)..=secs(600);
+    /// The octets of a request's header, 1 MiB (431, ADIT-3009).
+    header_size: usize = 1 << 20, values::size, "a size from 4KiB to 16MiB", (4 << 10)..=(16 << 20);
+    /// The fields of a request's header, 100 (431, ADIT-3009).
+    header_fields: usize = 100, values::count, "a count from 10 to 1,000", 10..=1_000;
+    /// A request's body without any progress, 30 s (408, ADIT-3011).
+    body_timeout: Duration = secs(30), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
+    /// A caller's HTTP connection without a request, 60 s; then it is closed.
+    idle_timeout: Duration = secs(60), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
+    /// Data that waits for a reader without any progress, 30 s; then the connection is reset.
+    stall_timeout: Duration = secs(30), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
+    /// An HTTP/2 caller's concurrent requests on one connection, 128.
+    requests_per_connection: usize = 128, values::count, "a count from 1 to 10,000", 1..=10_000;
+    /// An upstream that neither accepts nor refuses a connection, 15 s (504, ADIT-3004).
+    accept_timeout: Duration = secs(15), values::duration, "a time from 1s to 5m", secs(1)..=secs(300);
+    /// The first octets of a caller kept to repeat them to another agent, 64 KiB.
+    replay_size: usize = 64 << 10, values::size, "a size from 0 to 1MiB", 0..=(1 << 20);
+    /// How long a connection waits for an agent when none is online, 0 (not at all).
+    hold: Duration = Duration::ZERO, values::duration, "a time from 0 to 1m", secs(0)..=secs(60);
+    /// Connections that may wait so, 1,000.
+    held_connections: usize = 1_000, values::count, "a count from 1 to 100,000", 1..=100_000;
+}

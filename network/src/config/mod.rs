@@ -1,0 +1,352 @@
+//! The network's configuration: a YAML file, and `ADIT_NETWORK_*` in the environment before it.
+//!
+//! Reading is pure; every fault is found in one go. Only the file named is read, never one found by searching (V46).
+
+mod limits;
+mod section;
+mod values;
+mod yaml;
+
+use core::{net::IpAddr, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use section::{Context, PREFIX, Section};
+
+pub use limits::Limits;
+pub use section::ConfigFault;
+pub use values::PortRange;
+
+/// Everything that the network is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// `node`: the name of the process among its like; told to agents.
+    pub node: String,
+    /// `region`: where it is; told to agents.
+    pub region: String,
+    /// `domains`: the names below which endpoints may be bound; empty allows every name that an ACL allows.
+    pub domains: Vec<String>,
+    /// `ingress`: where agents connect.
+    pub ingress: Ingress,
+    /// `http.listen`: where callers speak HTTP.
+    pub http: Vec<SocketAddr>,
+    /// `https.listen`: where callers speak TLS; `tls://` endpoints are passed through there.
+    pub https: Vec<SocketAddr>,
+    /// `tcp`: where `tcp://` endpoints listen.
+    pub tcp: Option<Tcp>,
+    /// `admin.listen`: health and metrics.
+    pub admin: Option<SocketAddr>,
+    /// `database.path`: accounts and tokens.
+    pub database: PathBuf,
+    /// `private_ca`: the folder of the private CA, which issues for every bound name without a certificate of its own.
+    pub private_ca: Option<PathBuf>,
+    /// `certificates`: certificates from files.
+    pub certificates: Vec<CertificateFiles>,
+    /// `limits`: what callers and agents may make grow.
+    pub limits: Limits,
+    /// `heartbeat`: what agents may ask for.
+    pub heartbeat: HeartbeatRange,
+    /// `log`: what is logged, and how.
+    pub log: Log,
+    /// `drain_deadline`: how long open streams may take after SIGTERM, 30 s.
+    pub drain_deadline: Duration,
+}
+
+/// Where agents connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingress {
+    /// `listen`.
+    pub listen: Vec<SocketAddr>,
+    /// `certificate` and `key`; without them the private CA issues.
+    pub files: Option<(PathBuf, PathBuf)>,
+    /// `names`: the names and addresses that the private CA puts into the ingress certificate.
+    pub names: Vec<String>,
+}
+
+/// Where `tcp://` endpoints listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// `address`.
+    pub address: IpAddr,
+    /// `ports`: what may be bound; 0 lets the system choose.
+    pub ports: Vec<PortRange>,
+}
+
+/// A certificate from files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// `names`: `crm.example.com` or `*.example.com`.
+    pub names: Vec<String>,
+    /// `certificate`: the chain, PEM.
+    pub certificate: PathBuf,
+    /// `key`: PEM.
+    pub key: PathBuf,
+}
+
+/// What heartbeat agents may ask for; the protocol itself allows 1 s to 1 h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatRange {
+    /// `interval_min`, 1 s.
+    pub interval_min: Duration,
+    /// `interval_max`, 1 h.
+    pub interval_max: Duration,
+    /// `tolerance_max`, 1 h.
+    pub tolerance_max: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `level`: error, warn, info, debug, trace, or a filter such as `info,adit_network=debug`.
+    pub level: String,
+    /// `format`.
+    pub format: LogFormat,
+}
+
+/// The form of a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// `key=value`.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads the file and the process's environment.
+    ///
+    /// # Errors
+    /// Every fault, in the order of the lines.
+    pub fn load(path: &Path) -> Result<Self, Vec<ConfigFault>> {
+        let environment =
+            std::env::vars().filter(|(name, _)| name.starts_with(PREFIX) && name != "ADIT_NETWORK_CONFIG").collect();
+        let text = read_file(path).map_err(|(problem, remedy)| vec![whole_file(problem, remedy)])?;
+        Self::parse(&text, path.parent().unwrap_or_else(|| Path::new("")), environment)
+    }
+
+    /// Reads a text; relative paths are below `folder`.
+    ///
+    /// # Errors
+    /// Every fault, in the order of the lines.
+    pub fn parse(text: &str, folder: &Path, environment: BTreeMap<String, String>) -> Result<Self, Vec<ConfigFault>> {
+        let root = yaml::parse(text).map_err(|(place, problem)| {
+            let remedy = "Correct the YAML there".to_owned();
+            let (line, column) = (Some(place.line), Some(place.column));
+            vec![ConfigFault { key: String::new(), line, column, variable: None, problem, remedy }]
+        })?;
+        let context = Context::new(environment);
+        let config = read(Section::new(&context, String::new(), Some(root)), folder);
+        let faults = context.finish();
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+}
+
+fn read(mut root: Section<'_>, folder: &Path) -> Config {
+    let path = |text: &str| (!text.is_empty()).then(|| folder.join(text));
+    root.value("version", (), "a version this program reads (1)", |text| (text == "1").then_some(()));
+    let private_ca = root.value("private_ca", None, "a folder", |text| path(text).map(Some));
+    let certificates = root.sections("certificates").into_iter().map(|item| certificate(item, folder)).collect();
+    let mut config = Config {
+        node: root.value("node", host_name(), "a name of at most 253 letters", short_name),
+        region: root.value("region", "default".to_owned(), "a name of at most 64 letters", |text| {
+            short_name(text).filter(|name| name.len() <= 64)
+        }),
+        domains: root.values("domains", "a domain such as example.com", domain),
+        ingress: ingress(root.section("ingress"), folder, private_ca.is_some()),
+        http: listen(root.section("http")),
+        https: listen(root.section("https")),
+        tcp: tcp(&mut root),
+        admin: admin(root.section("admin")),
+        database: folder.join("adit.db"),
+        private_ca,
+        certificates,
+        limits: Limits::read(root.section("limits")),
+        heartbeat: heartbeat(root.section("heartbeat")),
+        log: log(root.section("log")),
+        drain_deadline: root.value("drain_deadline", Duration::from_secs(30), "a time of at most 1h", |text| {
+            values::duration(text).filter(|time| *time <= Duration::from_secs(3_600))
+        }),
+    };
+    let mut database = root.section("database");
+    config.database = database.value("path", config.database, "a path", path);
+    database.finish();
+    if !config.https.is_empty() && config.private_ca.is_none() && config.certificates.is_empty() {
+        root.missing("certificates", "https has no certificate", "List certificates, or set private_ca");
+    }
+    if config.http.is_empty() && config.https.is_empty() && config.tcp.is_none() {
+        root.missing("http", "callers have no way in", "Set http.listen, https.listen or tcp");
+    }
+    root.finish();
+    config
+}
+
+fn ingress(mut section: Section<'_>, folder: &Path, has_private_ca: bool) -> Ingress {
+    let listen = section.values("listen", ADDRESS, values::address);
+    if listen.is_empty() {
+        section.missing("listen", "agents have no way in", "Set ingress.listen, for example to 0.0.0.0:8443");
+    }
+    let certificate = section.value("certificate", None, "a path", |text| Some(Some(folder.join(text))));
+    let key = section.value("key", None, "a path", |text| Some(Some(folder.join(text))));
+    let names = section.values("names", "a name or address", short_name);
+    let files = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => {
+            if !has_private_ca {
+                section.missing(
+                    "certificate",
+                    "the ingress has no certificate",
+                    "Set certificate and key, or private_ca",
+                );
+            }
+            None
+        }
+        (Some(_), None) | (None, Some(_)) => {
+            section.missing("key", "certificate and key belong together", "Set both or neither");
+            None
+        }
+    };
+    section.finish();
+    Ingress { listen, files, names }
+}
+
+fn listen(mut section: Section<'_>) -> Vec<SocketAddr> {
+    let addresses = section.values("listen", ADDRESS, values::address);
+    section.finish();
+    addresses
+}
+
+fn tcp(root: &mut Section<'_>) -> Option<Tcp> {
+    let present = root.has("tcp");
+    let mut section = root.section("tcp");
+    let address =
+        section.value("address", None, "an address such as 0.0.0.0 or ::", |text| text.parse().ok().map(Some));
+    let ports = section.values("ports", "a port or a range such as 5000-5099", PortRange::parse);
+    let tcp = match address {
+        Some(address) if !ports.is_empty() => Some(Tcp { address, ports }),
+        None if !present && ports.is_empty() => None,
+        Some(_) | None => {
+            section.missing("", "tcp needs an address and ports", "Set tcp.address and tcp.ports");
+            None
+        }
+    };
+    section.finish();
+    tcp
+}
+
+fn admin(mut section: Section<'_>) -> Option<SocketAddr> {
+    let danger = section.value("danger_listen_beyond_loopback", false, "true or false", values::flag);
+    let scalar = section.scalar("listen");
+    let address = scalar.as_ref().and_then(|scalar| values::address(&scalar.text));
+    match (&scalar, address) {
+        (Some(scalar), None) => section.reject("listen", scalar, &format!("not {ADDRESS}"), "Correct it"),
+        (Some(scalar), Some(address)) if !address.ip().is_loopback() && !danger => section.reject(
+            "listen",
+            scalar,
+            "health and metrics would be open to everybody",
+            "Listen on 127.0.0.1 or ::1, or set danger_listen_beyond_loopback: true behind a firewall",
+        ),
+        (Some(_), Some(_)) | (None, _) => {}
+    }
+    section.finish();
+    address
+}
+
+fn certificate(mut section: Section<'_>, folder: &Path) -> CertificateFiles {
+    let path = |text: &str| (!text.is_empty()).then(|| folder.join(text));
+    let files = CertificateFiles {
+        names: section.values("names", "a name such as crm.example.com or *.example.com", short_name),
+        certificate: section.value("certificate", PathBuf::new(), "a path", path),
+        key: section.value("key", PathBuf::new(), "a path", path),
+    };
+    if files.names.is_empty() || files.certificate.as_os_str().is_empty() || files.key.as_os_str().is_empty() {
+        section.missing("names", "an item needs names, certificate and key", "Add what is missing");
+    }
+    section.finish();
+    files
+}
+
+fn heartbeat(mut section: Section<'_>) -> HeartbeatRange {
+    let hour = Duration::from_secs(3_600);
+    let second = Duration::from_secs(1);
+    let time = |text: &str| values::duration(text).filter(|time| (second..=hour).contains(time));
+    let range = HeartbeatRange {
+        interval_min: section.value("interval_min", second, "a time from 1s to 1h", time),
+        interval_max: section.value("interval_max", hour, "a time from 1s to 1h", time),
+        tolerance_max: section.value("tolerance_max", hour, "a time from 1s to 1h", time),
+    };
+    if range.interval_min > range.interval_max {
+        section.missing("interval_min", "longer than interval_max", "Make it shorter");
+    }
+    section.finish();
+    range
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let log = Log {
+        level: section.value("level", "info".to_owned(), "a level (error, warn, info, debug, trace)", |text| {
+            text.parse::<tracing_subscriber::filter::Targets>().is_ok().then(|| text.to_owned())
+        }),
+        format: section.value("format", LogFormat::Text, "text, logfmt or json", |text| match text {
+            "text" => Some(LogFormat::Text),
+            "logfmt" => Some(LogFormat::Logfmt),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        }),
+    };
+    section.finish();
+    log
+}
+
+/// Reads a name that is shown to others: short, printable ASCII.
+fn short_name(text: &str) -> Option<String> {
+    let fits = (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+}
+
+fn domain(text: &str) -> Option<String> {
+    let label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_ascii_lowercase())
+}
+
+fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .and_then(|name| short_name(name.trim()))
+        .unwrap_or_else(|| "node".to_owned())
+}
+
+fn read_file(path: &Path) -> Result<String, (String, String)> {
+    let failed = |error: io::Error| {
+        let remedy = "Check --config, the file and its rights".to_owned();
+        (format!("cannot read {}: {error}", path.display()), remedy)
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let facts = file.metadata().map_err(failed)?;
+    if facts.permissions().mode() & 0o002 != 0 {
+        return Err((format!("everybody may write {}", path.display()), "Run chmod o-w on it".to_owned())); // V46
+    }
+    let mut text = String::new();
+    file.by_ref().take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err((format!("{} is larger than 1 MiB", path.display()), "Name the right file".to_owned()));
+    }
+    Ok(text)
+}
+
+fn whole_file(problem: String, remedy: String) -> ConfigFault {
+    ConfigFault { key: String::new(), line: None, column: None, variable: None, problem, remedy }
+}
+
+const MAX_FILE: u64 = 1 << 20;
+const ADDRESS: &str = "an address and port such as 0.0.0.0:8443 or [::]:8443";
+
+#[cfg(test)]
+mod tests;

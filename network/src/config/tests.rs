@@ -1,0 +1,121 @@
+use super::*;
+
+#[test]
+fn a_small_configuration_is_complete_with_its_defaults() {
+    let config = parse(SMALL).unwrap();
+
+    assert_eq!(config.ingress.listen, ["127.0.0.1:8443".parse().unwrap()]);
+    assert_eq!(config.https, ["127.0.0.1:443".parse().unwrap(), "[::1]:443".parse().unwrap()]);
+    assert_eq!(config.database, Path::new("/etc/adit/adit.db"));
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.drain_deadline, Duration::from_secs(30));
+    assert_eq!(config.admin, None);
+}
+
+#[test]
+fn every_fault_is_reported_at_once_with_its_line_and_key() {
+    let text = "\
+ingress:
+  listen: localhost:8443
+  certificate: a.pem
+http:
+  listen: 0.0.0.0:80
+  lsiten: 0.0.0.0:81
+limits:
+  connections: many
+  hold: 10
+log:
+  format: xml
+";
+
+    let faults = parse(text).unwrap_err();
+
+    let found: Vec<_> = faults.iter().map(|fault| (fault.line, fault.key.as_str())).collect();
+    let expected = [
+        (None, "ingress.listen"),
+        (None, "ingress.key"),
+        (Some(2), "ingress.listen"),
+        (Some(6), "http.lsiten"),
+        (Some(8), "limits.connections"),
+        (Some(9), "limits.hold"),
+        (Some(11), "log.format"),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(faults[3].remedy, "Did you mean `listen`?");
+    assert_eq!(
+        faults[4].to_string().split(". ").next(),
+        Some("line 8, column 16: limits.connections: `many` is not a count from 1 to 10,000,000")
+    );
+}
+
+#[test]
+fn the_environment_comes_before_the_file_and_a_typo_in_it_is_a_fault() {
+    let variables = |pairs: &[(&str, &str)]| {
+        let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::parse(SMALL, Path::new("/etc/adit"), owned.collect())
+    };
+
+    let config = variables(&[("ADIT_NETWORK_HTTPS_LISTEN", "0.0.0.0:1,0.0.0.0:2"), ("ADIT_NETWORK_LIMITS_HOLD", "2s")]);
+    let faults = variables(&[("ADIT_NETWORK_LIMIT_HOLD", "2s")]).unwrap_err();
+
+    let config = config.unwrap();
+    assert_eq!(config.https, ["0.0.0.0:1".parse().unwrap(), "0.0.0.0:2".parse().unwrap()]);
+    assert_eq!(config.limits.hold, Duration::from_secs(2));
+    assert_eq!(faults.len(), 1, "V45: {faults:?}");
+    assert_eq!(faults[0].remedy, "Did you mean `ADIT_NETWORK_LIMITS_HOLD`?");
+}
+
+#[test]
+fn the_admin_listener_stays_on_loopback_unless_danger_is_asked_for() {
+    let admin = |lines: &str| parse(&format!("{SMALL}admin:\n  listen: 0.0.0.0:9090\n{lines}"));
+
+    assert_eq!(admin("").unwrap_err()[0].key, "admin.listen");
+    assert!(admin("  danger_listen_beyond_loopback: true\n").is_ok());
+}
+
+#[test]
+fn a_configuration_that_everybody_may_write_is_refused() {
+    let path = std::env::temp_dir().join(format!("adit-config-{}.yml", std::process::id()));
+    fs::write(&path, SMALL).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+
+    let open = Config::load(&path);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let closed = Config::load(&path);
+
+    fs::remove_file(&path).unwrap();
+    assert!(open.unwrap_err()[0].problem.starts_with("everybody may write"), "V46");
+    assert!(closed.is_ok());
+}
+
+#[test]
+fn a_file_beyond_a_mebibyte_is_refused() {
+    let path = std::env::temp_dir().join(format!("adit-large-{}.yml", std::process::id()));
+    fs::write(&path, format!("{SMALL}#{}", "x".repeat(1 << 20))).unwrap();
+
+    let faults = Config::load(&path).unwrap_err();
+
+    fs::remove_file(&path).unwrap();
+    assert!(faults[0].problem.ends_with("larger than 1 MiB"), "{faults:?}");
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    for text in ["\0", "- a", "a: [", "&a *a", "? x", "ingress: 3", "certificates: {a: b}", "--- 1\n--- 2", "\u{feff}"]
+    {
+        assert!(parse(text).is_err(), "{text:?}");
+    }
+}
+
+fn parse(text: &str) -> Result<Config, Vec<ConfigFault>> {
+    Config::parse(text, Path::new("/etc/adit"), BTreeMap::new())
+}
+
+const SMALL: &str = "\
+version: 1
+private_ca: ca
+ingress:
+  listen: 127.0.0.1:8443
+https:
+  listen: [ '127.0.0.1:443', '[::1]:443' ]
+";
