@@ -6,6 +6,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod backoff;
 mod code;
 mod config;
 pub mod frame;
@@ -13,6 +14,8 @@ pub mod frame;
 mod heartbeat;
 mod id;
 mod message;
+mod reconnect;
+mod retry;
 mod rng;
 pub mod side;
 mod text;
@@ -25,6 +28,8 @@ pub use message::{
     Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, Limits, Message,
     Open, Refusal, Resume, ResumeOffer, TlsInfo, Unbind, UpstreamProtocol, VERSION, Welcome,
 };
+pub use reconnect::ReconnectPolicy;
+pub use retry::Retry;
 pub use rng::Rng;
 pub use side::{Role, Side};
 pub use text::{Escaped, escape};
