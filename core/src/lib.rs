@@ -20,6 +20,7 @@ mod rng;
 pub mod side;
 mod text;
 mod time;
+mod uplink;
 
 pub use code::{Code, CodeClass, Violation};
 pub use config::{Config, ConfigError, FRAME, MAX_OFFSET};
@@ -34,3 +35,4 @@ pub use rng::Rng;
 pub use side::{Role, Side};
 pub use text::{Escaped, escape};
 pub use time::{Deadline, Duration, Instant, TimerKind};
+pub use uplink::{Action, GiveUp, Notice, Uplink};
