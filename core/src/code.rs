@@ -200,6 +200,8 @@ violations! {
     Message => MESSAGE, "MSG-001", "a message is not well formed";
     /// A text or list in a message is too long.
     MessageTooLong => MESSAGE, "MSG-004", "a field of a message is too long";
+    /// A limit that no implementation can work with.
+    LimitRange => MESSAGE, "MSG-005", "a limit is out of its range";
     /// A message of a side that may not send it.
     WrongSide => PROTOCOL, "MSG-006", "this side may not send this message";
     /// The stream number belongs to the other side.

@@ -16,11 +16,11 @@ pub struct Config {
     pub window_eager: u32,
     /// The most that one stream's window grows to, in octets: 8 MiB.
     pub window_max: u32,
-    /// The sum of the windows of all streams, in octets: 256 MiB. At least `window × streams`.
+    /// The sum of the windows of all streams, in octets: 256 MiB. At least `window × (streams + open_streams)`.
     pub pool: u64,
-    /// The streams that the peer may have open: 16,384. At least 1.
+    /// The streams that the peer may have open: 16,000 on an agent, 384 on the network. At least 1.
     pub streams: u32,
-    /// The streams that this side may have open: 16,384. At least 1.
+    /// The streams that this side may have open: 384 on an agent, 16,000 on the network. At least 1.
     pub open_streams: u32,
     /// What one stream may have waiting to be sent, in octets: 256 KiB. At least one frame.
     pub send_stream: u32,
@@ -48,8 +48,9 @@ pub struct Config {
     pub oddities: u32,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// Returns the defaults of an agent: the network opens the streams.
+    pub const fn agent() -> Self {
         Self {
             heartbeat: Heartbeat { interval: Duration::from_secs(10), tolerance: Duration::from_secs(15) },
             frame: FRAME,
@@ -57,8 +58,8 @@ impl Default for Config {
             window_eager: 256 << 10,
             window_max: 8 << 20,
             pool: 256 << 20,
-            streams: 16_384,
-            open_streams: 16_384,
+            streams: 16_000,
+            open_streams: 384,
             send_stream: 256 << 10,
             send_total: 16 << 20,
             retain_octets: 16 << 20,
@@ -72,6 +73,12 @@ impl Default for Config {
             close_timeout: Duration::from_secs(5),
             oddities: 1_000,
         }
+    }
+
+    /// Returns the defaults of the network, which opens most of the streams.
+    pub const fn network() -> Self {
+        let agent = Self::agent();
+        Self { streams: agent.open_streams, open_streams: agent.streams, ..agent }
     }
 }
 
@@ -105,7 +112,7 @@ impl Config {
             ((1_024..=1 << 20).contains(&self.window), "window", "1 KiB to 1 MiB"),
             (self.window_eager >= self.window, "window_eager", "at least window"),
             (self.window_max >= self.window_eager, "window_max", "at least window_eager"),
-            (self.pool >= u64::from(self.window) * u64::from(self.streams), "pool", "at least window × streams"),
+            (self.pool >= self.first_windows(), "pool", "at least window × (streams + open_streams)"),
             (self.pool <= 1 << 40, "pool", "at most 1 TiB"),
             ((1..=1 << 20).contains(&self.streams), "streams", "1 to 1,048,576"),
             ((1..=1 << 20).contains(&self.open_streams), "open_streams", "1 to 1,048,576"),
@@ -126,6 +133,10 @@ impl Config {
             Some((_, field, expected)) => Err(ConfigError { field, expected }),
             None => Ok(()),
         }
+    }
+
+    fn first_windows(&self) -> u64 {
+        u64::from(self.window) * (u64::from(self.streams) + u64::from(self.open_streams))
     }
 
     /// Returns the limits as this side announces them.
@@ -170,12 +181,13 @@ mod tests {
 
     #[test]
     fn the_defaults_are_in_range() {
-        assert_eq!(Config::default().check(), Ok(()));
+        assert_eq!(Config::agent().check(), Ok(()));
+        assert_eq!(Config::network().check(), Ok(()));
     }
 
     #[test]
     fn a_pool_that_cannot_hold_every_first_window_is_refused() {
-        let config = Config { pool: (16 << 10) * 16_384 - 1, ..Config::default() };
+        let config = Config { pool: (16 << 10) * 16_384 - 1, ..Config::agent() };
 
         assert_eq!(config.check().map_err(|error| error.field), Err("pool"));
     }

@@ -60,7 +60,7 @@ impl Role {
     pub(crate) fn stream(self, count: u32) -> Option<u32> {
         let even = count.checked_mul(2)?;
         match self {
-            Self::Agent => Some(even - 1),
+            Self::Agent => even.checked_sub(1),
             Self::Network => Some(even),
         }
     }

@@ -240,6 +240,16 @@ impl Frame<'_> {
     }
 }
 
+/// Returns the number that a payload of exactly four octets is.
+pub(crate) fn be_u32(payload: &[u8]) -> Option<u32> {
+    payload.try_into().ok().map(u32::from_be_bytes)
+}
+
+/// Returns the number that a payload of exactly eight octets is.
+pub(crate) fn be_u64(payload: &[u8]) -> Option<u64> {
+    payload.try_into().ok().map(u64::from_be_bytes)
+}
+
 /// The longest payload of OPEN, in octets.
 const OPEN_MAX: u32 = 4_096;
 

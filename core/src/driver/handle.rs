@@ -1,0 +1,273 @@
+//! Handles to a link that a task drives.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::shared::{Port, Shared, State};
+use crate::{
+    AnswerError, AuthRequest, Bind, BindError, BindId, BindRequest, Cause, Code, Command, CommandResult, Duration,
+    Event, Open, OpenError, ReadError, Refusal, Side, Stats, StreamId, Unbind, Welcome, WriteError, side,
+};
+
+/// A link and its session; clones are the same link.
+#[derive(Debug)]
+pub struct Handle<S: Side> {
+    pub(super) shared: Arc<Shared<S>>,
+}
+
+impl<S: Side> Clone for Handle<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// What [`Handle::poll_event`] gives.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "events are few and moved once")]
+pub enum PollEvent {
+    /// Something that concerns the session as a whole; never one about a single stream.
+    Event(Event),
+    /// The peer opened a stream.
+    Stream(StreamHandle),
+}
+
+impl<S: Side> Handle<S> {
+    /// Opens a stream; data may be written at once.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::Closed`] also before the session is established.
+    pub fn open(&self, open: Open) -> Result<StreamHandle, OpenError> {
+        let id = self.shared.act(|state, _| match state.link.session_mut() {
+            Some(session) => session.open(open),
+            None => Err(OpenError::Closed),
+        })?;
+        Ok(self.stream(id))
+    }
+
+    /// Returns the next event; `None` after [`Event::Closed`]. One task at a time may wait.
+    pub fn poll_event(&self, cx: &Context<'_>) -> Poll<Option<PollEvent>> {
+        let mut state = self.shared.lock();
+        if let Some(id) = state.incoming.pop_front() {
+            drop(state);
+            return Poll::Ready(Some(PollEvent::Stream(self.stream(id))));
+        }
+        if let Some(event) = state.link.poll_control_event() {
+            return Poll::Ready(Some(PollEvent::Event(event)));
+        }
+        if state.cause.is_some() {
+            return Poll::Ready(None);
+        }
+        state.listener = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Returns why the link ended, once it has.
+    pub fn poll_closed(&self, cx: &Context<'_>) -> Poll<Cause> {
+        let mut state = self.shared.lock();
+        if let Some(cause) = &state.cause {
+            return Poll::Ready(cause.clone());
+        }
+        state.closed.retain(|waker| !waker.will_wake(cx.waker()));
+        state.closed.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Returns why the link ended, if it has.
+    pub fn cause(&self) -> Option<Cause> {
+        self.shared.lock().cause.clone()
+    }
+
+    /// Ends the session at once; the peer is told.
+    pub fn close(&self, code: Code, text: &str) {
+        self.settled(|state, now| state.link.close(code, text, now));
+    }
+
+    /// Announces the end; see [`Session::drain`](crate::Session::drain).
+    pub fn drain(&self, code: Code, retry_after: Option<Duration>, text: &str) {
+        self.shared.act(|state, now| {
+            if let Some(session) = state.link.session_mut() {
+                session.drain(code, retry_after, text, now);
+            }
+        });
+    }
+
+    /// Returns the counters, once there is a session.
+    pub fn stats(&self) -> Option<Stats> {
+        self.shared.lock().link.session().map(crate::Session::stats)
+    }
+
+    /// Returns how many streams are open.
+    pub fn live_streams(&self) -> usize {
+        self.shared.lock().link.session().map_or(0, crate::Session::live_streams)
+    }
+
+    /// Returns whether new streams cannot be opened because one side drains or the session is over.
+    pub fn is_ending(&self) -> bool {
+        let state = self.shared.lock();
+        state.link.session().is_none_or(|session| session.is_draining() || session.over().is_some())
+    }
+
+    /// Returns the round trip of the latest question and its answer.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.shared.lock().link.rtt()
+    }
+
+    fn stream(&self, id: StreamId) -> StreamHandle {
+        StreamHandle { id, port: Arc::clone(&self.shared) as Arc<dyn Port>, over: false }
+    }
+
+    /// Runs `act`, then wakes whoever its outcome concerns, and the task in any case.
+    fn settled<T>(&self, act: impl FnOnce(&mut State<S>, crate::Instant) -> T) -> T {
+        let now = self.shared.now();
+        let mut wake: Vec<Waker> = Vec::new();
+        let mut state = self.shared.lock();
+        let result = act(&mut state, now);
+        state.settle(&mut wake);
+        wake.extend(state.task.take());
+        drop(state);
+        wake.into_iter().for_each(Waker::wake);
+        result
+    }
+}
+
+impl Handle<side::Agent> {
+    /// Asks for an endpoint; see [`Session::bind`](crate::Session::bind).
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind(&self, bind: &Bind) -> Result<(), BindError> {
+        self.shared.act(|state, _| state.link.session_mut().map_or(Err(BindError::Ending), |s| s.bind(bind)))
+    }
+
+    /// Gives a bind up.
+    pub fn unbind(&self, unbind: Unbind) {
+        self.shared.act(|state, _| state.link.session_mut().map(|session| session.unbind(unbind)));
+    }
+
+    /// Answers a remote command.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub fn answer(&self, result: &CommandResult) -> Result<(), AnswerError> {
+        self.shared.act(|state, _| state.link.session_mut().map_or(Err(AnswerError::Closed), |s| s.answer(result)))
+    }
+}
+
+impl Handle<side::Network> {
+    /// Consents to a session.
+    pub fn accept(&self, request: AuthRequest, welcome: Welcome) {
+        self.settled(|state, now| state.link.accept(request, welcome, now));
+    }
+
+    /// Refuses a session.
+    pub fn refuse(&self, request: AuthRequest, refusal: Refusal) {
+        self.settled(|state, now| state.link.refuse(request, refusal, now));
+    }
+
+    /// Says that a bind is in force.
+    pub fn bound(&self, request: BindRequest, url: &str) {
+        self.shared.act(|state, _| state.link.session_mut().map(|session| session.bound(request, url)));
+    }
+
+    /// Refuses a bind.
+    pub fn reject(&self, request: BindRequest, refusal: Refusal) {
+        self.shared.act(|state, _| state.link.session_mut().map(|session| session.reject(request, refusal)));
+    }
+
+    /// Takes a bind back that is in force; returns whether it was.
+    pub fn unbound(&self, id: BindId, refusal: Refusal) -> bool {
+        self.shared.act(|state, _| state.link.session_mut().is_some_and(|session| session.unbound(id, refusal)))
+    }
+
+    /// Asks the agent for something that it may refuse.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub fn command(&self, command: Command, text: &str) -> Result<u32, AnswerError> {
+        self.shared.act(|state, _| {
+            state.link.session_mut().map_or(Err(AnswerError::Closed), |session| session.command(command, text))
+        })
+    }
+}
+
+/// One stream. Dropping it resets what was not finished and stops what was not read.
+#[derive(Debug)]
+pub struct StreamHandle {
+    id: StreamId,
+    port: Arc<dyn Port>,
+    over: bool,
+}
+
+impl StreamHandle {
+    /// Returns the stream's number.
+    pub const fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Returns what the stream was opened for.
+    pub fn open(&self) -> Open {
+        self.port.open(self.id).unwrap_or_default()
+    }
+
+    /// Returns the next octets, at most `most`; `None` at the end. One task at a time may wait.
+    ///
+    /// # Errors
+    /// [`ReadError`], never [`ReadError::Blocked`].
+    pub fn poll_read(&self, most: usize, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        self.port.poll_read(self.id, most, cx)
+    }
+
+    /// Takes octets from the front of `data`; returns how many. One task at a time may wait.
+    ///
+    /// # Errors
+    /// [`WriteError`], never [`WriteError::Blocked`].
+    pub fn poll_write(&self, data: &mut Bytes, cx: &Context<'_>) -> Poll<Result<usize, WriteError>> {
+        self.port.poll_write(self.id, data, cx)
+    }
+
+    /// Waits until the peer has handed the stream to its destination, or returns why not.
+    ///
+    /// # Errors
+    /// The code with which the peer refused.
+    pub fn poll_accepted(&self, cx: &Context<'_>) -> Poll<Result<(), Code>> {
+        self.port.poll_accepted(self.id, cx)
+    }
+
+    /// Ends the sending direction in order.
+    ///
+    /// # Errors
+    /// [`WriteError`], when it has been ended otherwise.
+    pub fn finish(&self) -> Result<(), WriteError> {
+        self.port.finish(self.id)
+    }
+
+    /// Ends the sending direction at once.
+    pub fn reset(&self, code: Code) {
+        self.port.reset(self.id, code);
+    }
+
+    /// Wants no more of the receiving direction.
+    pub fn stop(&self, code: Code) {
+        self.port.stop(self.id, code);
+    }
+
+    /// Says that the stream has been handed to its destination.
+    pub fn accept(&self) {
+        self.port.accept(self.id);
+    }
+
+    /// Lets go of the stream; every later call fails.
+    pub fn release(&mut self) {
+        if !core::mem::replace(&mut self.over, true) {
+            self.port.release(self.id);
+        }
+    }
+}
+
+impl Drop for StreamHandle {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

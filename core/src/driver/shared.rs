@@ -1,0 +1,214 @@
+//! What the task and the handles share: the link, and who waits for what.
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use core::task::{Context, Poll, Waker};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::Clock;
+use crate::{Cause, Code, Event, Instant, Link, Open, ReadError, Side, StreamId, WriteError};
+
+/// A link behind a lock.
+#[derive(Debug)]
+pub(super) struct Shared<S: Side> {
+    state: Mutex<State<S>>,
+    clock: Box<dyn Clock>,
+}
+
+#[derive(Debug)]
+pub(super) struct State<S: Side> {
+    pub(super) link: Link<S>,
+    /// The task, while it sleeps.
+    pub(super) task: Option<Waker>,
+    pub(super) cause: Option<Cause>,
+    /// Streams that the peer opened and nobody has taken.
+    pub(super) incoming: VecDeque<StreamId>,
+    pub(super) listener: Option<Waker>,
+    pub(super) closed: Vec<Waker>,
+    waiting: BTreeMap<StreamId, Waiting>,
+}
+
+/// Who waits for something on one stream.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) read: Option<Waker>,
+    pub(super) write: Option<Waker>,
+    pub(super) accepted: Option<Waker>,
+}
+
+impl<S: Side> Shared<S> {
+    pub(super) fn new(link: Link<S>, clock: Box<dyn Clock>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                link,
+                task: None,
+                cause: None,
+                incoming: VecDeque::new(),
+                listener: None,
+                closed: Vec::new(),
+                waiting: BTreeMap::new(),
+            }),
+            clock,
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<S>> {
+        // A panic under the lock is a bug of one session; the others must not learn of it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `act` on the state, then wakes the task if there is something to write.
+    pub(super) fn act<T>(&self, act: impl FnOnce(&mut State<S>, Instant) -> T) -> T {
+        let now = self.now();
+        let mut state = self.lock();
+        let result = act(&mut state, now);
+        let task = if state.link.wants_transmit() { state.task.take() } else { None };
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+        result
+    }
+}
+
+impl<S: Side> State<S> {
+    /// Moves news of streams to those who wait for it; whom to wake is added to `wake`.
+    pub(super) fn settle(&mut self, wake: &mut Vec<Waker>) {
+        while let Some(event) = self.link.poll_stream_event() {
+            match event {
+                Event::Opened(id) => {
+                    self.incoming.push_back(id);
+                    wake.extend(self.listener.take());
+                }
+                Event::Readable(id) => self.wake(id, |waiting| waiting.read.take(), wake),
+                Event::Writable(id) => self.wake(id, |waiting| waiting.write.take(), wake),
+                Event::Accepted(id) => self.wake(id, |waiting| waiting.accepted.take(), wake),
+                Event::Hello(_)
+                | Event::Established(_)
+                | Event::Bind(_)
+                | Event::Unbind(_)
+                | Event::CommandResult(_)
+                | Event::Bound(_)
+                | Event::Rejected(_)
+                | Event::Unbound(_)
+                | Event::Command(_)
+                | Event::GoAway(_)
+                | Event::Closed(_) => debug_assert!(false, "only news of streams"),
+            }
+        }
+        if self.link.has_control_event() {
+            wake.extend(self.listener.take());
+        }
+        if self.cause.is_none() && self.link.cause().is_some() {
+            self.cause = self.link.cause().cloned();
+            wake.extend(self.listener.take());
+            wake.append(&mut self.closed);
+        }
+    }
+
+    fn wake(&mut self, id: StreamId, who: impl FnOnce(&mut Waiting) -> Option<Waker>, wake: &mut Vec<Waker>) {
+        let Some(waiting) = self.waiting.get_mut(&id) else { return };
+        wake.extend(who(waiting));
+        if waiting.read.is_none() && waiting.write.is_none() && waiting.accepted.is_none() {
+            self.waiting.remove(&id);
+        }
+    }
+
+    fn wait(&mut self, id: StreamId, who: impl FnOnce(&mut Waiting) -> &mut Option<Waker>, cx: &Context<'_>) {
+        let place = who(self.waiting.entry(id).or_default());
+        match place {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => *place = Some(cx.waker().clone()),
+        }
+    }
+}
+
+/// The streams of a link, whichever side it is.
+pub(super) trait Port: core::fmt::Debug + Send + Sync {
+    fn poll_read(&self, id: StreamId, most: usize, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>>;
+    fn poll_write(&self, id: StreamId, data: &mut Bytes, cx: &Context<'_>) -> Poll<Result<usize, WriteError>>;
+    fn poll_accepted(&self, id: StreamId, cx: &Context<'_>) -> Poll<Result<(), Code>>;
+    fn finish(&self, id: StreamId) -> Result<(), WriteError>;
+    fn reset(&self, id: StreamId, code: Code);
+    fn stop(&self, id: StreamId, code: Code);
+    fn accept(&self, id: StreamId);
+    fn release(&self, id: StreamId);
+    fn open(&self, id: StreamId) -> Option<Open>;
+}
+
+impl<S: Side> Port for Shared<S> {
+    fn poll_read(&self, id: StreamId, most: usize, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        self.act(|state, _| {
+            let Some(session) = state.link.session_mut() else { return Poll::Ready(Err(ReadError::Closed)) };
+            match session.read(id, most) {
+                Err(ReadError::Blocked) => {
+                    state.wait(id, |waiting| &mut waiting.read, cx);
+                    Poll::Pending
+                }
+                result => Poll::Ready(result),
+            }
+        })
+    }
+
+    fn poll_write(&self, id: StreamId, data: &mut Bytes, cx: &Context<'_>) -> Poll<Result<usize, WriteError>> {
+        self.act(|state, _| {
+            let Some(session) = state.link.session_mut() else { return Poll::Ready(Err(WriteError::Closed)) };
+            match session.write(id, data) {
+                Err(WriteError::Blocked) => {
+                    state.wait(id, |waiting| &mut waiting.write, cx);
+                    Poll::Pending
+                }
+                result => Poll::Ready(result),
+            }
+        })
+    }
+
+    fn poll_accepted(&self, id: StreamId, cx: &Context<'_>) -> Poll<Result<(), Code>> {
+        self.act(|state, _| {
+            let Some(session) = state.link.session() else { return Poll::Ready(Err(Code::SESSION_LOST)) };
+            match session.acceptance(id) {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    state.wait(id, |waiting| &mut waiting.accepted, cx);
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    fn finish(&self, id: StreamId) -> Result<(), WriteError> {
+        self.act(|state, _| state.link.session_mut().map_or(Err(WriteError::Closed), |session| session.finish(id)))
+    }
+
+    fn reset(&self, id: StreamId, code: Code) {
+        self.act(|state, _| state.link.session_mut().map(|session| session.reset(id, code)));
+    }
+
+    fn stop(&self, id: StreamId, code: Code) {
+        self.act(|state, _| state.link.session_mut().map(|session| session.stop(id, code)));
+    }
+
+    fn accept(&self, id: StreamId) {
+        self.act(|state, _| state.link.session_mut().map(|session| session.accept_stream(id)));
+    }
+
+    fn release(&self, id: StreamId) {
+        self.act(|state, _| {
+            state.waiting.remove(&id);
+            state.link.session_mut().map(|session| session.release(id))
+        });
+    }
+
+    fn open(&self, id: StreamId) -> Option<Open> {
+        self.lock().link.session().and_then(|session| session.stream_open(id)).cloned()
+    }
+}

@@ -1,0 +1,360 @@
+//! The pump: one task that moves octets between a transport, TLS and a link.
+
+use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
+use core::{
+    cell::RefCell,
+    task::{Context, Poll, Waker},
+};
+use std::{
+    io::{self, IoSlice, Write},
+    thread_local,
+};
+
+use super::{Clock, Handle, Timer, Transport, shared::Shared};
+use crate::{Instant, Link, Loss, Side, frame::Encoded, tls::Tls};
+
+/// Drives one link over one transport until both are over.
+#[derive(Debug)]
+pub struct Task<S: Side> {
+    shared: Arc<Shared<S>>,
+    tls: Tls,
+    phase: Phase,
+    batch: Vec<Encoded>,
+    small: Vec<u8>,
+    wake: Vec<Waker>,
+    failure: Option<Failure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// TLS is not agreed upon.
+    Securing,
+    Open,
+    /// The link is over; close_notify goes out until the instant at the latest.
+    Parting(Instant),
+    Over,
+}
+
+/// Why a transport failed, in the words of who noticed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failure {
+    /// TLS failed.
+    Tls(rustls::Error),
+    /// The peer does not speak Adit: the application protocol was not agreed upon.
+    NotAdit,
+    /// The operating system said so.
+    Io(io::Error),
+}
+
+impl<S: Side> Task<S> {
+    /// Joins a link that was just made with the TLS connection below it.
+    pub fn new(link: Link<S>, tls: Tls, clock: Box<dyn Clock>) -> (Self, Handle<S>) {
+        let shared = Arc::new(Shared::new(link, clock));
+        let handle = Handle { shared: Arc::clone(&shared) };
+        let task = Self {
+            shared,
+            tls,
+            phase: Phase::Securing,
+            batch: Vec::new(),
+            small: Vec::new(),
+            wake: Vec::new(),
+            failure: None,
+        };
+        (task, handle)
+    }
+
+    /// Drives until nothing moves. Ready when link and transport are over.
+    pub fn poll_drive(&mut self, io: &mut impl Transport, timer: &mut impl Timer, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..ROUNDS {
+            let now = self.shared.now();
+            // Overdue is judged by the clock, before anything else is asked.
+            self.expire(now, cx);
+            let mut moved = self.write(io, now, cx);
+            moved |= self.read(io, now, cx);
+            self.settle();
+            if let Poll::Ready(()) = self.poll_over(io, now, cx) {
+                return Poll::Ready(());
+            }
+            if !moved && self.poll_timer(timer, cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Returns the TLS connection, for what it knows of the peer.
+    pub const fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// Returns what failed below the link, once.
+    pub fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    fn expire(&self, now: Instant, cx: &Context<'_>) {
+        let mut state = self.shared.lock();
+        match &mut state.task {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            place => *place = Some(cx.waker().clone()),
+        }
+        if state.link.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+            state.link.handle_timeout(now);
+        }
+    }
+
+    /// Writes while the transport takes something; returns whether anything moved.
+    fn write(&mut self, io: &mut impl Transport, now: Instant, cx: &mut Context<'_>) -> bool {
+        let (mut moved, mut written) = (false, 0);
+        for _ in 0..WRITES {
+            if self.phase == Phase::Over {
+                return moved;
+            }
+            if !self.tls.wants_write() {
+                if self.phase == Phase::Open {
+                    self.shared.lock().link.handle_written(written, 0, now);
+                    written = 0;
+                }
+                if !self.seal(now) {
+                    return moved;
+                }
+            }
+            let mut writer = Writer { io, cx, blocked: false };
+            match self.tls.write_to(&mut writer) {
+                Ok(0) if self.tls.wants_write() => {
+                    self.fail(Failure::Io(io::ErrorKind::WriteZero.into()), Loss::Other, now);
+                    return moved;
+                }
+                Ok(count) => {
+                    moved = true;
+                    written += count;
+                }
+                Err(_) if writer.blocked => {
+                    if self.phase == Phase::Open {
+                        self.shared.lock().link.handle_written(written, 1, now);
+                    }
+                    return moved;
+                }
+                Err(error) => {
+                    let loss = loss_of(&error);
+                    self.fail(Failure::Io(error), loss, now);
+                    return moved;
+                }
+            }
+        }
+        if written > 0 && self.phase == Phase::Open {
+            let left = usize::from(self.tls.wants_write());
+            self.shared.lock().link.handle_written(written, left, now);
+        }
+        moved
+    }
+
+    /// Encrypts one batch of frames; returns whether there was any.
+    fn seal(&mut self, now: Instant) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        let mut octets = 0;
+        let mut state = self.shared.lock();
+        while octets < BATCH
+            && let Some(frame) = state.link.poll_transmit(now)
+        {
+            octets += frame.len();
+            self.batch.push(frame);
+        }
+        // Sending makes room, and that is news for writers.
+        state.settle(&mut self.wake);
+        drop(state);
+        for frame in self.batch.drain(..) {
+            let (header, payload) = (frame.header(), frame.payload());
+            // Small frames share a record; a large one fills its own.
+            if frame.len() > SMALL {
+                flush(&mut self.tls, &mut self.small);
+                self.tls.seal(&[IoSlice::new(header), IoSlice::new(payload)]);
+            } else {
+                if self.small.len() + frame.len() > RECORD {
+                    flush(&mut self.tls, &mut self.small);
+                }
+                self.small.extend_from_slice(header);
+                self.small.extend_from_slice(payload);
+            }
+        }
+        flush(&mut self.tls, &mut self.small);
+        if octets == 0 {
+            (self.batch, self.small) = (Vec::new(), Vec::new());
+        }
+        octets > 0
+    }
+
+    /// Reads what the transport has, bounded; returns whether anything moved.
+    fn read(&mut self, io: &mut impl Transport, now: Instant, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        for _ in 0..READS {
+            if matches!(self.phase, Phase::Parting(_) | Phase::Over) {
+                return moved;
+            }
+            let more = SCRATCH.with_borrow_mut(|scratch| match io.poll_read(cx, scratch) {
+                Poll::Pending => false,
+                Poll::Ready(Ok(0)) => {
+                    self.on_eof(now);
+                    moved = true;
+                    false
+                }
+                Poll::Ready(Ok(count)) => {
+                    self.on_input(scratch.get(..count).unwrap_or(&[]), now);
+                    moved = true;
+                    count == scratch.len()
+                }
+                Poll::Ready(Err(error)) => {
+                    let loss = loss_of(&error);
+                    self.fail(Failure::Io(error), loss, now);
+                    moved = true;
+                    false
+                }
+            });
+            if !more {
+                return moved;
+            }
+            self.settle();
+        }
+        moved
+    }
+
+    fn on_input(&mut self, cipher: &[u8], now: Instant) {
+        let shared = &self.shared;
+        let result = self.tls.read(cipher, |plain| shared.lock().link.handle_input(plain, now));
+        if let Err(error) = result {
+            self.fail(Failure::Tls(error), Loss::Tls, now);
+            return;
+        }
+        if self.phase == Phase::Securing && !self.tls.is_handshaking() {
+            if !self.tls.has_alpn() {
+                self.fail(Failure::NotAdit, Loss::Tls, now);
+                return;
+            }
+            self.phase = Phase::Open;
+        }
+        if self.tls.peer_closed() {
+            self.on_eof(now);
+        }
+    }
+
+    fn on_eof(&mut self, now: Instant) {
+        let clean = self.tls.peer_closed();
+        if self.phase == Phase::Securing && self.failure.is_none() {
+            self.failure = Some(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.shared.lock().link.handle_eof(clean, now);
+    }
+
+    /// Takes a failure below the link. An alert of TLS still goes out if the transport takes it.
+    fn fail(&mut self, failure: Failure, loss: Loss, now: Instant) {
+        let gone = matches!(failure, Failure::Io(_));
+        self.failure.get_or_insert(failure);
+        self.shared.lock().link.handle_loss(loss, now);
+        self.phase = if gone { Phase::Over } else { Phase::Parting(now + PARTING) };
+    }
+
+    fn settle(&mut self) {
+        self.shared.lock().settle(&mut self.wake);
+        for waker in self.wake.drain(..) {
+            waker.wake();
+        }
+    }
+
+    fn poll_over(&mut self, io: &mut impl Transport, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.phase, Phase::Securing | Phase::Open) && self.shared.lock().link.is_finished() {
+            self.tls.close();
+            self.phase = Phase::Parting(now + PARTING);
+            self.write(io, now, cx);
+        }
+        match self.phase {
+            Phase::Securing | Phase::Open => Poll::Pending,
+            Phase::Parting(until) if until > now && self.tls.wants_write() => Poll::Pending,
+            Phase::Parting(until) if until > now => io.poll_close(cx).map(drop),
+            Phase::Parting(_) | Phase::Over => Poll::Ready(()),
+        }
+    }
+
+    fn poll_timer(&self, timer: &mut impl Timer, cx: &mut Context<'_>) -> Poll<()> {
+        let at = match self.phase {
+            Phase::Parting(until) => Some(until),
+            Phase::Securing | Phase::Open | Phase::Over => {
+                self.shared.lock().link.poll_timeout().map(|deadline| deadline.at)
+            }
+        };
+        at.map_or(Poll::Pending, |at| timer.poll_until(at, cx))
+    }
+}
+
+impl<S: Side> Drop for Task<S> {
+    fn drop(&mut self) {
+        // A task that is dropped takes its transport along: whoever waits must learn of it.
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        state.link.handle_loss(Loss::Other, now);
+        state.settle(&mut self.wake);
+        drop(state);
+        self.wake.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// A transport as TLS writes to it.
+struct Writer<'a, 'c, T> {
+    io: &'a mut T,
+    cx: &'a mut Context<'c>,
+    blocked: bool,
+}
+
+impl<T: Transport> Write for Writer<'_, '_, T> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buffer)])
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self.io.poll_write(self.cx, buffers) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                self.blocked = true;
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn flush(tls: &mut Tls, small: &mut Vec<u8>) {
+    if !small.is_empty() {
+        tls.seal(&[IoSlice::new(small)]);
+        small.clear();
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the kinds of IO errors are many and grow")]
+fn loss_of(error: &io::Error) -> Loss {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => Loss::Reset,
+        io::ErrorKind::TimedOut => Loss::TimedOut,
+        _ => Loss::Other,
+    }
+}
+
+thread_local! {
+    /// Ciphertext passes through here within one call; an idle session holds no buffer.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 128 << 10]);
+}
+
+/// Frames of together this many octets are encrypted at a time: what is more urgent waits for no more.
+const BATCH: usize = 64 << 10;
+/// Frames up to this length share a record.
+const SMALL: usize = 4_096;
+const RECORD: usize = 16_384;
+const ROUNDS: usize = 16;
+const WRITES: usize = 8;
+const READS: usize = 2;
+const PARTING: crate::Duration = crate::Duration::from_secs(1);

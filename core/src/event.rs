@@ -1,0 +1,191 @@
+//! What a link and its session tell the application.
+
+use core::fmt;
+
+use crate::{
+    Bind, BindRefusal, Bound, Close, Code, CommandRequest, CommandResult, Duration, GoAway, Hello, Refusal, StreamId,
+    Unbind, VERSION, Violation, Welcome, config::clamp_heartbeat,
+};
+use crate::{Config, SessionId};
+use alloc::string::String;
+
+/// Something that happened. Each is told once; [`Event::Closed`] is the last of a link.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "the large ones are few and moved once")]
+pub enum Event {
+    /// Network: an agent asks for a session. Answer with `accept` or `refuse`.
+    Hello(AuthRequest),
+    /// Agent: the network has consented; the session is there.
+    Established(Welcome),
+    /// Network: the agent wishes for an endpoint. Answer with `bound` or `reject`.
+    Bind(BindRequest),
+    /// Network: the agent gave a bind up.
+    Unbind(Unbind),
+    /// Network: the agent answered a remote command.
+    CommandResult(CommandResult),
+    /// Agent: a bind is in force.
+    Bound(Bound),
+    /// Agent: a bind was refused.
+    Rejected(BindRefusal),
+    /// Agent: a bind that was in force was taken back.
+    Unbound(BindRefusal),
+    /// Agent: the network asks for something. Answer with `answer`.
+    Command(CommandRequest),
+    /// The peer opened a stream.
+    Opened(StreamId),
+    /// The peer handed a stream to its destination, or refused to: ask `acceptance`.
+    Accepted(StreamId),
+    /// A read that was blocked will give something: data, the end, or an error.
+    Readable(StreamId),
+    /// A write that was blocked will take something, or fail.
+    Writable(StreamId),
+    /// The peer announced that it will end the session; no more streams can be opened.
+    GoAway(GoAway),
+    /// The link is over, and with it every stream.
+    Closed(Cause),
+}
+
+/// Why a link ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// This side closed it.
+    Local(Code),
+    /// The peer closed it.
+    Remote(Close),
+    /// Agent: the network refused the session.
+    Refused(Refusal),
+    /// The peer broke a rule.
+    Violation(Violation),
+    /// The peer was silent for longer than tolerated.
+    Dead {
+        /// Since the last octet that was heard.
+        silent_for: Duration,
+    },
+    /// The transport took nothing for longer than tolerated.
+    Stalled {
+        /// Since the last octet that was taken.
+        stuck_for: Duration,
+    },
+    /// The handshake was not complete in time.
+    HandshakeTimeout,
+    /// The transport ended without a CLOSE.
+    Eof {
+        /// Whether TLS was closed in order.
+        clean: bool,
+    },
+    /// The transport failed.
+    Transport(Loss),
+}
+
+/// How a transport failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// The connection was reset.
+    Reset,
+    /// The network or the host gave up.
+    TimedOut,
+    /// The octets are not TLS, or TLS failed.
+    Tls,
+    /// Something else in the operating system.
+    Other,
+}
+
+impl Cause {
+    /// Returns the code that streams of the session end with.
+    pub const fn stream_code(&self) -> Code {
+        match self {
+            Self::Remote(Close { code: Code::DRAIN_TIMEOUT, .. }) | Self::Local(Code::DRAIN_TIMEOUT) => {
+                Code::DRAIN_TIMEOUT // spec: GO-005
+            }
+            Self::Remote(Close { code: Code::REVOKED, .. }) | Self::Local(Code::REVOKED) => Code::REVOKED,
+            Self::Local(_)
+            | Self::Remote(_)
+            | Self::Refused(_)
+            | Self::Violation(_)
+            | Self::Dead { .. }
+            | Self::Stalled { .. }
+            | Self::HandshakeTimeout
+            | Self::Eof { .. }
+            | Self::Transport(_) => Code::SESSION_LOST,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(code) => write!(f, "closed by this side: {code}"),
+            Self::Remote(close) if close.text.is_empty() => write!(f, "closed by the peer: {}", close.code),
+            Self::Remote(close) => write!(f, "closed by the peer: {}: {}", close.code, crate::escape(&close.text)),
+            Self::Refused(refusal) if refusal.text.is_empty() => write!(f, "refused: {}", refusal.code),
+            Self::Refused(refusal) => write!(f, "refused: {}: {}", refusal.code, crate::escape(&refusal.text)),
+            Self::Violation(violation) => write!(f, "the peer broke the protocol: {violation}"),
+            Self::Dead { silent_for } => write!(f, "the peer was silent for {silent_for:?}"),
+            Self::Stalled { stuck_for } => write!(f, "the connection took nothing for {stuck_for:?}"),
+            Self::HandshakeTimeout => f.write_str("the handshake was not complete in time"),
+            Self::Eof { clean: true } => f.write_str("the peer ended the connection"),
+            Self::Eof { clean: false } => f.write_str("the connection was cut"),
+            Self::Transport(loss) => write!(f, "the connection failed: {loss}"),
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reset => "connection reset",
+            Self::TimedOut => "timed out",
+            Self::Tls => "TLS failed",
+            Self::Other => "input or output error",
+        })
+    }
+}
+
+/// An agent's request for a session: answered at most once, whenever the application likes.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a request that is not answered is refused when the handshake times out"]
+pub struct AuthRequest {
+    pub(crate) hello: Hello,
+    pub(crate) welcome: Welcome,
+}
+
+impl AuthRequest {
+    pub(crate) fn new(hello: Hello, config: &Config) -> Self {
+        let welcome = Welcome {
+            version: VERSION,
+            session: SessionId::default(),
+            heartbeat: clamp_heartbeat(hello.heartbeat),
+            limits: config.limits(),
+            region: String::new(),
+            node: String::new(),
+            resume: None,
+            resumed: None,
+        };
+        Self { hello, welcome }
+    }
+
+    /// Returns what the agent said.
+    pub const fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Returns a consent with the negotiated version, limits and heartbeat, to be completed with names.
+    pub fn welcome(&self, session: SessionId, region: &str, node: &str) -> Welcome {
+        Welcome { session, region: region.into(), node: node.into(), ..self.welcome.clone() }
+    }
+}
+
+/// An agent's wish for an endpoint: answered exactly once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a bind must be answered"]
+pub struct BindRequest {
+    pub(crate) bind: Bind,
+    pub(crate) serial: u64,
+}
+
+impl BindRequest {
+    /// Returns what is wished for.
+    pub const fn bind(&self) -> &Bind {
+        &self.bind
+    }
+}

@@ -1,0 +1,238 @@
+//! Credit: absolute offsets on each stream, and the pool that all windows of a session come out of.
+
+use crate::{MAX_OFFSET, Violation};
+
+/// What this side may send on one stream.
+#[derive(Debug)]
+pub(crate) struct SendCredit {
+    limit: u64,
+    used: u64,
+    said_blocked: Option<u64>,
+}
+
+impl SendCredit {
+    pub(crate) const fn new(window: u32) -> Self {
+        Self { limit: window as u64, used: 0, said_blocked: None }
+    }
+
+    /// Takes a limit that the peer announced; returns whether it gives room. A limit that is not higher changes nothing.
+    pub(crate) fn raise(&mut self, limit: u64) -> Result<bool, Violation> {
+        if limit > MAX_OFFSET {
+            return Err(Violation::OffsetRange); // spec: CREDIT-004
+        }
+        let raised = limit > self.limit; // spec: CREDIT-001
+        self.limit = self.limit.max(limit);
+        Ok(raised)
+    }
+
+    pub(crate) const fn available(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
+
+    pub(crate) fn spend(&mut self, octets: usize) {
+        self.used = self.used.saturating_add(octets as u64);
+        debug_assert!(self.used <= self.limit, "no octet is sent without credit");
+    }
+
+    pub(crate) const fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Returns the offset at which this side is blocked, once for each offset.
+    pub(crate) fn say_blocked(&mut self) -> Option<u64> {
+        let blocked = self.available() == 0 && self.said_blocked != Some(self.limit);
+        blocked.then(|| {
+            self.said_blocked = Some(self.limit); // spec: CREDIT-010
+            self.limit
+        })
+    }
+}
+
+/// What the peer may send on one stream.
+#[derive(Debug)]
+pub(crate) struct RecvCredit {
+    window: u64,
+    announced: u64,
+    received: u64,
+    consumed: u64,
+    /// What had been announced when the window last grew.
+    grown_at: u64,
+}
+
+impl RecvCredit {
+    /// Starts with a window that the peer knows without an announcement, already reserved from the pool.
+    pub(crate) const fn new(window: u32) -> Self {
+        Self { window: window as u64, announced: window as u64, received: 0, consumed: 0, grown_at: 0 }
+    }
+
+    /// Counts octets that arrived.
+    pub(crate) fn on_data(&mut self, octets: usize) -> Result<(), Violation> {
+        let received = self.received.saturating_add(octets as u64);
+        if received > self.announced {
+            return Err(Violation::BeyondCredit); // spec: CREDIT-002
+        }
+        self.received = received;
+        Ok(())
+    }
+
+    /// Counts octets that the application took; returns whether an announcement is due.
+    pub(crate) fn on_consumed(&mut self, octets: usize) -> bool {
+        self.consumed = self.consumed.saturating_add(octets as u64);
+        debug_assert!(self.consumed <= self.received, "what is consumed has arrived");
+        self.is_due()
+    }
+
+    /// Returns whether half of the window or more can be announced.
+    pub(crate) const fn is_due(&self) -> bool {
+        self.target().saturating_sub(self.announced) >= self.window.div_ceil(2) // spec: CREDIT-007
+    }
+
+    /// Returns the offset to announce; never lower than before.
+    pub(crate) fn announce(&mut self) -> u64 {
+        self.announced = self.announced.max(self.target()); // spec: CREDIT-006
+        self.announced
+    }
+
+    /// Lets the window grow to at most `most`, as far as the pool has room; returns whether it grew.
+    pub(crate) fn grow(&mut self, most: u64, pool: &mut Pool) -> bool {
+        let more = most.saturating_sub(self.window);
+        let grows = more > 0 && pool.reserve(more);
+        if grows {
+            self.window = self.window.saturating_add(more);
+            self.grown_at = self.announced;
+        }
+        grows
+    }
+
+    pub(crate) const fn window(&self) -> u64 {
+        self.window
+    }
+
+    pub(crate) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub(crate) const fn unread(&self) -> u64 {
+        self.received.saturating_sub(self.consumed)
+    }
+
+    /// Returns whether a peer that is blocked at `offset` has used what was announced since the window last grew.
+    pub(crate) const fn is_news(&self, offset: u64) -> bool {
+        offset > self.grown_at && offset <= self.announced
+    }
+
+    const fn target(&self) -> u64 {
+        let target = self.consumed.saturating_add(self.window);
+        if target > MAX_OFFSET { MAX_OFFSET } else { target }
+    }
+}
+
+/// The memory that a session promises to its peer: the sum of all windows never exceeds it.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    size: u64,
+    reserved: u64,
+}
+
+impl Pool {
+    pub(crate) const fn new(size: u64) -> Self {
+        Self { size, reserved: 0 }
+    }
+
+    /// Reserves octets if all of them are free.
+    pub(crate) fn reserve(&mut self, octets: u64) -> bool {
+        let reserved = self.reserved.saturating_add(octets);
+        let fits = reserved <= self.size; // spec: CREDIT-008
+        if fits {
+            self.reserved = reserved;
+        }
+        fits
+    }
+
+    pub(crate) fn release(&mut self, octets: u64) {
+        debug_assert!(octets <= self.reserved, "what is released was reserved");
+        self.reserved = self.reserved.saturating_sub(octets);
+    }
+
+    /// Returns whether `more` octets would leave half of the pool free.
+    pub(crate) const fn is_plentiful(&self, more: u64) -> bool {
+        self.reserved.saturating_add(more) <= self.size / 2
+    }
+
+    pub(crate) const fn reserved(&self) -> u64 {
+        self.reserved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_not_higher_changes_nothing() {
+        let mut credit = SendCredit::new(100);
+
+        assert_eq!(credit.raise(100), Ok(false));
+        assert_eq!(credit.raise(99), Ok(false));
+        assert_eq!(credit.available(), 100);
+        assert_eq!(credit.raise(101), Ok(true));
+        assert_eq!(credit.available(), 101);
+    }
+
+    #[test]
+    fn an_offset_beyond_the_range_is_a_violation_and_changes_nothing() {
+        let mut credit = SendCredit::new(100);
+
+        assert_eq!(credit.raise(MAX_OFFSET), Ok(true));
+        assert_eq!(credit.raise(MAX_OFFSET + 1), Err(Violation::OffsetRange));
+        assert_eq!(credit.raise(u64::MAX), Err(Violation::OffsetRange));
+        assert_eq!(credit.available(), MAX_OFFSET);
+    }
+
+    #[test]
+    fn blocked_is_said_once_for_each_offset() {
+        let mut credit = SendCredit::new(10);
+
+        assert_eq!(credit.say_blocked(), None);
+        credit.spend(10);
+        assert_eq!(credit.say_blocked(), Some(10));
+        assert_eq!(credit.say_blocked(), None);
+        credit.raise(20).unwrap();
+        assert_eq!(credit.say_blocked(), None);
+        credit.spend(10);
+        assert_eq!(credit.say_blocked(), Some(20));
+    }
+
+    #[test]
+    fn the_last_octet_of_the_window_is_taken_and_the_next_is_not() {
+        let mut credit = RecvCredit::new(10);
+
+        assert_eq!(credit.on_data(10), Ok(()));
+        assert_eq!(credit.on_data(1), Err(Violation::BeyondCredit));
+        assert_eq!(credit.received(), 10);
+    }
+
+    #[test]
+    fn an_announcement_is_due_when_half_of_the_window_was_read() {
+        let mut credit = RecvCredit::new(10);
+        credit.on_data(10).unwrap();
+
+        assert!(!credit.on_consumed(4));
+        assert!(credit.on_consumed(1));
+        assert_eq!(credit.announce(), 15);
+        assert!(!credit.is_due());
+    }
+
+    #[test]
+    fn a_window_grows_only_as_far_as_the_pool_has_room() {
+        let mut pool = Pool::new(30);
+        assert!(pool.reserve(10));
+        let mut credit = RecvCredit::new(10);
+
+        assert!(credit.grow(20, &mut pool));
+        assert!(!credit.grow(40, &mut pool));
+        assert_eq!((credit.window(), pool.reserved()), (20, 20));
+        assert!(credit.is_due());
+        assert_eq!(credit.announce(), 20);
+    }
+}

@@ -1,0 +1,539 @@
+//! A link: one transport's life. Handshake, heartbeat and acknowledgements, and the frames of the session between them.
+//!
+//! A link sees the octets inside TLS. It is driven like this: hand in what was read, pull what is to be written, report
+//! what the transport took, and call [`Link::handle_timeout`] when [`Link::poll_timeout`] is due.
+
+use alloc::{collections::VecDeque, format, string::String, vec};
+
+use crate::{
+    AuthRequest, Cause, Close, Code, Config, Deadline, Duration, Event, Hello, Instant, Limits, Loss, Message, Refusal,
+    Rng, Role, Session, Side, TimerKind, VERSION, Violation, Welcome,
+    bucket::Bucket,
+    frame::{Decoder, Encoded, Frame, Kind, RawKind, be_u64},
+    heartbeat::{Beat, PongResult, Pulse},
+    side,
+};
+
+/// One transport's life, seen from one side.
+#[derive(Debug)]
+pub struct Link<S: Side> {
+    decoder: Decoder,
+    state: Machine<S>,
+}
+
+#[derive(Debug)]
+struct Machine<S: Side> {
+    config: Config,
+    phase: Phase,
+    session: Option<Session<S>>,
+    pulse: Option<Pulse>,
+    rng: Rng,
+    events: VecDeque<Event>,
+    /// Handshake messages that have not been pulled: one at most, then CLOSE.
+    output: VecDeque<Encoded>,
+    ping: Option<[u8; 8]>,
+    /// The newest question of the peer: at most one answer is owed.
+    pong: Option<[u8; 8]>,
+    acknowledged: bool,
+    pings: Bucket,
+    pongs: Bucket,
+    forgiven: Instant,
+    before_welcome: usize,
+    cause: Option<Cause>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Agent: waits for WELCOME. Network: waits for HELLO.
+    Handshake {
+        until: Instant,
+    },
+    /// Network: the application has been asked.
+    Asked {
+        until: Instant,
+    },
+    Established,
+    /// The terminal event is told; the last octets go out.
+    Closing {
+        until: Instant,
+    },
+    Over,
+}
+
+impl Link<side::Agent> {
+    /// Starts a link on a transport that has just been secured. Versions, limits and heartbeat of `hello` are set from
+    /// `config`; `seed` decides the nonces of pings.
+    pub fn new(config: Config, hello: Hello, seed: u64, now: Instant) -> Self {
+        let limits = config.limits();
+        let hello = Hello { versions: vec![VERSION], limits, heartbeat: config.heartbeat, ..hello };
+        let frame = config.frame;
+        let mut state = Machine::new(config, seed, now);
+        state.output.push_back(Encoded::message(Kind::Hello, &hello)); // spec: PRE-001
+        Self { decoder: Decoder::new(frame), state }
+    }
+}
+
+impl Link<side::Network> {
+    /// Starts a link on a transport that has just been secured. `seed` decides the nonces of pings.
+    pub fn new(config: Config, seed: u64, now: Instant) -> Self {
+        let decoder = Decoder::new(config.frame.min(HANDSHAKE_OCTETS));
+        Self { decoder, state: Machine::new(config, seed, now) }
+    }
+
+    /// Consents to a session. Does nothing when the link has ended meanwhile.
+    pub fn accept(&mut self, request: AuthRequest, welcome: Welcome, now: Instant) {
+        if !matches!(self.state.phase, Phase::Asked { .. }) {
+            return;
+        }
+        self.decoder.set_limit(self.state.config.frame);
+        self.state.output.push_back(Encoded::message(Kind::Welcome, &welcome));
+        self.state.establish(request.hello.limits, &welcome, now);
+    }
+
+    /// Refuses a session and closes the link. Does nothing when the link has ended meanwhile.
+    pub fn refuse(&mut self, request: AuthRequest, refusal: Refusal, now: Instant) {
+        drop(request);
+        self.state.refuse(&refusal, now);
+    }
+}
+
+impl<S: Side> Link<S> {
+    /// Takes octets that the transport delivered, in any pieces.
+    pub fn handle_input(&mut self, mut input: &[u8], now: Instant) {
+        self.handle_timeout(now);
+        if input.is_empty() || self.state.is_ending() {
+            return;
+        }
+        if let Err(violation) = self.state.on_octets(input.len(), now) {
+            self.state.violated(violation, now);
+            return;
+        }
+        loop {
+            let handled = match self.decoder.next(&mut input) {
+                Ok(Some(frame)) => self.state.on_frame(frame, now),
+                Ok(None) => return,
+                Err(violation) => Err(violation),
+            };
+            if let Err(violation) = handled {
+                self.state.violated(violation, now); // spec: CODE-003
+            }
+            if self.state.is_ending() {
+                return;
+            }
+        }
+    }
+
+    /// Takes the end of the transport's input. `clean` says whether TLS ended in order; it makes no difference to the
+    /// streams: only CLOSE ends a session in order.
+    pub fn handle_eof(&mut self, clean: bool, now: Instant) {
+        self.handle_timeout(now);
+        self.state.lost(Cause::Eof { clean }); // spec: TLS-004
+    }
+
+    /// Takes the failure of the transport.
+    pub fn handle_loss(&mut self, loss: Loss, now: Instant) {
+        self.handle_timeout(now);
+        self.state.lost(Cause::Transport(loss));
+    }
+
+    /// Takes that the transport accepted `written` octets and `left` octets of what was pulled still wait for it.
+    pub fn handle_written(&mut self, written: usize, left: usize, now: Instant) {
+        self.state.on_written(written, left, now);
+    }
+
+    /// Lets time pass. Calling it early or twice does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.state.handle_timeout(now);
+    }
+
+    /// Returns the next frame to write. Ask again until `None`, or until there is enough for one write.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Encoded> {
+        self.state.poll_transmit(now)
+    }
+
+    /// Returns whether [`Self::poll_transmit`] may have something to give.
+    pub fn wants_transmit(&self) -> bool {
+        self.state.wants_transmit()
+    }
+
+    /// Returns when to call [`Self::handle_timeout`], and why; never a time already handled.
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        self.state.poll_timeout()
+    }
+
+    /// Returns what happened, each once; [`Event::Closed`] is the last.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if self.state.events.front().is_some_and(|event| !matches!(event, Event::Closed(_))) {
+            return self.state.events.pop_front();
+        }
+        let session = self.state.session.as_mut().and_then(Session::poll_event);
+        session.or_else(|| self.state.events.pop_front()) // what the session told comes before its end
+    }
+
+    /// Returns what happened to the session as a whole.
+    #[cfg(feature = "driver")]
+    pub(crate) fn poll_control_event(&mut self) -> Option<Event> {
+        if self.state.events.front().is_some_and(|event| !matches!(event, Event::Closed(_))) {
+            return self.state.events.pop_front();
+        }
+        let session = self.state.session.as_mut().and_then(Session::poll_control_event);
+        session.or_else(|| self.state.events.pop_front())
+    }
+
+    /// Returns whether [`Self::poll_control_event`] has something to give.
+    #[cfg(feature = "driver")]
+    pub(crate) fn has_control_event(&self) -> bool {
+        !self.state.events.is_empty() || self.state.session.as_ref().is_some_and(Session::has_control_event)
+    }
+
+    /// Returns what happened to single streams.
+    #[cfg(feature = "driver")]
+    pub(crate) fn poll_stream_event(&mut self) -> Option<Event> {
+        self.state.session.as_mut().and_then(Session::poll_stream_event)
+    }
+
+    /// Returns why the link ended, if it has.
+    pub const fn cause(&self) -> Option<&Cause> {
+        self.state.cause.as_ref()
+    }
+
+    /// Returns the session, once there is one.
+    pub const fn session(&self) -> Option<&Session<S>> {
+        self.state.session.as_ref()
+    }
+
+    /// Returns the session, once there is one.
+    pub const fn session_mut(&mut self) -> Option<&mut Session<S>> {
+        self.state.session.as_mut()
+    }
+
+    /// Ends the session and closes the link: the peer is told the code and the text.
+    pub fn close(&mut self, code: Code, text: &str, now: Instant) {
+        self.state.close(Cause::Local(code), code, text, now);
+    }
+
+    /// Returns whether the transport can be closed: nothing will be written, and nothing read matters.
+    pub const fn is_finished(&self) -> bool {
+        matches!(self.state.phase, Phase::Over)
+    }
+
+    /// Returns the round trip of the latest question and its answer.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.state.pulse.as_ref().and_then(Pulse::rtt).map(|rtt| rtt.latest)
+    }
+}
+
+impl<S: Side> Machine<S> {
+    fn new(config: Config, seed: u64, now: Instant) -> Self {
+        let until = now + config.handshake_timeout;
+        Self {
+            config,
+            phase: Phase::Handshake { until },
+            session: None,
+            pulse: None,
+            rng: Rng::new(seed),
+            events: VecDeque::new(),
+            output: VecDeque::new(),
+            ping: None,
+            pong: None,
+            acknowledged: false,
+            pings: Bucket::new(PING_BURST, PING_PERIOD, now),
+            pongs: Bucket::new(PONG_BURST, PONG_PERIOD, now),
+            forgiven: now,
+            before_welcome: 0,
+            cause: None,
+        }
+    }
+
+    const fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. } | Phase::Over)
+    }
+
+    fn on_octets(&mut self, count: usize, now: Instant) -> Result<(), Violation> {
+        match self.phase {
+            Phase::Handshake { .. } | Phase::Asked { .. } if S::ROLE == Role::Network => {
+                self.before_welcome = self.before_welcome.saturating_add(count);
+                if self.before_welcome > HANDSHAKE_OCTETS as usize + 8 {
+                    return Err(Violation::HandshakeTooLong); // spec: PRE-006
+                }
+            }
+            Phase::Handshake { .. } | Phase::Asked { .. } | Phase::Closing { .. } | Phase::Over => {}
+            Phase::Established => {
+                if let Some(pulse) = &mut self.pulse {
+                    pulse.on_input(now); // spec: HB-003
+                }
+                let tenths = now.since(self.forgiven).as_millis() / 100;
+                if let (Ok(count @ 1..), Some(session)) = (u32::try_from(tenths), &mut self.session) {
+                    session.forgive_oddities(count);
+                    self.forgiven = now;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_frame(&mut self, frame: Frame<'_>, now: Instant) -> Result<(), Violation> {
+        let RawKind::Known(kind) = frame.header.kind else { return self.on_extension(&frame, now) };
+        if kind == Kind::Close {
+            let close = Close::decode(frame.payload)?;
+            self.lost(Cause::Remote(close));
+            return Ok(());
+        }
+        match (self.phase, kind, S::ROLE) {
+            (Phase::Handshake { until }, Kind::Hello, Role::Network) => {
+                self.on_hello(Hello::decode(frame.payload)?, until, now)
+            }
+            (Phase::Handshake { .. }, _, Role::Network) => Err(Violation::FirstFrame), // spec: PRE-001
+            (Phase::Asked { .. }, Kind::Hello, _) => Err(Violation::SecondHandshake),  // spec: PRE-005
+            (Phase::Handshake { .. }, Kind::Welcome, Role::Agent) => {
+                let welcome = Welcome::decode(frame.payload)?;
+                self.on_welcome(welcome, now)
+            }
+            (Phase::Handshake { .. }, Kind::Refuse, Role::Agent) => {
+                let refusal = Refusal::decode(frame.payload)?;
+                self.lost(Cause::Refused(refusal));
+                Ok(())
+            }
+            (Phase::Handshake { .. } | Phase::Asked { .. }, _, _) => Err(Violation::BeforeWelcome), // spec: PRE-002
+            (Phase::Established, Kind::Ping, _) => self.on_ping(frame.payload, now),
+            (Phase::Established, Kind::Pong, _) => self.on_pong(frame.payload, now),
+            (Phase::Established, _, _) => {
+                let Some(session) = &mut self.session else { return Ok(()) };
+                if kind == Kind::Ack {
+                    return session.handle_ack(be_u64(frame.payload).ok_or(Violation::FrameLength)?);
+                }
+                session.handle_frame(kind, frame.header.stream, frame.payload, now)
+            }
+            (Phase::Closing { .. } | Phase::Over, _, _) => Ok(()),
+        }
+    }
+
+    fn on_extension(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), Violation> {
+        match (self.phase, &mut self.session) {
+            (Phase::Established, Some(session)) => {
+                session.charge_oddity()?;
+                if frame.header.kind.is_counted() {
+                    session.count_processed(frame.header.length as usize, now);
+                }
+                Ok(()) // spec: FRAME-006
+            }
+            (Phase::Handshake { .. }, _) if S::ROLE == Role::Network => Err(Violation::FirstFrame),
+            _ => Err(Violation::BeforeWelcome),
+        }
+    }
+
+    fn on_hello(&mut self, hello: Hello, until: Instant, now: Instant) -> Result<(), Violation> {
+        check_limits(hello.limits)?;
+        self.phase = Phase::Asked { until };
+        if !hello.versions.contains(&VERSION) {
+            let text = format!("this network speaks version {VERSION}");
+            self.refuse(&Refusal { code: Code::VERSION, retry_after: None, text }, now); // spec: PRE-003
+        } else if hello.resume.is_some() {
+            let text = String::from("there is no such session");
+            self.refuse(&Refusal { code: Code::RESUME_UNKNOWN, retry_after: None, text }, now); // spec: RES-007
+        } else {
+            self.events.push_back(Event::Hello(AuthRequest::new(hello, &self.config)));
+        }
+        Ok(())
+    }
+
+    fn on_welcome(&mut self, welcome: Welcome, now: Instant) -> Result<(), Violation> {
+        check_limits(welcome.limits)?;
+        if welcome.version != VERSION {
+            return Err(Violation::VersionNotOffered); // spec: PRE-003
+        }
+        self.establish(welcome.limits, &welcome, now);
+        self.events.push_back(Event::Established(welcome));
+        Ok(())
+    }
+
+    fn establish(&mut self, peer: Limits, welcome: &Welcome, now: Instant) {
+        self.session = Some(Session::new(&self.config, peer, welcome.resume.is_some()));
+        self.pulse = Some(Pulse::new(welcome.heartbeat, self.rng.clone(), now)); // spec: HB-010
+        self.phase = Phase::Established;
+        self.handle_timeout(now);
+    }
+
+    fn on_ping(&mut self, payload: &[u8], now: Instant) -> Result<(), Violation> {
+        if !self.pings.take(now) {
+            return Err(Violation::PingFlood); // spec: HB-011
+        }
+        self.pong = Some(payload.try_into().map_err(|_| Violation::FrameLength)?); // spec: HB-006
+        Ok(())
+    }
+
+    fn on_pong(&mut self, payload: &[u8], now: Instant) -> Result<(), Violation> {
+        let nonce = payload.try_into().map_err(|_| Violation::FrameLength)?;
+        let Some(pulse) = &mut self.pulse else { return Ok(()) };
+        match pulse.on_pong(nonce, now) {
+            PongResult::Matched(_) => Ok(()),
+            PongResult::Unmatched if self.pongs.take(now) => Ok(()),
+            PongResult::Unmatched => Err(Violation::PongFlood), // spec: HB-007
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Handshake { until } | Phase::Asked { until } if until <= now => {
+                let text = "the handshake was not complete in time";
+                self.close(Cause::HandshakeTimeout, Code::HANDSHAKE_TIMEOUT, text, now); // spec: PRE-004
+            }
+            Phase::Established => self.on_established_timeout(now),
+            Phase::Closing { until } if until <= now => self.phase = Phase::Over, // spec: GO-006
+            Phase::Handshake { .. } | Phase::Asked { .. } | Phase::Closing { .. } | Phase::Over => {}
+        }
+    }
+
+    fn on_established_timeout(&mut self, now: Instant) {
+        match self.pulse.as_mut().and_then(|pulse| pulse.handle_timeout(now)) {
+            Some(Beat::SendPing(nonce)) => self.ping = Some(nonce),
+            Some(Beat::Dead { silent_for }) => return self.dead(Cause::Dead { silent_for }, now),
+            Some(Beat::Stalled { stuck_for }) => return self.dead(Cause::Stalled { stuck_for }, now),
+            None => {}
+        }
+        let Some(session) = &mut self.session else { return };
+        session.handle_timeout(now);
+        if session.drain_deadline().is_some_and(|until| until <= now) {
+            self.close(Cause::Local(Code::DRAIN_TIMEOUT), Code::DRAIN_TIMEOUT, "the drain took too long", now);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        match self.phase {
+            Phase::Handshake { until } | Phase::Asked { until } => {
+                Some(Deadline { at: until, why: TimerKind::Handshake })
+            }
+            Phase::Established => {
+                let pulse = self.pulse.as_ref().and_then(Pulse::poll_timeout);
+                let session = self.session.as_ref();
+                let ack = session.and_then(Session::ack_due).map(|at| Deadline { at, why: TimerKind::Ack });
+                let drain = session.and_then(Session::drain_deadline);
+                let drain = drain.map(|at| Deadline { at, why: TimerKind::Drain });
+                Deadline::earliest(pulse, Deadline::earliest(ack, drain))
+            }
+            Phase::Closing { until } => Some(Deadline { at: until, why: TimerKind::Close }),
+            Phase::Over => None,
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Encoded> {
+        if let Some(frame) = self.output.pop_front() {
+            return Some(frame);
+        }
+        if self.phase != Phase::Established {
+            return None;
+        }
+        if let Some(nonce) = self.pong.take() {
+            return Some(Encoded::pong(nonce)); // spec: HB-002
+        }
+        if let Some(nonce) = self.ping.take() {
+            if let Some(pulse) = &mut self.pulse {
+                pulse.on_ping_sent(now);
+            }
+            return Some(Encoded::ping(nonce));
+        }
+        let session = self.session.as_mut()?;
+        let riding = session.wants_transmit() && !core::mem::replace(&mut self.acknowledged, true);
+        if let Some(count) = session.poll_ack(riding) {
+            return Some(Encoded::ack(count));
+        }
+        if let Some(frame) = session.poll_transmit() {
+            return Some(frame);
+        }
+        if session.is_drained() {
+            self.close(Cause::Local(Code::NO_ERROR), Code::NO_ERROR, "", now);
+            return self.output.pop_front();
+        }
+        None
+    }
+
+    fn wants_transmit(&self) -> bool {
+        let session = self.session.as_ref();
+        !self.output.is_empty()
+            || (self.phase == Phase::Established
+                && (self.pong.is_some()
+                    || self.ping.is_some()
+                    || session
+                        .is_some_and(|session| session.owes_ack() || session.wants_transmit() || session.is_drained())))
+    }
+
+    fn on_written(&mut self, written: usize, left: usize, now: Instant) {
+        if left == 0 {
+            self.acknowledged = false;
+            if matches!(self.phase, Phase::Closing { .. }) && self.output.is_empty() {
+                self.phase = Phase::Over;
+            }
+        }
+        let Some(pulse) = &mut self.pulse else { return };
+        if written > 0 {
+            pulse.on_progress(now);
+        }
+        if left == 0 {
+            pulse.on_flushed(now); // spec: HB-004
+        } else {
+            pulse.on_waiting(now); // spec: HB-005
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, now: Instant) {
+        if !matches!(self.phase, Phase::Asked { .. }) {
+            return;
+        }
+        self.output.push_back(Encoded::message(Kind::Refuse, refusal));
+        self.end(Cause::Local(refusal.code));
+        self.phase = Phase::Closing { until: now + self.config.close_timeout };
+    }
+
+    fn violated(&mut self, violation: Violation, now: Instant) {
+        let text = format!("{violation}");
+        self.close(Cause::Violation(violation), violation.code(), &text, now); // spec: CODE-002
+    }
+
+    /// Ends a link whose transport still works: the peer is told.
+    fn close(&mut self, cause: Cause, code: Code, text: &str, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
+        self.end(cause);
+        self.output.push_back(Encoded::message(Kind::Close, &Close { code, text: text.into() }));
+        self.phase = Phase::Closing { until: now + self.config.close_timeout };
+    }
+
+    /// Ends a link whose peer does not answer: the peer is told if the transport still takes it.
+    fn dead(&mut self, cause: Cause, now: Instant) {
+        self.close(cause, Code::DEAD, "no sign of life", now);
+    }
+
+    /// Ends a link whose transport is gone, or whose peer has ended it.
+    fn lost(&mut self, cause: Cause) {
+        self.end(cause);
+        self.output.clear();
+        self.phase = Phase::Over;
+    }
+
+    fn end(&mut self, cause: Cause) {
+        if self.is_ending() {
+            return;
+        }
+        self.ping = None;
+        self.pong = None;
+        if let Some(session) = &mut self.session {
+            session.end(&cause);
+        }
+        self.cause = Some(cause.clone());
+        self.events.push_back(Event::Closed(cause));
+    }
+}
+
+/// Checks what a peer says it is willing to receive.
+fn check_limits(limits: Limits) -> Result<(), Violation> {
+    let sound = (1_024..=65_536).contains(&limits.frame) && limits.window <= 1 << 30;
+    if sound { Ok(()) } else { Err(Violation::LimitRange) } // spec: MSG-005
+}
+
+/// The most that an agent may send before it is authenticated.
+const HANDSHAKE_OCTETS: u32 = 16_384;
+const PING_BURST: u32 = 20;
+const PING_PERIOD: Duration = Duration::from_millis(100);
+const PONG_BURST: u32 = 10;
+const PONG_PERIOD: Duration = Duration::from_secs(1);

@@ -1,0 +1,360 @@
+//! What concerns the session as a whole: binds, remote commands, and its announced end.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::String,
+    vec::Vec,
+};
+
+use super::Session;
+use crate::{
+    Bind, BindId, BindRefusal, BindRequest, Bound, Code, Command, CommandRequest, CommandResult, Duration, Event,
+    GoAway, Instant, Message, Refusal, Role, Side, Unbind, Violation,
+    frame::{Encoded, Kind},
+    side,
+};
+
+/// The state behind the control messages.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    output: VecDeque<Encoded>,
+    events: VecDeque<Event>,
+    binds: BTreeMap<u32, BindState>,
+    serial: u64,
+    /// Binds or commands that wait for an answer of the application on this side.
+    unanswered: u32,
+    /// On the network: commands that the agent has not answered. On an agent: those it has to answer.
+    commands: Vec<u32>,
+    next_command: u32,
+    drain: Option<Drain>,
+    goaway: Option<u32>,
+    oddities: u32,
+}
+
+/// Where one bind stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BindState {
+    /// Asked for; the number tells requests for the same bind apart.
+    Asked(u64),
+    Bound,
+}
+
+/// This side's own drain.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    last: u32,
+    until: Instant,
+}
+
+/// A bind cannot be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The number is in use.
+    #[error("bind {0:?} is asked for or in force")]
+    InUse(BindId),
+    /// There are as many binds as a session may have.
+    #[error("as many binds are in use as the session allows")]
+    Limit,
+    /// The session drains or is over.
+    #[error("the session ends")]
+    Ending,
+}
+
+/// A command cannot be asked, or an answer has no question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// As many commands are without an answer as may be.
+    #[error("as many commands wait for an answer as the session allows")]
+    Limit,
+    /// There is no such question.
+    #[error("nothing waits for this answer")]
+    Unasked,
+    /// The session is over.
+    #[error("the session is over")]
+    Closed,
+}
+
+impl Control {
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    #[cfg(feature = "driver")]
+    pub(super) fn has_event(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Encoded> {
+        self.output.pop_front()
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.output = VecDeque::new();
+        self.drain = None;
+    }
+
+    pub(super) const fn drains(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    pub(super) const fn peer_drains(&self) -> bool {
+        self.goaway.is_some()
+    }
+
+    /// Returns whether a stream of the peer comes too late: above what this side's GOAWAY named.
+    pub(super) fn refuses(&self, stream: u32) -> bool {
+        self.drain.is_some_and(|drain| stream > drain.last)
+    }
+
+    fn send(&mut self, kind: Kind, message: &impl Message) {
+        self.output.push_back(Encoded::message(kind, message));
+    }
+}
+
+impl Session<side::Agent> {
+    /// Asks for an endpoint. The answer is [`Event::Bound`] or [`Event::Rejected`].
+    ///
+    /// # Errors
+    /// [`BindError`]: nothing was asked.
+    pub fn bind(&mut self, bind: &Bind) -> Result<(), BindError> {
+        if self.over.is_some() || self.is_draining() {
+            return Err(BindError::Ending);
+        }
+        let control = &mut self.control;
+        if control.binds.contains_key(&bind.id.0) {
+            return Err(BindError::InUse(bind.id));
+        }
+        if control.binds.len() >= self.config.binds as usize {
+            return Err(BindError::Limit);
+        }
+        control.binds.insert(bind.id.0, BindState::Asked(0));
+        control.send(Kind::Bind, bind);
+        Ok(())
+    }
+
+    /// Gives a bind up, asked for or in force; does nothing for one that is neither.
+    pub fn unbind(&mut self, unbind: Unbind) {
+        if self.over.is_none() && self.control.binds.remove(&unbind.id.0).is_some() {
+            self.control.send(Kind::Unbind, &unbind);
+        }
+    }
+
+    /// Answers a remote command.
+    ///
+    /// # Errors
+    /// [`AnswerError::Unasked`] when there is no such command, [`AnswerError::Closed`] after the end.
+    pub fn answer(&mut self, result: &CommandResult) -> Result<(), AnswerError> {
+        if self.over.is_some() {
+            return Err(AnswerError::Closed);
+        }
+        let control = &mut self.control;
+        let place = control.commands.iter().position(|id| *id == result.id).ok_or(AnswerError::Unasked)?;
+        control.commands.swap_remove(place);
+        control.send(Kind::CommandResult, result);
+        Ok(())
+    }
+}
+
+impl Session<side::Network> {
+    /// Says that a bind is in force under this URL. Does nothing when the agent has given it up.
+    pub fn bound(&mut self, request: BindRequest, url: &str) {
+        let id = request.bind.id;
+        if self.settle(&request) {
+            self.control.binds.insert(id.0, BindState::Bound);
+            self.control.send(Kind::Bound, &Bound { id, url: url.into() });
+        }
+    }
+
+    /// Refuses a bind. Does nothing when the agent has given it up.
+    pub fn reject(&mut self, request: BindRequest, refusal: Refusal) {
+        let id = request.bind.id;
+        if self.settle(&request) {
+            self.control.binds.remove(&id.0);
+            self.control.send(Kind::Rejected, &BindRefusal { id, refusal });
+        }
+    }
+
+    /// Takes a bind back that is in force; returns whether it was.
+    pub fn unbound(&mut self, id: BindId, refusal: Refusal) -> bool {
+        let was_bound = self.control.binds.get(&id.0) == Some(&BindState::Bound);
+        if was_bound && self.over.is_none() {
+            self.control.binds.remove(&id.0);
+            self.control.send(Kind::Unbound, &BindRefusal { id, refusal });
+        }
+        was_bound
+    }
+
+    /// Asks the agent for something that it may refuse; returns the number that its answer will carry.
+    ///
+    /// # Errors
+    /// [`AnswerError`]: nothing was asked.
+    pub fn command(&mut self, command: Command, text: &str) -> Result<u32, AnswerError> {
+        if self.over.is_some() {
+            return Err(AnswerError::Closed);
+        }
+        let control = &mut self.control;
+        if control.commands.len() >= self.config.unanswered as usize {
+            return Err(AnswerError::Limit);
+        }
+        control.next_command = control.next_command.wrapping_add(1);
+        let id = control.next_command;
+        control.commands.push(id);
+        control.send(Kind::Command, &CommandRequest { id, command, text: text.into() });
+        Ok(id)
+    }
+
+    /// Takes a request off the count of the unanswered; returns whether its bind still waits for this very answer.
+    fn settle(&mut self, request: &BindRequest) -> bool {
+        self.control.unanswered = self.control.unanswered.saturating_sub(1);
+        let waits = self.control.binds.get(&request.bind.id.0) == Some(&BindState::Asked(request.serial));
+        waits && self.over.is_none()
+    }
+}
+
+impl<S: Side> Session<S> {
+    /// Announces the end: streams of the peer up to now finish, later ones are refused, and the link closes when all are
+    /// over or the drain's time has passed.
+    pub fn drain(&mut self, code: Code, retry_after: Option<Duration>, text: &str, now: Instant) {
+        if self.over.is_some() || self.control.drains() {
+            return;
+        }
+        let last = S::ROLE.peer().stream(self.opened.theirs).unwrap_or(0);
+        self.control.drain = Some(Drain { last, until: now + self.config.drain_timeout });
+        self.control.send(Kind::GoAway, &GoAway { last, code, retry_after, text: String::from(text) });
+    }
+
+    /// Returns when this side's drain ends at the latest.
+    pub(crate) fn drain_deadline(&self) -> Option<Instant> {
+        self.control.drain.map(|drain| drain.until)
+    }
+
+    /// Returns whether this side drains and everything has been said and done.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.control.drains() && self.streams.is_empty() && !self.control.has_output()
+    }
+
+    /// Charges something harmless without purpose.
+    pub(crate) fn charge_oddity(&mut self) -> Result<(), Violation> {
+        self.control.oddities = self.control.oddities.saturating_add(1);
+        if self.control.oddities > self.config.oddities {
+            return Err(Violation::Oddities); // spec: LIM-003
+        }
+        Ok(())
+    }
+
+    /// Forgives oddities as time passes.
+    pub(crate) fn forgive_oddities(&mut self, count: u32) {
+        self.control.oddities = self.control.oddities.saturating_sub(count);
+    }
+
+    pub(super) fn on_control(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Violation> {
+        match (S::ROLE, kind) {
+            (_, Kind::GoAway) => self.on_goaway(GoAway::decode(payload)?),
+            (Role::Network, Kind::Bind) => self.on_bind(Bind::decode(payload)?),
+            (Role::Network, Kind::Unbind) => self.on_unbind(Unbind::decode(payload)?),
+            (Role::Network, Kind::CommandResult) => self.on_command_result(CommandResult::decode(payload)?),
+            (Role::Agent, Kind::Bound) => self.on_bound(Bound::decode(payload)?),
+            (Role::Agent, Kind::Rejected) => self.on_rejected(BindRefusal::decode(payload)?),
+            (Role::Agent, Kind::Unbound) => self.on_unbound(BindRefusal::decode(payload)?),
+            (Role::Agent, Kind::Command) => self.on_command(CommandRequest::decode(payload)?),
+            _ => Err(Violation::WrongSide), // spec: MSG-006
+        }
+    }
+
+    fn on_goaway(&mut self, goaway: GoAway) -> Result<(), Violation> {
+        if self.control.goaway.is_some_and(|last| goaway.last > last) {
+            return Err(Violation::GoAwayRaised); // spec: GO-002
+        }
+        if self.control.goaway.replace(goaway.last).is_some() {
+            return self.charge_oddity();
+        }
+        self.control.events.push_back(Event::GoAway(goaway));
+        Ok(())
+    }
+
+    fn on_bind(&mut self, bind: Bind) -> Result<(), Violation> {
+        let control = &mut self.control;
+        if control.binds.contains_key(&bind.id.0) {
+            return Err(Violation::BindReused); // spec: BIND-008
+        }
+        if control.unanswered >= self.config.unanswered {
+            return Err(Violation::BindFlood); // spec: BIND-007
+        }
+        if control.binds.len() >= self.config.binds as usize {
+            let refusal = Refusal { code: Code::LIMIT, retry_after: None, text: String::from("too many binds") };
+            control.send(Kind::Rejected, &BindRefusal { id: bind.id, refusal });
+            return self.charge_oddity();
+        }
+        control.unanswered = control.unanswered.saturating_add(1);
+        control.serial = control.serial.wrapping_add(1);
+        control.binds.insert(bind.id.0, BindState::Asked(control.serial));
+        control.events.push_back(Event::Bind(BindRequest { bind, serial: control.serial }));
+        Ok(())
+    }
+
+    fn on_unbind(&mut self, unbind: Unbind) -> Result<(), Violation> {
+        // UNBIND may cross REJECTED or UNBOUND on the way.
+        if self.control.binds.remove(&unbind.id.0).is_none() {
+            return self.charge_oddity();
+        }
+        if self.control.events.len() > self.config.binds as usize {
+            self.charge_oddity()?; // an application that does not listen, or an agent that binds and unbinds in haste
+        }
+        self.control.events.push_back(Event::Unbind(unbind));
+        Ok(())
+    }
+
+    fn on_command_result(&mut self, result: CommandResult) -> Result<(), Violation> {
+        let Some(place) = self.control.commands.iter().position(|id| *id == result.id) else {
+            return self.charge_oddity();
+        };
+        self.control.commands.swap_remove(place);
+        self.control.events.push_back(Event::CommandResult(result));
+        Ok(())
+    }
+
+    fn on_bound(&mut self, bound: Bound) -> Result<(), Violation> {
+        match self.control.binds.get_mut(&bound.id.0) {
+            Some(state @ BindState::Asked(_)) => *state = BindState::Bound,
+            Some(BindState::Bound) | None => return self.charge_oddity(), // BOUND may cross UNBIND on the way
+        }
+        self.control.events.push_back(Event::Bound(bound));
+        Ok(())
+    }
+
+    fn on_rejected(&mut self, rejected: BindRefusal) -> Result<(), Violation> {
+        if !matches!(self.control.binds.get(&rejected.id.0), Some(BindState::Asked(_))) {
+            return self.charge_oddity();
+        }
+        self.control.binds.remove(&rejected.id.0);
+        self.control.events.push_back(Event::Rejected(rejected));
+        Ok(())
+    }
+
+    fn on_unbound(&mut self, unbound: BindRefusal) -> Result<(), Violation> {
+        if self.control.binds.get(&unbound.id.0) != Some(&BindState::Bound) {
+            return self.charge_oddity();
+        }
+        self.control.binds.remove(&unbound.id.0);
+        self.control.events.push_back(Event::Unbound(unbound));
+        Ok(())
+    }
+
+    fn on_command(&mut self, request: CommandRequest) -> Result<(), Violation> {
+        if self.control.commands.len() >= self.config.unanswered as usize {
+            return Err(Violation::CommandFlood); // spec: CMD-003
+        }
+        if self.control.commands.contains(&request.id) {
+            return self.charge_oddity();
+        }
+        self.control.commands.push(request.id);
+        self.control.events.push_back(Event::Command(request));
+        Ok(())
+    }
+}

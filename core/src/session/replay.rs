@@ -1,0 +1,141 @@
+//! Counted frames: how many went out, how many are acknowledged, and those kept until they are.
+
+use alloc::collections::VecDeque;
+
+use crate::{Config, Duration, Instant, MAX_OFFSET, Violation, frame::Encoded};
+
+/// The direction from this side to the peer.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    sent: u64,
+    acknowledged: u64,
+    kept: VecDeque<Encoded>,
+    kept_octets: u64,
+    keeps: bool,
+    max_frames: u64,
+    max_octets: u64,
+}
+
+impl Outgoing {
+    pub(crate) const fn new(keeps: bool, config: &Config) -> Self {
+        Self {
+            sent: 0,
+            acknowledged: 0,
+            kept: VecDeque::new(),
+            kept_octets: 0,
+            keeps,
+            max_frames: config.retain_frames as u64,
+            max_octets: config.retain_octets,
+        }
+    }
+
+    /// Returns whether another counted frame may go out.
+    pub(crate) fn has_room(&self) -> bool {
+        // spec: RES-004
+        !self.keeps || (self.kept_octets < self.max_octets && (self.kept.len() as u64) < self.max_frames)
+    }
+
+    /// Counts a frame that goes out.
+    pub(crate) fn on_sent(&mut self, frame: &Encoded) {
+        self.sent = self.sent.saturating_add(1); // spec: RES-001
+        if self.keeps {
+            self.kept_octets = self.kept_octets.saturating_add(frame.len() as u64);
+            self.kept.push_back(frame.clone());
+        }
+    }
+
+    /// Takes the peer's count of processed frames; a count that is not higher changes nothing.
+    pub(crate) fn on_ack(&mut self, count: u64) -> Result<(), Violation> {
+        if count > self.sent {
+            return Err(Violation::AckRange); // spec: RES-002
+        }
+        while self.acknowledged < count {
+            self.acknowledged = self.acknowledged.saturating_add(1);
+            if let Some(frame) = self.kept.pop_front() {
+                self.kept_octets = self.kept_octets.saturating_sub(frame.len() as u64);
+            }
+        }
+        if self.kept.is_empty() && self.kept.capacity() > IDLE_CAPACITY {
+            self.kept = VecDeque::new();
+        }
+        Ok(())
+    }
+
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub(crate) const fn kept_octets(&self) -> u64 {
+        self.kept_octets
+    }
+}
+
+/// The direction from the peer to this side.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    processed: u64,
+    octets: u64,
+    due: Option<Instant>,
+    owed: bool,
+    max_octets: u64,
+    max_delay: Duration,
+}
+
+impl Incoming {
+    pub(crate) const fn new(config: &Config) -> Self {
+        Self {
+            processed: 0,
+            octets: 0,
+            due: None,
+            owed: false,
+            max_octets: config.ack_octets as u64,
+            max_delay: config.ack_delay,
+        }
+    }
+
+    /// Counts a frame that was processed.
+    pub(crate) fn on_processed(&mut self, octets: usize, now: Instant) {
+        self.processed = self.processed.saturating_add(1).min(MAX_OFFSET);
+        self.octets = self.octets.saturating_add(octets as u64);
+        if self.octets >= self.max_octets {
+            self.owed = true; // spec: RES-003
+        }
+        if self.owed {
+            self.due = None;
+        } else if self.due.is_none() {
+            self.due = Some(now + self.max_delay);
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            self.owed = true;
+        }
+    }
+
+    /// Returns the count to acknowledge if one is owed, or if there is one and something else is written anyway.
+    pub(crate) fn poll_ack(&mut self, riding: bool) -> Option<u64> {
+        (self.owed || (riding && self.due.is_some())).then(|| {
+            self.owed = false;
+            self.due = None;
+            self.octets = 0;
+            self.processed
+        })
+    }
+
+    pub(crate) const fn owed(&self) -> bool {
+        self.owed
+    }
+
+    pub(crate) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(crate) const fn processed(&self) -> u64 {
+        self.processed
+    }
+}
+
+const IDLE_CAPACITY: usize = 64;

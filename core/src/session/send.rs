@@ -1,0 +1,192 @@
+//! The sending half of streams: what the application writes, and what the peer says about it.
+
+use bytes::Bytes;
+
+use super::stream::SendState;
+use super::{Session, StreamId};
+use crate::{Code, Side, Violation, frame::be_u64};
+
+/// A write was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Not now: [`Event::Writable`](crate::Event::Writable) says when.
+    #[error("as much is waiting to be sent as may")]
+    Blocked,
+    /// The peer's application asked to cease.
+    #[error("the peer wants no more: {0}")]
+    Stopped(Code),
+    /// This side has finished or reset the direction.
+    #[error("the direction has been ended by this side")]
+    Closed,
+    /// The session is over.
+    #[error("the session is over: {0}")]
+    Lost(Code),
+}
+
+impl<S: Side> Session<S> {
+    /// Takes octets to send from the front of `data`; returns how many. What is taken is cut off `data`.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was taken.
+    pub fn write(&mut self, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
+        let over = self.over;
+        let Some(stream) = self.streams.get_mut(&id.0) else { return Err(WriteError::Closed) };
+        match (stream.send.state, over) {
+            (SendState::Stopped(code), _) => return Err(WriteError::Stopped(code)),
+            (SendState::Finishing | SendState::Finished | SendState::Reset, _) => return Err(WriteError::Closed),
+            (SendState::Open, Some(code)) => return Err(WriteError::Lost(code)),
+            (SendState::Open, None) => {}
+        }
+        // While all streams together have much waiting, each is held to one frame.
+        let crowded = self.queued >= self.config.send_total;
+        let most = if crowded { self.config.frame } else { self.config.send_stream } as usize;
+        let room = most.saturating_sub(stream.send.queued);
+        if room == 0 {
+            let first = !core::mem::replace(&mut stream.send.waiting, true);
+            if crowded && first {
+                self.crowded.push_back(id.0);
+            }
+            return Err(WriteError::Blocked);
+        }
+        let taken = data.split_to(room.min(data.len()));
+        let count = taken.len();
+        if count > 0 {
+            stream.send.queue.push_back(taken);
+            stream.send.queued = stream.send.queued.saturating_add(count);
+            self.queued = self.queued.saturating_add(count as u64);
+            self.ready_or_blocked(id.0);
+        }
+        Ok(count)
+    }
+
+    /// Ends the sending direction in order: FIN goes out after what was written.
+    ///
+    /// # Errors
+    /// [`WriteError`], when the direction had been ended otherwise. Finishing twice is not an error.
+    pub fn finish(&mut self, id: StreamId) -> Result<(), WriteError> {
+        let over = self.over;
+        let Some(stream) = self.streams.get_mut(&id.0) else { return Err(WriteError::Closed) };
+        match (stream.send.state, over) {
+            (SendState::Stopped(code), _) => Err(WriteError::Stopped(code)),
+            (SendState::Reset, _) => Err(WriteError::Closed),
+            (SendState::Finishing | SendState::Finished, _) => Ok(()),
+            (SendState::Open, Some(code)) => Err(WriteError::Lost(code)),
+            (SendState::Open, None) => {
+                stream.send.state = SendState::Finishing;
+                self.make_ready(id.0);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the sending direction at once: what was not sent is dropped, and the code reaches the peer's application.
+    /// Does nothing when the direction has ended.
+    pub fn reset(&mut self, id: StreamId, code: Code) {
+        self.end_sending(id.0, SendState::Reset, code);
+    }
+
+    pub(super) fn on_stop(&mut self, id: u32, payload: &[u8]) -> Result<(), Violation> {
+        let code = Code(crate::frame::be_u32(payload).ok_or(Violation::FrameLength)?);
+        if self.known(id)? {
+            self.end_sending(id, SendState::Stopped(code), code); // spec: END-004
+            self.refused_if_pending(id, code);
+            self.tell(id);
+            self.remove_if_over(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_credit(&mut self, id: u32, payload: &[u8]) -> Result<(), Violation> {
+        let limit = be_u64(payload).ok_or(Violation::FrameLength)?;
+        if limit > crate::MAX_OFFSET {
+            return Err(Violation::OffsetRange);
+        }
+        // spec: CREDIT-009
+        if self.known(id)? && self.with(id, |stream| stream.send.credit.raise(limit)).transpose()? == Some(true) {
+            self.make_ready(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_streams(&mut self, payload: &[u8]) -> Result<(), Violation> {
+        let count = be_u64(payload).ok_or(Violation::FrameLength)?;
+        if count > crate::MAX_OFFSET {
+            return Err(Violation::OffsetRange);
+        }
+        self.opened.ours_granted = self.opened.ours_granted.max(count);
+        Ok(())
+    }
+
+    /// Puts a stream with data where it can be sent, or owes the peer a word that it is blocked.
+    pub(super) fn ready_or_blocked(&mut self, id: u32) {
+        self.make_ready(id);
+        let blocked = self.with(id, |stream| {
+            let offset = if stream.send.queue.is_empty() { None } else { stream.send.credit.say_blocked() };
+            stream.owed.blocked = offset.or(stream.owed.blocked);
+            offset.is_some()
+        });
+        if blocked == Some(true) {
+            self.make_urgent(id);
+        }
+    }
+
+    /// Tells writers that there is room: of one stream, and of those that the total had held back.
+    pub(super) fn wake_writers(&mut self, id: u32) {
+        let low = (self.config.send_stream / 2) as usize;
+        self.with(id, |stream| {
+            if stream.send.waiting && stream.send.queued <= low {
+                stream.send.waiting = false;
+                stream.news.writable = true;
+            }
+        });
+        self.tell(id);
+        if self.queued < self.config.send_total {
+            while let Some(other) = self.crowded.pop_front() {
+                self.with(other, |stream| stream.news.writable |= core::mem::take(&mut stream.send.waiting));
+                self.tell(other);
+            }
+        }
+    }
+
+    fn end_sending(&mut self, id: u32, state: SendState, code: Code) {
+        let over = self.over.is_some();
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.send.is_over() {
+            return;
+        }
+        stream.send.state = state;
+        let dropped = stream.send.clear();
+        stream.owed.accept = false;
+        stream.owed.blocked = None;
+        stream.news.writable |= core::mem::take(&mut stream.send.waiting);
+        self.queued = self.queued.saturating_sub(dropped as u64);
+        if !over {
+            stream.owed.reset = Some(code); // after its OPEN, also where that has not been sent: no number is skipped
+            self.make_urgent(id);
+        }
+        self.wake_writers(id);
+    }
+
+    /// Takes a refusal of a stream that this side opened as the answer to whether it was accepted.
+    pub(super) fn refused_if_pending(&mut self, id: u32, code: Code) {
+        self.with(id, |stream| {
+            if stream.ours && stream.accepted == super::Acceptance::Pending {
+                stream.accepted = super::Acceptance::Refused(code);
+                stream.news.accepted = true;
+            }
+        });
+    }
+
+    /// Returns whether the stream is there; a violation when it was never opened.
+    pub(super) fn known(&self, id: u32) -> Result<bool, Violation> {
+        if self.streams.contains_key(&id) {
+            return Ok(true);
+        }
+        let highest = if S::ROLE.opened(id) { self.opened.ours } else { self.opened.theirs };
+        if id.div_ceil(2) > highest {
+            return Err(Violation::StreamIdle); // spec: STREAM-007
+        }
+        Ok(false)
+    }
+}

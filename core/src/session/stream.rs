@@ -1,0 +1,184 @@
+//! One stream: two halves that end separately, and what is owed to the peer about them.
+
+use alloc::collections::VecDeque;
+use bytes::Bytes;
+
+use crate::{
+    Code, Open,
+    flow::{RecvCredit, SendCredit},
+};
+
+/// A stream as its session keeps it, until both directions ended and the application let go.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) open: Open,
+    /// Whether this side opened it.
+    pub(crate) ours: bool,
+    pub(crate) released: bool,
+    pub(crate) accepted: Acceptance,
+    pub(crate) send: SendHalf,
+    pub(crate) recv: RecvHalf,
+    pub(crate) owed: Owed,
+    /// Whether it stands in the ring of streams that owe control frames.
+    pub(crate) in_urgent: bool,
+    /// Whether it stands in the ring of streams that have data to send.
+    pub(crate) in_ready: bool,
+    /// What the application has not been told.
+    pub(crate) news: News,
+    pub(crate) in_news: bool,
+}
+
+/// Whether the other side handed the stream to its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    Pending,
+    Accepted,
+    Refused(Code),
+}
+
+/// The direction from this side to the peer.
+#[derive(Debug)]
+pub(crate) struct SendHalf {
+    pub(crate) credit: SendCredit,
+    pub(crate) queue: VecDeque<Bytes>,
+    pub(crate) queued: usize,
+    pub(crate) state: SendState,
+    /// Whether a write was blocked and waits to be told.
+    pub(crate) waiting: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendState {
+    Open,
+    /// FIN goes out after what is queued.
+    Finishing,
+    /// FIN was sent.
+    Finished,
+    /// RESET is owed or was sent.
+    Reset,
+    /// The peer asked to cease; RESET is owed or was sent.
+    Stopped(Code),
+}
+
+/// The direction from the peer to this side.
+#[derive(Debug)]
+pub(crate) struct RecvHalf {
+    pub(crate) credit: RecvCredit,
+    pub(crate) queue: VecDeque<Bytes>,
+    pub(crate) state: RecvState,
+    /// Whether a read was blocked and waits to be told.
+    pub(crate) waiting: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecvState {
+    Open,
+    /// FIN came.
+    Ended,
+    /// RESET came.
+    Reset(Code),
+    /// The application wants no more; what arrives is dropped until the peer ends the direction.
+    Unwanted,
+    /// The application wanted no more, and the peer has ended the direction.
+    UnwantedEnded,
+}
+
+/// Control frames owed: what is in the set is in it once, the newest value wins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Owed {
+    pub(crate) open: bool,
+    pub(crate) accept: bool,
+    pub(crate) reset: Option<Code>,
+    pub(crate) stop: Option<Code>,
+    pub(crate) credit: bool,
+    pub(crate) blocked: Option<u64>,
+}
+
+/// Events owed to the application.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct News {
+    pub(crate) opened: bool,
+    pub(crate) accepted: bool,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+impl Stream {
+    pub(crate) fn new(open: Open, ours: bool, send_window: u32, recv_window: u32) -> Self {
+        Self {
+            open,
+            ours,
+            released: false,
+            accepted: Acceptance::Pending,
+            send: SendHalf {
+                credit: SendCredit::new(send_window),
+                queue: VecDeque::new(),
+                queued: 0,
+                state: SendState::Open,
+                waiting: false,
+            },
+            recv: RecvHalf {
+                credit: RecvCredit::new(recv_window),
+                queue: VecDeque::new(),
+                state: RecvState::Open,
+                waiting: true,
+            },
+            owed: Owed::default(),
+            in_urgent: false,
+            in_ready: false,
+            news: News::default(),
+            in_news: false,
+        }
+    }
+
+    /// Returns whether nothing more can happen: both directions ended, nothing owed, the application gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.released && !self.owed.any() && self.send.is_over() && self.recv.is_ended()
+    }
+}
+
+impl SendHalf {
+    pub(crate) const fn is_over(&self) -> bool {
+        match self.state {
+            SendState::Open | SendState::Finishing => false,
+            SendState::Finished | SendState::Reset | SendState::Stopped(_) => true,
+        }
+    }
+
+    /// Returns whether the data ring has something to do for this stream.
+    pub(crate) fn has_work(&self) -> bool {
+        match self.state {
+            SendState::Open => !self.queue.is_empty() && self.credit.available() > 0,
+            SendState::Finishing => self.queue.is_empty() || self.credit.available() > 0,
+            SendState::Finished | SendState::Reset | SendState::Stopped(_) => false,
+        }
+    }
+
+    /// Drops what is queued; returns how many octets that was.
+    pub(crate) fn clear(&mut self) -> usize {
+        self.queue = VecDeque::new();
+        core::mem::take(&mut self.queued)
+    }
+}
+
+impl RecvHalf {
+    /// Returns whether the peer has ended the direction.
+    pub(crate) const fn is_ended(&self) -> bool {
+        match self.state {
+            RecvState::Open | RecvState::Unwanted => false,
+            RecvState::Ended | RecvState::Reset(_) | RecvState::UnwantedEnded => true,
+        }
+    }
+}
+
+impl Owed {
+    pub(crate) const fn any(&self) -> bool {
+        self.open || self.accept || self.credit || self.reset.is_some() || self.stop.is_some() || self.blocked.is_some()
+    }
+}
+
+impl News {
+    pub(crate) const fn any(self) -> bool {
+        self.opened || self.accepted || self.readable || self.writable
+    }
+}
