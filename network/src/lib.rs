@@ -3,5 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod errors;
+mod name;
 
 pub use errors::{Actor, Entry, Fault};
+pub use name::{EndpointName, NameError, NameMap, NamePattern};
