@@ -234,12 +234,8 @@ violations! {
     AckRange => ACK_RANGE, "RES-002", "ACK beyond what was sent";
     /// A second GOAWAY raised the last stream.
     GoAwayRaised => PROTOCOL, "GO-002", "GOAWAY raised the last stream";
-    /// A stream opened after its GOAWAY was received.
-    OpenAfterGoAway => PROTOCOL, "GO-003", "OPEN after GOAWAY was acknowledged";
     /// A bind number that is in use.
     BindReused => PROTOCOL, "BIND-008", "a bind number that is in use";
-    /// An answer or request about a bind that does not exist.
-    BindUnknown => PROTOCOL, "BIND-009", "a bind number that is not in use";
     /// Too many binds without an answer.
     BindFlood => EXCESSIVE, "BIND-007", "too many binds without an answer";
     /// Too many commands without an answer.
