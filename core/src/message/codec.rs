@@ -193,9 +193,6 @@ impl Message for Limits {
             }
             Ok(())
         })?;
-        if limits.frame < FRAME_LEAST {
-            return Err(Violation::Message); // spec: MSG-007
-        }
         Ok(limits)
     }
 }
@@ -538,7 +535,6 @@ const TLS_TEXT: usize = 255;
 const SECRET: usize = 64;
 const SECRET_LEAST: usize = 16;
 const RETRY_AFTER: Duration = Duration::from_secs(300);
-const FRAME_LEAST: u32 = 1_024;
 
 /// What is announced by saying nothing.
 const HEARTBEAT: Heartbeat = Heartbeat { interval: Duration::ZERO, tolerance: Duration::ZERO };

@@ -215,7 +215,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn text(self, limit: usize) -> Result<String, Violation> {
-        let text = core::str::from_utf8(self.octets(limit)?).map_err(|_| Violation::Message)?; // spec: MSG-005
+        let text = core::str::from_utf8(self.octets(limit)?).map_err(|_| Violation::Message)?; // spec: MSG-001
         Ok(text.into())
     }
 
