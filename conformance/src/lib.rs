@@ -1,1 +1,13 @@
-//! conformance
+//! The Adit protocol as data: clauses, registry, schema and vectors, read from the files beside this crate.
+//!
+//! The specification itself is `spec/README.md`. Nothing here knows the types of an implementation.
+
+mod clauses;
+mod registry;
+mod schema;
+mod vectors;
+
+pub use clauses::{Clause, citations, clauses, is_clause};
+pub use registry::{CodeEntry, Extensions, FrameType, Limit, Registry, Timer, ViolationEntry};
+pub use schema::Schema;
+pub use vectors::{FrameVectors, Heard, Malformed, MessageVectors, Misframed, ValidFrames, ValidMessage, octets};

@@ -1,0 +1,155 @@
+//! The registry beside `adit-core`: one cannot change without the other.
+
+use std::collections::BTreeSet;
+
+use adit_conformance::{Registry, Schema, clauses};
+use adit_core::{
+    Code, CodeClass, Config, MAX_OFFSET, VERSION, Violation,
+    frame::{HEADER, Kind, RawKind},
+};
+
+#[test]
+fn the_frame_types_are_those_of_the_core() {
+    let registry = Registry::load();
+    let described: Vec<_> =
+        registry.frames.iter().map(|frame| (frame.name.as_str(), frame.number, frame.counted, frame.length)).collect();
+    let known: Vec<_> =
+        Kind::ALL.iter().map(|kind| (kind.name(), kind.number(), kind.is_counted(), kind.fixed_length())).collect();
+    assert_eq!(described, known);
+
+    for frame in &registry.frames {
+        let kind = Kind::from_number(frame.number).expect("just compared");
+        let of = if kind.is_link() {
+            "link"
+        } else if kind.of_stream() {
+            "stream"
+        } else {
+            "session"
+        };
+        assert_eq!(frame.of, of, "{}", frame.name);
+    }
+}
+
+#[test]
+fn the_extension_ranges_are_those_of_the_core() {
+    for range in Registry::load().extensions {
+        for number in range.from..=range.to {
+            assert_eq!(Kind::from_number(number), None);
+            assert_eq!(RawKind::Extension(number).is_counted(), range.counted, "{number:#04x}");
+        }
+    }
+}
+
+#[test]
+fn the_codes_are_those_of_the_core() {
+    let registry = Registry::load();
+    let described: Vec<_> = registry.codes.iter().map(|code| (Code(code.number), code.name.as_str())).collect();
+    assert_eq!(described, Code::ALL);
+
+    for code in &registry.codes {
+        let class = match Code(code.number).class() {
+            CodeClass::Protocol => "protocol",
+            CodeClass::Session => "session",
+            CodeClass::Stream => "stream",
+            CodeClass::Application => "application",
+        };
+        assert_eq!(code.class, class, "{}", code.name);
+    }
+}
+
+#[test]
+fn the_violations_are_those_of_the_core() {
+    let registry = Registry::load();
+    let described: Vec<_> = registry
+        .violations
+        .iter()
+        .map(|entry| (entry.name.clone(), entry.clause.clone(), entry.code.clone()))
+        .collect();
+    let known: Vec<_> = Violation::ALL
+        .iter()
+        .map(|violation| (format!("{violation:?}"), violation.clause().to_owned(), violation.code().to_string()))
+        .collect();
+    assert_eq!(described, known);
+}
+
+#[test]
+fn the_clause_of_a_violation_names_its_code() {
+    let clauses = clauses();
+    for violation in Violation::ALL {
+        let clause = clauses.get(violation.clause()).unwrap_or_else(|| panic!("{violation:?} has no clause"));
+        let code = violation.code().to_string();
+        assert!(clause.codes().contains(&code.as_str()), "{} does not name {code}", violation.clause());
+    }
+}
+
+#[test]
+fn every_code_that_a_clause_names_exists() {
+    let registry = Registry::load();
+    for (id, clause) in clauses() {
+        for code in clause.codes() {
+            assert!(registry.code(code).is_some(), "{id} names {code}");
+        }
+    }
+}
+
+#[test]
+fn the_limits_and_timers_are_the_defaults_of_the_core() {
+    let registry = Registry::load();
+    let (agent, network) = (Config::agent(), Config::network());
+    for limit in &registry.limits {
+        let defaults = (value(&agent, &limit.name), value(&network, &limit.name));
+        assert_eq!(defaults, (Some(limit.agent), Some(limit.network)), "{}", limit.name);
+        let in_range = |value: u64| value >= limit.least && limit.most.is_none_or(|most| value <= most);
+        assert!(in_range(limit.agent) && in_range(limit.network), "{}", limit.name);
+    }
+    for timer in &registry.timers {
+        assert_eq!(value(&agent, &timer.name), Some(timer.ms), "{}", timer.name);
+        assert!((timer.least_ms..=timer.most_ms).contains(&timer.ms), "{}", timer.name);
+    }
+}
+
+#[test]
+fn the_constants_are_those_of_the_core() {
+    let registry = Registry::load();
+
+    assert_eq!(registry.version, VERSION);
+    assert_eq!(registry.alpn, "adit/1");
+    assert_eq!(registry.header_octets, HEADER);
+    assert_eq!(registry.max_offset, MAX_OFFSET);
+    assert_eq!(registry.max_stream, u32::MAX >> 1);
+}
+
+#[test]
+fn every_reference_of_the_registry_exists() {
+    let (registry, clauses) = (Registry::load(), clauses());
+    let messages: BTreeSet<_> = Schema::load().messages().map(str::to_owned).collect();
+    for frame in &registry.frames {
+        assert!(frame.message.as_ref().is_none_or(|message| messages.contains(message)), "{}", frame.name);
+    }
+    let cited = registry.limits.iter().map(|limit| &limit.clause);
+    for clause in cited.chain(registry.timers.iter().map(|timer| &timer.clause)) {
+        assert!(clauses.contains_key(clause), "{clause}");
+    }
+}
+
+fn value(config: &Config, name: &str) -> Option<u64> {
+    let millis = |time: adit_core::Duration| u64::try_from(time.as_millis()).ok();
+    match name {
+        "frame" => Some(config.frame.into()),
+        "window" => Some(config.window.into()),
+        "streams" => Some(config.streams.into()),
+        "binds" => Some(config.binds.into()),
+        "unanswered" => Some(config.unanswered.into()),
+        "oddities" => Some(config.oddities.into()),
+        "ack_octets" => Some(config.ack_octets.into()),
+        "retain_octets" => Some(config.retain_octets),
+        "retain_frames" => Some(config.retain_frames.into()),
+        "heartbeat.interval" => millis(config.heartbeat.interval),
+        "heartbeat.tolerance" => millis(config.heartbeat.tolerance),
+        "ack_delay" => millis(config.ack_delay),
+        "handshake_timeout" => millis(config.handshake_timeout),
+        "drain_timeout" => millis(config.drain_timeout),
+        "close_timeout" => millis(config.close_timeout),
+        _ => None,
+    }
+}
