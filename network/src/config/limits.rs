@@ -58,6 +58,8 @@ limits! {
     sessions_per_token: usize = 1_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
     /// Endpoints that one session may bind, 1,000; more are refused with ADIT-2007.
     binds_per_session: usize = 1_000, values::count, "a count from 1 to 100,000", 1..=100_000;
+    /// Endpoints that one account may own, bound or bound within 30 days, 10,000.
+    endpoints_per_account: usize = 10_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
     /// Streams that one agent may open towards the network, 16; the network offers no service of that kind.
     streams_from_agent: usize = 16, values::count, "a count from 1 to 16,384", 1..=16_384;
     /// The TLS handshake of a caller or agent, 10 s.

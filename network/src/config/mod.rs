@@ -18,6 +18,8 @@ use std::{
 
 use section::{Context, PREFIX, Section};
 
+use crate::{EndpointName, NamePattern};
+
 pub use limits::Limits;
 pub use section::ConfigFault;
 pub use values::PortRange;
@@ -31,7 +33,7 @@ pub struct Config {
     /// `region`: where it is; told to agents.
     pub region: String,
     /// `domains`: the names below which endpoints may be bound; empty allows every name that an ACL allows.
-    pub domains: Vec<String>,
+    pub domains: Vec<EndpointName>,
     /// `ingress`: where agents connect.
     pub ingress: Ingress,
     /// `http.listen`: where callers speak HTTP.
@@ -82,7 +84,7 @@ pub struct Tcp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// `names`: `crm.example.com` or `*.example.com`.
-    pub names: Vec<String>,
+    pub names: Vec<NamePattern>,
     /// `certificate`: the chain, PEM.
     pub certificate: PathBuf,
     /// `key`: PEM.
@@ -262,7 +264,8 @@ fn admin(mut section: Section<'_>) -> Option<SocketAddr> {
 fn certificate(mut section: Section<'_>, folder: &Path) -> CertificateFiles {
     let path = |text: &str| (!text.is_empty()).then(|| folder.join(text));
     let files = CertificateFiles {
-        names: section.values("names", "a name such as crm.example.com or *.example.com", short_name),
+        names: section
+            .values("names", "a name such as crm.example.com or *.example.com", |text| NamePattern::parse(text).ok()),
         certificate: section.value("certificate", PathBuf::new(), "a path", path),
         key: section.value("key", PathBuf::new(), "a path", path),
     };
@@ -311,9 +314,8 @@ fn short_name(text: &str) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
-fn domain(text: &str) -> Option<String> {
-    let label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_ascii_lowercase())
+fn domain(text: &str) -> Option<EndpointName> {
+    EndpointName::parse(text).ok()
 }
 
 fn host_name() -> String {

@@ -1,0 +1,356 @@
+//! What must last: accounts, tokens, and who owns which endpoint; SQLite in WAL mode.
+//!
+//! The data path never asks it. When it fails, live tunnels stay; new sessions and binds have to wait (V92).
+
+mod acl;
+mod token;
+
+use core::time::Duration;
+use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use adit_core::Secret;
+use sqlx::{
+    ConnectOptions as _, Row as _, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
+use token::Shown;
+
+pub use acl::{Acl, Object, Rule};
+pub use token::NewToken;
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    readers: SqlitePool,
+    writer: SqlitePool,
+}
+
+/// Who an agent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The token's public id.
+    pub token: String,
+    /// The account.
+    pub account: i64,
+    /// What the token may bind.
+    pub acl: Acl,
+}
+
+/// A token as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    /// The public id.
+    pub id: String,
+    /// The account's name.
+    pub account: String,
+    /// What was written about it.
+    pub description: String,
+    /// What it may bind.
+    pub acl: Acl,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// Seconds since 1970.
+    pub revoked: Option<i64>,
+}
+
+/// Whether a name may be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It belongs to the account.
+    Owned,
+    /// It belongs to another account, or did less than [`QUARANTINE`] ago.
+    Taken,
+    /// The account owns as many endpoints as it may.
+    Limit,
+}
+
+/// Who wants to own what.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimant<'a> {
+    /// The endpoint, as `https://crm.example.com`.
+    pub endpoint: &'a str,
+    /// What belongs to an account: the name whatever the scheme, or `tcp:5432`.
+    pub owned: &'a str,
+    /// The account.
+    pub account: i64,
+    /// How many endpoints one account may own.
+    pub most: usize,
+}
+
+/// A released name stays with its account for so long: 30 days (V77).
+pub const QUARANTINE: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The database failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file cannot be made or opened.
+    #[error("cannot open the database: {0}")]
+    Open(#[from] std::io::Error),
+    /// The schema cannot be brought up to date.
+    #[error("cannot migrate the database: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A statement failed.
+    #[error("the database failed: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// A rule in the database is not one: whose it is, is refused.
+    #[error("the database holds a rule that is not one: {0:?}")]
+    Rule(String),
+    /// The system gives no entropy.
+    #[error("the system gives no entropy")]
+    Entropy,
+}
+
+impl Store {
+    /// Opens the database, makes it if there is none, and brings its schema up to date. A new file has mode 600.
+    ///
+    /// # Errors
+    /// When that fails; nothing is then served.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .disable_statement_logging();
+        let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(Duration::from_secs(5));
+        let writer = pool(1).connect_with(options.clone()).await?;
+        sqlx::migrate!("./migrations").run(&writer).await?;
+        let readers = pool(4).connect_with(options.read_only(true)).await?;
+        Ok(Self { readers, writer })
+    }
+
+    /// Makes a token for the account, which is made when there is none of that name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn create_token(&self, account: &str, acl: &Acl, description: &str) -> Result<NewToken, StoreError> {
+        let (new, hash) = NewToken::generate().map_err(|_| StoreError::Entropy)?;
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("INSERT INTO accounts (name, created) VALUES (?, ?) ON CONFLICT (name) DO NOTHING")
+            .bind(account)
+            .bind(unix_now())
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(
+            "INSERT INTO tokens (id, account, hash, description, created)
+             SELECT ?, id, ?, ?, ? FROM accounts WHERE name = ?",
+        )
+        .bind(&new.id)
+        .bind(hash.0.as_slice())
+        .bind(description)
+        .bind(unix_now())
+        .bind(account)
+        .execute(&mut *transaction)
+        .await?;
+        for rule in acl.rules() {
+            sqlx::query("INSERT OR IGNORE INTO rules (token, rule) VALUES (?, ?)")
+                .bind(&new.id)
+                .bind(rule.to_string())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(new)
+    }
+
+    /// Revokes a token; false when there is none of that id. Live sessions end within a second.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query("UPDATE tokens SET revoked = coalesce(revoked, ?) WHERE id = ?")
+            .bind(unix_now())
+            .bind(id)
+            .execute(&self.writer)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Returns every token, the oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT t.id, a.name, t.description, t.created, t.revoked
+             FROM tokens t JOIN accounts a ON a.id = t.account ORDER BY t.created, t.id",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        let mut tokens = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id: String = row.try_get(0)?;
+            let acl = self.acl(&id).await?;
+            let (account, description) = (row.try_get(1)?, row.try_get(2)?);
+            tokens.push(TokenRow { id, account, description, acl, created: row.try_get(3)?, revoked: row.try_get(4)? });
+        }
+        Ok(tokens)
+    }
+
+    /// Returns who shows this token, if it is valid. Malformed, unknown and revoked look alike and take the same steps.
+    ///
+    /// # Errors
+    /// When the database fails: then nobody knows.
+    pub async fn authenticate(&self, token: &Secret) -> Result<Option<Identity>, StoreError> {
+        let shown = Shown::new(token);
+        let row = sqlx::query("SELECT hash, account, revoked FROM tokens WHERE id = ?")
+            .bind(&shown.id)
+            .fetch_optional(&self.readers)
+            .await?;
+        let acl = self.acl(&shown.id).await?;
+        let stored: Option<Vec<u8>> = row.as_ref().map(|row| row.try_get(0)).transpose()?;
+        let fits = shown.fits(stored.as_deref());
+        let Some(row) = row else { return Ok(None) };
+        let revoked: Option<i64> = row.try_get(2)?;
+        let identity = Identity { token: shown.id, account: row.try_get(1)?, acl };
+        Ok((fits & revoked.is_none()).then_some(identity))
+    }
+
+    /// Returns what a token may bind at this moment, if it is still valid.
+    ///
+    /// # Errors
+    /// When the database fails: then nobody knows.
+    pub async fn standing(&self, token: &str) -> Result<Option<Acl>, StoreError> {
+        let valid = sqlx::query("SELECT 1 FROM tokens WHERE id = ? AND revoked IS NULL")
+            .bind(token)
+            .fetch_optional(&self.readers)
+            .await?;
+        match valid {
+            Some(_) => Ok(Some(self.acl(token).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Notes that the account binds the endpoint, unless what it is called (`owned`) belongs to another account.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim(&self, claimant: Claimant<'_>) -> Result<Claim, StoreError> {
+        let Claimant { endpoint, owned, account, most } = claimant;
+        let now = unix_now();
+        let oldest = now - i64::try_from(QUARANTINE.as_secs()).unwrap_or(i64::MAX);
+        // A claim an hour old is fresh enough: reconnecting fleets must not become a storm of writes.
+        let fresh = sqlx::query("SELECT 1 FROM endpoints WHERE endpoint = ? AND account = ? AND bound > ? - 3600")
+            .bind(endpoint)
+            .bind(account)
+            .bind(now)
+            .fetch_optional(&self.readers)
+            .await?;
+        if fresh.is_some() {
+            return Ok(Claim::Owned);
+        }
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let foreign = sqlx::query("SELECT 1 FROM endpoints WHERE owned = ? AND account <> ? AND bound >= ? LIMIT 1")
+            .bind(owned)
+            .bind(account)
+            .bind(oldest)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if foreign.is_some() {
+            return Ok(Claim::Taken);
+        }
+        sqlx::query("DELETE FROM endpoints WHERE bound < ?").bind(oldest).execute(&mut *transaction).await?;
+        let count: i64 = sqlx::query("SELECT count(*) FROM endpoints WHERE account = ? AND endpoint <> ?")
+            .bind(account)
+            .bind(endpoint)
+            .fetch_one(&mut *transaction)
+            .await?
+            .try_get(0)?;
+        if usize::try_from(count).unwrap_or(usize::MAX) >= most {
+            return Ok(Claim::Limit);
+        }
+        sqlx::query(
+            "INSERT INTO endpoints (endpoint, owned, account, claimed, bound) VALUES (?1, ?2, ?3, ?4, ?4)
+             ON CONFLICT (endpoint) DO UPDATE SET bound = ?4",
+        )
+        .bind(endpoint)
+        .bind(owned)
+        .bind(account)
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Claim::Owned)
+    }
+
+    /// Notes that these endpoints are bound at this moment, so that long-lived binds do not lose their names.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn touch(&self, endpoints: &[String]) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for endpoint in endpoints {
+            sqlx::query("UPDATE endpoints SET bound = ? WHERE endpoint = ?")
+                .bind(unix_now())
+                .bind(endpoint)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Returns every endpoint that was bound lately, so that its callers hear "no agent" rather than "unknown".
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn endpoints(&self) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("SELECT endpoint FROM endpoints").fetch_all(&self.readers).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Returns something that tells when anybody changed the database.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub async fn watch(&self) -> Result<Watch, StoreError> {
+        let connection = self.readers.connect_options().connect().await?;
+        Ok(Watch { connection, version: None })
+    }
+
+    async fn acl(&self, token: &str) -> Result<Acl, StoreError> {
+        let rows = sqlx::query("SELECT rule FROM rules WHERE token = ? ORDER BY rule")
+            .bind(token)
+            .fetch_all(&self.readers)
+            .await?;
+        let mut rules = Vec::with_capacity(rows.len());
+        for row in rows {
+            let text: String = row.try_get(0)?;
+            rules.push(Rule::parse(&text).ok_or(StoreError::Rule(text))?);
+        }
+        Ok(Acl::new(rules))
+    }
+}
+
+/// Tells when another connection, of this process or another, has changed the database.
+#[derive(Debug)]
+pub struct Watch {
+    connection: SqliteConnection,
+    version: Option<i64>,
+}
+
+impl Watch {
+    /// Returns true when something changed since the last call, and at the first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn changed(&mut self) -> Result<bool, StoreError> {
+        let version = sqlx::query("PRAGMA data_version").fetch_one(&mut self.connection).await?.try_get(0)?;
+        Ok(self.version.replace(version) != Some(version))
+    }
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+use super::*;
+
+#[tokio::test]
+async fn a_token_is_stored_as_a_hash_only_and_authenticates() {
+    let dir = Dir::new("hash");
+    let store = dir.open().await;
+    let acl = Acl::new(vec![Rule::parse("bind:crm.example.com").unwrap()]);
+
+    let new = store.create_token("acme", &acl, "laptop").await.unwrap();
+
+    let identity = store.authenticate(&new.token).await.unwrap().unwrap();
+    assert_eq!((identity.token.as_str(), &identity.acl), (new.id.as_str(), &acl));
+    let text = String::from_utf8(new.token.expose().to_vec()).unwrap();
+    let secret = text.split('_').nth(2).unwrap().as_bytes();
+    for file in dir.files() {
+        let octets = fs::read(&file).unwrap();
+        assert!(!octets.windows(secret.len()).any(|window| window == secret), "V74: {file:?} holds the secret");
+    }
+    assert_eq!(fs::metadata(dir.0.join("adit.db")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn malformed_unknown_and_revoked_tokens_are_refused_alike() {
+    let dir = Dir::new("alike");
+    let store = dir.open().await;
+    let new = store.create_token("acme", &Acl::default(), "").await.unwrap();
+    let (unknown, _) = NewToken::generate().unwrap();
+
+    assert!(store.authenticate(&new.token).await.unwrap().is_some());
+    assert!(store.revoke_token(&new.id).await.unwrap());
+
+    for token in [new.token, unknown.token, Secret::new(*b"adit_x"), Secret::default()] {
+        assert_eq!(store.authenticate(&token).await.unwrap(), None);
+    }
+    assert_eq!(store.standing(&new.id).await.unwrap(), None);
+    assert!(!store.revoke_token("nobody").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_token_without_rules_may_bind_nothing() {
+    let dir = Dir::new("empty");
+    let store = dir.open().await;
+
+    let new = store.create_token("acme", &Acl::default(), "").await.unwrap();
+
+    let identity = store.authenticate(&new.token).await.unwrap().unwrap();
+    assert!(!identity.acl.allows(Object::Port(5432)));
+    assert!(identity.acl.rules().is_empty());
+}
+
+#[tokio::test]
+async fn a_watch_sees_what_another_process_changes() {
+    let dir = Dir::new("watch");
+    let store = dir.open().await;
+    let other = dir.open().await;
+    let new = store.create_token("acme", &Acl::default(), "").await.unwrap();
+    let mut watch = store.watch().await.unwrap();
+
+    assert!(watch.changed().await.unwrap());
+    assert!(!watch.changed().await.unwrap());
+    other.revoke_token(&new.id).await.unwrap();
+    assert!(watch.changed().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_the_account_that_bound_it_first() {
+    let dir = Dir::new("claim");
+    let store = dir.two_accounts().await;
+
+    assert_eq!(claim(&store, "https://crm.example.com", 1).await, Claim::Owned);
+    assert_eq!(claim(&store, "https://crm.example.com", 1).await, Claim::Owned);
+    assert_eq!(claim(&store, "https://crm.example.com", 2).await, Claim::Taken, "V77");
+    assert_eq!(claim(&store, "http://crm.example.com", 2).await, Claim::Taken, "V77: another scheme is the same name");
+    assert_eq!(store.endpoints().await.unwrap(), ["https://crm.example.com"]);
+}
+
+#[tokio::test]
+async fn a_released_name_is_free_after_its_quarantine() {
+    let dir = Dir::new("quarantine");
+    let store = dir.two_accounts().await;
+    claim(&store, "https://crm.example.com", 1).await;
+    let days = |days: i64| unix_now() - days * 24 * 3_600;
+
+    for (age, result) in [(29, Claim::Taken), (31, Claim::Owned)] {
+        sqlx::query("UPDATE endpoints SET bound = ?").bind(days(age)).execute(&store.writer).await.unwrap();
+        assert_eq!(claim(&store, "https://crm.example.com", 2).await, result, "{age} days");
+    }
+}
+
+#[tokio::test]
+async fn a_bind_that_lasts_keeps_its_name() {
+    let dir = Dir::new("touch");
+    let store = dir.two_accounts().await;
+    claim(&store, "https://crm.example.com", 1).await;
+    sqlx::query("UPDATE endpoints SET bound = 0").execute(&store.writer).await.unwrap();
+
+    store.touch(&["https://crm.example.com".to_owned()]).await.unwrap();
+
+    assert_eq!(claim(&store, "https://crm.example.com", 2).await, Claim::Taken);
+}
+
+#[tokio::test]
+async fn an_account_owns_so_many_endpoints_and_not_one_more() {
+    let dir = Dir::new("most");
+    let store = dir.two_accounts().await;
+
+    for port in 1..=3 {
+        assert_eq!(claim(&store, &format!("tcp://:{port}"), 1).await, Claim::Owned);
+    }
+    assert_eq!(claim(&store, "tcp://:4", 1).await, Claim::Limit);
+    assert_eq!(claim(&store, "tcp://:3", 1).await, Claim::Owned);
+}
+
+async fn claim(store: &Store, endpoint: &str, account: i64) -> Claim {
+    let owned = endpoint.split_once("://").unwrap().1;
+    store.claim(Claimant { endpoint, owned, account, most: 3 }).await.unwrap()
+}
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("adit-store-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    async fn open(&self) -> Store {
+        Store::open(&self.0.join("adit.db")).await.unwrap()
+    }
+
+    async fn two_accounts(&self) -> Store {
+        let store = self.open().await;
+        for account in ["one", "two"] {
+            store.create_token(account, &Acl::default(), "").await.unwrap();
+        }
+        store
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,155 @@
+//! Authtokens: `adit_<public id>_<secret>_<checksum>`.
+//!
+//! The public id finds the row, the secret (256 bits) is stored as SHA-256 and compared in constant time (V74), the
+//! checksum lets scanners of leaked secrets tell a token from noise (V73).
+
+use adit_core::Secret;
+use aws_lc_rs::{digest, rand};
+use subtle::ConstantTimeEq as _;
+
+/// A token as it is shown, once.
+#[derive(Debug)]
+pub struct NewToken {
+    /// What the lists show.
+    pub id: String,
+    /// The token.
+    pub token: Secret,
+}
+
+/// What is stored of a secret.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hash(pub(super) [u8; 32]);
+
+/// What an agent showed, taken apart. What is malformed has an id that no row has, so that it takes the same path.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) id: String,
+    hash: Hash,
+}
+
+impl NewToken {
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// When the system gives no entropy.
+    pub(super) fn generate() -> Result<(Self, Hash), aws_lc_rs::error::Unspecified> {
+        let (mut id, mut secret) = ([0; ID_OCTETS], [0; 32]);
+        rand::fill(&mut id)?;
+        rand::fill(&mut secret)?;
+        let (id, secret) = (base32(&id), base32(&secret));
+        let body = format!("adit_{id}_{secret}");
+        let token = Secret::new(format!("{body}_{}", checksum(&body)));
+        Ok((Self { id, token }, Hash::of(secret.as_bytes())))
+    }
+}
+
+impl Hash {
+    fn of(secret: &[u8]) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, secret).as_ref());
+        Self(hash)
+    }
+}
+
+impl Shown {
+    /// Takes apart what an agent showed.
+    pub(super) fn new(token: &Secret) -> Self {
+        let parts = core::str::from_utf8(token.expose()).ok().and_then(parts);
+        let (id, secret) = parts.unwrap_or(("", ""));
+        Self { id: id.to_owned(), hash: Hash::of(secret.as_bytes()) }
+    }
+
+    /// Returns whether the secret is the stored one; takes the same time whether there is a stored one or not.
+    pub(super) fn fits(&self, stored: Option<&[u8]>) -> bool {
+        let expected = stored.and_then(|hash| <[u8; 32]>::try_from(hash).ok());
+        let equal = self.hash.0.ct_eq(&expected.unwrap_or([0; 32]));
+        bool::from(equal) & expected.is_some()
+    }
+}
+
+fn parts(token: &str) -> Option<(&str, &str)> {
+    let (body, sum) = token.rsplit_once('_')?;
+    let (id, secret) = body.strip_prefix("adit_")?.split_once('_')?;
+    let well_formed = id.len() == ID_LETTERS && secret.len() == SECRET_LETTERS && sum == checksum(body);
+    (well_formed && [id, secret].iter().all(|part| part.bytes().all(|b| ALPHABET.contains(&b)))).then_some((id, secret))
+}
+
+fn checksum(body: &str) -> String {
+    base32(&digest::digest(&digest::SHA256, body.as_bytes()).as_ref()[..5])
+}
+
+/// Writes octets as RFC 4648 base32 in lower case, without padding.
+fn base32(octets: &[u8]) -> String {
+    let mut text = String::with_capacity(octets.len() * 8 / 5 + 1);
+    let (mut bits, mut held) = (0_u32, 0_u32);
+    for octet in octets {
+        bits = (bits << 8 | u32::from(*octet)) & 0xfff;
+        held += 8;
+        while held >= 5 {
+            held -= 5;
+            text.push(letter(bits >> held));
+        }
+    }
+    if held > 0 {
+        text.push(letter(bits << (5 - held)));
+    }
+    text
+}
+
+fn letter(bits: u32) -> char {
+    char::from(ALPHABET[(bits & 31) as usize])
+}
+
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+const ID_OCTETS: usize = 10;
+const ID_LETTERS: usize = 16;
+const SECRET_LETTERS: usize = 52;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_token_has_the_documented_form_and_fits_its_hash() {
+        let (new, hash) = NewToken::generate().unwrap();
+
+        let text = String::from_utf8(new.token.expose().to_vec()).unwrap();
+        assert_eq!(text.split('_').map(str::len).collect::<Vec<_>>(), [4, ID_LETTERS, SECRET_LETTERS, 8]);
+        let shown = Shown::new(&new.token);
+        assert_eq!(shown.id, new.id);
+        assert!(shown.fits(Some(&hash.0)));
+    }
+
+    #[test]
+    fn no_other_token_fits() {
+        let (one, hash) = NewToken::generate().unwrap();
+        let (other, _) = NewToken::generate().unwrap();
+        let mut cut = one.token.expose().to_vec();
+        cut.pop();
+
+        assert!(!Shown::new(&other.token).fits(Some(&hash.0)));
+        assert!(!Shown::new(&one.token).fits(None));
+        assert!(!Shown::new(&one.token).fits(Some(&[])));
+        for malformed in [cut, Vec::new(), b"adit___".to_vec(), vec![0xff; 80], b"adit".repeat(200)] {
+            let shown = Shown::new(&Secret::new(malformed));
+            assert_eq!(shown.id, "");
+            assert!(!shown.fits(Some(&hash.0)));
+        }
+    }
+
+    #[test]
+    fn the_missing_hash_is_not_the_hash_of_zeros() {
+        let shown = Shown { id: String::new(), hash: Hash([0; 32]) };
+
+        assert!(!shown.fits(None));
+    }
+
+    #[test]
+    fn base32_is_that_of_rfc_4648() {
+        let table =
+            [("", ""), ("f", "my"), ("fo", "mzxq"), ("foo", "mzxw6"), ("foob", "mzxw6yq"), ("fooba", "mzxw6ytb")];
+        for (octets, text) in table {
+            assert_eq!(base32(octets.as_bytes()), text);
+        }
+    }
+}
