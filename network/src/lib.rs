@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod errors;
 mod name;
+pub mod router;
 pub mod store;
 
 pub use errors::{Actor, Entry, Fault};

@@ -1,0 +1,389 @@
+//! Who serves which endpoint: a table, pure and filled directly on one machine.
+//!
+//! A session binds endpoints; an endpoint has members, one a session. What is chosen is the member with the least open
+//! connections. Sessions are ordered by an epoch: a newer session of the same agent takes an endpoint over from its own
+//! ghost at once, and what the ghost does late changes nothing (V41, V97).
+
+mod key;
+mod load;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use adit_core::{AgentId, BindId, SessionId, UpstreamProtocol};
+
+use crate::{EndpointName, NameMap, NamePattern};
+
+pub use key::{Key, Scheme, Wish};
+pub use load::{Lease, Load};
+
+/// The table. `H` is what a member is reached by.
+#[derive(Debug)]
+pub struct Router<H> {
+    endpoints: HashMap<Arc<Key>, Endpoint<H>>,
+    live: Index,
+    /// Endpoints that were bound once, so that their callers hear "no agent" and not "unknown".
+    known: Index,
+    sessions: BTreeMap<SessionId, SessionRecord>,
+    epoch: u64,
+    member: u64,
+}
+
+/// The identity of one member of one endpoint, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(u64);
+
+/// A bind as a session asks for it.
+#[derive(Clone, Debug)]
+pub struct BindWish<H> {
+    /// The session that asks.
+    pub session: SessionId,
+    /// The agent's number for it.
+    pub bind: BindId,
+    /// Whether others may bind it too.
+    pub pooling: bool,
+    /// What the upstream speaks.
+    pub upstream: UpstreamProtocol,
+    /// What the member is reached by.
+    pub handle: H,
+}
+
+/// Why an endpoint was not bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindError {
+    /// Another agent has it, and not both ask for pooling; or it is inside another account's wildcard.
+    InUse,
+    /// A newer session of the same agent has it.
+    Fenced,
+    /// The session is not one of the table's.
+    NoSession,
+}
+
+/// A bind that a newer session of the same agent took over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The session that had it.
+    pub session: SessionId,
+    /// Its number for it.
+    pub bind: BindId,
+    /// True when the session has no bind left: a ghost.
+    pub empty: bool,
+}
+
+/// A bind that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The endpoint.
+    pub key: Arc<Key>,
+    /// True when nobody is left to serve it.
+    pub last: bool,
+}
+
+/// A member that was chosen for a connection.
+#[derive(Debug)]
+pub struct Chosen<H> {
+    /// Who.
+    pub member: MemberId,
+    /// Its session's number for the endpoint.
+    pub bind: BindId,
+    /// What its upstream speaks.
+    pub upstream: UpstreamProtocol,
+    /// What it is reached by.
+    pub handle: H,
+    /// Counts as an open connection of the member until dropped.
+    pub lease: Lease,
+}
+
+/// What is known about a name or port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Somebody serves it.
+    Live(Arc<Key>),
+    /// It was served once; nobody is online.
+    Idle(Arc<Key>),
+    /// Never heard of.
+    Unknown,
+}
+
+/// Finds keys by what callers say.
+#[derive(Debug, Default)]
+struct Index {
+    names: [NameMap<Arc<Key>>; 3],
+    ports: HashMap<u16, Arc<Key>>,
+}
+
+#[derive(Debug)]
+struct Endpoint<H> {
+    account: i64,
+    load: Arc<Load>,
+    members: Vec<Member<H>>,
+}
+
+#[derive(Debug)]
+struct Member<H> {
+    id: MemberId,
+    session: SessionId,
+    agent: AgentId,
+    epoch: u64,
+    pooling: bool,
+    accepting: bool,
+    bind: BindId,
+    upstream: UpstreamProtocol,
+    load: Arc<Load>,
+    handle: H,
+}
+
+#[derive(Debug)]
+struct SessionRecord {
+    agent: AgentId,
+    account: i64,
+    epoch: u64,
+    draining: bool,
+    /// Connections that all binds of the session carry.
+    load: Arc<Load>,
+    binds: BTreeMap<BindId, Arc<Key>>,
+}
+
+impl<H> Default for Router<H> {
+    fn default() -> Self {
+        Self {
+            endpoints: HashMap::new(),
+            live: Index::default(),
+            known: Index::default(),
+            sessions: BTreeMap::new(),
+            epoch: 0,
+            member: 0,
+        }
+    }
+}
+
+impl<H: Clone> Router<H> {
+    /// Notes an endpoint that was bound before this process began.
+    pub fn remember(&mut self, key: Key) {
+        self.known.insert(&Arc::new(key));
+    }
+
+    /// Takes a session in and returns its epoch.
+    pub fn session_began(&mut self, session: SessionId, agent: AgentId, account: i64) -> u64 {
+        self.epoch += 1;
+        let (epoch, load) = (self.epoch, Arc::default());
+        let record = SessionRecord { agent, account, epoch, draining: false, load, binds: BTreeMap::new() };
+        self.sessions.insert(session, record);
+        epoch
+    }
+
+    /// Gives a session no new connections any more; what is open goes on.
+    pub fn session_drains(&mut self, session: SessionId) {
+        let Some(record) = self.sessions.get_mut(&session) else { return };
+        record.draining = true;
+        for key in record.binds.values() {
+            let members = self.endpoints.get_mut(key).into_iter().flat_map(|endpoint| &mut endpoint.members);
+            members.filter(|member| member.session == session).for_each(|member| member.accepting = false);
+        }
+    }
+
+    /// Takes a session out, with all it bound.
+    pub fn session_ended(&mut self, session: SessionId) -> Vec<Ended> {
+        let Some(record) = self.sessions.remove(&session) else { return Vec::new() };
+        record.binds.into_iter().map(|(bind, key)| self.leave(key, session, bind)).collect()
+    }
+
+    /// Binds an endpoint, taking it over from older sessions of the same agent.
+    ///
+    /// # Errors
+    /// [`BindError`]; the table is then as before.
+    pub fn bind(&mut self, key: Key, wish: BindWish<H>) -> Result<(MemberId, Vec<Replaced>), BindError> {
+        let record = self.sessions.get(&wish.session).ok_or(BindError::NoSession)?;
+        let (agent, account, epoch, draining) = (record.agent, record.account, record.epoch, record.draining);
+        if self.inside_foreign_wildcard(&key, account) {
+            return Err(BindError::InUse);
+        }
+        let endpoint = self.endpoints.get(&key);
+        if endpoint.is_some_and(|endpoint| endpoint.account != account) {
+            return Err(BindError::InUse); // the agent's name is its own claim: it counts inside one account only
+        }
+        for member in endpoint.map_or(&[][..], |endpoint| &endpoint.members) {
+            if member.agent == agent && member.epoch > epoch {
+                return Err(BindError::Fenced);
+            }
+            let shared = member.pooling && wish.pooling;
+            if member.session == wish.session || (member.agent != agent && !shared) {
+                return Err(BindError::InUse);
+            }
+        }
+
+        let replaced = self.displace(&key, agent);
+        self.member += 1;
+        let id = MemberId(self.member);
+        let key = match self.endpoints.get_key_value(&key) {
+            Some((key, _)) => Arc::clone(key),
+            None => Arc::new(key),
+        };
+        self.live.insert(&key);
+        self.known.insert(&key);
+        let endpoint = self.endpoints.entry(Arc::clone(&key)).or_insert_with(|| Endpoint {
+            account,
+            load: Arc::default(),
+            members: Vec::new(),
+        });
+        endpoint.account = account;
+        endpoint.members.push(Member {
+            id,
+            session: wish.session,
+            agent,
+            epoch,
+            pooling: wish.pooling,
+            accepting: !draining,
+            bind: wish.bind,
+            upstream: wish.upstream,
+            load: Arc::default(),
+            handle: wish.handle,
+        });
+        if let Some(record) = self.sessions.get_mut(&wish.session) {
+            record.binds.insert(wish.bind, key);
+        }
+        Ok((id, replaced))
+    }
+
+    /// Ends one bind; nothing happens when the session does not have it (any more).
+    pub fn unbind(&mut self, session: SessionId, bind: BindId) -> Option<Ended> {
+        let key = self.sessions.get_mut(&session)?.binds.remove(&bind)?;
+        Some(self.leave(key, session, bind))
+    }
+
+    /// Ends those binds of a session that `allowed` does not allow any more, and returns their numbers.
+    pub fn recheck(&mut self, session: SessionId, allowed: impl Fn(&Key) -> bool) -> Vec<(BindId, Ended)> {
+        let Some(record) = self.sessions.get_mut(&session) else { return Vec::new() };
+        let lost = record.binds.iter().filter(|(_, key)| !allowed(key));
+        let lost: Vec<_> = lost.map(|(bind, _)| *bind).collect();
+        lost.into_iter().filter_map(|bind| Some((bind, self.unbind(session, bind)?))).collect()
+    }
+
+    /// Finds the endpoint of a name: the exact one before the nearest wildcard.
+    pub fn find_name(&self, scheme: Scheme, name: &EndpointName) -> Found {
+        self.found(|index| index.names[scheme as usize].find(name))
+    }
+
+    /// Finds the endpoint of a TCP port.
+    pub fn find_port(&self, port: u16) -> Found {
+        self.found(|index| index.ports.get(&port))
+    }
+
+    /// Chooses the member with the least open connections among those that are not in `exclude` and not full.
+    ///
+    /// `most` bounds what one session carries.
+    pub fn choose(&self, key: &Key, exclude: &[MemberId], most: usize) -> Option<Chosen<H>> {
+        let endpoint = self.endpoints.get(key)?;
+        let open = |member: &&Member<H>| {
+            let session = self.sessions.get(&member.session)?;
+            let fits = member.accepting && session.load.open() < most && !exclude.contains(&member.id);
+            fits.then(|| (session.load.open(), member.load.served(), member.id))
+        };
+        let (_, member) = endpoint
+            .members
+            .iter()
+            .filter_map(|member| Some((open(&member)?, member)))
+            .min_by_key(|(rank, _)| *rank)?;
+        let session = Arc::clone(&self.sessions.get(&member.session)?.load);
+        let lease = Lease::new([Arc::clone(&member.load), session, Arc::clone(&endpoint.load)]);
+        Some(Chosen {
+            member: member.id,
+            bind: member.bind,
+            upstream: member.upstream,
+            handle: member.handle.clone(),
+            lease,
+        })
+    }
+
+    /// Returns true when the endpoint has a member that is not in `exclude`.
+    pub fn has_other(&self, key: &Key, exclude: &[MemberId]) -> bool {
+        let members = self.endpoints.get(key).map_or(&[][..], |endpoint| &endpoint.members);
+        members.iter().any(|member| member.accepting && !exclude.contains(&member.id))
+    }
+
+    /// Returns the connections that an endpoint has open.
+    pub fn open(&self, key: &Key) -> usize {
+        self.endpoints.get(key).map_or(0, |endpoint| endpoint.load.open())
+    }
+
+    /// Returns the binds of a session.
+    pub fn binds(&self, session: SessionId) -> usize {
+        self.sessions.get(&session).map_or(0, |record| record.binds.len())
+    }
+
+    /// Returns the endpoints that somebody serves.
+    pub fn live(&self) -> impl Iterator<Item = (&Arc<Key>, i64)> {
+        self.endpoints.iter().map(|(key, endpoint)| (key, endpoint.account))
+    }
+
+    fn found<'a>(&'a self, find: impl Fn(&'a Index) -> Option<&'a Arc<Key>>) -> Found {
+        match (find(&self.live), find(&self.known)) {
+            (Some(key), _) => Found::Live(Arc::clone(key)),
+            (None, Some(key)) => Found::Idle(Arc::clone(key)),
+            (None, None) => Found::Unknown,
+        }
+    }
+
+    /// A name beats a wildcard of its own account only: the nearest wildcard above must not be another's (V77).
+    fn inside_foreign_wildcard(&self, key: &Key, account: i64) -> bool {
+        let Key::Name(_, name) = key else { return false };
+        let (NamePattern::Exact(base) | NamePattern::Below(base)) = name;
+        let above: Vec<_> = base.parents().filter_map(|parent| EndpointName::parse(parent).ok()).collect();
+        Scheme::ALL.iter().any(|scheme| {
+            let covering = above
+                .iter()
+                .find_map(|parent| self.endpoints.get(&Key::Name(*scheme, NamePattern::Below(parent.clone()))));
+            covering.is_some_and(|endpoint| endpoint.account != account)
+        })
+    }
+
+    fn displace(&mut self, key: &Key, agent: AgentId) -> Vec<Replaced> {
+        let Some(endpoint) = self.endpoints.get_mut(key) else { return Vec::new() };
+        let mut replaced = Vec::new();
+        endpoint.members.retain(|member| {
+            if member.agent == agent {
+                replaced.push((member.session, member.bind));
+            }
+            member.agent != agent
+        });
+        let mut done = Vec::with_capacity(replaced.len());
+        for (session, bind) in replaced {
+            let Some(record) = self.sessions.get_mut(&session) else { continue };
+            record.binds.remove(&bind);
+            done.push(Replaced { session, bind, empty: record.binds.is_empty() && !record.draining });
+        }
+        done
+    }
+
+    fn leave(&mut self, key: Arc<Key>, session: SessionId, bind: BindId) -> Ended {
+        let Some(endpoint) = self.endpoints.get_mut(&key) else { return Ended { key, last: true } };
+        endpoint.members.retain(|member| (member.session, member.bind) != (session, bind));
+        let last = endpoint.members.is_empty();
+        if last {
+            self.endpoints.remove(&key);
+            self.live.remove(&key);
+        }
+        Ended { key, last }
+    }
+}
+
+impl Index {
+    fn insert(&mut self, key: &Arc<Key>) {
+        match &**key {
+            Key::Name(scheme, name) => self.names[*scheme as usize].insert(name.clone(), Arc::clone(key)),
+            Key::Port(port) => self.ports.insert(*port, Arc::clone(key)),
+        };
+    }
+
+    fn remove(&mut self, key: &Key) {
+        match key {
+            Key::Name(scheme, name) => self.names[*scheme as usize].remove(name),
+            Key::Port(port) => self.ports.remove(port),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

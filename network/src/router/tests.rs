@@ -1,0 +1,302 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_second_agent_is_refused_unless_both_ask_for_pooling() {
+    for (first, second, allowed) in
+        [(false, false, false), (true, false, false), (false, true, false), (true, true, true)]
+    {
+        let mut table = Table::new(&[(1, 1, 1), (2, 2, 1)]);
+
+        assert!(table.bind(1, "https://a.com", first).is_ok());
+        let result = table.bind(2, "https://a.com", second);
+
+        assert_eq!(result.is_ok(), allowed, "{first} {second}");
+        assert!(allowed || result == Err(BindError::InUse));
+    }
+}
+
+#[test]
+fn another_account_cannot_join_a_pool() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 2)]);
+
+    table.bind(1, "https://a.com", true).unwrap();
+
+    assert_eq!(table.bind(2, "https://a.com", true), Err(BindError::InUse));
+}
+
+#[test]
+fn the_name_of_an_agent_counts_inside_its_account_only() {
+    let mut table = Table::new(&[(1, 7, 1), (2, 7, 2)]);
+    table.bind(1, "https://a.com", false).unwrap();
+
+    assert_eq!(table.bind(2, "https://a.com", false), Err(BindError::InUse));
+    assert_eq!(table.chosen("https://a.com", &[]), Some(1));
+}
+
+#[test]
+fn a_session_cannot_bind_an_endpoint_twice() {
+    let mut table = Table::new(&[(1, 7, 1)]);
+    table.bind(1, "https://a.com", true).unwrap();
+
+    assert_eq!(table.bind(1, "https://a.com", true), Err(BindError::InUse));
+}
+
+#[test]
+fn a_new_session_of_the_same_agent_replaces_its_ghost_at_once() {
+    let mut table = Table::new(&[(1, 7, 1), (2, 7, 1)]);
+    table.bind(1, "https://a.com", false).unwrap();
+
+    let replaced = table.bind(2, "https://a.com", false).unwrap();
+
+    assert_eq!(replaced, [Replaced { session: session(1), bind: BindId(1), empty: true }]);
+    assert_eq!(table.chosen("https://a.com", &[]), Some(2), "V41");
+}
+
+#[test]
+fn late_acts_of_a_ghost_change_nothing() {
+    let mut table = Table::new(&[(1, 7, 1), (2, 7, 1)]);
+    table.bind(1, "https://a.com", false).unwrap();
+    table.bind(2, "https://a.com", false).unwrap();
+
+    assert_eq!(table.bind(1, "https://a.com", false), Err(BindError::Fenced), "V97");
+    assert_eq!(table.router.unbind(session(1), BindId(1)), None);
+    assert_eq!(table.router.session_ended(session(1)), []);
+    assert_eq!(table.chosen("https://a.com", &[]), Some(2));
+}
+
+#[test]
+fn a_draining_session_that_loses_its_binds_is_no_ghost() {
+    let mut table = Table::new(&[(1, 7, 1), (2, 7, 1)]);
+    table.bind(1, "https://a.com", false).unwrap();
+    table.router.session_drains(session(1));
+
+    let replaced = table.bind(2, "https://a.com", false).unwrap();
+
+    assert!(!replaced[0].empty, "its streams finish");
+}
+
+#[test]
+fn a_draining_session_gets_no_new_connection() {
+    let mut table = Table::new(&[(1, 1, 1)]);
+    table.bind(1, "https://a.com", true).unwrap();
+
+    table.router.session_drains(session(1));
+
+    assert_eq!(table.chosen("https://a.com", &[]), None);
+}
+
+#[test]
+fn the_least_loaded_member_is_chosen_and_those_that_failed_are_not() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 1), (3, 3, 1)]);
+    for session in 1..=3 {
+        table.bind(session, "https://a.com", true).unwrap();
+    }
+
+    let leases: Vec<_> = (0..9).map(|_| table.choose("https://a.com", &[]).unwrap()).collect();
+    let counts = [1, 2, 3].map(|s| leases.iter().filter(|chosen| chosen.handle == s).count());
+    assert_eq!(counts, [3, 3, 3]);
+
+    let of_two: Vec<_> = leases.iter().filter(|chosen| chosen.handle == 2).map(|chosen| chosen.member).collect();
+    assert_eq!(table.router.open(&key("https://a.com")), 9);
+    drop(leases);
+    assert_eq!(table.router.open(&key("https://a.com")), 0);
+    assert!((0..5).all(|_| table.chosen("https://a.com", &of_two) != Some(2)));
+}
+
+#[test]
+fn a_full_session_is_not_chosen() {
+    let mut table = Table::new(&[(1, 1, 1)]);
+    table.bind(1, "https://a.com", false).unwrap();
+    table.bind(1, "https://b.com", false).unwrap();
+
+    let held = [table.choose("https://a.com", &[]), table.choose("https://b.com", &[])];
+
+    assert!(held.iter().all(Option::is_some));
+    assert!(table.router.choose(&key("https://a.com"), &[], 2).is_none());
+    assert!(table.router.choose(&key("https://a.com"), &[], 3).is_some());
+}
+
+#[test]
+fn an_exact_name_beats_the_wildcard_and_the_wildcard_covers_the_rest() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 1)]);
+    table.bind(1, "https://*.a.com", false).unwrap();
+    table.bind(2, "https://x.a.com", false).unwrap();
+
+    let found = |name: &str| match table.router.find_name(Scheme::Https, &EndpointName::parse(name).unwrap()) {
+        Found::Live(key) => key.to_string(),
+        Found::Idle(_) | Found::Unknown => "none".to_owned(),
+    };
+
+    assert_eq!(found("x.a.com"), "https://x.a.com");
+    assert_eq!(found("y.a.com"), "https://*.a.com");
+    assert_eq!(found("a.com"), "none");
+}
+
+#[test]
+fn a_name_inside_another_accounts_wildcard_is_not_given_away() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 2)]);
+    table.bind(1, "https://*.a.com", false).unwrap();
+
+    for url in ["https://x.a.com", "http://x.a.com", "tls://x.y.a.com", "https://*.b.a.com"] {
+        assert_eq!(table.bind(2, url, true), Err(BindError::InUse), "V77 {url}");
+    }
+    assert!(table.bind(2, "https://a.com", false).is_ok());
+}
+
+#[test]
+fn an_endpoint_without_members_is_idle_and_one_never_seen_is_unknown() {
+    let mut table = Table::new(&[(1, 1, 1)]);
+    table.router.remember(key("tcp://:5432"));
+    table.bind(1, "tcp://:80", false).unwrap();
+
+    let ended = table.router.session_ended(session(1));
+
+    assert_eq!(ended, [Ended { key: Arc::new(key("tcp://:80")), last: true }]);
+    assert_eq!(table.router.find_port(80), Found::Idle(Arc::new(key("tcp://:80"))));
+    assert_eq!(table.router.find_port(5432), Found::Idle(Arc::new(key("tcp://:5432"))));
+    assert_eq!(table.router.find_port(81), Found::Unknown);
+}
+
+#[test]
+fn a_recheck_ends_the_binds_that_are_not_allowed_any_more() {
+    let mut table = Table::new(&[(1, 1, 1)]);
+    table.bind(1, "https://a.com", false).unwrap();
+    table.bind(1, "https://b.com", false).unwrap();
+
+    let lost = table.router.recheck(session(1), |candidate| *candidate == key("https://b.com"));
+
+    assert_eq!(lost.len(), 1, "V75");
+    assert_eq!(lost[0].0, BindId(1));
+    assert_eq!(table.chosen("https://a.com", &[]), None);
+    assert_eq!(table.chosen("https://b.com", &[]), Some(1));
+}
+
+proptest! {
+    #[test]
+    fn the_table_keeps_its_promises(acts in prop::collection::vec(act(), 1..80)) {
+        let mut table = Table::new(&[]);
+        let mut held: Vec<Chosen<u8>> = Vec::new();
+        for act in acts {
+            match act {
+                Act::Begin(session, agent, account) => table.begin(session, agent, account),
+                Act::Bind(session, endpoint, pooling) => { let _ = table.bind(session, endpoint, pooling); }
+                Act::Unbind(session_number, bind) => { table.router.unbind(session(session_number), BindId(bind)); }
+                Act::End(number) => { table.router.session_ended(session(number)); }
+                Act::Drain(number) => table.router.session_drains(session(number)),
+                Act::Choose(endpoint) => held.extend(table.choose(endpoint, &[])),
+                Act::Release => { held.pop(); }
+            }
+            table.check(&held);
+        }
+        for number in 0..SESSIONS {
+            table.router.session_ended(session(number));
+        }
+        prop_assert!(table.router.endpoints.is_empty() && table.router.sessions.is_empty());
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Begin(u8, u8, i64),
+    Bind(u8, &'static str, bool),
+    Unbind(u8, u32),
+    End(u8),
+    Drain(u8),
+    Choose(&'static str),
+    Release,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let url =
+        prop::sample::select(vec!["https://a.com", "https://*.a.com", "https://x.a.com", "http://x.a.com", "tcp://:1"]);
+    let (of, agent, account) = (0..SESSIONS, 0..3_u8, 1..3_i64);
+    prop_oneof![
+        2 => (of.clone(), agent, account).prop_map(|(s, agent, account)| Act::Begin(s, agent, account)),
+        6 => (of.clone(), url.clone(), any::<bool>()).prop_map(|(s, url, pooling)| Act::Bind(s, url, pooling)),
+        2 => (of.clone(), 0..20_u32).prop_map(|(s, bind)| Act::Unbind(s, bind)),
+        1 => of.clone().prop_map(Act::End),
+        1 => of.prop_map(Act::Drain),
+        4 => url.prop_map(Act::Choose),
+        2 => Just(Act::Release),
+    ]
+}
+
+const SESSIONS: u8 = 5;
+
+/// A table whose members are reached by the number of their session.
+struct Table {
+    router: Router<u8>,
+    bind: u32,
+}
+
+impl Table {
+    /// Makes a table with sessions of (number, agent, account), in this order.
+    fn new(sessions: &[(u8, u8, i64)]) -> Self {
+        let mut table = Self { router: Router::default(), bind: 0 };
+        for (session, agent, account) in sessions {
+            table.begin(*session, *agent, *account);
+        }
+        table
+    }
+
+    fn begin(&mut self, number: u8, agent: u8, account: i64) {
+        self.router.session_ended(session(number));
+        self.router.session_began(session(number), AgentId([agent; 16]), account);
+    }
+
+    fn bind(&mut self, number: u8, url: &str, pooling: bool) -> Result<Vec<Replaced>, BindError> {
+        self.bind += 1;
+        let wish = BindWish {
+            session: session(number),
+            bind: BindId(self.bind),
+            pooling,
+            upstream: UpstreamProtocol::Http1,
+            handle: number,
+        };
+        self.router.bind(key(url), wish).map(|(_, replaced)| replaced)
+    }
+
+    fn choose(&self, url: &str, exclude: &[MemberId]) -> Option<Chosen<u8>> {
+        self.router.choose(&key(url), exclude, 1_000)
+    }
+
+    fn chosen(&self, url: &str, exclude: &[MemberId]) -> Option<u8> {
+        self.choose(url, exclude).map(|chosen| chosen.handle)
+    }
+
+    fn check(&self, held: &[Chosen<u8>]) {
+        let router = &self.router;
+        let mut binds = 0;
+        for (key, endpoint) in &router.endpoints {
+            assert!(!endpoint.members.is_empty(), "{key} has no member");
+            binds += endpoint.members.len();
+            let alone = endpoint.members.iter().any(|member| !member.pooling);
+            assert!(!alone || endpoint.members.len() == 1, "{key} is shared against a member's will");
+            for member in &endpoint.members {
+                let record = &router.sessions[&member.session];
+                assert_eq!(record.binds.get(&member.bind), Some(key));
+                assert_eq!(record.account, endpoint.account);
+                let same = endpoint.members.iter().filter(|other| other.agent == member.agent).count();
+                assert_eq!(same, 1, "{key} has an agent twice");
+                let open = held.iter().filter(|chosen| chosen.member == member.id).count();
+                assert_eq!(member.load.open(), open);
+            }
+            let least = endpoint.members.iter().filter(|member| member.accepting);
+            let least = least.map(|member| router.sessions[&member.session].load.open()).min();
+            let chosen = router.choose(key, &[], usize::MAX);
+            let chosen = chosen.map(|chosen| router.sessions[&session(chosen.handle)].load.open() - 1);
+            assert_eq!(chosen, least);
+        }
+        assert_eq!(binds, router.sessions.values().map(|record| record.binds.len()).sum::<usize>());
+    }
+}
+
+fn session(number: u8) -> SessionId {
+    SessionId([number; 16])
+}
+
+fn key(url: &str) -> Key {
+    Key::parse(url).unwrap()
+}
