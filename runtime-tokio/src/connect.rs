@@ -1,0 +1,226 @@
+//! From a name to a connected socket: resolved anew each time, addresses raced (RFC 8305), all within a deadline.
+
+use core::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+use std::{collections::VecDeque, io};
+
+use adit_core::Retry;
+use tokio::{
+    net::{TcpSocket, TcpStream, lookup_host},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::SocketOptions;
+
+/// How to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// The time that resolving the name may take: 5 s.
+    pub resolve_timeout: Duration,
+    /// The head start of an address over the next one: 250 ms.
+    pub stagger: Duration,
+    /// The time that everything may take: 10 s.
+    pub timeout: Duration,
+    /// What the socket is set to.
+    pub socket: SocketOptions,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            resolve_timeout: Duration::from_secs(5),
+            stagger: Duration::from_millis(250),
+            timeout: Duration::from_secs(10),
+            socket: SocketOptions::default(),
+        }
+    }
+}
+
+/// Connects to `host`, a name or an address, at `port`. When the future is dropped, every attempt under way is.
+///
+/// # Errors
+/// [`ConnectError`]; of several addresses that failed, what the most telling one said.
+pub async fn connect(host: &str, port: u16, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
+    let attempt = async {
+        let addresses = resolve(host, port, options.resolve_timeout).await?;
+        let stream = race(addresses, options.stagger, dial).await?;
+        let address = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], port)));
+        options.socket.apply(&stream).map_err(|error| ConnectError::from_io(&error, address))?;
+        Ok(stream)
+    };
+    timeout(options.timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The name cannot be resolved.
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        kind: io::ErrorKind,
+    },
+    /// The name has no address.
+    NoAddress {
+        /// The name.
+        host: String,
+    },
+    /// Nobody listens there.
+    Refused {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// There is no way there.
+    Unreachable {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// There was no answer in time.
+    Timeout,
+    /// The operating system said something else.
+    Io {
+        /// Where.
+        address: SocketAddr,
+        /// What.
+        kind: io::ErrorKind,
+    },
+}
+
+impl ConnectError {
+    /// Returns when to try again: networks come back, names are corrected, certificates are replaced.
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::Resolve { .. }
+            | Self::NoAddress { .. }
+            | Self::Refused { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout
+            | Self::Io { .. } => Retry::Backoff,
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds of IO errors are many and grow")]
+    fn from_io(error: &io::Error, address: SocketAddr) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused { address },
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
+                Self::Unreachable { address }
+            }
+            io::ErrorKind::TimedOut => Self::Timeout,
+            kind => Self::Io { address, kind },
+        }
+    }
+
+    /// Returns how much the error says: an address that refuses is more telling than one without a route.
+    const fn weight(&self) -> u8 {
+        match self {
+            Self::Refused { .. } => 4,
+            Self::Io { .. } => 3,
+            Self::Timeout => 2,
+            Self::Unreachable { .. } => 1,
+            Self::Resolve { .. } | Self::NoAddress { .. } => 0,
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve { host, kind: io::ErrorKind::TimedOut } => write!(f, "resolving {host} took too long"),
+            Self::Resolve { host, .. } => write!(f, "{host} cannot be resolved"),
+            Self::NoAddress { host } => write!(f, "{host} has no address"),
+            Self::Refused { address } => write!(f, "{address} refused the connection"),
+            Self::Unreachable { address } => write!(f, "{address} cannot be reached"),
+            Self::Timeout => f.write_str("no connection in time"),
+            Self::Io { address, kind } => write!(f, "connecting to {address}: {kind}"),
+        }
+    }
+}
+
+impl core::error::Error for ConnectError {}
+
+async fn resolve(host: &str, port: u16, limit: Duration) -> Result<VecDeque<SocketAddr>, ConnectError> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(VecDeque::from([SocketAddr::new(address, port)]));
+    }
+    let failed = |kind| ConnectError::Resolve { host: host.into(), kind };
+    let found = timeout(limit, lookup_host((host, port))).await.map_err(|_| failed(io::ErrorKind::TimedOut))?;
+    let addresses = interleave(found.map_err(|error| failed(error.kind()))?);
+    if addresses.is_empty() { Err(ConnectError::NoAddress { host: host.into() }) } else { Ok(addresses) }
+}
+
+/// Orders addresses by turns of family, beginning with the one that the resolver prefers.
+fn interleave(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+    let found: Vec<_> = found.take(MAX_ADDRESSES).collect();
+    let first_is_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut first, mut second): (VecDeque<_>, VecDeque<_>) =
+        found.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut ordered = VecDeque::new();
+    while let Some(address) = first.pop_front() {
+        ordered.push_back(address);
+        ordered.extend(second.pop_front());
+    }
+    ordered.extend(second);
+    ordered
+}
+
+/// Starts one attempt after the other, the next as soon as the last had its head start or any has failed; the first
+/// success ends the others.
+async fn race<T, F>(
+    mut addresses: VecDeque<SocketAddr>,
+    stagger: Duration,
+    dial: impl Fn(SocketAddr) -> F,
+) -> Result<T, ConnectError>
+where
+    T: Send + 'static,
+    F: Future<Output = io::Result<T>> + Send + 'static,
+{
+    let mut attempts = JoinSet::new();
+    let mut telling = ConnectError::Timeout;
+    let mut failed = 0;
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = attempts.join_next() => match ended {
+                Ok((_, Ok(connected))) => return Ok(connected),
+                Ok((address, Err(error))) => {
+                    let error = ConnectError::from_io(&error, address);
+                    if failed == 0 || error.weight() > telling.weight() {
+                        telling = error;
+                    }
+                    failed += 1;
+                    next = Instant::now();
+                }
+                Err(_) => next = Instant::now(),
+            },
+            () = sleep_until(next), if !addresses.is_empty() => {
+                if let Some(address) = addresses.pop_front() {
+                    let attempt = dial(address);
+                    attempts.spawn(async move { (address, attempt.await) });
+                }
+                next = Instant::now() + stagger;
+            }
+            else => return Err(telling),
+        }
+    }
+}
+
+async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    socket.connect(address).await
+}
+
+/// More addresses of one name than this are not tried in one attempt.
+const MAX_ADDRESSES: usize = 32;
+
+#[cfg(test)]
+mod tests;

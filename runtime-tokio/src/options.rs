@@ -1,0 +1,94 @@
+//! What the sockets below a session are set to.
+
+use core::time::Duration;
+use std::io;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// Options of a TCP socket. What a platform does not have is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketOptions {
+    /// Whether small writes leave at once: yes. Nagle's algorithm would hold back what the scheduler has just ordered.
+    pub nodelay: bool,
+    /// Keep-alive probes for as long as nothing moves: first after 30 s, then every 10 s, three of them.
+    pub keepalive: Option<Keepalive>,
+    /// How long the peer may leave octets unacknowledged before the kernel gives up: 60 s. The heartbeat gives up sooner.
+    pub user_timeout: Option<Duration>,
+    /// The octets that the kernel takes beyond what is under way: 128 KiB. What waits longer can still be overtaken.
+    pub notsent_lowat: Option<u32>,
+}
+
+/// When keep-alive probes are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The silence before the first probe.
+    pub idle: Duration,
+    /// The time between two probes.
+    pub interval: Duration,
+    /// The probes without an answer that end the connection.
+    pub retries: u32,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            nodelay: true,
+            keepalive: Some(Keepalive { idle: Duration::from_secs(30), interval: Duration::from_secs(10), retries: 3 }),
+            user_timeout: Some(Duration::from_secs(60)),
+            notsent_lowat: Some(128 << 10),
+        }
+    }
+}
+
+impl SocketOptions {
+    /// Sets the options.
+    ///
+    /// # Errors
+    /// What the operating system says; a connection that is gone already says so here on some.
+    pub fn apply(&self, stream: &TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_nodelay(self.nodelay)?;
+        if let Some(Keepalive { idle, interval, retries }) = self.keepalive {
+            let probes = TcpKeepalive::new().with_time(idle).with_interval(interval);
+            #[cfg(not(any(windows, target_os = "openbsd")))]
+            let probes = probes.with_retries(retries);
+            #[cfg(any(windows, target_os = "openbsd"))]
+            let _ = retries;
+            socket.set_tcp_keepalive(&probes)?;
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            socket.set_tcp_user_timeout(self.user_timeout)?;
+            if let Some(octets) = self.notsent_lowat {
+                socket.set_tcp_notsent_lowat(octets)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_options_are_set() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a listener");
+
+        SocketOptions::default().apply(&stream).expect("linux has them all");
+
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().expect("an option"));
+        assert!(socket.keepalive().expect("an option"));
+        assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(30));
+        assert_eq!(socket.tcp_keepalive_interval().expect("an option"), Duration::from_secs(10));
+        assert_eq!(socket.tcp_keepalive_retries().expect("an option"), 3);
+        assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(60)));
+        assert_eq!(socket.tcp_notsent_lowat().expect("an option"), 128 << 10);
+    }
+}
