@@ -1,0 +1,289 @@
+//! An accept loop that goes on: whatever a peer does in its handshake, and however few descriptors are left.
+
+use core::{
+    fmt,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+use std::{collections::BTreeMap, fs::File, io};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinError, JoinSet},
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::SocketOptions;
+
+/// How to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenOptions {
+    /// The connections that the kernel keeps until they are accepted: 4,096.
+    pub backlog: u32,
+    /// The time that a handshake may take: 10 s.
+    pub handshake_timeout: Duration,
+    /// The connections whose handshake is not complete: 2,000. One more, and the oldest is dropped, so that peers that
+    /// are silent cannot keep out those that are not.
+    pub half_open: usize,
+    /// What each accepted socket is set to.
+    pub socket: SocketOptions,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            backlog: 4_096,
+            handshake_timeout: Duration::from_secs(10),
+            half_open: 2_000,
+            socket: SocketOptions::default(),
+        }
+    }
+}
+
+/// What an [`Intake`] has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IntakeStats {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Handshakes that became something.
+    pub completed: u64,
+    /// Handshakes that failed.
+    pub failed: u64,
+    /// Handshakes that took too long.
+    pub expired: u64,
+    /// Handshakes dropped because there were too many at a time.
+    pub shed: u64,
+    /// Connections closed unheard because there was no descriptor for them.
+    pub turned_away: u64,
+    /// Times that accepting failed for want of descriptors or memory, and was paused.
+    pub paused: u64,
+}
+
+/// Accepts connections and completes what is to be done with each, many at a time, before it hands out the outcome.
+///
+/// It works while [`Self::next`] is awaited; between two calls new connections wait in the kernel.
+pub struct Intake<T> {
+    /// None once it is shut down.
+    listener: Option<TcpListener>,
+    options: ListenOptions,
+    shake: Box<dyn Fn(TcpStream, SocketAddr) -> Handshake<T> + Send + Sync>,
+    handshakes: JoinSet<(u64, Outcome<T>)>,
+    /// By age. A handshake that ended leaves it when its outcome is seen.
+    ages: BTreeMap<u64, AbortHandle>,
+    spare: Option<File>,
+    paused: Option<Instant>,
+    /// How long the next pause will be.
+    pause: Duration,
+    stats: IntakeStats,
+}
+
+type Handshake<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;
+
+enum Outcome<T> {
+    Completed(T),
+    Failed,
+    Expired,
+}
+
+impl<T: Send + 'static> Intake<T> {
+    /// Returns an intake for a listener. `shake` makes of a connection what [`Self::next`] hands out, or nothing; it may
+    /// panic, and it is dropped at the deadline.
+    pub fn new<F>(
+        listener: TcpListener,
+        options: ListenOptions,
+        shake: impl Fn(TcpStream, SocketAddr) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Option<T>> + Send + 'static,
+    {
+        Self {
+            listener: Some(listener),
+            options,
+            shake: Box::new(move |stream, peer| Box::pin(shake(stream, peer))),
+            handshakes: JoinSet::new(),
+            ages: BTreeMap::new(),
+            spare: spare(),
+            paused: None,
+            pause: PAUSE,
+            stats: IntakeStats::default(),
+        }
+    }
+
+    /// Returns the next outcome; `None` when it is shut down and no handshake is left. Cancel-safe.
+    pub async fn next(&mut self) -> Option<T> {
+        loop {
+            let listener = self.listener.as_ref().filter(|_| self.paused.is_none());
+            tokio::select! {
+                biased;
+                Some(ended) = self.handshakes.join_next() => {
+                    if let Some(completed) = self.conclude(ended) {
+                        return Some(completed);
+                    }
+                }
+                accepted = accept(listener), if listener.is_some() => match accepted {
+                    Ok((stream, peer)) => self.admit(stream, peer),
+                    Err(error) => self.endure(&error),
+                },
+                () = sleep(self.paused), if self.paused.is_some() => self.paused = None,
+                else => return None,
+            }
+        }
+    }
+
+    /// Accepts no more. Handshakes under way go on.
+    pub fn shutdown(&mut self) {
+        (self.listener, self.paused, self.spare) = (None, None, None);
+    }
+
+    /// Returns the address it listens on.
+    ///
+    /// # Errors
+    /// What the operating system says; [`io::ErrorKind::NotConnected`] once it is shut down.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
+    }
+
+    /// Returns the counters.
+    pub const fn stats(&self) -> IntakeStats {
+        self.stats
+    }
+
+    /// Returns how many handshakes are under way.
+    pub fn half_open(&self) -> usize {
+        self.ages.len()
+    }
+
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        self.stats.accepted += 1;
+        self.pause = PAUSE;
+        if self.options.socket.apply(&stream).is_err() {
+            self.stats.failed += 1; // gone already
+            return;
+        }
+        if self.ages.len() >= self.options.half_open.max(1)
+            && let Some((_, oldest)) = self.ages.pop_first()
+        {
+            oldest.abort();
+            self.stats.shed += 1;
+        }
+        let (age, limit) = (self.stats.accepted, self.options.handshake_timeout);
+        let shake = (self.shake)(stream, peer);
+        let handshake = self.handshakes.spawn(async move {
+            let outcome = match timeout(limit, shake).await {
+                Ok(Some(completed)) => Outcome::Completed(completed),
+                Ok(None) => Outcome::Failed,
+                Err(_) => Outcome::Expired,
+            };
+            (age, outcome)
+        });
+        self.ages.insert(age, handshake);
+    }
+
+    fn conclude(&mut self, ended: Result<(u64, Outcome<T>), JoinError>) -> Option<T> {
+        match ended {
+            Ok((age, outcome)) => {
+                self.ages.remove(&age);
+                match outcome {
+                    Outcome::Completed(completed) => {
+                        self.stats.completed += 1;
+                        return Some(completed);
+                    }
+                    Outcome::Failed => self.stats.failed += 1,
+                    Outcome::Expired => self.stats.expired += 1,
+                }
+            }
+            Err(error) if error.is_panic() => {
+                self.ages.retain(|_, handshake| !handshake.is_finished());
+                self.stats.failed += 1;
+            }
+            Err(_) => {} // shed
+        }
+        None
+    }
+
+    /// Takes an error of the listener. What concerns one connection is over with it; all else is taken for want of
+    /// something that time brings back, because an accept loop that ends is an outage.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds of IO errors are many and grow")]
+    fn endure(&mut self, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::Interrupted => {}
+            _ => {
+                self.turn_away();
+                self.stats.paused += 1;
+                self.paused = Some(Instant::now() + self.pause);
+                self.pause = self.pause.saturating_mul(2).min(MAX_PAUSE);
+            }
+        }
+    }
+
+    /// Gives the descriptor in reserve to the connection that waits, to close it: its peer learns at once what would
+    /// else be a silence, and the listener does not stay readable forever.
+    fn turn_away(&mut self) {
+        if self.spare.take().is_some()
+            && let Some(listener) = &self.listener
+            && let Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut Context::from_waker(Waker::noop()))
+        {
+            drop(stream);
+            self.stats.turned_away += 1;
+        }
+        self.spare = spare();
+    }
+}
+
+impl<T> fmt::Debug for Intake<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").field("listener", &self.listener).field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
+
+/// Listens on an address. An unspecified IPv6 address takes IPv4 too.
+///
+/// # Errors
+/// What the operating system says: the address is in use, not ours, or not allowed.
+pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Elsewhere the option would let another program take the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if let SocketAddr::V6(v6) = address {
+        socket.set_only_v6(!v6.ip().is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => core::future::pending().await,
+    }
+}
+
+async fn sleep(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => core::future::pending().await,
+    }
+}
+
+/// Takes a descriptor in reserve.
+fn spare() -> Option<File> {
+    File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok()
+}
+
+const PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
