@@ -24,4 +24,5 @@ bench: bench-tunnel ## Run all benchmarks
 
 bench-tunnel: ## Measure the tunnel beside no tunnel and two HAProxy (ARGS="--json FILE")
 	@scripts/install-tools.sh bench
-	@cargo run -q --release -p adit-benches --bin bench-tunnel -- $(ARGS)
+	@cargo build -q --release --locked -p adit-network -p adit -p adit-benches
+	@target/release/bench-tunnel $(ARGS)
