@@ -413,3 +413,17 @@ fn what_is_not_acknowledged_is_kept_and_its_bound_stops_the_sender() {
     let kept = pair.network.link.session().unwrap().stats().retained;
     assert!((64 << 10..(64 << 10) + 16_384).contains(&kept), "{kept}");
 }
+
+#[test]
+fn what_was_finished_still_goes_out_after_its_writer_let_go() {
+    let mut pair = Pair::established(Options::default());
+    let stream = pair.open();
+    pair.network.write(stream, &[7; 100_000]).unwrap();
+    let session = pair.network.link.session_mut().unwrap();
+    session.finish(stream).unwrap();
+    session.release(stream);
+    pair.settle();
+
+    let (octets, ended) = pair.agent.read(stream).unwrap();
+    assert_eq!((octets.len(), ended), (100_000, true));
+}

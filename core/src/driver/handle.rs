@@ -4,7 +4,9 @@ use alloc::{sync::Arc, vec::Vec};
 use core::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use std::io::IoSlice;
 
+use super::Failure;
 use super::shared::{Port, Shared, State};
 use crate::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRequest, Cause, Code, Command, CommandResult, Duration,
@@ -20,6 +22,15 @@ pub struct Handle<S: Side> {
 impl<S: Side> Clone for Handle<S> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S: Side> Drop for Handle<S> {
+    fn drop(&mut self) {
+        // The last handle ends the session; the task holds the other reference.
+        if Arc::strong_count(&self.shared) <= 2 {
+            self.shared.wake_task();
+        }
     }
 }
 
@@ -98,6 +109,11 @@ impl<S: Side> Handle<S> {
         self.shared.lock().link.session().map(crate::Session::stats)
     }
 
+    /// Returns what failed below the link, once: TLS, or the socket.
+    pub fn take_failure(&self) -> Option<Failure> {
+        self.shared.lock().failure.take()
+    }
+
     /// Returns how many streams are open.
     pub fn live_streams(&self) -> usize {
         self.shared.lock().link.session().map_or(0, crate::Session::live_streams)
@@ -115,7 +131,8 @@ impl<S: Side> Handle<S> {
     }
 
     fn stream(&self, id: StreamId) -> StreamHandle {
-        StreamHandle { id, port: Arc::clone(&self.shared) as Arc<dyn Port>, over: false }
+        let port: Arc<dyn Port> = Arc::<Shared<S>>::clone(&self.shared);
+        StreamHandle { id, port, over: false }
     }
 
     /// Runs `act`, then wakes whoever its outcome concerns, and the task in any case.
@@ -206,9 +223,9 @@ impl StreamHandle {
         self.id
     }
 
-    /// Returns what the stream was opened for.
-    pub fn open(&self) -> Open {
-        self.port.open(self.id).unwrap_or_default()
+    /// Returns what the peer opened the stream for, once; nothing for a stream of this side.
+    pub fn take_open(&self) -> Option<Open> {
+        self.port.take_open(self.id)
     }
 
     /// Returns the next octets, at most `most`; `None` at the end. One task at a time may wait.
@@ -225,6 +242,14 @@ impl StreamHandle {
     /// [`WriteError`], never [`WriteError::Blocked`].
     pub fn poll_write(&self, data: &mut Bytes, cx: &Context<'_>) -> Poll<Result<usize, WriteError>> {
         self.port.poll_write(self.id, data, cx)
+    }
+
+    /// Copies octets from the front of `data`, as far as there is room; returns how many. One task at a time may wait.
+    ///
+    /// # Errors
+    /// [`WriteError`], never [`WriteError::Blocked`].
+    pub fn poll_copy(&self, data: &[IoSlice<'_>], cx: &Context<'_>) -> Poll<Result<usize, WriteError>> {
+        self.port.poll_copy(self.id, data, cx)
     }
 
     /// Waits until the peer has handed the stream to its destination, or returns why not.
@@ -248,6 +273,11 @@ impl StreamHandle {
         self.port.reset(self.id, code);
     }
 
+    /// Ends the sending direction at once, unless it was finished.
+    pub fn reset_unfinished(&self, code: Code) {
+        self.port.reset_unfinished(self.id, code);
+    }
+
     /// Wants no more of the receiving direction.
     pub fn stop(&self, code: Code) {
         self.port.stop(self.id, code);
@@ -269,5 +299,8 @@ impl StreamHandle {
 impl Drop for StreamHandle {
     fn drop(&mut self) {
         self.release();
+        if Arc::strong_count(&self.port) <= 2 {
+            self.port.wake_task();
+        }
     }
 }

@@ -6,11 +6,14 @@ use alloc::{
     vec::Vec,
 };
 use core::task::{Context, Poll, Waker};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    io::IoSlice,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 
-use super::Clock;
+use super::{Clock, Failure};
 use crate::{Cause, Code, Event, Instant, Link, Open, ReadError, Side, StreamId, WriteError};
 
 /// A link behind a lock.
@@ -26,6 +29,8 @@ pub(super) struct State<S: Side> {
     /// The task, while it sleeps.
     pub(super) task: Option<Waker>,
     pub(super) cause: Option<Cause>,
+    /// What failed below the link.
+    pub(super) failure: Option<Failure>,
     /// Streams that the peer opened and nobody has taken.
     pub(super) incoming: VecDeque<StreamId>,
     pub(super) listener: Option<Waker>,
@@ -48,6 +53,7 @@ impl<S: Side> Shared<S> {
                 link,
                 task: None,
                 cause: None,
+                failure: None,
                 incoming: VecDeque::new(),
                 listener: None,
                 closed: Vec::new(),
@@ -136,13 +142,16 @@ impl<S: Side> State<S> {
 pub(super) trait Port: core::fmt::Debug + Send + Sync {
     fn poll_read(&self, id: StreamId, most: usize, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>>;
     fn poll_write(&self, id: StreamId, data: &mut Bytes, cx: &Context<'_>) -> Poll<Result<usize, WriteError>>;
+    fn poll_copy(&self, id: StreamId, data: &[IoSlice<'_>], cx: &Context<'_>) -> Poll<Result<usize, WriteError>>;
     fn poll_accepted(&self, id: StreamId, cx: &Context<'_>) -> Poll<Result<(), Code>>;
     fn finish(&self, id: StreamId) -> Result<(), WriteError>;
     fn reset(&self, id: StreamId, code: Code);
+    fn reset_unfinished(&self, id: StreamId, code: Code);
     fn stop(&self, id: StreamId, code: Code);
     fn accept(&self, id: StreamId);
     fn release(&self, id: StreamId);
-    fn open(&self, id: StreamId) -> Option<Open>;
+    fn take_open(&self, id: StreamId) -> Option<Open>;
+    fn wake_task(&self);
 }
 
 impl<S: Side> Port for Shared<S> {
@@ -163,6 +172,20 @@ impl<S: Side> Port for Shared<S> {
         self.act(|state, _| {
             let Some(session) = state.link.session_mut() else { return Poll::Ready(Err(WriteError::Closed)) };
             match session.write(id, data) {
+                Err(WriteError::Blocked) => {
+                    state.wait(id, |waiting| &mut waiting.write, cx);
+                    Poll::Pending
+                }
+                result => Poll::Ready(result),
+            }
+        })
+    }
+
+    fn poll_copy(&self, id: StreamId, data: &[IoSlice<'_>], cx: &Context<'_>) -> Poll<Result<usize, WriteError>> {
+        self.act(|state, _| {
+            let Some(session) = state.link.session_mut() else { return Poll::Ready(Err(WriteError::Closed)) };
+            let length = data.iter().map(|part| part.len()).sum();
+            match session.write_with(id, length, |room| gather(data, room)) {
                 Err(WriteError::Blocked) => {
                     state.wait(id, |waiting| &mut waiting.write, cx);
                     Poll::Pending
@@ -193,6 +216,10 @@ impl<S: Side> Port for Shared<S> {
         self.act(|state, _| state.link.session_mut().map(|session| session.reset(id, code)));
     }
 
+    fn reset_unfinished(&self, id: StreamId, code: Code) {
+        self.act(|state, _| state.link.session_mut().map(|session| session.reset_unfinished(id, code)));
+    }
+
     fn stop(&self, id: StreamId, code: Code) {
         self.act(|state, _| state.link.session_mut().map(|session| session.stop(id, code)));
     }
@@ -208,7 +235,26 @@ impl<S: Side> Port for Shared<S> {
         });
     }
 
-    fn open(&self, id: StreamId) -> Option<Open> {
-        self.lock().link.session().and_then(|session| session.stream_open(id)).cloned()
+    fn take_open(&self, id: StreamId) -> Option<Open> {
+        self.lock().link.session_mut().and_then(|session| session.take_open(id))
     }
+
+    fn wake_task(&self) {
+        let task = self.lock().task.take();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+/// Returns the first `count` octets of `parts` in one piece.
+fn gather(parts: &[IoSlice<'_>], count: usize) -> Bytes {
+    let mut left = count;
+    let mut whole = Vec::with_capacity(count);
+    for part in parts {
+        let taken = part.get(..left.min(part.len())).unwrap_or_default();
+        whole.extend_from_slice(taken);
+        left -= taken.len();
+    }
+    Bytes::from(whole)
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Clock, Handle, Timer, Transport, shared::Shared};
-use crate::{Instant, Link, Loss, Side, frame::Encoded, tls::Tls};
+use crate::{Code, Instant, Link, Loss, Side, frame::Encoded, tls::Tls};
 
 /// Drives one link over one transport until both are over.
 #[derive(Debug)]
@@ -22,7 +22,6 @@ pub struct Task<S: Side> {
     batch: Vec<Encoded>,
     small: Vec<u8>,
     wake: Vec<Waker>,
-    failure: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +51,7 @@ impl<S: Side> Task<S> {
     pub fn new(link: Link<S>, tls: Tls, clock: Box<dyn Clock>) -> (Self, Handle<S>) {
         let shared = Arc::new(Shared::new(link, clock));
         let handle = Handle { shared: Arc::clone(&shared) };
-        let task = Self {
-            shared,
-            tls,
-            phase: Phase::Securing,
-            batch: Vec::new(),
-            small: Vec::new(),
-            wake: Vec::new(),
-            failure: None,
-        };
+        let task = Self { shared, tls, phase: Phase::Securing, batch: Vec::new(), small: Vec::new(), wake: Vec::new() };
         (task, handle)
     }
 
@@ -89,13 +80,11 @@ impl<S: Side> Task<S> {
         &self.tls
     }
 
-    /// Returns what failed below the link, once.
-    pub fn take_failure(&mut self) -> Option<Failure> {
-        self.failure.take()
-    }
-
     fn expire(&self, now: Instant, cx: &Context<'_>) {
         let mut state = self.shared.lock();
+        if Arc::strong_count(&self.shared) == 1 {
+            state.link.close(Code::NO_ERROR, "nobody is left", now);
+        }
         match &mut state.task {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             place => *place = Some(cx.waker().clone()),
@@ -243,17 +232,20 @@ impl<S: Side> Task<S> {
 
     fn on_eof(&mut self, now: Instant) {
         let clean = self.tls.peer_closed();
-        if self.phase == Phase::Securing && self.failure.is_none() {
-            self.failure = Some(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
+        let mut state = self.shared.lock();
+        if self.phase == Phase::Securing {
+            state.failure.get_or_insert(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
         }
-        self.shared.lock().link.handle_eof(clean, now);
+        state.link.handle_eof(clean, now);
     }
 
     /// Takes a failure below the link. An alert of TLS still goes out if the transport takes it.
     fn fail(&mut self, failure: Failure, loss: Loss, now: Instant) {
         let gone = matches!(failure, Failure::Io(_));
-        self.failure.get_or_insert(failure);
-        self.shared.lock().link.handle_loss(loss, now);
+        let mut state = self.shared.lock();
+        state.failure.get_or_insert(failure);
+        state.link.handle_loss(loss, now);
+        drop(state);
         self.phase = if gone { Phase::Over } else { Phase::Parting(now + PARTING) };
     }
 

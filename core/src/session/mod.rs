@@ -179,14 +179,15 @@ impl<S: Side> Session<S> {
         }
     }
 
-    /// Returns what a stream was opened for.
-    pub fn stream_open(&self, id: StreamId) -> Option<&Open> {
-        self.streams.get(&id.0).map(|stream| &stream.open)
+    /// Returns what a stream of the peer was opened for, once: the session does not keep it.
+    pub fn take_open(&mut self, id: StreamId) -> Option<Open> {
+        self.with(id.0, |stream| (!stream.ours).then(|| core::mem::take(&mut stream.open))).flatten()
     }
 
-    /// Lets go of a stream: what is not finished is reset, what is not read is not wanted.
+    /// Lets go of a stream: what is not finished is reset, what is not read is not wanted. What was finished still goes
+    /// out.
     pub fn release(&mut self, id: StreamId) {
-        self.reset(id, Code::CANCELLED);
+        self.reset_unfinished(id, Code::CANCELLED);
         self.stop(id, Code::CANCELLED);
         self.with(id.0, |stream| stream.released = true);
         self.remove_if_over(id.0);

@@ -30,6 +30,19 @@ impl<S: Side> Session<S> {
     /// # Errors
     /// [`WriteError`]: nothing was taken.
     pub fn write(&mut self, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
+        self.write_with(id, data.len(), |room| data.split_to(room))
+    }
+
+    /// Takes octets that `take` hands over when it is told how many there is room for, of the `length` that there are.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was taken, and `take` was not called.
+    pub fn write_with(
+        &mut self,
+        id: StreamId,
+        length: usize,
+        take: impl FnOnce(usize) -> Bytes,
+    ) -> Result<usize, WriteError> {
         let over = self.over;
         let Some(stream) = self.streams.get_mut(&id.0) else { return Err(WriteError::Closed) };
         match (stream.send.state, over) {
@@ -49,7 +62,8 @@ impl<S: Side> Session<S> {
             }
             return Err(WriteError::Blocked);
         }
-        let taken = data.split_to(room.min(data.len()));
+        let taken = take(room.min(length));
+        debug_assert!(taken.len() <= room, "no more is taken than there is room for");
         let count = taken.len();
         if count > 0 {
             stream.send.queue.push_back(taken);
@@ -84,6 +98,13 @@ impl<S: Side> Session<S> {
     /// Does nothing when the direction has ended.
     pub fn reset(&mut self, id: StreamId, code: Code) {
         self.end_sending(id.0, SendState::Reset, code);
+    }
+
+    /// Like [`Self::reset`], unless the direction was finished: then what was written still goes out.
+    pub fn reset_unfinished(&mut self, id: StreamId, code: Code) {
+        if self.with(id.0, |stream| stream.send.state == SendState::Open) == Some(true) {
+            self.reset(id, code);
+        }
     }
 
     pub(super) fn on_stop(&mut self, id: u32, payload: &[u8]) -> Result<(), Violation> {

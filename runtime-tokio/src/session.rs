@@ -1,0 +1,333 @@
+//! Sessions over any tokio transport: the network's side accepts, the agent's side connects.
+
+use core::{
+    fmt,
+    future::poll_fn,
+    task::{Context, Poll, ready},
+};
+use std::{io, sync::Arc};
+
+use adit_core::{
+    AuthRequest, Bind, BindError, BindId, BindRefusal, BindRequest, Bound, Cause, Code, Command, CommandRequest,
+    CommandResult, Config, Duration, GoAway, Hello, Link, Open, OpenError, Refusal, SessionId, Side, Stats, Unbind,
+    Welcome,
+    driver::{Clock, Failure, Handle, PollEvent, Task},
+    side,
+    tls::Tls,
+};
+use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{clock::SystemClock, io::Drive, stream::Stream};
+
+/// A session; clones are the same session. When all clones, its events and its streams are gone, it closes.
+#[derive(Debug)]
+pub struct Session<S: Side = side::Network> {
+    handle: Handle<S>,
+    id: SessionId,
+}
+
+/// The network's end of a session.
+pub type NetworkSession = Session<side::Network>;
+/// The agent's end of a session.
+pub type AgentSession = Session<side::Agent>;
+
+impl<S: Side> Clone for Session<S> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), id: self.id }
+    }
+}
+
+/// What happens to a session, in order.
+#[derive(Debug)]
+pub struct Events<S: Side = side::Network> {
+    handle: Handle<S>,
+}
+
+/// Something that happened to a session.
+#[derive(Debug)]
+pub enum Event {
+    /// The peer opened a stream.
+    Opened(Stream),
+    /// Network: the agent wishes for an endpoint. Answer with [`Session::bound`] or [`Session::reject`].
+    Bind(BindRequest),
+    /// Network: the agent gave a bind up.
+    Unbind(Unbind),
+    /// Network: the agent answered a remote command.
+    CommandResult(CommandResult),
+    /// Agent: a bind is in force.
+    Bound(Bound),
+    /// Agent: a bind was refused.
+    Rejected(BindRefusal),
+    /// Agent: a bind that was in force was taken back.
+    Unbound(BindRefusal),
+    /// Agent: the network asks for something. Answer with [`Session::answer`].
+    Command(CommandRequest),
+    /// The peer will end the session; no more streams can be opened.
+    GoAway(GoAway),
+    /// The session is over: the last event.
+    Closed(Cause),
+}
+
+/// A session could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// TLS failed.
+    #[error("TLS failed: {0}")]
+    Tls(rustls::Error),
+    /// The peer does not agree on the application protocol: it is not Adit.
+    #[error("the peer does not speak Adit (no application protocol adit/1)")]
+    NotAdit,
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Io(io::Error),
+    /// The session ended before it was established.
+    #[error("{0}")]
+    Closed(Cause),
+}
+
+/// An agent that has said HELLO and waits for an answer. Dropped, it waits until the handshake times out.
+#[must_use = "an agent that is not answered waits until the handshake times out"]
+pub struct Incoming {
+    handle: Handle<side::Network>,
+    request: AuthRequest,
+}
+
+/// Secures a connection that an agent made and waits for its HELLO. The handshake timeout of `config` bounds all of it.
+///
+/// # Errors
+/// [`SetupError`]: the connection is closed.
+pub async fn accept<T>(io: T, tls: Arc<ServerConfig>, config: Config, seed: u64) -> Result<Incoming, SetupError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let link = Link::<side::Network>::new(config, seed, SystemClock.now());
+    let handle = spawn(link, Tls::server(tls).map_err(SetupError::Tls)?, io);
+    match poll_fn(|cx| handle.poll_event(cx)).await {
+        Some(PollEvent::Event(adit_core::Event::Hello(request))) => Ok(Incoming { handle, request }),
+        other => Err(setup_error(&handle, other)),
+    }
+}
+
+/// Secures a connection to the network and asks for a session. The handshake timeout of `config` bounds all of it.
+///
+/// # Errors
+/// [`SetupError`]: the connection is closed.
+pub async fn connect_over<T>(
+    io: T,
+    (tls, name): (Arc<ClientConfig>, ServerName<'static>),
+    config: Config,
+    hello: Hello,
+    seed: u64,
+) -> Result<(AgentSession, Events<side::Agent>, Welcome), SetupError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let link = Link::<side::Agent>::new(config, hello, seed, SystemClock.now());
+    let handle = spawn(link, Tls::client(tls, name).map_err(SetupError::Tls)?, io);
+    match poll_fn(|cx| handle.poll_event(cx)).await {
+        Some(PollEvent::Event(adit_core::Event::Established(welcome))) => {
+            let session = Session { handle: handle.clone(), id: welcome.session };
+            Ok((session, Events { handle }, welcome))
+        }
+        other => Err(setup_error(&handle, other)),
+    }
+}
+
+fn spawn<S: Side, T>(link: Link<S>, tls: Tls, io: T) -> Handle<S>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (task, handle) = Task::new(link, tls, Box::new(SystemClock));
+    tokio::spawn(Drive::new(task, io));
+    handle
+}
+
+fn setup_error<S: Side>(handle: &Handle<S>, event: Option<PollEvent>) -> SetupError {
+    let cause = match event {
+        Some(PollEvent::Event(adit_core::Event::Closed(cause))) => cause,
+        _ => handle.cause().unwrap_or(Cause::Local(Code::INTERNAL)),
+    };
+    match (handle.take_failure(), cause) {
+        (_, cause @ (Cause::Refused(_) | Cause::HandshakeTimeout)) => SetupError::Closed(cause),
+        (Some(Failure::Tls(error)), _) => SetupError::Tls(error),
+        (Some(Failure::NotAdit), _) => SetupError::NotAdit,
+        (Some(Failure::Io(error)), _) => SetupError::Io(error),
+        (_, cause) => SetupError::Closed(cause),
+    }
+}
+
+impl Incoming {
+    /// Returns what the agent said.
+    pub const fn hello(&self) -> &Hello {
+        self.request.hello()
+    }
+
+    /// Returns a consent with the negotiated version, limits and heartbeat, to be completed.
+    pub fn welcome(&self, session: SessionId, region: &str, node: &str) -> Welcome {
+        self.request.welcome(session, region, node)
+    }
+
+    /// Consents: the session is there at once.
+    pub fn accept(self, welcome: Welcome) -> (NetworkSession, Events<side::Network>) {
+        let id = welcome.session;
+        self.handle.accept(self.request, welcome);
+        (Session { handle: self.handle.clone(), id }, Events { handle: self.handle })
+    }
+
+    /// Refuses and closes the connection.
+    pub fn refuse(self, refusal: Refusal) {
+        self.handle.refuse(self.request, refusal);
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("hello", self.hello()).finish_non_exhaustive()
+    }
+}
+
+impl<S: Side> Session<S> {
+    /// Returns the session's name.
+    pub const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Opens a stream without waiting for the peer.
+    ///
+    /// # Errors
+    /// [`OpenError`]: nothing was opened.
+    pub fn open(&self, open: Open) -> Result<Stream, OpenError> {
+        self.handle.open(open).map(Stream::new)
+    }
+
+    /// Announces the end: open streams finish, new ones are refused, and the session closes when all are over or the
+    /// drain timeout of the configuration has passed.
+    pub fn drain(&self, code: Code, retry_after: Option<Duration>, text: &str) {
+        self.handle.drain(code, retry_after, text);
+    }
+
+    /// Ends the session at once; the peer is told.
+    pub fn close(&self, code: Code, text: &str) {
+        self.handle.close(code, text);
+    }
+
+    /// Waits for the end and returns why.
+    pub async fn closed(&self) -> Cause {
+        poll_fn(|cx| self.handle.poll_closed(cx)).await
+    }
+
+    /// Returns why the session ended, if it has.
+    pub fn cause(&self) -> Option<Cause> {
+        self.handle.cause()
+    }
+
+    /// Returns whether new streams cannot be opened because one side drains or the session is over.
+    pub fn is_ending(&self) -> bool {
+        self.handle.is_ending()
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> Stats {
+        self.handle.stats().unwrap_or_default()
+    }
+
+    /// Returns how many streams are open.
+    pub fn open_streams(&self) -> usize {
+        self.handle.live_streams()
+    }
+
+    /// Returns the round trip of the latest question and its answer.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.handle.rtt()
+    }
+}
+
+impl Session<side::Agent> {
+    /// Asks for an endpoint; the answer is [`Event::Bound`] or [`Event::Rejected`].
+    ///
+    /// # Errors
+    /// [`BindError`]: nothing was asked.
+    pub fn bind(&self, bind: &Bind) -> Result<(), BindError> {
+        self.handle.bind(bind)
+    }
+
+    /// Gives a bind up.
+    pub fn unbind(&self, unbind: Unbind) {
+        self.handle.unbind(unbind);
+    }
+
+    /// Answers a remote command; a second answer does nothing.
+    pub fn answer(&self, result: &CommandResult) {
+        let _ = self.handle.answer(result);
+    }
+}
+
+impl Session<side::Network> {
+    /// Says that a bind is in force under this URL.
+    pub fn bound(&self, request: BindRequest, url: &str) {
+        self.handle.bound(request, url);
+    }
+
+    /// Refuses a bind.
+    pub fn reject(&self, request: BindRequest, refusal: Refusal) {
+        self.handle.reject(request, refusal);
+    }
+
+    /// Takes a bind back that is in force; returns whether it was.
+    pub fn unbound(&self, id: BindId, refusal: Refusal) -> bool {
+        self.handle.unbound(id, refusal)
+    }
+
+    /// Asks the agent for something that it may refuse; returns the number of the answer.
+    ///
+    /// # Errors
+    /// When the session is over or too many commands wait for an answer.
+    pub fn command(&self, command: Command, text: &str) -> Result<u32, adit_core::AnswerError> {
+        self.handle.command(command, text)
+    }
+}
+
+impl<S: Side> Events<S> {
+    /// Waits for the next event; `None` after [`Event::Closed`]. Cancelled, it loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Like [`Self::next`], for use in a poll function.
+    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            let Some(event) = ready!(self.handle.poll_event(cx)) else { return Poll::Ready(None) };
+            if let Some(event) = public(event) {
+                return Poll::Ready(Some(event));
+            }
+        }
+    }
+}
+
+fn public(event: PollEvent) -> Option<Event> {
+    use adit_core::Event as Core;
+
+    let event = match event {
+        PollEvent::Stream(stream) => return Some(Event::Opened(Stream::new(stream))),
+        PollEvent::Event(event) => event,
+    };
+    match event {
+        Core::Bind(request) => Some(Event::Bind(request)),
+        Core::Unbind(unbind) => Some(Event::Unbind(unbind)),
+        Core::CommandResult(result) => Some(Event::CommandResult(result)),
+        Core::Bound(bound) => Some(Event::Bound(bound)),
+        Core::Rejected(refusal) => Some(Event::Rejected(refusal)),
+        Core::Unbound(refusal) => Some(Event::Unbound(refusal)),
+        Core::Command(request) => Some(Event::Command(request)),
+        Core::GoAway(goaway) => Some(Event::GoAway(goaway)),
+        Core::Closed(cause) => Some(Event::Closed(cause)),
+        Core::Hello(_)
+        | Core::Established(_)
+        | Core::Opened(_)
+        | Core::Accepted(_)
+        | Core::Readable(_)
+        | Core::Writable(_) => None, // told in other ways
+    }
+}
