@@ -1,5 +1,6 @@
 //! The network of Adit: the edge server that gives upstreams their endpoints.
 
+pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod errors;
