@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::stream::{Acceptance, RecvState};
 use super::{Session, StreamId};
 use crate::{
-    Code, Message, Open, Role, Side, Violation,
+    Code, MAX_OFFSET, Message, Open, Role, Side, Violation,
     frame::{be_u32, be_u64},
 };
 
@@ -179,6 +179,9 @@ impl<S: Side> Session<S> {
 
     pub(super) fn on_blocked(&mut self, id: u32, payload: &[u8]) -> Result<(), Violation> {
         let offset = be_u64(payload).ok_or(Violation::FrameLength)?;
+        if offset > MAX_OFFSET {
+            return Err(Violation::OffsetRange); // spec: CREDIT-004
+        }
         if !self.known(id)? {
             return Ok(());
         }
