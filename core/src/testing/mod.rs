@@ -1,8 +1,10 @@
-//! Two links joined by a wire, under a clock that the test moves.
+//! Two links joined by a wire, or one alone with a made-up peer, under a clock that the test moves.
 
+mod lone;
 #[expect(clippy::missing_panics_doc, reason = "a test that asks for the impossible fails")]
 mod pair;
 mod wire;
 
+pub use lone::{Lone, a_hello, a_welcome, closed_with, encoded, raw};
 pub use pair::{Options, Pair, Peer};
 pub use wire::{Path, Wire};

@@ -289,7 +289,7 @@ impl Peer<side::Network> {
 }
 
 /// Returns a HELLO with a token, as tests use it.
-fn hello() -> Hello {
+pub(super) fn hello() -> Hello {
     Hello {
         versions: Vec::new(),
         agent: AgentId([1; 16]),

@@ -1,0 +1,385 @@
+//! What each frame does in each state of a stream and of a session, and what may not be said at all.
+#![cfg(feature = "testing")]
+
+mod common;
+
+use adit_core::{
+    Cause, Close, Code, Config, Duration, Event, GoAway, MAX_OFFSET, Open, OpenError, ReadError, Violation,
+    frame::{Encoded, Kind},
+    testing::{Lone, raw},
+};
+use bytes::Bytes;
+use common::*;
+
+/// STREAM-007, STREAM-008, STREAM-009, STREAM-013, END-008
+#[test]
+fn every_frame_in_every_state_of_a_stream_does_what_the_table_says() {
+    let one = stream(1);
+    let frames = [
+        open(1),
+        data(1, 1),
+        Encoded::fin(one, 0),
+        Encoded::reset(one, Code(9)),
+        Encoded::stop(one, Code(9)),
+        Encoded::credit(one, 1 << 20),
+        Encoded::blocked(one, 1),
+        Encoded::accept(one),
+    ];
+    for row in TABLE {
+        let (state, answers) = row.split_once(':').unwrap();
+        for (frame, answer) in frames.iter().zip(answers.split_whitespace()) {
+            for released in [false, true] {
+                let mut lone = Lone::established_network(Config::network());
+                lone.hear_frames(&brought_to(state));
+                if released {
+                    lone.link.session_mut().unwrap().release(one);
+                    lone.say();
+                }
+                lone.hear_frames(core::slice::from_ref(frame));
+
+                let cause = violation(answer).map(Cause::Violation);
+                assert_eq!(lone.cause(), cause.as_ref(), "{:?} while {state}, let go: {released}", frame.kind());
+            }
+        }
+    }
+}
+
+/// What the network answers an agent for its stream 1; a dot where the frame is taken or ignored.
+const TABLE: [&str; 7] = [
+    // state           OPEN  DATA  FIN   RESET STOP CREDIT BLOCKED ACCEPT
+    "idle:              .     idle  idle  idle  idle idle   idle    opener",
+    "open:              order .     .     .     .    .      .       opener",
+    "finished:          order ended ended .     .    .      .       opener",
+    "reset:             order ended ended .     .    .      .       opener",
+    "stopped:           order .     .     .     .    .      .       opener",
+    "reset and stopped: order ended ended .     .    .      .       opener",
+    "skipped:           order ended ended .     .    .      .       opener",
+];
+
+fn brought_to(state: &str) -> Vec<Encoded> {
+    let one = stream(1);
+    let (fin, reset, stop) = (Encoded::fin(one, 0), Encoded::reset(one, Code(9)), Encoded::stop(one, Code(9)));
+    match state {
+        "idle" => vec![],
+        "open" => vec![open(1)],
+        "finished" => vec![open(1), fin],
+        "reset" => vec![open(1), reset],
+        "stopped" => vec![open(1), stop],
+        "reset and stopped" => vec![open(1), reset, stop],
+        "skipped" => vec![open(3)],
+        _ => panic!("no state {state}"),
+    }
+}
+
+fn violation(answer: &str) -> Option<Violation> {
+    match answer {
+        "." => None,
+        "idle" => Some(Violation::StreamIdle),
+        "order" => Some(Violation::StreamOrder),
+        "ended" => Some(Violation::StreamEnded),
+        "opener" => Some(Violation::AcceptByOpener),
+        _ => panic!("no answer {answer}"),
+    }
+}
+
+/// STREAM-007: nor does a peer know streams that this side has not opened.
+#[test]
+fn frames_for_a_stream_that_this_side_never_opened_end_the_session() {
+    for frame in [
+        data(2, 1),
+        Encoded::fin(stream(2), 0),
+        Encoded::reset(stream(2), Code(0)),
+        Encoded::stop(stream(2), Code(0)),
+        Encoded::credit(stream(2), 1),
+        Encoded::blocked(stream(2), 1),
+        Encoded::accept(stream(2)),
+    ] {
+        let mut lone = Lone::established_network(Config::network());
+        lone.hear_frames(&[frame]);
+        assert_violation(&mut lone, Violation::StreamIdle);
+    }
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[open(2)]);
+    assert_violation(&mut lone, Violation::StreamParity);
+}
+
+/// END-002
+#[test]
+fn a_final_offset_that_is_not_what_came_ends_the_session() {
+    for (offset, sound) in [(4, false), (5, true), (6, false), (u64::MAX, false)] {
+        let mut lone = Lone::established_network(Config::network());
+        lone.hear_frames(&[open(1), data(1, 5), Encoded::fin(stream(1), offset)]);
+
+        let expected = (!sound).then_some(Violation::FinalOffset);
+        let found = match lone.cause() {
+            Some(Cause::Violation(violation)) => Some(*violation),
+            _ => None,
+        };
+        assert!(found == expected || found == Some(Violation::OffsetRange) && !sound, "{offset}: {found:?}");
+    }
+}
+
+/// END-004
+#[test]
+fn a_stop_is_answered_by_a_reset_of_its_code_and_nothing_more_is_sent() {
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[open(1)]);
+    let session = lone.link.session_mut().unwrap();
+    session.write(stream(1), &mut Bytes::from(vec![1; 50_000])).unwrap();
+    lone.say();
+
+    lone.hear_frames(&[Encoded::stop(stream(1), Code(0x2345)), Encoded::stop(stream(1), Code(0x1111))]);
+    lone.hear_frames(&[Encoded::credit(stream(1), 1 << 30)]);
+
+    let said: Vec<_> = lone.say().into_iter().filter(|frame| frame.kind() != Kind::Ack).collect();
+    assert_eq!(said, [Encoded::reset(stream(1), Code(0x2345))]);
+}
+
+/// END-005
+#[test]
+fn a_reset_after_everything_was_read_is_ignored_and_before_it_is_not() {
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[open(1), data(1, 5), Encoded::fin(stream(1), 5)]);
+    assert_eq!(read(&mut lone, 1), Ok(5));
+    lone.hear_frames(&[Encoded::reset(stream(1), Code(7))]);
+    assert_eq!(lone.link.session_mut().unwrap().read(stream(1), 9), Ok(None));
+
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[open(1), data(1, 5), Encoded::fin(stream(1), 5), Encoded::reset(stream(1), Code(7))]);
+    assert_eq!(read(&mut lone, 1), Err(ReadError::Reset(Code(7))));
+}
+
+/// GO-001, GO-002
+#[test]
+fn a_goaway_may_lower_its_stream_and_not_raise_it() {
+    let goaway =
+        |last| Encoded::message(Kind::GoAway, &GoAway { last, code: Code(0), retry_after: None, text: String::new() });
+    let mut lone = Lone::established_network(Config::network());
+
+    lone.hear_frames(&[goaway(8), goaway(8), goaway(4)]);
+    assert_eq!((lone.events().len(), lone.cause()), (1, None));
+    lone.hear_frames(&[goaway(6)]);
+
+    assert_violation(&mut lone, Violation::GoAwayRaised);
+}
+
+/// GO-001
+#[test]
+fn streams_above_a_goaway_are_refused_and_those_below_go_on() {
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[open(1)]);
+    lone.events();
+    let now = lone.now();
+    lone.link.session_mut().unwrap().drain(Code::SHUTDOWN, None, "", now);
+    lone.say();
+
+    lone.hear_frames(&[open(3), data(3, 10), data(1, 10), Encoded::fin(stream(3), 10)]);
+
+    let said: Vec<_> = lone.say().into_iter().filter(|frame| frame.header()[7] == 3).collect();
+    assert!(said.contains(&Encoded::reset(stream(3), Code::REFUSED)), "{said:?}");
+    assert_eq!(lone.events(), [Event::Readable(stream(1))]);
+    assert_eq!(lone.link.session().unwrap().live_streams(), 1);
+}
+
+/// MSG-006
+#[test]
+fn messages_of_the_wrong_side_end_the_session() {
+    for kind in [Kind::Bound, Kind::Rejected, Kind::Unbound, Kind::Command] {
+        let mut lone = Lone::established_network(Config::network());
+        lone.hear(&plausible(kind, 0));
+        assert_violation(&mut lone, Violation::WrongSide);
+    }
+    for kind in [Kind::Bind, Kind::Unbind, Kind::CommandResult] {
+        let mut lone = Lone::established_agent(Config::agent());
+        lone.hear(&plausible(kind, 0));
+        assert_violation(&mut lone, Violation::WrongSide);
+    }
+}
+
+/// CODE-003, CODE-004
+#[test]
+fn after_a_violation_nothing_in_the_same_read_is_processed() {
+    let mut lone = Lone::established_network(Config::network());
+    let mut octets = raw(0x7f, 0, b"");
+    open(1).write(&mut octets);
+    Encoded::ping([1; 8]).write(&mut octets);
+
+    lone.hear(&octets);
+    lone.hear_frames(&[open(1)]);
+
+    assert_violation(&mut lone, Violation::UnknownType);
+    assert_eq!(lone.link.session().unwrap().live_streams(), 0);
+}
+
+/// CODE-002
+#[test]
+fn the_clause_that_was_broken_is_named_in_the_text() {
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[open(2)]);
+
+    let said = lone.say();
+    let close = <Close as adit_core::Message>::decode(said.last().unwrap().payload()).unwrap();
+    assert_eq!(close.code, Code::PROTOCOL);
+    assert!(close.text.contains("STREAM-001"), "{}", close.text);
+}
+
+/// GO-006
+#[test]
+fn a_closing_link_ends_by_its_deadline_whatever_the_peer_does() {
+    let mut lone = Lone::established_network(Config::network());
+    lone.link.close(Code::SHUTDOWN, "bye", lone.now());
+    let close = lone.link.poll_transmit(lone.now()).unwrap();
+
+    for _ in 0..4 {
+        lone.link.handle_written(0, close.len(), lone.now()); // the transport takes nothing
+        lone.hear_frames(&[open(1), Encoded::ping([1; 8])]);
+        let at = lone.now();
+        assert_eq!(lone.link.poll_transmit(at), None);
+        lone.wait(Duration::from_secs(1));
+        assert!(!lone.link.is_finished());
+    }
+    lone.wait(Duration::from_secs(1));
+
+    assert!(lone.link.is_finished());
+    assert_eq!(lone.events(), [Event::Closed(Cause::Local(Code::SHUTDOWN))]);
+    assert_eq!(lone.link.poll_timeout(), None);
+}
+
+/// FRAME-010
+#[test]
+fn every_frame_cut_anywhere_does_nothing() {
+    for kind in Kind::ALL {
+        if *kind == Kind::Close {
+            continue;
+        }
+        let frame = plausible(*kind, if *kind == Kind::Accept { 2 } else { 1 });
+        for end in 0..frame.len() {
+            let mut lone = Lone::established_network(Config::network());
+            lone.hear_frames(&[open(1)]);
+            lone.link.session_mut().unwrap().open(Open::default()).unwrap();
+            if *kind == Kind::Open {
+                continue;
+            }
+            lone.say();
+            lone.events();
+
+            lone.hear(&frame[..end]);
+            assert_eq!((lone.events(), lone.say(), lone.cause()), (vec![], vec![], None), "{kind:?} cut at {end}");
+            lone.link.handle_eof(false, lone.now());
+            assert_eq!(lone.cause(), Some(&Cause::Eof { clean: false }), "{kind:?} cut at {end}");
+        }
+    }
+}
+
+/// CREDIT-002, CREDIT-003
+#[test]
+fn data_up_to_the_credit_is_delivered_and_one_octet_more_is_not() {
+    let window = 1_024;
+    let mut lone = Lone::established_network(small_windows(window));
+
+    lone.hear_frames(&[open(1), data(1, 1_000), data(1, 24)]);
+    assert_eq!(lone.cause(), None);
+    lone.hear_frames(&[data(1, 1)]);
+
+    assert_violation(&mut lone, Violation::BeyondCredit);
+    assert_eq!(read(&mut lone, 1), Ok(1_024));
+}
+
+/// CREDIT-002
+#[test]
+fn data_that_ends_beyond_the_credit_is_refused_whole() {
+    let mut lone = Lone::established_network(small_windows(1_024));
+
+    lone.hear_frames(&[open(1), data(1, 1_025)]);
+
+    assert_violation(&mut lone, Violation::BeyondCredit);
+    assert_eq!(read(&mut lone, 1), Err(ReadError::Lost(Code::SESSION_LOST)));
+}
+
+/// CREDIT-004
+#[test]
+fn offsets_and_counts_beyond_the_range_are_violations() {
+    let id = stream(1);
+    for beyond in [MAX_OFFSET + 1, u64::MAX] {
+        for frame in [Encoded::credit(id, beyond), Encoded::streams(beyond), Encoded::blocked(id, beyond)] {
+            let mut lone = Lone::established_network(Config::network());
+            lone.hear_frames(&[open(1), frame]);
+            assert_violation(&mut lone, Violation::OffsetRange);
+        }
+    }
+}
+
+/// CREDIT-001, CREDIT-004
+#[test]
+fn the_highest_credit_is_taken_and_lower_ones_change_nothing() {
+    let mut lone = Lone::established_network(Config::network());
+    let id = stream(1);
+
+    lone.hear_frames(&[open(1), Encoded::credit(id, MAX_OFFSET), Encoded::credit(id, 0), Encoded::streams(0)]);
+    let session = lone.link.session_mut().unwrap();
+    session.write(id, &mut Bytes::from(vec![7; 100_000])).unwrap();
+
+    let sent: usize =
+        lone.say().iter().filter(|frame| frame.kind() == Kind::Data).map(|frame| frame.payload().len()).sum();
+    assert_eq!((sent, lone.cause()), (100_000, None));
+}
+
+/// STREAM-005
+#[test]
+fn a_lower_grant_of_streams_takes_nothing_back() {
+    let mut lone = Lone::established_network(Config::network());
+
+    lone.hear_frames(&[Encoded::streams(101), Encoded::streams(3)]);
+    let session = lone.link.session_mut().unwrap();
+    for _ in 0..101 {
+        session.open(Open::default()).unwrap();
+    }
+
+    assert_eq!(session.open(Open::default()), Err(OpenError::Limit));
+}
+
+/// RES-002
+#[test]
+fn an_acknowledgement_beyond_what_was_sent_ends_the_session() {
+    let mut lone = Lone::established_network(Config::network());
+    lone.link.session_mut().unwrap().open(Open::default()).unwrap();
+    let sent = lone.say().iter().filter(|frame| frame.is_counted()).count() as u64;
+    assert!(sent > 0);
+
+    lone.hear_frames(&[Encoded::ack(sent), Encoded::ack(0), Encoded::ack(sent)]);
+    assert_eq!(lone.cause(), None);
+    lone.hear_frames(&[Encoded::ack(sent + 1)]);
+
+    assert_violation(&mut lone, Violation::AckRange);
+}
+
+/// RES-002
+#[test]
+fn the_highest_acknowledgement_there_is_costs_no_loop() {
+    let mut lone = Lone::established_network(Config::network());
+
+    lone.hear_frames(&[Encoded::ack(u64::MAX)]);
+
+    assert!(matches!(lone.cause(), Some(Cause::Violation(Violation::AckRange | Violation::OffsetRange))));
+}
+
+/// RES-003
+#[test]
+fn counted_frames_are_acknowledged_after_25_ms_or_64_kib() {
+    let mut lone = Lone::established_network(Config::network());
+
+    lone.hear_frames(&[open(1), data(1, 100)]);
+    lone.say(); // grants ride out, and the acknowledgement with them
+    lone.hear_frames(&[data(1, 100)]);
+    assert_eq!(lone.say(), []);
+    let due = lone.link.poll_timeout().unwrap().at;
+    assert_eq!(due.since(lone.now()), Duration::from_millis(25));
+    lone.link.handle_timeout(due);
+    assert_eq!(lone.link.poll_transmit(due), Some(Encoded::ack(3)));
+
+    let mut lone = Lone::established_network(network(|config| config.window = 256 << 10));
+    lone.hear_frames(&[open(1), data(1, 16_000)]);
+    lone.say();
+    lone.hear_frames(&vec![data(1, 16_376); 4]);
+    assert_eq!(lone.say(), [Encoded::ack(6)]);
+}
