@@ -1,6 +1,6 @@
 //! What an ending says about trying again.
 
-use crate::{Code, CodeClass, Duration, GoAway, Refusal};
+use crate::{Cause, Code, CodeClass, Duration, GoAway, Loss, Refusal};
 
 /// When to try again. The error decides, not the one who sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,32 @@ impl Retry {
     }
 }
 
+impl Cause {
+    /// Returns when to dial again after a link or a handshake that ended so.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Remote(close) => Retry::session(close.code, None),
+            Self::Refused(refusal) => Retry::session(refusal.code, refusal.retry_after),
+            Self::Transport(loss) => loss.retry(),
+            Self::Local(_)
+            | Self::Violation(_)
+            | Self::Dead { .. }
+            | Self::Stalled { .. }
+            | Self::HandshakeTimeout
+            | Self::Eof { .. } => Retry::Backoff,
+        }
+    }
+}
+
+impl Loss {
+    /// Returns when to dial again after a transport that failed so.
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::Reset | Self::TimedOut | Self::Tls | Self::Other => Retry::Backoff,
+        }
+    }
+}
+
 const CREDENTIALS: Duration = Duration::from_secs(30);
 const REPLACED: Duration = Duration::from_secs(30);
 const FORBIDDEN: Duration = Duration::from_secs(60);
@@ -68,6 +94,7 @@ mod tests {
     use alloc::string::String;
 
     use super::*;
+    use crate::Close;
 
     #[test]
     fn every_known_code_has_its_answer_and_an_unknown_one_backs_off() {
@@ -119,6 +146,20 @@ mod tests {
         assert_eq!(bind(Code::FORBIDDEN, None), Retry::After(secs(60)));
         assert_eq!(bind(Code::BAD_NAME, None), Retry::After(secs(60)));
         assert_eq!(bind(Code::FORBIDDEN, Some(secs(5))), Retry::After(secs(5)));
+    }
+
+    #[test]
+    fn the_cause_decides_when_to_dial_again() {
+        let close = |code| Cause::Remote(Close { code, text: String::new() });
+        let refused = |code, retry_after| Cause::Refused(Refusal { code, retry_after, text: String::new() });
+
+        assert_eq!(close(Code::SHUTDOWN).retry(), Retry::Now);
+        assert_eq!(close(Code::REPLACED).retry(), Retry::After(secs(30)));
+        assert_eq!(refused(Code::VERSION, Some(secs(1))).retry(), Retry::Never);
+        assert_eq!(refused(Code::CREDENTIALS, Some(secs(1))).retry(), Retry::After(secs(30)));
+        assert_eq!(refused(Code::BUSY, Some(secs(1))).retry(), Retry::After(secs(1)));
+        assert_eq!(Cause::Dead { silent_for: secs(25) }.retry(), Retry::Backoff);
+        assert_eq!(Cause::Transport(Loss::Reset).retry(), Retry::Backoff);
     }
 
     fn secs(secs: u64) -> Duration {
