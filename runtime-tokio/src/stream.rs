@@ -317,6 +317,7 @@ fn write_bytes(stream: &StreamHandle, data: &mut Bytes, cx: &Context<'_>) -> Pol
     Poll::Ready(Ok(()))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is left is this side's own doing")]
 fn read_error(error: ReadError) -> io::Error {
     match error {
         ReadError::Reset(code) => failure(io::ErrorKind::ConnectionReset, code, "the peer reset the stream"),
@@ -325,6 +326,7 @@ fn read_error(error: ReadError) -> io::Error {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is left is this side's own doing")]
 fn write_error(error: WriteError) -> io::Error {
     match error {
         WriteError::Stopped(code) => failure(io::ErrorKind::BrokenPipe, code, "the peer wants no more"),

@@ -230,7 +230,7 @@ impl<S: Side> Task<S> {
         }
     }
 
-    fn on_eof(&mut self, now: Instant) {
+    fn on_eof(&self, now: Instant) {
         let clean = self.tls.peer_closed();
         let mut state = self.shared.lock();
         if self.phase == Phase::Securing {
