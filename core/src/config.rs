@@ -8,7 +8,8 @@ use crate::{Duration, Heartbeat, Limits};
 pub struct Config {
     /// The heartbeat: 10 s and 15 s. On the network: what an agent gets that asks for nothing.
     pub heartbeat: Heartbeat,
-    /// The longest frame payload accepted, in octets: 16,376, so that a frame fills one TLS record. 1,024 to 65,536.
+    /// The longest frame payload accepted, in octets: 16,376, so that a frame fills one TLS record. 8,192, which
+    /// every message fits in, to 65,536.
     pub frame: u32,
     /// The credit of a new stream before any is announced, in octets: 16 KiB. 1 KiB to 1 MiB.
     pub window: u32,
@@ -85,6 +86,11 @@ impl Config {
 /// The default and the usual longest payload: with its header it fills one TLS record of 16,384 octets.
 pub const FRAME: u32 = 16_376;
 
+/// The shortest limit for payloads that a side may announce: every message fits.
+pub(crate) const FRAME_LEAST: u32 = 8_192;
+/// The longest limit for payloads that a side may announce.
+pub(crate) const FRAME_MOST: u32 = 65_536;
+
 /// The highest offset, count or acknowledgement: 2^62 - 1.
 pub const MAX_OFFSET: u64 = (1 << 62) - 1;
 
@@ -108,7 +114,7 @@ impl Config {
         let positive = |time: Duration| time > Duration::ZERO && time <= secs(3_600);
         let rules = [
             (heartbeat_in_range(self.heartbeat), "heartbeat", "interval 1 s to 1 h, tolerance interval / 2 to 1 h"),
-            ((1_024..=65_536).contains(&self.frame), "frame", "1,024 to 65,536 octets"),
+            ((FRAME_LEAST..=FRAME_MOST).contains(&self.frame), "frame", "8,192 to 65,536 octets"),
             ((1_024..=1 << 20).contains(&self.window), "window", "1 KiB to 1 MiB"),
             (self.window_eager >= self.window, "window_eager", "at least window"),
             (self.window_max >= self.window_eager, "window_max", "at least window_eager"),

@@ -9,6 +9,7 @@ use crate::{
     AuthRequest, Cause, Close, Code, Config, Deadline, Duration, Event, Hello, Instant, Limits, Loss, Message, Refusal,
     Rng, Role, Session, Side, TimerKind, VERSION, Violation, Welcome,
     bucket::Bucket,
+    config::{FRAME_LEAST, FRAME_MOST},
     frame::{Decoder, Encoded, Frame, Kind, RawKind, be_u64},
     heartbeat::{Beat, PongResult, Pulse},
     side,
@@ -527,7 +528,7 @@ impl<S: Side> Machine<S> {
 
 /// Checks what a peer says it is willing to receive.
 fn check_limits(limits: Limits) -> Result<(), Violation> {
-    let sound = (1_024..=65_536).contains(&limits.frame) && limits.window <= 1 << 30;
+    let sound = (FRAME_LEAST..=FRAME_MOST).contains(&limits.frame) && limits.window <= 1 << 30;
     if sound { Ok(()) } else { Err(Violation::LimitRange) } // spec: MSG-005
 }
 

@@ -313,9 +313,9 @@ fn an_application_that_does_not_answer_does_not_keep_the_link() {
 #[test]
 fn limits_that_nobody_can_work_with_are_refused() {
     for (frame, window, sound) in [
-        (1_024, 0, true),
+        (8_192, 0, true),
         (65_536, 1 << 30, true),
-        (1_023, 0, false),
+        (8_191, 0, false),
         (65_537, 0, false),
         (16_376, (1 << 30) + 1, false),
         (u32::MAX, u32::MAX, false),

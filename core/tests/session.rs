@@ -321,7 +321,7 @@ fn a_drain_lets_streams_finish_refuses_new_ones_and_then_closes() {
     assert_eq!(pair.agent.read(stream), Ok((vec![], true)));
     pair.network.link.session_mut().unwrap().release(stream);
     pair.agent.link.session_mut().unwrap().release(stream);
-    pair.settle();
+    pair.run_for(Duration::from_millis(100));
 
     assert_eq!(pair.network.cause(), Some(&Cause::Local(Code::NO_ERROR)));
     let close = Close { code: Code::NO_ERROR, text: String::new() };
@@ -426,4 +426,17 @@ fn what_was_finished_still_goes_out_after_its_writer_let_go() {
 
     let (octets, ended) = pair.agent.read(stream).unwrap();
     assert_eq!((octets.len(), ended), (100_000, true));
+}
+
+#[test]
+fn a_stream_that_crosses_the_goaway_is_refused_and_not_lost() {
+    let mut pair = Pair::established(Options::default());
+    let now = pair.now();
+    pair.agent.link.session_mut().unwrap().drain(Code::SHUTDOWN, None, "", now);
+
+    let stream = pair.open();
+    pair.run_for(Duration::from_millis(100));
+
+    assert_eq!(pair.network.link.session().unwrap().acceptance(stream), Some(Err(Code::REFUSED)));
+    assert_eq!(pair.agent.cause(), Some(&Cause::Local(Code::NO_ERROR)));
 }

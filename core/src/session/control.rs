@@ -234,9 +234,13 @@ impl<S: Side> Session<S> {
         self.control.drain.map(|drain| drain.until)
     }
 
-    /// Returns whether this side drains and everything has been said and done.
+    /// Returns whether this side drains and everything has been said and done: what was on its way to this side when
+    /// the peer learned of the drain has arrived and was answered.
     pub(crate) fn is_drained(&self) -> bool {
-        self.control.drains() && self.streams.is_empty() && !self.control.has_output()
+        self.control.drains()
+            && self.streams.is_empty()
+            && !self.control.has_output()
+            && self.outgoing.is_acknowledged()
     }
 
     /// Charges something harmless without purpose.

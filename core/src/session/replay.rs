@@ -65,6 +65,11 @@ impl Outgoing {
         self.sent
     }
 
+    /// Returns whether the peer has processed every counted frame.
+    pub(crate) const fn is_acknowledged(&self) -> bool {
+        self.acknowledged == self.sent
+    }
+
     pub(crate) const fn kept_octets(&self) -> u64 {
         self.kept_octets
     }
