@@ -20,6 +20,8 @@ pub(crate) struct Adit {
     folder: PathBuf,
     entrances: Services,
     http: SocketAddr,
+    ingress: SocketAddr,
+    token: String,
     network: Daemon,
     agent: Daemon,
 }
@@ -41,7 +43,7 @@ impl Adit {
         for address in [entrances.bulk, entrances.http, entrances.echo] {
             wait_for("the endpoints are bound", Duration::from_secs(20), || Ok(TcpStream::connect(address).ok()))?;
         }
-        Ok(Self { folder, entrances, http, network, agent })
+        Ok(Self { folder, entrances, http, ingress, token, network, agent })
     }
 
     /// Returns where the services are reached as TCP.
@@ -57,6 +59,26 @@ impl Adit {
     /// Returns both processes.
     pub(crate) fn daemons(&self) -> Vec<&Daemon> {
         vec![&self.network, &self.agent]
+    }
+
+    /// Returns the network alone.
+    pub(crate) const fn network(&self) -> &Daemon {
+        &self.network
+    }
+
+    /// Returns where agents connect.
+    pub(crate) const fn ingress(&self) -> SocketAddr {
+        self.ingress
+    }
+
+    /// Returns the authtoken.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Returns the certificate of the private CA.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.folder.join("pki/ca.pem")
     }
 
     /// Ends the network with SIGKILL.

@@ -13,9 +13,9 @@ use crate::{process::wait_for, stand::Stand};
 /// Returns what one idle connection costs network and agent, in octets.
 pub(crate) fn per_connection(stand: &Stand, count: usize) -> io::Result<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let before = settled(stand)?;
+    let before = settled(|| stand.memory())?;
     let held = runtime.block_on(open(stand.services.echo, count))?;
-    let after = settled(stand)?;
+    let after = settled(|| stand.memory())?;
     drop(held);
     #[expect(clippy::cast_precision_loss, reason = "a count of connections")]
     Ok((after - before) / count as f64)
@@ -24,11 +24,11 @@ pub(crate) fn per_connection(stand: &Stand, count: usize) -> io::Result<f64> {
 /// Returns the memory before `count` connections are opened and after they are closed, in octets.
 pub(crate) fn after_closing(stand: &Stand, count: usize) -> io::Result<(f64, f64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let before = settled(stand)?;
+    let before = settled(|| stand.memory())?;
     runtime.block_on(async { open(stand.services.echo, count).await.map(drop) })?;
     // One more exchange shows that the tunnel has come past the ends before it.
     runtime.block_on(async { open(stand.services.echo, 1).await.map(drop) })?;
-    Ok((before, settled(stand)?))
+    Ok((before, settled(|| stand.memory())?))
 }
 
 /// Opens connections, each of which has carried 64 octets to and fro.
@@ -53,11 +53,11 @@ async fn greet(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Reads the memory when it has stopped to change: two readings, a fifth of a second apart, within one percent.
-fn settled(stand: &Stand) -> io::Result<f64> {
-    let mut last = stand.memory()?;
+pub(crate) fn settled(read: impl Fn() -> io::Result<f64>) -> io::Result<f64> {
+    let mut last = read()?;
     wait_for("memory settles", Duration::from_secs(20), || {
         std::thread::sleep(Duration::from_millis(200));
-        let memory = stand.memory()?;
+        let memory = read()?;
         let still = (memory - last).abs() <= last * 0.01;
         last = memory;
         Ok(still.then_some(memory))

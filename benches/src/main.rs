@@ -15,6 +15,7 @@ mod recovery;
 mod report;
 mod requests;
 mod services;
+mod sessions;
 mod stand;
 mod suite;
 

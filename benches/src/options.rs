@@ -13,6 +13,8 @@ pub(crate) struct Options {
     pub(crate) seconds: f64,
     /// Idle connections held at once.
     pub(crate) idle: usize,
+    /// Idle agent sessions held at once.
+    pub(crate) sessions: usize,
     /// Connections opened and closed.
     pub(crate) closed: usize,
     /// Parts of the names of measurements to run; empty for all.
@@ -31,6 +33,7 @@ impl Options {
             bulk: 1 << 30,
             seconds: 2.0,
             idle: 2_000,
+            sessions: 900,
             closed: 9_000,
             only: Vec::new(),
             ways: Vec::new(),
@@ -40,7 +43,15 @@ impl Options {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value\n{USAGE}"));
             match argument.as_str() {
                 "--quick" => {
-                    options = Self { rounds: 1, bulk: 64 << 20, seconds: 0.3, idle: 200, closed: 500, ..options };
+                    options = Self {
+                        rounds: 1,
+                        bulk: 64 << 20,
+                        seconds: 0.3,
+                        idle: 200,
+                        sessions: 50,
+                        closed: 500,
+                        ..options
+                    };
                 }
                 "--rounds" => options.rounds = value()?.parse().map_err(|error| format!("--rounds: {error}"))?,
                 "--only" => options.only.extend(value()?.split(',').map(str::to_owned)),
@@ -64,5 +75,5 @@ impl Options {
 }
 
 const USAGE: &str = "usage: bench-tunnel [--quick] [--rounds N] [--only NAME,…] [--ways WAY,…] [--json FILE]
-names: bulk, keep-alive, connections, segments, echo, idle, closed, recovery
+names: bulk, keep-alive, connections, segments, echo, idle, sessions, closed, recovery
 ways: direct, haproxy, adit";

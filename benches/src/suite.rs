@@ -11,6 +11,7 @@ use crate::{
     report::{Goal, Report, Row},
     requests::{self, Connections},
     services::Services,
+    sessions,
     stand::{ADIT, DIRECT, HAPROXY, Stand},
 };
 
@@ -32,6 +33,13 @@ pub(crate) fn run(options: &Options) -> io::Result<Report> {
     // Memory first: afterwards there is no telling what a tunnel keeps from earlier work.
     if options.wants("idle") {
         memory_of_connections(options, &stands, &mut report)?;
+    }
+    if options.wants("sessions")
+        && let Some(adit) = stands.iter_mut().find_map(Stand::as_adit)
+    {
+        let rounds = BTreeMap::from([(ADIT, vec![sessions::per_session(adit, options.sessions)? / 1024.0])]);
+        let work = "memory of the network per idle session".into();
+        report.push(Row { work, unit: "KiB", goal: Goal::Within(24.0), rounds });
     }
     if options.wants("bulk") {
         bulk_rows(options, &stands, &mut report)?;
