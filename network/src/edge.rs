@@ -1,0 +1,261 @@
+//! What the public side knows: endpoints, limits, certificates, numbers, and how a connection gets to an agent.
+
+use core::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+use std::sync::Arc;
+
+use adit_core::{BindId, Code, Open, OpenError, TlsInfo, UpstreamProtocol};
+use adit_tokio::{NetworkSession, Stream};
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    EndpointName, Fault,
+    admission::Admission,
+    certificates::Certificates,
+    config::Limits,
+    metrics::Metrics,
+    router::{Chosen, Found, Key, Lease, MemberId, Router, Scheme},
+};
+
+/// Shared by everything that serves callers.
+#[derive(Debug)]
+pub struct Edge {
+    /// Who serves what.
+    pub router: RwLock<Router<NetworkSession>>,
+    /// What may grow how far; a reload replaces it.
+    pub limits: ArcSwap<Limits>,
+    /// Which name has which certificate.
+    pub certificates: Arc<Certificates>,
+    /// The numbers.
+    pub metrics: Metrics,
+    /// Who may come in.
+    pub admission: Arc<Admission>,
+    phase: watch::Sender<Phase>,
+    /// Rung when an endpoint was bound, for connections that are held.
+    arrivals: Notify,
+    held: AtomicUsize,
+}
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Everything is served.
+    Serving,
+    /// What is open may finish; answers carry `Connection: close`, HTTP/2 gets GOAWAY.
+    Draining,
+    /// What is open ends now.
+    Ending,
+}
+
+/// One connection of a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The caller's address; an IPv4 address is one, never mapped (V67).
+    pub address: SocketAddr,
+    /// The address that the caller dialed.
+    pub local: SocketAddr,
+    /// How the caller came: HTTP or HTTPS.
+    pub scheme: Scheme,
+    /// What TLS said, if the network terminated it.
+    pub tls: Option<TlsInfo>,
+    /// The name that TLS asked for.
+    pub name: Option<EndpointName>,
+}
+
+/// A stream to an agent. Dropping it frees its place.
+#[derive(Debug)]
+pub struct Carried {
+    /// The stream; bytes may be written before it is accepted.
+    pub stream: Stream,
+    /// Who got it.
+    pub member: MemberId,
+    /// What the upstream speaks.
+    pub upstream: UpstreamProtocol,
+    /// Keeps it counted.
+    pub lease: Lease,
+}
+
+impl Edge {
+    /// Returns an edge that serves nothing yet.
+    pub fn new(limits: Limits, certificates: Arc<Certificates>) -> Self {
+        Self {
+            router: RwLock::default(),
+            limits: ArcSwap::from_pointee(limits),
+            certificates,
+            metrics: Metrics::new(),
+            admission: Arc::default(),
+            phase: watch::Sender::new(Phase::Serving),
+            arrivals: Notify::new(),
+            held: AtomicUsize::new(0),
+        }
+    }
+
+    /// Finds the endpoint of a name.
+    ///
+    /// # Errors
+    /// [`Fault::EndpointUnknown`]. An endpoint that nobody serves at the moment is found: opening says [`Fault::NoAgent`].
+    pub fn find_name(&self, scheme: Scheme, name: &EndpointName) -> Result<Arc<Key>, Fault> {
+        found(self.router.read().find_name(scheme, name))
+    }
+
+    /// Finds the endpoint of a TCP port.
+    ///
+    /// # Errors
+    /// [`Fault::EndpointUnknown`].
+    pub fn find_port(&self, port: u16) -> Result<Arc<Key>, Fault> {
+        found(self.router.read().find_port(port))
+    }
+
+    /// Opens a stream to the least loaded agent that serves `key` and is not in `tried`, and adds it there.
+    ///
+    /// Returns as soon as the stream is open on this side. Before anything of the caller was taken by an upstream,
+    /// [`Stream::accepted`] may say that it was not handed over; then the next call tries the next agent.
+    ///
+    /// # Errors
+    /// [`Fault::NoAgent`] or [`Fault::TooManyConnections`].
+    pub async fn open(&self, key: &Key, open: &Open, tried: &mut Vec<MemberId>) -> Result<Carried, Fault> {
+        let limits = self.limits.load();
+        if self.router.read().open(key) >= limits.connections_per_endpoint {
+            self.metrics.limit("connections_per_endpoint");
+            return Err(Fault::TooManyConnections);
+        }
+        let (hold, most) = (limits.hold, limits.connections_per_agent);
+        drop(limits);
+        match self.try_open(key, open, tried, most) {
+            Err(Fault::NoAgent) if hold > Duration::ZERO && tried.is_empty() => {
+                self.held(key, open, tried, most, hold).await
+            }
+            result => result,
+        }
+    }
+
+    /// Tells those who wait for an agent that an endpoint was bound.
+    pub fn arrived(&self) {
+        self.arrivals.notify_waiters();
+    }
+
+    /// Returns true when another agent could serve the endpoint.
+    pub fn has_other(&self, key: &Key, tried: &[MemberId]) -> bool {
+        self.router.read().has_other(key, tried)
+    }
+
+    /// Returns the phase, and can wait for the next.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Enters a phase; there is no way back.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            let later = phase > *current;
+            *current = phase.max(*current);
+            later
+        });
+    }
+
+    fn try_open(&self, key: &Key, open: &Open, tried: &mut Vec<MemberId>, most: usize) -> Result<Carried, Fault> {
+        loop {
+            let chosen = {
+                let router = self.router.read();
+                match router.choose(key, tried, most) {
+                    Some(chosen) => chosen,
+                    None if router.has_other(key, tried) => {
+                        self.metrics.limit("connections_per_agent");
+                        return Err(Fault::TooManyConnections);
+                    }
+                    None => return Err(Fault::NoAgent),
+                }
+            };
+            let Chosen { member, bind, upstream, handle, lease } = chosen;
+            tried.push(member);
+            match handle.open(with_bind(open, bind)) {
+                Ok(stream) => {
+                    self.metrics.streams.inc();
+                    return Ok(Carried { stream, member, upstream, lease });
+                }
+                Err(OpenError::Limit) => self.metrics.limit("streams"),
+                Err(_) => {} // the session is ending: its bind is about to go
+            }
+        }
+    }
+
+    async fn held(
+        &self,
+        key: &Key,
+        open: &Open,
+        tried: &mut Vec<MemberId>,
+        most: usize,
+        hold: Duration,
+    ) -> Result<Carried, Fault> {
+        let _place = Held::take(&self.held, self.limits.load().held_connections).ok_or_else(|| {
+            self.metrics.limit("held_connections");
+            Fault::NoAgent
+        })?;
+        let until = Instant::now() + hold;
+        loop {
+            let arrival = self.arrivals.notified();
+            match self.try_open(key, open, tried, most) {
+                Err(Fault::NoAgent) => {}
+                result => return result,
+            }
+            if timeout_at(until, arrival).await.is_err() {
+                return Err(Fault::NoAgent);
+            }
+        }
+    }
+}
+
+impl Caller {
+    /// Returns what the agent is told about the connection.
+    pub fn open(&self, endpoint: String) -> Open {
+        Open { bind: None, caller: Some(self.address), local: Some(self.local), tls: self.tls.clone(), endpoint }
+    }
+}
+
+impl Carried {
+    /// Waits until the upstream has the connection, for at most `most`.
+    ///
+    /// # Errors
+    /// The code that says why not; [`Code::UPSTREAM_TIMEOUT`] when time is over.
+    pub async fn accepted(&self, most: Duration) -> Result<(), Code> {
+        match tokio::time::timeout(most, self.stream.accepted()).await {
+            Ok(result) => result,
+            Err(_) => Err(Code::UPSTREAM_TIMEOUT),
+        }
+    }
+}
+
+/// A place among the connections that wait for an agent.
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn take(held: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let place = Self(held);
+        (held.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn found(found: Found) -> Result<Arc<Key>, Fault> {
+    match found {
+        Found::Live(key) | Found::Idle(key) => Ok(key),
+        Found::Unknown => Err(Fault::EndpointUnknown),
+    }
+}
+
+fn with_bind(open: &Open, bind: BindId) -> Open {
+    Open { bind: Some(bind), ..open.clone() }
+}

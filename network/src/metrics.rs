@@ -1,0 +1,242 @@
+//! The numbers that the network shows: Prometheus names begin with `adit_`, no label is unbounded.
+
+use core::fmt;
+
+use adit_core::Code;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+use crate::Fault;
+
+/// Every metric of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Agent sessions that live.
+    pub sessions: Gauge,
+    /// Agent sessions that began.
+    pub sessions_began: Counter,
+    /// Endpoints that are bound.
+    pub binds: Gauge,
+    /// Connections of callers that are open, by listener.
+    pub connections: Family<ListenerLabel, Gauge>,
+    /// Connections of callers that were accepted, by listener.
+    pub accepted: Family<ListenerLabel, Counter>,
+    /// Streams that were opened to agents.
+    pub streams: Counter,
+    /// Connections that were tried on another agent.
+    pub retries: Counter,
+    /// Payload from callers to upstreams on TCP and TLS endpoints.
+    pub bytes_in: Counter,
+    /// Payload from upstreams to callers on TCP and TLS endpoints.
+    pub bytes_out: Counter,
+    /// Refusals, by stable code.
+    pub refused: Family<CodeLabel, Counter>,
+    /// Streams that failed, by the code on the wire.
+    pub stream_failures: Family<WireLabel, Counter>,
+    /// Limits that were reached, by name.
+    pub limits: Family<LimitLabel, Counter>,
+    /// Accepts that failed, by reason.
+    pub accept_errors: Family<ReasonLabel, Counter>,
+    /// Handshakes of agents that came to nothing, by reason.
+    pub ingress_errors: Family<ReasonLabel, Counter>,
+    /// Reloads, by result.
+    pub reloads: Family<ReasonLabel, Counter>,
+    /// Tasks that panicked.
+    pub panics: Counter,
+    /// 1 while the database answers.
+    pub store_up: Gauge,
+}
+
+/// How callers came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Entrance {
+    Http,
+    Https,
+    Tls,
+    Tcp,
+}
+
+/// The listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ListenerLabel {
+    /// Which.
+    pub listener: Entrance,
+}
+
+/// A stable code, as `ADIT-3001`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CodeLabel {
+    /// Which.
+    pub code: &'static str,
+}
+
+/// A code on the wire; those that are not known are one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WireLabel {
+    /// Which.
+    pub code: &'static str,
+}
+
+/// The name of a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabel {
+    /// Which.
+    pub limit: &'static str,
+}
+
+/// A reason out of a few.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// Which.
+    pub reason: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Makes and registers them.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("adit");
+        macro_rules! register {
+            ($($name:literal, $help:literal;)+) => {
+                ($({
+                    let metric = Default::default();
+                    registry.register($name, $help, Clone::clone(&metric));
+                    metric
+                },)+)
+            };
+        }
+        let (bytes_in, bytes_out): (Counter, Counter) = Default::default();
+        registry.register_with_unit("received", "Payload from callers, TCP and TLS", Unit::Bytes, bytes_in.clone());
+        registry.register_with_unit("sent", "Payload to callers, TCP and TLS", Unit::Bytes, bytes_out.clone());
+        let (sessions, sessions_began, binds, connections, accepted, streams, retries) = register! {
+            "sessions", "Agent sessions that live";
+            "sessions_began", "Agent sessions that began";
+            "binds", "Endpoints that are bound";
+            "connections", "Connections of callers that are open";
+            "connections_accepted", "Connections of callers that were accepted";
+            "streams", "Streams that were opened to agents";
+            "retries", "Connections that were tried on another agent";
+        };
+        let (refused, stream_failures, limits, accept_errors, ingress_errors, reloads, panics, store_up) = register! {
+            "refused", "Refusals by stable code";
+            "stream_failures", "Streams that failed, by the code on the wire";
+            "limits_reached", "Limits that were reached";
+            "accept_errors", "Accepts that failed";
+            "ingress_errors", "Handshakes of agents that came to nothing";
+            "reloads", "Reloads of the configuration";
+            "panics", "Tasks that panicked";
+            "store_up", "1 while the database answers";
+        };
+        Self {
+            registry,
+            sessions,
+            sessions_began,
+            binds,
+            connections,
+            accepted,
+            streams,
+            retries,
+            bytes_in,
+            bytes_out,
+            refused,
+            stream_failures,
+            limits,
+            accept_errors,
+            ingress_errors,
+            reloads,
+            panics,
+            store_up,
+        }
+    }
+
+    /// Counts a refusal.
+    pub fn refuse(&self, fault: Fault) {
+        self.refused.get_or_create(&CodeLabel { code: fault.code() }).inc();
+    }
+
+    /// Counts a limit that was reached.
+    pub fn limit(&self, limit: &'static str) {
+        self.limits.get_or_create(&LimitLabel { limit }).inc();
+    }
+
+    /// Counts a stream that failed.
+    pub fn stream_failure(&self, code: Code) {
+        self.stream_failures.get_or_create(&WireLabel { code: code.name().unwrap_or("OTHER") }).inc();
+    }
+
+    /// Counts a connection that is open until the result is dropped.
+    pub fn connection(&self, listener: Entrance) -> Counted {
+        let label = ListenerLabel { listener };
+        self.accepted.get_or_create(&label).inc();
+        let gauge = self.connections.get_or_create(&label).clone();
+        gauge.inc();
+        Counted(gauge)
+    }
+
+    /// Returns all of them as OpenMetrics text.
+    ///
+    /// # Errors
+    /// Never: a `String` takes every text.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Something that is counted while it is there.
+#[derive(Debug)]
+pub struct Counted(Gauge);
+
+impl Counted {
+    /// Counts one more of `gauge` until dropped.
+    pub fn count(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_names_units_and_codes() {
+        let metrics = Metrics::new();
+        metrics.refuse(Fault::EndpointUnknown);
+        metrics.limit("connections_per_source");
+        metrics.stream_failure(Code(0x2fe));
+        metrics.bytes_in.inc_by(7);
+        let open = metrics.connection(Entrance::Tcp);
+
+        let text = metrics.text().unwrap();
+        for line in [
+            "adit_refused_total{code=\"ADIT-3001\"} 1",
+            "adit_limits_reached_total{limit=\"connections_per_source\"} 1",
+            "adit_stream_failures_total{code=\"OTHER\"} 1",
+            "adit_received_bytes_total 7",
+            "adit_connections{listener=\"Tcp\"} 1",
+            "adit_sessions 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        drop(open);
+        assert!(metrics.text().unwrap().contains("adit_connections{listener=\"Tcp\"} 0"));
+    }
+}
