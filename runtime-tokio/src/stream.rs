@@ -24,7 +24,7 @@ pub const CHUNK: usize = FRAME as usize * 4;
 #[derive(Debug)]
 pub struct Stream {
     inner: StreamHandle,
-    open: Open,
+    open: Option<Box<Open>>,
     rest: Bytes,
 }
 
@@ -43,7 +43,7 @@ pub struct WriteHalf {
 
 impl Stream {
     pub(crate) fn new(inner: StreamHandle) -> Self {
-        let open = inner.take_open().unwrap_or_default();
+        let open = inner.take_open().map(Box::new);
         Self { inner, open, rest: Bytes::new() }
     }
 
@@ -52,9 +52,9 @@ impl Stream {
         self.inner.id()
     }
 
-    /// Returns what the peer opened the stream for; empty for a stream that this side opened.
-    pub const fn open(&self) -> &Open {
-        &self.open
+    /// Returns what the peer opened the stream for; `None` for a stream that this side opened.
+    pub fn open(&self) -> Option<&Open> {
+        self.open.as_deref()
     }
 
     /// Says that the stream has been handed to its destination.

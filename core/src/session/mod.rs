@@ -181,7 +181,8 @@ impl<S: Side> Session<S> {
 
     /// Returns what a stream of the peer was opened for, once: the session does not keep it.
     pub fn take_open(&mut self, id: StreamId) -> Option<Open> {
-        self.with(id.0, |stream| (!stream.ours).then(|| core::mem::take(&mut stream.open))).flatten()
+        let open = self.with(id.0, |stream| if stream.ours { None } else { stream.open.take() }).flatten();
+        open.map(|open| *open)
     }
 
     /// Lets go of a stream: what is not finished is reset, what is not read is not wanted. What was finished still goes

@@ -49,7 +49,7 @@ impl<S: Side> Session<S> {
             let (number, owed) = (StreamId(id), &mut stream.owed);
             // OPEN is the first frame of a stream, whatever else is owed.
             let frame = if core::mem::take(&mut owed.open) {
-                Some(Encoded::open(number, &core::mem::take(&mut stream.open)))
+                stream.open.take().map(|open| Encoded::open(number, &open))
             } else if core::mem::take(&mut owed.accept) {
                 Some(Encoded::accept(number))
             } else if let Some(code) = owed.reset.take() {

@@ -1,6 +1,6 @@
 //! One stream: two halves that end separately, and what is owed to the peer about them.
 
-use alloc::collections::VecDeque;
+use alloc::{boxed::Box, collections::VecDeque};
 use bytes::Bytes;
 
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
 /// A stream as its session keeps it, until both directions ended and the application let go.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) open: Open,
+    /// What it was opened for, until that is sent or taken.
+    pub(crate) open: Option<Box<Open>>,
     /// Whether this side opened it.
     pub(crate) ours: bool,
     pub(crate) released: bool,
@@ -106,7 +107,7 @@ pub(crate) struct News {
 impl Stream {
     pub(crate) fn new(open: Open, ours: bool, send_window: u32, recv_window: u32) -> Self {
         Self {
-            open,
+            open: Some(Box::new(open)),
             ours,
             released: false,
             accepted: Acceptance::Pending,
