@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build -q --release --locked -p adit-network -p adit
-exec target/venv/bin/python -m pytest -q -p no:cacheprovider tests "$@"
+exec timeout --kill-after=30 1200 target/venv/bin/python -m pytest -q -p no:cacheprovider tests "$@"
