@@ -22,6 +22,8 @@ pub struct Task<S: Side> {
     batch: Vec<Encoded>,
     small: Vec<u8>,
     wake: Vec<Waker>,
+    /// Whether the transport's input has ended.
+    ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ enum Phase {
     Open,
     /// The link is over; close_notify goes out until the instant at the latest.
     Parting(Instant),
+    /// Everything went out; what the peer still sends is thrown away, so that its end does not lose our last words.
+    Lingering(Instant),
     Over,
 }
 
@@ -51,7 +55,15 @@ impl<S: Side> Task<S> {
     pub fn new(link: Link<S>, tls: Tls, clock: Box<dyn Clock>) -> (Self, Handle<S>) {
         let shared = Arc::new(Shared::new(link, clock));
         let handle = Handle { shared: Arc::clone(&shared) };
-        let task = Self { shared, tls, phase: Phase::Securing, batch: Vec::new(), small: Vec::new(), wake: Vec::new() };
+        let task = Self {
+            shared,
+            tls,
+            phase: Phase::Securing,
+            batch: Vec::new(),
+            small: Vec::new(),
+            wake: Vec::new(),
+            ended: false,
+        };
         (task, handle)
     }
 
@@ -98,7 +110,7 @@ impl<S: Side> Task<S> {
     fn write(&mut self, io: &mut impl Transport, now: Instant, cx: &mut Context<'_>) -> bool {
         let (mut moved, mut written) = (false, 0);
         for _ in 0..WRITES {
-            if self.phase == Phase::Over {
+            if matches!(self.phase, Phase::Lingering(_) | Phase::Over) {
                 return moved;
             }
             if !self.tls.wants_write() {
@@ -181,12 +193,13 @@ impl<S: Side> Task<S> {
     fn read(&mut self, io: &mut impl Transport, now: Instant, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         for _ in 0..READS {
-            if matches!(self.phase, Phase::Parting(_) | Phase::Over) {
+            if self.ended || self.phase == Phase::Over {
                 return moved;
             }
             let more = SCRATCH.with_borrow_mut(|scratch| match io.poll_read(cx, scratch) {
                 Poll::Pending => false,
                 Poll::Ready(Ok(0)) => {
+                    self.ended = true;
                     self.on_eof(now);
                     moved = true;
                     false
@@ -212,6 +225,9 @@ impl<S: Side> Task<S> {
     }
 
     fn on_input(&mut self, cipher: &[u8], now: Instant) {
+        if matches!(self.phase, Phase::Parting(_) | Phase::Lingering(_)) {
+            return;
+        }
         let shared = &self.shared;
         let result = self.tls.read(cipher, |plain| shared.lock().link.handle_input(plain, now));
         if let Err(error) = result {
@@ -262,17 +278,23 @@ impl<S: Side> Task<S> {
             self.phase = Phase::Parting(now + PARTING);
             self.write(io, now, cx);
         }
+        if let Phase::Parting(until) = self.phase
+            && !self.tls.wants_write()
+            && io.poll_close(cx).is_ready()
+        {
+            self.phase = Phase::Lingering(until);
+        }
         match self.phase {
             Phase::Securing | Phase::Open => Poll::Pending,
-            Phase::Parting(until) if until > now && self.tls.wants_write() => Poll::Pending,
-            Phase::Parting(until) if until > now => io.poll_close(cx).map(drop),
-            Phase::Parting(_) | Phase::Over => Poll::Ready(()),
+            Phase::Parting(until) if until > now => Poll::Pending,
+            Phase::Lingering(until) if until > now && !self.ended => Poll::Pending,
+            Phase::Parting(_) | Phase::Lingering(_) | Phase::Over => Poll::Ready(()),
         }
     }
 
     fn poll_timer(&self, timer: &mut impl Timer, cx: &mut Context<'_>) -> Poll<()> {
         let at = match self.phase {
-            Phase::Parting(until) => Some(until),
+            Phase::Parting(until) | Phase::Lingering(until) => Some(until),
             Phase::Securing | Phase::Open | Phase::Over => {
                 self.shared.lock().link.poll_timeout().map(|deadline| deadline.at)
             }
