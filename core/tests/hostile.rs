@@ -86,7 +86,7 @@ fn streams_that_the_application_let_go_of_are_granted_again() {
 
     for id in (1..2_001).step_by(2) {
         lone.hear_frames(&[open(id), Encoded::reset(stream(id), Code::CANCELLED)]);
-        let session = lone.link.session_mut().unwrap();
+        let session = lone.session();
         session.release(stream(id));
         lone.say();
         assert_eq!(lone.cause(), None, "at stream {id}");

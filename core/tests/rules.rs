@@ -32,7 +32,7 @@ fn every_frame_in_every_state_of_a_stream_does_what_the_table_says() {
                 let mut lone = Lone::established_network(Config::network());
                 lone.hear_frames(&brought_to(state));
                 if released {
-                    lone.link.session_mut().unwrap().release(one);
+                    lone.session().release(one);
                     lone.say();
                 }
                 lone.hear_frames(core::slice::from_ref(frame));
@@ -124,7 +124,7 @@ fn a_final_offset_that_is_not_what_came_ends_the_session() {
 fn a_stop_is_answered_by_a_reset_of_its_code_and_nothing_more_is_sent() {
     let mut lone = Lone::established_network(Config::network());
     lone.hear_frames(&[open(1)]);
-    let session = lone.link.session_mut().unwrap();
+    let session = lone.session();
     session.write(stream(1), &mut Bytes::from(vec![1; 50_000])).unwrap();
     lone.say();
 
@@ -142,7 +142,7 @@ fn a_reset_after_everything_was_read_is_ignored_and_before_it_is_not() {
     lone.hear_frames(&[open(1), data(1, 5), Encoded::fin(stream(1), 5)]);
     assert_eq!(read(&mut lone, 1), Ok(5));
     lone.hear_frames(&[Encoded::reset(stream(1), Code(7))]);
-    assert_eq!(lone.link.session_mut().unwrap().read(stream(1), 9), Ok(None));
+    assert_eq!(lone.session().read(stream(1), 9), Ok(None));
 
     let mut lone = Lone::established_network(Config::network());
     lone.hear_frames(&[open(1), data(1, 5), Encoded::fin(stream(1), 5), Encoded::reset(stream(1), Code(7))]);
@@ -170,7 +170,7 @@ fn streams_above_a_goaway_are_refused_and_those_below_go_on() {
     lone.hear_frames(&[open(1)]);
     lone.events();
     let now = lone.now();
-    lone.link.session_mut().unwrap().drain(Code::SHUTDOWN, None, "", now);
+    lone.session().drain(Code::SHUTDOWN, None, "", now);
     lone.say();
 
     lone.hear_frames(&[open(3), data(3, 10), data(1, 10), Encoded::fin(stream(3), 10)]);
@@ -256,7 +256,7 @@ fn every_frame_cut_anywhere_does_nothing() {
         for end in 0..frame.len() {
             let mut lone = Lone::established_network(Config::network());
             lone.hear_frames(&[open(1)]);
-            lone.link.session_mut().unwrap().open(Open::default()).unwrap();
+            lone.session().open(Open::default()).unwrap();
             if *kind == Kind::Open {
                 continue;
             }
@@ -316,7 +316,7 @@ fn the_highest_credit_is_taken_and_lower_ones_change_nothing() {
     let id = stream(1);
 
     lone.hear_frames(&[open(1), Encoded::credit(id, MAX_OFFSET), Encoded::credit(id, 0), Encoded::streams(0)]);
-    let session = lone.link.session_mut().unwrap();
+    let session = lone.session();
     session.write(id, &mut Bytes::from(vec![7; 100_000])).unwrap();
 
     let sent: usize =
@@ -330,7 +330,7 @@ fn a_lower_grant_of_streams_takes_nothing_back() {
     let mut lone = Lone::established_network(Config::network());
 
     lone.hear_frames(&[Encoded::streams(101), Encoded::streams(3)]);
-    let session = lone.link.session_mut().unwrap();
+    let session = lone.session();
     for _ in 0..101 {
         session.open(Open::default()).unwrap();
     }
@@ -342,7 +342,7 @@ fn a_lower_grant_of_streams_takes_nothing_back() {
 #[test]
 fn an_acknowledgement_beyond_what_was_sent_ends_the_session() {
     let mut lone = Lone::established_network(Config::network());
-    lone.link.session_mut().unwrap().open(Open::default()).unwrap();
+    lone.session().open(Open::default()).unwrap();
     let sent = lone.say().iter().filter(|frame| frame.is_counted()).count() as u64;
     assert!(sent > 0);
 

@@ -4,8 +4,8 @@ use alloc::{string::String, vec, vec::Vec};
 
 use super::pair::hello;
 use crate::{
-    Cause, Code, Config, Duration, Event, Heartbeat, Hello, Instant, Limits, Link, Message, SessionId, Side, VERSION,
-    Welcome,
+    Cause, Code, Config, Duration, Event, Heartbeat, Hello, Instant, Limits, Link, Message, Session, SessionId, Side,
+    VERSION, Welcome,
     frame::{Encoded, HEADER, Kind},
     side,
 };
@@ -90,6 +90,11 @@ impl<S: Side> Lone<S> {
     /// Returns what happened since it was last asked.
     pub fn events(&mut self) -> Vec<Event> {
         core::iter::from_fn(|| self.link.poll_event()).collect()
+    }
+
+    /// Returns the session that was established.
+    pub fn session(&mut self) -> &mut Session<S> {
+        self.link.session_mut().expect("established")
     }
 
     /// Returns why the link ended, if it has.

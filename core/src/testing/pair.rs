@@ -5,7 +5,7 @@ use alloc::{string::String, vec::Vec};
 use super::{Path, Wire};
 use crate::{
     AgentId, AuthRequest, Cause, Config, Deadline, Duration, Event, Heartbeat, Hello, Instant, Limits, Link, Loss,
-    Open, ReadError, Secret, SessionId, Side, StreamId, WriteError, side,
+    Open, ReadError, Secret, Session, SessionId, Side, StreamId, WriteError, side,
 };
 
 /// How a [`Pair`] is made.
@@ -202,6 +202,11 @@ impl<S: Side> Peer<S> {
     pub fn take_events(&mut self) -> Vec<Event> {
         self.collect();
         core::mem::take(&mut self.events)
+    }
+
+    /// Returns the session that was established.
+    pub fn session(&mut self) -> &mut Session<S> {
+        self.link.session_mut().expect("established")
     }
 
     /// Returns why the link ended, if it has.

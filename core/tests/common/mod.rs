@@ -1,6 +1,8 @@
 //! What tests with a made-up peer share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod puppet;
+
 use adit_core::{
     Bind, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandRequest, CommandResult, Config, Event,
     GoAway, Open, ReadError, Refusal, Side, StreamId, Unbind, UpstreamProtocol, Violation,
@@ -46,7 +48,7 @@ pub(crate) fn plausible(kind: Kind, id: u32) -> Vec<u8> {
 }
 
 pub(crate) fn read<S: Side>(lone: &mut Lone<S>, id: u32) -> Result<usize, ReadError> {
-    let session = lone.link.session_mut().expect("established");
+    let session = lone.session();
     let mut length = 0;
     loop {
         match session.read(stream(id), usize::MAX) {
