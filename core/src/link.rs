@@ -177,11 +177,16 @@ impl<S: Side> Link<S> {
         if self.state.events.front().is_some_and(|event| !matches!(event, Event::Closed(_))) {
             return self.state.events.pop_front();
         }
-        let session = self.state.session.as_mut().and_then(Session::poll_control_event);
-        session.or_else(|| self.state.events.pop_front())
+        self.state.session.as_mut().and_then(Session::poll_control_event)
     }
 
-    /// Returns whether [`Self::poll_control_event`] has something to give.
+    /// Returns [`Event::Closed`], for who has taken everything else.
+    #[cfg(feature = "driver")]
+    pub(crate) fn poll_closed_event(&mut self) -> Option<Event> {
+        self.state.events.pop_front()
+    }
+
+    /// Returns whether [`Self::poll_control_event`] or [`Self::poll_closed_event`] has something to give.
     #[cfg(feature = "driver")]
     pub(crate) fn has_control_event(&self) -> bool {
         !self.state.events.is_empty() || self.state.session.as_ref().is_some_and(Session::has_control_event)

@@ -60,11 +60,15 @@ impl<S: Side> Handle<S> {
     /// Returns the next event; `None` after [`Event::Closed`]. One task at a time may wait.
     pub fn poll_event(&self, cx: &Context<'_>) -> Poll<Option<PollEvent>> {
         let mut state = self.shared.lock();
+        // A stream may have come in the same read as the consent or the bind that it belongs to: those are told first.
+        if let Some(event) = state.link.poll_control_event() {
+            return Poll::Ready(Some(PollEvent::Event(event)));
+        }
         if let Some(id) = state.incoming.pop_front() {
             drop(state);
             return Poll::Ready(Some(PollEvent::Stream(self.stream(id))));
         }
-        if let Some(event) = state.link.poll_control_event() {
+        if let Some(event) = state.link.poll_closed_event() {
             return Poll::Ready(Some(PollEvent::Event(event)));
         }
         if state.cause.is_some() {
