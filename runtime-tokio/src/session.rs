@@ -218,6 +218,12 @@ impl<S: Side> Session<S> {
         poll_fn(|cx| self.handle.poll_closed(cx)).await
     }
 
+    /// Waits until the connection is closed: what was said last is on its way, or never will be. A program that ends
+    /// before does not say goodbye.
+    pub async fn gone(&self) {
+        poll_fn(|cx| self.handle.poll_gone(cx)).await;
+    }
+
     /// Returns why the session ended, if it has.
     pub fn cause(&self) -> Option<Cause> {
         self.handle.cause()

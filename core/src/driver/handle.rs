@@ -89,6 +89,17 @@ impl<S: Side> Handle<S> {
         Poll::Pending
     }
 
+    /// Is ready once the task is gone: what the link said last is written, or never will be.
+    pub fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.shared.lock();
+        if state.gone {
+            return Poll::Ready(());
+        }
+        state.leaving.retain(|waker| !waker.will_wake(cx.waker()));
+        state.leaving.push(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Returns why the link ended, if it has.
     pub fn cause(&self) -> Option<Cause> {
         self.shared.lock().cause.clone()

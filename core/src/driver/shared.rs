@@ -35,6 +35,9 @@ pub(super) struct State<S: Side> {
     pub(super) incoming: VecDeque<StreamId>,
     pub(super) listener: Option<Waker>,
     pub(super) closed: Vec<Waker>,
+    /// Whether the task is gone, and the transport with it.
+    pub(super) gone: bool,
+    pub(super) leaving: Vec<Waker>,
     waiting: BTreeMap<StreamId, Waiting>,
 }
 
@@ -57,6 +60,8 @@ impl<S: Side> Shared<S> {
                 incoming: VecDeque::new(),
                 listener: None,
                 closed: Vec::new(),
+                gone: false,
+                leaving: Vec::new(),
                 waiting: BTreeMap::new(),
             }),
             clock,

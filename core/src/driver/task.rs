@@ -310,6 +310,8 @@ impl<S: Side> Drop for Task<S> {
         let mut state = self.shared.lock();
         state.link.handle_loss(Loss::Other, now);
         state.settle(&mut self.wake);
+        state.gone = true;
+        self.wake.append(&mut state.leaving);
         drop(state);
         self.wake.drain(..).for_each(Waker::wake);
     }
