@@ -12,6 +12,7 @@ mod options;
 mod session;
 mod stream;
 mod tls;
+mod uplink;
 
 pub use adit_core as proto;
 
@@ -22,3 +23,6 @@ pub use options::{Keepalive, SocketOptions};
 pub use session::{AgentSession, Event, Events, Incoming, NetworkSession, Session, SetupError, accept, connect_over};
 pub use stream::{CHUNK, ReadHalf, Stream, WriteHalf, code_of};
 pub use tls::{client_config, danger_client_config, server_config};
+#[cfg(feature = "axum")]
+pub use uplink::Caller;
+pub use uplink::{CommandReply, DialError, Endpoint, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions};

@@ -1,0 +1,363 @@
+//! The agent's side across reconnects: one task that dials, binds and drains as [`adit_core::Uplink`] says.
+
+mod endpoint;
+mod supervisor;
+
+use core::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use adit_core::{
+    AgentId, Bind, BindId, Code, Command, CommandResult, Config, GiveUp, Instant, Notice, ReconnectPolicy, Refusal,
+    Retry, Secret, Stats, Welcome, driver::Clock,
+};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::AbortHandle,
+};
+
+use crate::{AgentSession, ConnectError, ConnectOptions, SetupError, Stream, SystemClock};
+
+#[cfg(feature = "axum")]
+pub use endpoint::Caller;
+pub use endpoint::Endpoint;
+
+/// What an uplink needs to know.
+#[derive(Clone, Debug)]
+pub struct UplinkOptions {
+    /// Where the network listens; tried in turn.
+    pub targets: Vec<Target>,
+    /// Whom to trust: see [`client_config`](crate::client_config).
+    pub tls: Arc<ClientConfig>,
+    /// The name that the network's certificate must have; `None` for that of the target.
+    pub server_name: Option<ServerName<'static>>,
+    /// Limits, timers and the heartbeat to ask for.
+    pub config: Config,
+    /// The authtoken.
+    pub token: Secret,
+    /// The agent's lasting name.
+    pub agent: AgentId,
+    /// Name and version of the program.
+    pub software: String,
+    /// Text of the agent's owner.
+    pub metadata: String,
+    /// How to reach a target.
+    pub connect: ConnectOptions,
+    /// How to come back.
+    pub reconnect: ReconnectPolicy,
+}
+
+/// Where a network listens for agents.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// A name or an address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// An agent's connection to the network, whatever happens to single sessions. Clones are the same; when the last is
+/// dropped, it ends at once.
+#[derive(Clone, Debug)]
+pub struct Uplink {
+    shared: Arc<Shared>,
+    over: watch::Receiver<bool>,
+    _alive: Arc<Alive>,
+}
+
+/// What happens to an uplink, in order.
+#[derive(Debug)]
+pub struct UplinkEvents {
+    events: mpsc::UnboundedReceiver<UplinkEvent>,
+    over: bool,
+}
+
+/// Something that happened to an uplink.
+#[derive(Debug)]
+pub enum UplinkEvent {
+    /// A target is dialed.
+    Dialing {
+        /// Counts the dials, from 1.
+        attempt: u64,
+        /// The index of the target.
+        target: usize,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// The index of the target.
+        target: usize,
+        /// Why.
+        error: DialError,
+        /// When the next target is dialed; `None` when that is under way or will not happen.
+        retry_in: Option<Duration>,
+    },
+    /// There is a session.
+    Connected {
+        /// What the network said.
+        welcome: Welcome,
+        /// The address of the network.
+        remote: SocketAddr,
+    },
+    /// The session is lost.
+    Disconnected {
+        /// Why.
+        cause: adit_core::Cause,
+        /// When a target is dialed; `None` when that is under way or will not happen.
+        retry_in: Option<Duration>,
+    },
+    /// The network lets the session drain; another is made.
+    Draining,
+    /// A bind is in force.
+    Bound {
+        /// The bind.
+        id: BindId,
+        /// The endpoint as callers know it.
+        url: String,
+    },
+    /// A bind was refused.
+    Rejected {
+        /// The bind.
+        id: BindId,
+        /// Why.
+        refusal: Refusal,
+        /// When it is asked for again.
+        retry_in: Duration,
+    },
+    /// A bind that was in force was taken back.
+    Unbound {
+        /// The bind.
+        id: BindId,
+        /// Why.
+        refusal: Refusal,
+        /// When it is asked for again.
+        retry_in: Duration,
+    },
+    /// The network asks for something.
+    Command {
+        /// What.
+        command: Command,
+        /// For the log.
+        text: String,
+        /// Answers, yes or no.
+        reply: CommandReply,
+    },
+    /// It is over: the last event.
+    GaveUp {
+        /// Why.
+        reason: GiveUp,
+    },
+}
+
+/// The answer owed to a remote command.
+#[derive(Debug)]
+#[must_use = "a command must be answered"]
+pub struct CommandReply {
+    session: AgentSession,
+    id: u32,
+}
+
+/// Why a dial came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// There is a connection and no session.
+    #[error(transparent)]
+    Setup(SetupError),
+    /// The target's host cannot be the name of a certificate.
+    #[error("{host} is not a name that a certificate can have")]
+    Name {
+        /// The host.
+        host: String,
+    },
+    /// It took too long, or the network below changed meanwhile.
+    #[error("the attempt was abandoned")]
+    Abandoned,
+}
+
+impl DialError {
+    /// Returns when to dial again.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Connect(error) => error.retry(),
+            Self::Setup(SetupError::Closed(cause)) => cause.retry(),
+            Self::Setup(SetupError::Tls(_) | SetupError::NotAdit | SetupError::Io(_)) | Self::Abandoned => {
+                Retry::Backoff
+            }
+            Self::Name { .. } => Retry::Never,
+        }
+    }
+}
+
+impl Uplink {
+    /// Starts dialing, in a task of the current runtime.
+    pub fn start(options: UplinkOptions) -> (Self, UplinkEvents) {
+        let now = SystemClock.now();
+        let core = adit_core::Uplink::new(options.targets.len(), options.reconnect.clone(), supervisor::seed(), now);
+        let (sender, events) = mpsc::unbounded_channel();
+        let (ends, over) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                core,
+                places: BTreeMap::new(),
+                dials: BTreeMap::new(),
+                sessions: BTreeMap::new(),
+                over: false,
+            }),
+            wake: Notify::new(),
+            events: sender,
+        });
+        tokio::spawn(supervisor::supervise(Arc::clone(&shared), options, ends));
+        let alive = Arc::new(Alive(Arc::clone(&shared)));
+        (Self { shared, over, _alive: alive }, UplinkEvents { events, over: false })
+    }
+
+    /// Wishes for an endpoint, now and after every reconnect. The `id` in `bind` is ignored.
+    pub fn bind(&self, bind: Bind) -> Endpoint {
+        let (sender, streams) = mpsc::unbounded_channel();
+        let id = self.shared.act(|state, now| {
+            let id = state.core.bind(bind, now);
+            if !state.over {
+                state.places.insert(id, Place { streams: sender, url: None });
+            }
+            id
+        });
+        Endpoint::new(id, streams, Arc::clone(&self.shared))
+    }
+
+    /// Dials at once, whatever it is doing: the addresses or routes of this machine have changed.
+    ///
+    /// A living session goes on until another is there.
+    pub fn reconnect_now(&self) {
+        self.shared.act(|state, now| state.core.handle_network_change(now));
+    }
+
+    /// Ends everything: streams may finish for at most `drain`, then all is closed. Cancelled, it still ends.
+    pub async fn shutdown(&self, drain: Duration) {
+        self.shared.act(|state, now| state.core.shutdown(drain, now));
+        let _ = self.over.clone().wait_for(|over| *over).await;
+    }
+
+    /// Returns the counters of the current session.
+    pub fn stats(&self) -> Option<Stats> {
+        self.shared.current().map(|session| session.stats())
+    }
+
+    /// Returns the latest round trip of the current session.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.shared.current()?.rtt()
+    }
+
+    /// Returns how many streams are open, those of draining sessions included.
+    pub fn open_streams(&self) -> usize {
+        self.shared.lock().sessions.values().map(AgentSession::open_streams).sum()
+    }
+}
+
+impl UplinkEvents {
+    /// Waits for the next event; `None` after [`UplinkEvent::GaveUp`]. Cancelled, it loses nothing.
+    pub async fn next(&mut self) -> Option<UplinkEvent> {
+        if self.over {
+            return None;
+        }
+        let event = self.events.recv().await;
+        self.over = matches!(event, None | Some(UplinkEvent::GaveUp { .. }));
+        event
+    }
+}
+
+impl CommandReply {
+    /// Answers: [`Code::NO_ERROR`] for a command that will be obeyed, or why not.
+    pub fn answer(self, code: Code, text: &str) {
+        self.session.answer(&CommandResult { id: self.id, code, text: text.into() });
+    }
+}
+
+/// What handles, sessions and the supervisor share.
+struct Shared {
+    state: Mutex<State>,
+    /// There may be an action to perform.
+    wake: Notify,
+    events: mpsc::UnboundedSender<UplinkEvent>,
+}
+
+struct State {
+    core: adit_core::Uplink,
+    places: BTreeMap<BindId, Place>,
+    /// Dials under way, by attempt, and whom they dial.
+    dials: BTreeMap<u64, (usize, AbortHandle)>,
+    /// Sessions that live, the current and those that drain.
+    sessions: BTreeMap<u64, AgentSession>,
+    over: bool,
+}
+
+/// Where the streams of an endpoint go.
+struct Place {
+    streams: mpsc::UnboundedSender<Stream>,
+    url: Option<String>,
+}
+
+impl Shared {
+    /// Runs `act`, tells what came of it, and lets the supervisor perform it.
+    fn act<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let result = self.apply(act);
+        self.wake.notify_one();
+        result
+    }
+
+    /// Runs `act` and tells what came of it.
+    fn apply<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let now = SystemClock.now();
+        let mut state = self.lock();
+        let result = act(&mut state, now);
+        while let Some(notice) = state.core.poll_notice() {
+            let event = match notice {
+                Notice::Draining { .. } => UplinkEvent::Draining,
+                Notice::Bound { id, url } => {
+                    if let Some(place) = state.places.get_mut(&id) {
+                        place.url = Some(url.clone());
+                    }
+                    UplinkEvent::Bound { id, url }
+                }
+                Notice::Rejected { id, refusal, retry_in } => UplinkEvent::Rejected { id, refusal, retry_in },
+                Notice::Unbound { id, refusal, retry_in } => UplinkEvent::Unbound { id, refusal, retry_in },
+            };
+            self.tell(event);
+        }
+        result
+    }
+
+    fn tell(&self, event: UplinkEvent) {
+        let _ = self.events.send(event); // nobody need listen
+    }
+
+    fn current(&self) -> Option<AgentSession> {
+        let state = self.lock();
+        state.core.current().and_then(|attempt| state.sessions.get(&attempt).cloned())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Ends the uplink when the last handle is gone.
+#[derive(Debug)]
+struct Alive(Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.act(|state, now| state.core.shutdown(Duration::ZERO, now));
+    }
+}

@@ -1,0 +1,250 @@
+//! The task that performs what the core says, and one task for each dial and the session that comes of it.
+
+use core::{
+    future::poll_fn,
+    hash::{BuildHasher, Hasher},
+    net::SocketAddr,
+    time::Duration,
+};
+use std::{hash::RandomState, sync::Arc};
+
+use adit_core::{
+    Action, BindError, BindRefusal, Code, GiveUp, Hello, Refusal, Retry, Welcome,
+    driver::{Clock, Timer},
+    side,
+};
+use rustls::pki_types::ServerName;
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+use super::{DialError, Shared, UplinkEvent, UplinkOptions};
+use crate::{
+    AgentSession, ConnectError, Event, Events, Stream, SystemClock, clock::Alarm, connect, connect_over,
+    uplink::CommandReply,
+};
+
+/// Performs actions until the last.
+pub(super) async fn supervise(shared: Arc<Shared>, options: UplinkOptions, over: watch::Sender<bool>) {
+    let options = Arc::new(options);
+    let (mut attempts, mut alarm) = (JoinSet::new(), Alarm::default());
+    let reason = loop {
+        if let Some(reason) = perform(&shared, &options, &mut attempts) {
+            break reason;
+        }
+        let deadline = shared.lock().core.poll_timeout();
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = poll_fn(|cx| match deadline {
+                Some(deadline) => alarm.poll_until(deadline.at, cx),
+                None => core::task::Poll::Pending,
+            }) => {}
+            Some(_) = attempts.join_next() => {}
+        }
+        shared.apply(|state, now| state.core.handle_timeout(now));
+    };
+    let places = shared.apply(|state, _| {
+        state.over = true;
+        core::mem::take(&mut state.places)
+    });
+    drop(places);
+    let leave = async { while attempts.join_next().await.is_some() {} };
+    let _ = timeout(options.config.close_timeout + LEAVE, leave).await;
+    shared.tell(UplinkEvent::GaveUp { reason });
+    over.send_replace(true);
+}
+
+/// Performs what there is to do; returns why it is over, if it is.
+fn perform(shared: &Arc<Shared>, options: &Arc<UplinkOptions>, attempts: &mut JoinSet<()>) -> Option<GiveUp> {
+    loop {
+        let action = shared.lock().core.poll_action()?;
+        match action {
+            Action::Dial { attempt, target } => {
+                shared.tell(UplinkEvent::Dialing { attempt, target });
+                let dial = run(Attempt { shared: Arc::clone(shared), attempt, target }, Arc::clone(options));
+                // Under the lock: the task must find its handle in place.
+                let mut state = shared.lock();
+                let handle = attempts.spawn(dial);
+                state.dials.insert(attempt, (target, handle));
+            }
+            Action::Hangup { attempt } => hang_up(shared, attempt),
+            Action::Bind { attempt, bind } => {
+                let Some(session) = session(shared, attempt) else { continue };
+                if let Err(BindError::Limit | BindError::InUse(_)) = session.bind(&bind) {
+                    let text = "the session takes no more binds".to_owned();
+                    let refusal = Refusal { code: Code::LIMIT, retry_after: None, text };
+                    let rejected = BindRefusal { id: bind.id, refusal };
+                    shared.apply(|state, now| state.core.handle_rejected(attempt, rejected, now));
+                }
+            }
+            Action::Unbind { attempt, unbind } => {
+                if let Some(session) = session(shared, attempt) {
+                    session.unbind(unbind);
+                }
+            }
+            Action::Drain { attempt } => {
+                if let Some(session) = session(shared, attempt) {
+                    session.drain(Code::NO_ERROR, None, "");
+                }
+            }
+            Action::GiveUp(reason) => return Some(reason),
+        }
+    }
+}
+
+fn session(shared: &Shared, attempt: u64) -> Option<AgentSession> {
+    shared.lock().sessions.get(&attempt).cloned()
+}
+
+fn hang_up(shared: &Shared, attempt: u64) {
+    if let Some(session) = session(shared, attempt) {
+        session.close(Code::DRAIN_TIMEOUT, "");
+        return;
+    }
+    shared.apply(|state, now| {
+        if let Some((target, dial)) = state.dials.remove(&attempt) {
+            // Under the lock: the task learns from its missing handle that it is too late.
+            dial.abort();
+            let retry_in = state.core.redial_in(now);
+            shared.tell(UplinkEvent::DialFailed { target, error: DialError::Abandoned, retry_in });
+        }
+    });
+}
+
+/// One dial, and the session that comes of it.
+struct Attempt {
+    shared: Arc<Shared>,
+    attempt: u64,
+    target: usize,
+}
+
+async fn run(attempt: Attempt, options: Arc<UplinkOptions>) {
+    match attempt.dial(&options).await {
+        Ok((session, events, welcome, remote)) => {
+            if attempt.establish(session.clone(), welcome, remote) {
+                attempt.attend(session, events).await;
+            }
+        }
+        Err(error) => attempt.fail(error),
+    }
+}
+
+impl Attempt {
+    async fn dial(
+        &self,
+        options: &UplinkOptions,
+    ) -> Result<(AgentSession, Events<side::Agent>, Welcome, SocketAddr), DialError> {
+        let Some(target) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
+        let name = match &options.server_name {
+            Some(name) => name.clone(),
+            None => {
+                let host = target.host.trim_start_matches('[').trim_end_matches(']');
+                ServerName::try_from(host.to_owned()).map_err(|_| DialError::Name { host: target.host.clone() })?
+            }
+        };
+        let stream = connect(&target.host, target.port, &options.connect).await.map_err(DialError::Connect)?;
+        let remote = stream.peer_addr().map_err(|_| DialError::Connect(ConnectError::Timeout))?;
+        let hello = Hello {
+            versions: Vec::new(), // what the link speaks
+            agent: options.agent,
+            incarnation: self.attempt,
+            token: options.token.clone(),
+            software: options.software.clone(),
+            metadata: options.metadata.clone(),
+            heartbeat: options.config.heartbeat,
+            limits: options.config.limits(),
+            resume: None,
+        };
+        let tls = (Arc::clone(&options.tls), name);
+        let made = connect_over(stream, tls, options.config.clone(), hello, seed()).await;
+        let (session, events, welcome) = made.map_err(DialError::Setup)?;
+        Ok((session, events, welcome, remote))
+    }
+
+    /// Makes the session known, unless the dial was hung up meanwhile.
+    fn establish(&self, session: AgentSession, welcome: Welcome, remote: SocketAddr) -> bool {
+        self.shared.act(|state, now| {
+            let wanted = state.dials.remove(&self.attempt).is_some();
+            if wanted {
+                state.sessions.insert(self.attempt, session);
+                self.shared.tell(UplinkEvent::Connected { welcome, remote });
+                state.core.handle_established(self.attempt, now);
+            }
+            wanted
+        })
+    }
+
+    fn fail(&self, error: DialError) {
+        self.shared.act(|state, now| {
+            if state.dials.remove(&self.attempt).is_some() {
+                state.core.handle_closed(self.attempt, error.retry(), now);
+                let retry_in = state.core.redial_in(now);
+                self.shared.tell(UplinkEvent::DialFailed { target: self.target, error, retry_in });
+            }
+        });
+    }
+
+    /// Passes on what happens to the session, until its end.
+    async fn attend(&self, session: AgentSession, mut events: Events<side::Agent>) {
+        let Self { shared, attempt, .. } = self;
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Opened(stream) => self.deliver(stream),
+                Event::Bound(bound) => shared.act(|state, now| state.core.handle_bound(*attempt, &bound, now)),
+                Event::Rejected(refused) => {
+                    shared.act(|state, now| state.core.handle_rejected(*attempt, refused, now));
+                }
+                Event::Unbound(refused) => shared.act(|state, now| state.core.handle_unbound(*attempt, refused, now)),
+                Event::GoAway(notice) => shared.act(|state, now| state.core.handle_goaway(*attempt, &notice, now)),
+                Event::Command(request) => {
+                    let reply = CommandReply { session: session.clone(), id: request.id };
+                    shared.tell(UplinkEvent::Command { command: request.command, text: request.text, reply });
+                }
+                Event::Closed(cause) => {
+                    shared.act(|state, now| {
+                        state.sessions.remove(attempt);
+                        let current = state.core.current() == Some(*attempt);
+                        state.core.handle_closed(*attempt, cause.retry(), now);
+                        if current {
+                            let retry_in = state.core.redial_in(now);
+                            shared.tell(UplinkEvent::Disconnected { cause, retry_in });
+                        }
+                    });
+                    session.gone().await;
+                    return;
+                }
+                Event::Bind(_) | Event::Unbind(_) | Event::CommandResult(_) => {} // the network's business
+            }
+        }
+    }
+
+    /// Hands a stream to its endpoint; one that has none is refused, so that the network may try elsewhere.
+    fn deliver(&self, stream: Stream) {
+        let bind = stream.open().and_then(|open| open.bind);
+        let place = bind.and_then(|bind| self.shared.lock().places.get(&bind).map(|place| place.streams.clone()));
+        let refused = match place {
+            Some(place) => place.send(stream).err().map(|error| error.0),
+            None => Some(stream),
+        };
+        if let Some(stream) = refused {
+            stream.abort(Code::REFUSED);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    /// Whatever became of the task, the core learns that the attempt is over.
+    fn drop(&mut self) {
+        self.shared.act(|state, now| {
+            state.dials.remove(&self.attempt);
+            state.sessions.remove(&self.attempt);
+            state.core.handle_closed(self.attempt, Retry::Backoff, now);
+        });
+    }
+}
+
+/// Returns a number that another process, machine or call does not share: for jitter and nonces, not for secrets.
+pub(super) fn seed() -> u64 {
+    RandomState::new().build_hasher().finish() ^ SystemClock.now().as_nanos()
+}
+
+/// What the transports may take after the links are over.
+const LEAVE: Duration = Duration::from_secs(2);
