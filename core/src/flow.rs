@@ -1,4 +1,4 @@
-//! Credit: absolute offsets on each stream, and the pool that all windows of a session come out of.
+//! Credit: absolute offsets on each stream, and the pool that the windows of a session grow out of.
 
 use crate::{MAX_OFFSET, Violation};
 
@@ -60,7 +60,7 @@ pub(crate) struct RecvCredit {
 }
 
 impl RecvCredit {
-    /// Starts with a window that the peer knows without an announcement, already reserved from the pool.
+    /// Starts with a window that the peer knows without an announcement, and that no pool has to hold.
     pub(crate) const fn new(window: u32) -> Self {
         Self { window: window as u64, announced: window as u64, received: 0, consumed: 0, grown_at: 0 }
     }
@@ -127,7 +127,8 @@ impl RecvCredit {
     }
 }
 
-/// The memory that a session promises to its peer: the sum of all windows never exceeds it.
+/// The memory that a session promises to its peer beyond the first window of each stream: what windows grow by, in sum,
+/// never exceeds it. First windows stand apart, bounded by the number of streams, so that no stream can take another's.
 #[derive(Debug)]
 pub(crate) struct Pool {
     size: u64,
@@ -225,13 +226,12 @@ mod tests {
 
     #[test]
     fn a_window_grows_only_as_far_as_the_pool_has_room() {
-        let mut pool = Pool::new(30);
-        assert!(pool.reserve(10));
+        let mut pool = Pool::new(20);
         let mut credit = RecvCredit::new(10);
 
         assert!(credit.grow(20, &mut pool));
         assert!(!credit.grow(40, &mut pool));
-        assert_eq!((credit.window(), pool.reserved()), (20, 20));
+        assert_eq!((credit.window(), pool.reserved()), (20, 10));
         assert!(credit.is_due());
         assert_eq!(credit.announce(), 20);
     }

@@ -229,7 +229,7 @@ impl<S: Side> Session<S> {
         self.outgoing.sent()
     }
 
-    /// Returns the sum of all windows that were given, at most the pool.
+    /// Returns what all windows have grown by beyond the first of each stream, in octets: at most the pool.
     pub const fn reserved(&self) -> u64 {
         self.pool.reserved()
     }
@@ -337,8 +337,6 @@ impl<S: Side> Session<S> {
 
     fn insert(&mut self, id: u32, open: Open, ours: bool) {
         let window = self.config.window;
-        let reserved = self.pool.reserve(u64::from(window));
-        debug_assert!(reserved, "the pool holds the first window of every stream that can be open");
         let mut stream = Box::new(Stream::new(open, ours, self.peer.window, window));
         let eager = u64::from(self.config.window_eager);
         if self.pool.is_plentiful(eager) && stream.recv.credit.grow(eager, &mut self.pool) {
@@ -356,7 +354,7 @@ impl<S: Side> Session<S> {
             return;
         }
         let Some(stream) = self.streams.remove(&id) else { return };
-        self.pool.release(stream.recv.credit.window()); // spec: END-009
+        self.pool.release(stream.recv.credit.window().saturating_sub(u64::from(self.config.window))); // spec: END-009
         self.queued = self.queued.saturating_sub(stream.send.queued as u64);
         if stream.ours {
             self.opened.ours_live = self.opened.ours_live.saturating_sub(1);
