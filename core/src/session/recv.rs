@@ -121,7 +121,7 @@ impl<S: Side> Session<S> {
         stream.recv.credit.on_data(payload.len())?;
         self.stats.data_received = self.stats.data_received.saturating_add(payload.len() as u64);
         if stream.recv.state == RecvState::Open {
-            stream.recv.queue.push_back(Bytes::copy_from_slice(payload));
+            stream.recv.push(payload);
             stream.news.readable |= core::mem::take(&mut stream.recv.waiting);
             self.accepted_by_use(id);
             self.tell(id);

@@ -163,6 +163,24 @@ impl SendHalf {
 }
 
 impl RecvHalf {
+    /// Keeps octets that arrived. Small pieces that are not read are joined: else what a piece costs beside its octets
+    /// would fill the memory, not what the window allows.
+    pub(crate) fn push(&mut self, octets: &[u8]) {
+        if octets.len() < JOINED
+            && let Some(last) = self.queue.back_mut().filter(|last| last.len() < JOINED)
+        {
+            match core::mem::take(last).try_into_mut() {
+                Ok(mut joined) => {
+                    joined.extend_from_slice(octets);
+                    *last = joined.freeze();
+                    return;
+                }
+                Err(shared) => *last = shared,
+            }
+        }
+        self.queue.push_back(Bytes::copy_from_slice(octets));
+    }
+
     /// Returns whether the peer has ended the direction.
     pub(crate) const fn is_ended(&self) -> bool {
         match self.state {
@@ -181,5 +199,43 @@ impl Owed {
 impl News {
     pub(crate) const fn any(self) -> bool {
         self.opened || self.accepted || self.readable || self.writable
+    }
+}
+
+/// A piece that is shorter, in octets, is joined with the next.
+const JOINED: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn octets_in_small_pieces_are_kept_in_order_and_cost_little_more_than_themselves() {
+        let mut stream = Stream::new(Open::default(), false, 0, 0);
+        let mut sent = Vec::new();
+
+        for count in 0..20_000u32 {
+            let length = if count % 1_000 == 0 { 2_000 } else { 3 };
+            let piece: Vec<u8> = count.to_be_bytes().into_iter().cycle().skip(2).take(length).collect();
+            stream.recv.push(&piece);
+            sent.extend(piece);
+        }
+
+        let pieces = &stream.recv.queue;
+        assert!(pieces.len() <= 60_000 / JOINED + 3 * 20, "{} pieces", pieces.len());
+        assert_eq!(pieces.iter().flatten().copied().collect::<Vec<u8>>(), sent);
+    }
+
+    #[test]
+    fn a_piece_that_the_application_holds_is_left_alone() {
+        let mut stream = Stream::new(Open::default(), false, 0, 0);
+        stream.recv.push(b"one");
+        let held = stream.recv.queue.front().cloned().unwrap_or_default();
+
+        stream.recv.push(b"two");
+
+        assert_eq!(held, b"one".as_slice());
+        assert_eq!(stream.recv.queue, [Bytes::from_static(b"one"), Bytes::from_static(b"two")]);
     }
 }
