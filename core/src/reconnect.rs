@@ -17,9 +17,10 @@ pub struct ReconnectPolicy {
     pub base: Duration,
     /// The last ceiling of the delay: 30 s.
     pub cap: Duration,
-    /// The dials under one ceiling, rounded up to whole rounds through the targets: 4.
+    /// The dials under one ceiling, one for each target at least: 4; five times as many of [`Retry::Soon`].
     ///
-    /// Most outages are restarts of a few seconds; an agent that doubled after each dial would sleep through their end.
+    /// Most outages are restarts of a few seconds, during which nobody listens; an agent that doubled after each dial
+    /// would sleep through their end.
     pub dials: u32,
     /// How long a session has to live before the delay begins anew: 10 s.
     pub stable_after: Duration,
@@ -53,6 +54,8 @@ pub(crate) struct Reconnect {
     next: usize,
     /// Dials since the last doubling.
     dials: u32,
+    /// What they have cost.
+    cost: u32,
     dialed: Option<Instant>,
     eager: Eager,
 }
@@ -109,6 +112,7 @@ impl Reconnect {
             barred: vec![false; targets],
             next: 0,
             dials: 0,
+            cost: 0,
             dialed: None,
             eager: Eager::Fresh,
         }
@@ -144,7 +148,7 @@ impl Reconnect {
     pub(crate) fn on_life(&mut self, lived: Duration) {
         if self.policy.stable_after <= lived {
             self.backoff.reset(); // spec: TIME-002
-            self.dials = 0;
+            (self.dials, self.cost) = (0, 0);
             self.eager = Eager::Fresh;
         }
     }
@@ -238,19 +242,20 @@ impl Reconnect {
                 self.eager = Eager::Spent;
                 Duration::ZERO
             }
-            (Retry::Now, Eager::Spent) | (Retry::Backoff | Retry::Never, _) => self.back_off(),
+            (Retry::Soon, _) => self.back_off(SOON),
+            (Retry::Now, Eager::Spent) | (Retry::Backoff | Retry::Never, _) => self.back_off(FULL),
         };
         State::Waiting { until: now + delay }
     }
 
-    fn back_off(&mut self) -> Duration {
+    fn back_off(&mut self, cost: u32) -> Duration {
         let delay = self.backoff.draw(&mut self.rng);
-        self.dials += 1;
-        let targets = u32::try_from(self.barred.len()).unwrap_or(u32::MAX);
-        let rounds = self.policy.dials.max(1).div_ceil(targets); // spec: TIME-003
-        if self.dials >= rounds.saturating_mul(targets) {
-            self.dials = 0;
-            self.backoff.double();
+        self.dials = self.dials.saturating_add(1);
+        self.cost = self.cost.saturating_add(cost);
+        let every_target = self.barred.len() <= self.dials as usize;
+        if every_target && self.policy.dials.saturating_mul(FULL) <= self.cost {
+            (self.dials, self.cost) = (0, 0);
+            self.backoff.double(); // spec: TIME-003
         }
         delay
     }
@@ -261,6 +266,10 @@ impl Reconnect {
         (1..=count).map(|step| (target + step) % count).find(|&next| !self.barred[next]).unwrap_or(target)
     }
 }
+
+/// What a failed dial counts towards a doubling, and what one counts that met nobody.
+const FULL: u32 = 5;
+const SOON: u32 = 1;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ pub enum Retry {
     Never,
     /// At once; the second time in a row it counts as [`Retry::Backoff`], so that it cannot become a loop.
     Now,
+    /// After a delay of the own policy, which grows slowly: the attempt has cost the other side nothing.
+    Soon,
     /// After a delay of the own policy.
     Backoff,
     /// Not sooner than this; at most 300 s count.
@@ -41,7 +43,7 @@ impl Retry {
     /// A draining node is no failure: without a reason against it, the next session is made at once (GO-003).
     pub fn drain(notice: &GoAway) -> Self {
         match Self::session(notice.code, notice.retry_after) {
-            Self::Backoff => Self::Now,
+            Self::Soon | Self::Backoff => Self::Now,
             retry @ (Self::Never | Self::Now | Self::After(_)) => retry,
         }
     }

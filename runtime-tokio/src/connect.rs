@@ -97,9 +97,9 @@ impl ConnectError {
     /// Returns when to try again: networks come back, names are corrected, certificates are replaced.
     pub const fn retry(&self) -> Retry {
         match self {
+            Self::Refused { .. } => Retry::Soon,
             Self::Resolve { .. }
             | Self::NoAddress { .. }
-            | Self::Refused { .. }
             | Self::Unreachable { .. }
             | Self::Timeout
             | Self::Io { .. } => Retry::Backoff,

@@ -16,7 +16,7 @@ fn every_target_is_tried_in_turn_and_all_before_the_delay_doubles() {
     for targets in 1..=7_usize {
         let mut machine = machine(targets);
         let mut now = at(0);
-        let per_step = targets * 4_usize.div_ceil(targets);
+        let per_step = targets.max(4);
         for dial in 0..60 {
             let Some(Order::Dial { attempt, target }) = machine.handle_timeout(now) else { panic!("dial {dial}") };
             assert_eq!(target, dial % targets);
@@ -149,18 +149,32 @@ fn without_targets_there_is_nothing_to_try() {
 }
 
 #[test]
-fn a_network_that_is_back_after_three_seconds_is_found_soon() {
-    let mut late = Duration::ZERO;
-    for seed in 0..1_000 {
-        let mut machine = Reconnect::new(ReconnectPolicy::default(), 1, Rng::new(seed), at(0));
-        let mut now = at(0);
-        while now < at(3) {
-            now = fail(&mut machine, Retry::Backoff, now);
-        }
-        late += now.since(at(3));
+fn dials_that_meet_nobody_let_the_delay_grow_slowly() {
+    let mut machine = machine(2);
+    let mut now = at(0);
+    let mut most = [Duration::ZERO; 3];
+    for dial in 0..60 {
+        let due = fail(&mut machine, Retry::Soon, now);
+        most[dial / 20] = most[dial / 20].max(due.since(now));
+        now = due;
     }
 
-    assert!(late / 1_000 < Duration::from_millis(500), "{:?}", late / 1_000);
+    let ceilings = [500, 1_000, 2_000].map(Duration::from_millis);
+    assert!(most.iter().zip(ceilings).all(|(most, ceiling)| *most <= ceiling && ceiling / 2 < *most), "{most:?}");
+}
+
+#[test]
+fn a_network_that_is_back_after_three_seconds_is_found_within_half_a_second() {
+    for seed in 0..1_000 {
+        let mut machine = Reconnect::new(ReconnectPolicy::default(), 1, Rng::new(seed), at(0));
+        establish(&mut machine, at(0));
+        machine.on_lost(Retry::Backoff, at(0));
+        let mut now = machine.redial().expect("waiting");
+        while now < at(3) {
+            now = fail(&mut machine, Retry::Soon, now);
+        }
+        assert!(now.since(at(3)) <= Duration::from_millis(500), "seed {seed}: {now:?}");
+    }
 }
 
 fn machine(targets: usize) -> Reconnect {

@@ -68,7 +68,7 @@ impl Binds {
         }
         let delay = match Retry::bind(&refused.refusal) {
             Retry::After(asked) => backoff::after(asked.max(FLOOR), &mut self.rng),
-            Retry::Backoff | Retry::Now | Retry::Never => {
+            Retry::Backoff | Retry::Soon | Retry::Now | Retry::Never => {
                 let delay = wish.backoff.draw(&mut self.rng);
                 wish.backoff.double();
                 delay

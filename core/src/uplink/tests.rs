@@ -485,6 +485,7 @@ proptest! {
 fn step() -> impl Strategy<Value = Step> {
     let retry = prop_oneof![
         4 => Just(Retry::Backoff),
+        2 => Just(Retry::Soon),
         2 => Just(Retry::Now),
         1 => (0..400_u64).prop_map(|secs| Retry::After(Duration::from_secs(secs))),
         1 => Just(Retry::Never),
