@@ -4,6 +4,7 @@ use core::{
     future::poll_fn,
     hash::{BuildHasher, Hasher},
     net::SocketAddr,
+    task::Poll,
     time::Duration,
 };
 use std::{hash::RandomState, sync::Arc};
@@ -30,13 +31,11 @@ pub(super) async fn supervise(shared: Arc<Shared>, options: UplinkOptions, over:
         if let Some(reason) = perform(&shared, &options, &mut attempts) {
             break reason;
         }
-        let deadline = shared.lock().core.poll_timeout();
+        let look = SystemClock.now() + LOOK;
+        let due = shared.lock().core.poll_timeout().map(|deadline| deadline.at.min(look));
         tokio::select! {
             () = shared.wake.notified() => {}
-            () = poll_fn(|cx| match deadline {
-                Some(deadline) => alarm.poll_until(deadline.at, cx),
-                None => core::task::Poll::Pending,
-            }) => {}
+            () = poll_fn(|cx| due.map_or(Poll::Pending, |due| alarm.poll_until(due, cx))) => {}
             Some(_) = attempts.join_next() => {}
         }
         shared.apply(|state, now| state.core.handle_timeout(now));
@@ -245,6 +244,10 @@ impl Drop for Attempt {
 pub(super) fn seed() -> u64 {
     RandomState::new().build_hasher().finish() ^ SystemClock.now().as_nanos()
 }
+
+/// A machine that sleeps stops the timers of tokio and not the clock: a deadline that passed meanwhile is seen this long
+/// after it woke.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the transports may take after the links are over.
 const LEAVE: Duration = Duration::from_secs(2);
