@@ -1,7 +1,7 @@
 //! The heartbeat between two sides, on a virtual clock.
 
 use adit_core::{
-    Cause, Close, Code, Config, Duration, Event, Heartbeat,
+    Cause, Code, Config, Duration, Event, Heartbeat,
     testing::{Options, Pair, Path},
 };
 use proptest::prelude::*;
@@ -149,11 +149,8 @@ proptest! {
 const PING: u64 = 16;
 
 fn closes(events: &[Event]) -> Vec<Code> {
-    let codes = events.iter().filter_map(|event| match event {
-        Event::Closed(Cause::Remote(Close { code, .. })) => Some(*code),
-        _ => None,
-    });
-    codes.collect()
+    let code = |event: &Event| if let Event::Closed(Cause::Remote(close)) = event { Some(close.code) } else { None };
+    events.iter().filter_map(code).collect()
 }
 
 fn agent_that_asks_for(heartbeat: Heartbeat) -> Config {
