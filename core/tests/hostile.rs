@@ -78,7 +78,7 @@ fn opening_and_resetting_gains_no_stream() {
     assert_violation(&mut lone, Violation::StreamLimit);
 }
 
-/// STREAM-005
+/// STREAM-005, END-009
 #[test]
 fn streams_that_the_application_let_go_of_are_granted_again() {
     let config = network(|config| config.streams = 4);

@@ -16,7 +16,7 @@ use proptest::{collection::vec, prelude::*};
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    /// L1, L3, L5, L6, L10, L12: a made-up peer and any application.
+    /// L1, L3, L5 (CREDIT-008), L6, L10, L12: a made-up peer and any application.
     #[test]
     fn nothing_that_arrives_breaks_a_law(steps in vec(step(), 1..80)) {
         let mut alone = Alone::new();

@@ -159,6 +159,7 @@ fn the_payload_of_an_extension_is_thrown_away_and_the_frame_reported() {
     assert_eq!(decoder.allocated(), 0);
 }
 
+/// FRAME-009
 #[test]
 fn a_promise_of_length_allocates_nothing() {
     let mut decoder = Decoder::new(1 << 20);
@@ -171,6 +172,7 @@ fn a_promise_of_length_allocates_nothing() {
     assert!(decoder.allocated() <= 10 + 4_096, "{} octets allocated for 10", decoder.allocated());
 }
 
+/// FRAME-009
 #[test]
 fn the_buffer_follows_what_has_arrived_and_is_given_back_at_a_pause() {
     let length = 60_000;

@@ -8,6 +8,7 @@ use crate::{Duration, Rng};
 const INTERVAL: Duration = Duration::from_secs(10);
 const TOLERANCE: Duration = Duration::from_secs(15);
 
+/// HB-001, HB-010
 #[test]
 fn the_first_question_is_due_at_once() {
     let mut pulse = pulse();
@@ -110,6 +111,7 @@ fn life_after_the_tolerance_is_too_late_however_late_the_timer_is() {
     assert_eq!(pulse.handle_timeout(at(16)), Some(Beat::Dead { silent_for: Duration::from_secs(16) }));
 }
 
+/// HB-009
 #[test]
 fn a_suspend_gives_one_question_and_not_a_burst() {
     let mut pulse = pulse();
@@ -124,6 +126,7 @@ fn a_suspend_gives_one_question_and_not_a_burst() {
     assert_eq!(pulse.poll_timeout(), Some(Deadline { at: hours + INTERVAL, why: TimerKind::Ping }));
 }
 
+/// HB-009, TIME-001
 #[test]
 fn a_suspend_with_a_question_outstanding_is_judged_before_anything_else() {
     let mut pulse = pulse();
@@ -135,6 +138,7 @@ fn a_suspend_with_a_question_outstanding_is_judged_before_anything_else() {
     assert_eq!(pulse.handle_timeout(hours + INTERVAL), None);
 }
 
+/// HB-005
 #[test]
 fn a_transport_that_takes_nothing_for_the_tolerance_is_stuck() {
     let mut pulse = pulse();

@@ -11,6 +11,7 @@ fn the_first_dial_is_due_at_once() {
     assert_eq!(machine.poll_timeout(), Some(Deadline { at: at(30), why: TimerKind::Dial }));
 }
 
+/// TIME-003
 #[test]
 fn every_target_is_tried_in_turn_and_all_before_the_delay_doubles() {
     for targets in 1..=7_usize {
@@ -42,6 +43,7 @@ fn a_dial_ends_at_its_deadline() {
     assert!(machine.redial().is_some_and(|due| at(30) < due && due <= at(31)));
 }
 
+/// TIME-002
 #[test]
 fn the_delay_begins_anew_only_after_stable_life() {
     for (lived, fresh) in [(Duration::from_millis(9_999), false), (Duration::from_secs(10), true)] {
@@ -79,6 +81,7 @@ fn at_once_is_honoured_once_until_life_was_stable() {
     assert_eq!(machine.redial(), Some(at(99)));
 }
 
+/// TIME-002, GO-004
 #[test]
 fn the_delay_that_the_network_names_wins_and_is_clamped() {
     for (asked, least, most) in [(40, 40, 44), (3_600, 300, 330)] {
