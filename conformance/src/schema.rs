@@ -69,6 +69,44 @@ impl Schema {
         Ok(Value::Object(found))
     }
 
+    /// Returns the octets of a message of this name with these fields.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn write(&self, message: &str, value: &Value) -> Result<Vec<u8>, String> {
+        let fields = self.0.get(message).ok_or_else(|| format!("no message {message}"))?;
+        let given = value.as_object().ok_or_else(|| format!("{message} is no object"))?;
+        if let Some(unknown) = given.keys().find(|name| !fields.iter().any(|field| field.name == **name)) {
+            return Err(format!("{message} has no field {unknown}"));
+        }
+        let mut out = Vec::new();
+        for field in fields {
+            let Some(value) = given.get(&field.name) else { continue };
+            let number = value.as_u64().or_else(|| value.as_bool().map(u64::from));
+            let content = match (number, value) {
+                (Some(number), _) => {
+                    put(&mut out, field.number << 3);
+                    put(&mut out, number);
+                    continue;
+                }
+                (None, Value::Array(list)) => {
+                    let mut packed = Vec::new();
+                    list.iter().filter_map(Value::as_u64).for_each(|number| put(&mut packed, number));
+                    packed
+                }
+                (None, Value::String(text)) if field.kind == "bytes" => {
+                    crate::octets(text).ok_or_else(|| format!("{} is not hexadecimal", field.name))?
+                }
+                (None, Value::String(text)) => text.clone().into_bytes(),
+                (None, value) => self.write(&field.kind, value)?,
+            };
+            put(&mut out, field.number << 3 | 2);
+            put(&mut out, content.len() as u64);
+            out.extend(content);
+        }
+        Ok(out)
+    }
+
     fn value(&self, field: &Field, wire: u64, octets: &mut &[u8]) -> Result<Value, String> {
         if wire == 0 {
             let number = number(octets)?;
@@ -93,6 +131,16 @@ impl Schema {
             message => self.read(message, content),
         }
     }
+}
+
+fn put(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        let [low, ..] = number.to_le_bytes();
+        out.push(low | 0x80);
+        number >>= 7;
+    }
+    let [low, ..] = number.to_le_bytes();
+    out.push(low);
 }
 
 fn number(octets: &mut &[u8]) -> Result<u64, String> {

@@ -104,11 +104,16 @@ impl<S: Side> Lone<S> {
 
     /// Lets time pass, with each timer that is due in it, in order; what is said meanwhile is lost.
     pub fn wait(&mut self, time: Duration) {
+        self.wait_and_say(time, |_| ());
+    }
+
+    /// Lets time pass, with each timer that is due in it, in order, and tells what is said.
+    pub fn wait_and_say(&mut self, time: Duration, mut tell: impl FnMut(&Encoded)) {
         let until = self.now + time;
         while let Some(deadline) = self.link.poll_timeout().filter(|deadline| deadline.at <= until) {
             self.now = deadline.at;
             self.link.handle_timeout(self.now);
-            self.say();
+            self.say().iter().for_each(&mut tell);
         }
         self.now = until;
         self.link.handle_timeout(until);
