@@ -92,7 +92,7 @@ pub enum Notice {
         /// The endpoint as callers know it.
         url: String,
     },
-    /// A bind was refused.
+    /// A bind was refused, or not answered within 30 s.
     Rejected {
         /// The bind.
         id: BindId,
@@ -248,6 +248,11 @@ impl Uplink {
             self.actions.push_back(Action::Hangup { attempt: oldest.remove_entry().0 });
         }
         if let Some(Live { attempt, .. }) = self.current {
+            while let Some((BindRefusal { id, refusal }, retry_in)) = self.binds.give_up(now) {
+                // Taken back, so that an answer which comes after all binds nothing that nobody expects.
+                self.actions.push_back(Action::Unbind { attempt, unbind: Unbind { id, cut: false } });
+                self.notices.push_back(Notice::Rejected { id, refusal, retry_in });
+            }
             self.binds.ask(now, |bind| self.actions.push_back(Action::Bind { attempt, bind }));
         }
     }

@@ -1,17 +1,17 @@
 //! The endpoints that an agent wishes for, each asked for and retried by itself.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::{collections::BTreeMap, string::String};
 
 use crate::{
-    Bind, BindId, BindRefusal, Deadline, Duration, Instant, Retry, Rng, TimerKind,
+    Bind, BindId, BindRefusal, Code, Deadline, Duration, Instant, Refusal, Retry, Rng, TimerKind,
     backoff::{self, Backoff},
 };
 
 #[derive(Debug)]
 pub(super) struct Binds {
     wishes: BTreeMap<BindId, Wish>,
-    /// Given up before the network answered.
-    left: BTreeSet<BindId>,
+    /// Given up before the network answered, which it then need not do: until when they count as not answered.
+    left: BTreeMap<BindId, Instant>,
     next: u32,
     stable_after: Duration,
     rng: Rng,
@@ -28,7 +28,10 @@ struct Wish {
 enum State {
     /// To be asked for as soon as there is a session, and room in it.
     Due,
-    Asked,
+    /// The answer is given up at this instant.
+    Asked {
+        until: Instant,
+    },
     Bound {
         since: Instant,
     },
@@ -39,7 +42,7 @@ enum State {
 
 impl Binds {
     pub(super) fn new(stable_after: Duration, rng: Rng) -> Self {
-        Self { wishes: BTreeMap::new(), left: BTreeSet::new(), next: 1, stable_after, rng }
+        Self { wishes: BTreeMap::new(), left: BTreeMap::new(), next: 1, stable_after, rng }
     }
 
     /// Begins anew: another session, or none, knows nothing of what was asked before (BIND-006).
@@ -51,7 +54,7 @@ impl Binds {
     /// Returns whether this is news.
     pub(super) fn on_bound(&mut self, id: BindId, now: Instant) -> bool {
         self.left.remove(&id);
-        let Some(wish) = self.wishes.get_mut(&id).filter(|wish| wish.state == State::Asked) else { return false };
+        let Some(wish) = self.wishes.get_mut(&id).filter(|wish| wish.is_asked()) else { return false };
         wish.state = State::Bound { since: now };
         true
     }
@@ -61,7 +64,7 @@ impl Binds {
         self.left.remove(&refused.id);
         let wish = self.wishes.get_mut(&refused.id)?;
         match wish.state {
-            State::Asked => {}
+            State::Asked { .. } => {}
             State::Bound { since } if self.stable_after <= now.since(since) => wish.backoff.reset(),
             State::Bound { .. } => {}
             State::Due | State::Refused { .. } => return None,
@@ -78,8 +81,20 @@ impl Binds {
         Some(delay)
     }
 
+    /// Gives up a bind that the network has not answered in time: returns it, and when it will be asked for again.
+    pub(super) fn give_up(&mut self, now: Instant) -> Option<(BindRefusal, Duration)> {
+        let overdue = |state| matches!(state, State::Asked { until } if until <= now);
+        let id = self.wishes.iter().find(|(_, wish)| overdue(wish.state)).map(|(id, _)| *id)?;
+        let refusal = Refusal { code: Code::BUSY, retry_after: None, text: String::from("no answer in time") };
+        let refused = BindRefusal { id, refusal };
+        let retry_in = self.on_refused(&refused, now)?;
+        self.left.insert(id, now + PATIENCE);
+        Some((refused, retry_in))
+    }
+
     /// Hands out what is due to be asked for, as much as the session bears.
     pub(super) fn ask(&mut self, now: Instant, mut send: impl FnMut(Bind)) {
+        self.left.retain(|_, until| now < *until);
         let mut room = MAX_UNANSWERED.saturating_sub(self.unanswered());
         for wish in self.wishes.values_mut() {
             if room == 0 {
@@ -88,18 +103,18 @@ impl Binds {
             let due = match wish.state {
                 State::Due => true,
                 State::Refused { until } => until <= now,
-                State::Asked | State::Bound { .. } => false,
+                State::Asked { .. } | State::Bound { .. } => false,
             };
             if due {
                 room -= 1;
-                wish.state = State::Asked;
+                wish.state = State::Asked { until: now + PATIENCE };
                 send(wish.bind.clone());
             }
         }
     }
 
     pub(super) fn add(&mut self, bind: Bind) -> BindId {
-        while self.wishes.contains_key(&BindId(self.next)) || self.left.contains(&BindId(self.next)) {
+        while self.wishes.contains_key(&BindId(self.next)) || self.left.contains_key(&BindId(self.next)) {
             self.next = self.next.wrapping_add(1);
         }
         let id = BindId(self.next);
@@ -112,30 +127,42 @@ impl Binds {
     /// Returns whether the session knows the bind.
     pub(super) fn remove(&mut self, id: BindId) -> bool {
         match self.wishes.remove(&id).map(|wish| wish.state) {
-            Some(State::Asked) => self.left.insert(id),
+            Some(State::Asked { until }) => {
+                self.left.insert(id, until);
+                true
+            }
             Some(State::Bound { .. }) => true,
             Some(State::Due | State::Refused { .. }) | None => false,
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Deadline> {
-        if self.unanswered() >= MAX_UNANSWERED {
-            return None;
-        }
-        let refused = self.wishes.values().filter_map(|wish| match wish.state {
-            State::Refused { until } => Some(until),
-            State::Due | State::Asked | State::Bound { .. } => None,
+        let room = self.unanswered() < MAX_UNANSWERED;
+        let due = self.wishes.values().filter_map(|wish| match wish.state {
+            State::Asked { until } => Some(until),
+            State::Refused { until } => room.then_some(until),
+            State::Due | State::Bound { .. } => None,
         });
-        refused.min().map(|at| Deadline { at, why: TimerKind::Rebind })
+        let forgotten = self.left.values().copied().filter(|_| !room);
+        due.chain(forgotten).min().map(|at| Deadline { at, why: TimerKind::Rebind })
     }
 
     fn unanswered(&self) -> usize {
-        self.left.len() + self.wishes.values().filter(|wish| wish.state == State::Asked).count()
+        self.left.len() + self.wishes.values().filter(|wish| wish.is_asked()).count()
+    }
+}
+
+impl Wish {
+    const fn is_asked(&self) -> bool {
+        matches!(self.state, State::Asked { .. })
     }
 }
 
 /// The most binds without an answer that a network bears.
 pub(super) const MAX_UNANSWERED: usize = 100;
+
+/// How long an answer is waited for (TIME-004).
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const FLOOR: Duration = Duration::from_millis(500);
 const BASE: Duration = Duration::from_secs(1);

@@ -15,7 +15,6 @@ fn it_dials_at_once_and_asks_for_every_bind_when_the_session_is_there() {
     let two = uplink.bind(wish("https://two.example"), at(2));
 
     assert_eq!(asked(&actions(&mut uplink)), [(1, one), (1, two)]);
-    assert_eq!(uplink.poll_timeout(), None);
 }
 
 #[test]
@@ -57,7 +56,6 @@ fn a_refused_bind_is_retried_by_itself_and_harms_no_other() {
     assert_eq!(uplink.poll_timeout(), Some(Deadline { at: due, why: TimerKind::Rebind }));
     uplink.handle_timeout(due);
     assert_eq!(asked(&actions(&mut uplink)), [(1, bad)]);
-    assert_eq!(uplink.poll_timeout(), None);
 }
 
 #[test]
@@ -97,6 +95,27 @@ fn a_bind_that_was_taken_back_is_asked_for_again() {
     assert!(Duration::from_secs(60) <= *retry_in && *retry_in <= Duration::from_secs(66));
     uplink.handle_timeout(at(5) + *retry_in);
     assert_eq!(asked(&actions(&mut uplink)), [(1, id)]);
+}
+
+#[test]
+fn a_bind_that_is_not_answered_is_taken_back_and_asked_for_again() {
+    let mut uplink = uplink();
+    let id = uplink.bind(wish("https://one.example"), at(0));
+    uplink.handle_established(1, at(0));
+    actions(&mut uplink);
+
+    assert_eq!(uplink.poll_timeout(), Some(Deadline { at: at(30), why: TimerKind::Rebind }));
+    uplink.handle_timeout(at(30));
+
+    assert_eq!(actions(&mut uplink), [unbind(1, id, false)]);
+    let notices = notices(&mut uplink);
+    let [Notice::Rejected { id: told, retry_in, .. }] = &*notices else { panic!("{notices:?}") };
+    assert_eq!(*told, id);
+    let again = at(30) + *retry_in;
+    uplink.handle_timeout(again);
+    assert_eq!(asked(&actions(&mut uplink)), [(1, id)]);
+    uplink.handle_bound(1, &granted(id), again);
+    assert_eq!(uplink.poll_timeout(), None);
 }
 
 #[test]
@@ -147,6 +166,7 @@ fn the_next_session_is_made_while_the_old_one_drains() {
     assert_eq!(notices(&mut uplink), [Notice::Draining { attempt: 1 }]);
     uplink.handle_established(2, at(6));
     assert_eq!(asked(&actions(&mut uplink)), [(2, id)]);
+    uplink.handle_bound(2, &granted(id), at(6));
     uplink.handle_closed(1, Retry::Now, at(20));
 
     assert_eq!(actions(&mut uplink), []);
@@ -199,6 +219,7 @@ fn a_network_change_dials_beside_the_living_session_and_then_drains_it() {
     let mut uplink = uplink();
     let id = uplink.bind(wish("https://one.example"), at(0));
     uplink.handle_established(1, at(0));
+    uplink.handle_bound(1, &granted(id), at(0));
     actions(&mut uplink);
 
     uplink.handle_network_change(at(60));
@@ -340,7 +361,7 @@ impl World {
                 }
                 Action::Unbind { attempt, unbind } => {
                     let (asked, bound) = self.sessions.get_mut(attempt).expect("a session");
-                    assert!(bound.remove(&unbind.id) || asked.contains(&unbind.id));
+                    assert!(bound.remove(&unbind.id) || asked.remove(&unbind.id));
                 }
                 Action::Drain { attempt } => assert!(self.sessions.contains_key(attempt)),
                 Action::GiveUp(_) => {
@@ -401,16 +422,17 @@ impl World {
     }
 
     fn answer(&mut self, uplink: &mut Uplink, code: Option<u32>, now: Instant) {
-        for (attempt, (asked, bound)) in &mut self.sessions {
-            if let Some(id) = asked.pop_first() {
-                match code {
-                    Some(code) => uplink.handle_rejected(*attempt, refused(id, Code(code), None), now),
-                    None => {
-                        if self.wishes.contains(&id) {
-                            bound.insert(id);
-                        }
-                        uplink.handle_bound(*attempt, &granted(id), now);
-                    }
+        let attempts: Vec<u64> = self.sessions.keys().copied().collect();
+        for attempt in attempts {
+            uplink.handle_timeout(now);
+            self.obey(uplink);
+            let Some((asked, bound)) = self.sessions.get_mut(&attempt) else { continue };
+            let Some(id) = asked.pop_first() else { continue };
+            match code {
+                Some(code) => uplink.handle_rejected(attempt, refused(id, Code(code), None), now),
+                None => {
+                    bound.insert(id);
+                    uplink.handle_bound(attempt, &granted(id), now);
                 }
             }
         }
