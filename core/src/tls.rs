@@ -50,7 +50,9 @@ impl Tls {
             }
             let state = self.connection.process_new_packets()?;
             self.peer_closed = state.peer_has_closed();
-            if state.plaintext_bytes_to_read() > 0 {
+            let readable = state.plaintext_bytes_to_read() > 0;
+            // What came in one read with the end of a handshake is no more ours than the handshake was.
+            if readable && self.has_alpn() {
                 let mut reader = self.connection.reader();
                 while let Ok(chunk) = reader.fill_buf() {
                     let length = chunk.len();
