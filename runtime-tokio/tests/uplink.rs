@@ -127,6 +127,7 @@ async fn what_is_given_up_is_told_to_the_network() {
     assert!(matches!(session.next().await, Event::Unbind(unbind) if unbind.id == second && unbind.cut));
 }
 
+/// AUTH-002
 #[tokio::test]
 async fn refused_credentials_are_said_aloud_and_not_shown_again_in_a_hurry() {
     let mut network = Network::new().await;
