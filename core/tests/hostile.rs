@@ -270,11 +270,12 @@ fn octets_before_the_answer_are_bounded() {
     assert_violation(&mut lone, Violation::FrameTooLong);
 
     let mut lone = Lone::network(Config::network());
-    lone.hear(&raw(0, 0, &vec![0; 16_376])[..8]);
-    for _ in 0..16_377 {
-        lone.hear(&[0x80]);
-    }
-    assert!(matches!(lone.cause(), Some(Cause::Violation(_))), "{:?}", lone.cause());
+    lone.hear(&plausible(Kind::Hello, 0));
+    let behind = raw(Kind::Bind.number(), 0, &[0; 16_376]);
+    behind[..16_200].iter().for_each(|octet| lone.hear(&[*octet]));
+    assert_eq!(lone.cause(), None);
+    lone.hear(&behind[16_200..16_383]);
+    assert_violation(&mut lone, Violation::HandshakeTooLong);
 }
 
 /// PRE-004, PRE-006

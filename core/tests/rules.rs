@@ -230,15 +230,17 @@ fn a_closing_link_ends_by_its_deadline_whatever_the_peer_does() {
     lone.link.close(Code::SHUTDOWN, "bye", lone.now());
     let close = lone.link.poll_transmit(lone.now()).unwrap();
 
-    for _ in 0..4 {
-        lone.link.handle_written(0, close.len(), lone.now()); // the transport takes nothing
+    let (now, deadline) = (lone.now(), lone.link.poll_timeout().unwrap());
+    assert_eq!(deadline.at.since(now), Duration::from_secs(5));
+    for millis in [0, 1_000, 4_999] {
+        let now = now + Duration::from_millis(millis);
+        lone.link.handle_written(0, close.len(), now); // the transport takes nothing
         lone.hear_frames(&[open(1), Encoded::ping([1; 8])]);
-        let at = lone.now();
-        assert_eq!(lone.link.poll_transmit(at), None);
-        lone.wait(Duration::from_secs(1));
+        assert_eq!(lone.link.poll_transmit(now), None);
+        lone.link.handle_timeout(now);
         assert!(!lone.link.is_finished());
     }
-    lone.wait(Duration::from_secs(1));
+    lone.link.handle_timeout(deadline.at);
 
     assert!(lone.link.is_finished());
     assert_eq!(lone.events(), [Event::Closed(Cause::Local(Code::SHUTDOWN))]);

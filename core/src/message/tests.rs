@@ -92,6 +92,8 @@ fn what_is_not_well_formed_is_a_violation() {
     for (what, octets) in malformed {
         assert_eq!(Close::decode(octets), Err(Violation::Message), "{what}");
     }
+    let beyond_64_bits = b"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02";
+    assert_eq!(Refusal::decode(beyond_64_bits), Err(Violation::Message));
 }
 
 #[test]
