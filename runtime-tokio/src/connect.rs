@@ -43,6 +43,9 @@ impl Default for ConnectOptions {
 
 /// Connects to `host`, a name or an address, at `port`. When the future is dropped, every attempt under way is.
 ///
+/// A resolver that hangs keeps a blocking thread of the runtime, also after the time is over: a program that must end at
+/// once does not wait for those (`Runtime::shutdown_background`).
+///
 /// # Errors
 /// [`ConnectError`]; of several addresses that failed, what the most telling one said.
 pub async fn connect(host: &str, port: u16, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {

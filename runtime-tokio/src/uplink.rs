@@ -196,6 +196,9 @@ impl DialError {
 
 impl Uplink {
     /// Starts dialing, in a task of the current runtime.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     pub fn start(options: UplinkOptions) -> (Self, UplinkEvents) {
         let now = SystemClock.now();
         let core = adit_core::Uplink::new(options.targets.len(), options.reconnect.clone(), supervisor::seed(), now);

@@ -235,6 +235,19 @@ async fn a_shutdown_ends_in_time_whatever_streams_do() {
 }
 
 #[tokio::test]
+async fn a_shutdown_while_a_network_keeps_silent_ends_at_once() {
+    let network = Network::new().await; // the kernel accepts, nobody answers
+    let (uplink, mut events) = Uplink::start(network.options());
+    assert!(matches!(next(&mut events).await, UplinkEvent::Dialing { .. }));
+
+    within(uplink.shutdown(Duration::from_secs(60))).await;
+
+    let abandoned = next(&mut events).await;
+    assert!(matches!(abandoned, UplinkEvent::DialFailed { error: DialError::Abandoned, retry_in: None, .. }));
+    assert!(matches!(next(&mut events).await, UplinkEvent::GaveUp { reason: GiveUp::Shutdown }));
+}
+
+#[tokio::test]
 async fn an_uplink_that_is_dropped_ends() {
     let mut network = Network::new().await;
     let (uplink, _events) = Uplink::start(network.options());
