@@ -4,13 +4,11 @@
 mod common;
 
 use adit_core::{
-    BindRequest, Cause, Code, Config, Duration, Event, Open, ReadError, Refusal, StreamId, WriteError,
-    frame::{Encoded, Kind},
-    side,
-    testing::{Lone, Options, Pair, Path, Peer, raw},
+    Cause, Code, Config, Duration, Event, Open, ReadError, StreamId, WriteError,
+    side::{Agent, Network},
+    testing::{Options, Pair, Path, Peer},
 };
-use bytes::Bytes;
-use common::{puppet::Puppet, *};
+use common::alone::{Alone, Input, Step, Tested, input, step};
 use proptest::{collection::vec, prelude::*};
 
 proptest! {
@@ -19,99 +17,36 @@ proptest! {
     /// L1, L3, L5 (CREDIT-008), L6, L10, L12: a made-up peer and any application.
     #[test]
     fn nothing_that_arrives_breaks_a_law(steps in vec(step(), 1..80)) {
-        let mut alone = Alone::new();
-        for step in &steps {
-            let heard = alone.apply(step);
-            let said = alone.say().len();
-            alone.check()?;
-            // What is owed is a set: a few frames for each that came, for each stream and each timer.
-            prop_assert!(said <= 6 * heard + 8 * alone.streams() + 8, "L12: {said} frames were said to {heard}");
-        }
-        alone.lone.link.close(Code::NO_ERROR, "", alone.lone.now());
-        alone.lone.wait(Duration::from_secs(6));
-        alone.check()?;
-        prop_assert!(alone.lone.link.is_finished(), "L10: the link did not end");
-        prop_assert_eq!(alone.closed, 1, "L10: one terminal event");
-        prop_assert_eq!(alone.lone.link.poll_timeout(), None);
+        lawful::<Network>(&steps)?;
+        lawful::<Agent>(&steps)?;
     }
 
     /// L10: a peer that falls silent at any point.
     #[test]
     fn silence_ends_every_link(steps in vec(step(), 0..40)) {
-        let mut alone = Alone::new();
-        for step in &steps {
-            alone.apply(step);
-            alone.say();
-        }
-        alone.lone.wait(Duration::from_secs(60));
-        alone.check()?;
-
-        prop_assert!(alone.lone.link.is_finished());
-        prop_assert_eq!(alone.closed, 1);
+        ends::<Network>(&steps)?;
+        ends::<Agent>(&steps)?;
     }
 
     /// L7: any pieces give the same.
     #[test]
     fn pieces_do_not_matter(steps in vec(input(), 1..40), sizes in vec(1usize..30, 1..20)) {
-        let mut model = Alone::new();
-        let octets: Vec<u8> = steps.iter().flat_map(|input| model.octets_of(input)).collect();
-        let mut whole = Lone::established_network(config());
-        whole.hear(&octets);
-
-        let mut pieces = Lone::established_network(config());
-        let (mut rest, mut sizes) = (octets.as_slice(), sizes.iter().cycle());
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
-            pieces.hear(piece);
-            rest = after;
-        }
-
-        prop_assert_eq!(whole.cause(), pieces.cause());
-        prop_assert_eq!(whole.events(), pieces.events());
-        prop_assert_eq!(whole.say(), pieces.say());
+        same_in_pieces::<Network>(&steps, &sizes)?;
+        same_in_pieces::<Agent>(&steps, &sizes)?;
     }
 
     /// L8, L11: polling in another order, or twice, changes nothing; nor does running again.
     #[test]
     fn polls_only_hand_out(steps in vec(step(), 1..60)) {
-        let (mut once, mut twice) = (Alone::new(), Alone::new());
-        for step in &steps {
-            once.apply(step);
-            let said = once.say();
-            once.collect();
-
-            twice.apply(step);
-            let _ = twice.lone.link.poll_timeout();
-            twice.collect();
-            let _ = (twice.lone.link.wants_transmit(), twice.lone.link.poll_timeout());
-            twice.collect();
-            prop_assert_eq!(&said, &twice.say());
-            twice.collect();
-            prop_assert_eq!(once.lone.link.poll_timeout(), twice.lone.link.poll_timeout());
-        }
-        prop_assert_eq!(format!("{:?}", once.told), format!("{:?}", twice.told));
+        same_in_any_order::<Network>(&steps)?;
+        same_in_any_order::<Agent>(&steps)?;
     }
 
     /// CODE-004: a frame that ends the session has changed nothing else.
     #[test]
     fn what_is_refused_changes_nothing(steps in vec(step(), 0..40), last in input()) {
-        let (mut with, mut without) = (Alone::new(), Alone::new());
-        for step in &steps {
-            with.apply(step);
-            with.say();
-            without.apply(step);
-            without.say();
-        }
-        let octets = with.octets_of(&last);
-        with.lone.hear(&octets);
-        if !matches!(with.lone.cause(), Some(Cause::Violation(_))) || without.lone.cause().is_some() {
-            return Ok(());
-        }
-        let session = |alone: &mut Alone| {
-            let session = alone.lone.session();
-            (session.live_streams(), session.reserved(), session.processed(), session.stats().data_received)
-        };
-        prop_assert_eq!(session(&mut with), session(&mut without));
+        same_but_refused::<Network>(&steps, &last)?;
+        same_but_refused::<Agent>(&steps, &last)?;
     }
 }
 
@@ -191,185 +126,96 @@ proptest! {
     }
 }
 
-/// A network alone, and an application that does anything.
-struct Alone {
-    lone: Lone<side::Network>,
-    puppet: Puppet,
-    heard: Vec<u8>,
-    requests: Vec<BindRequest>,
-    told: Vec<Event>,
-    closed: usize,
+fn lawful<S: Tested>(steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut alone = Alone::<S>::new();
+    for step in steps {
+        let heard = alone.apply(step);
+        let said = alone.say().len();
+        alone.check()?;
+        // What is owed is a set: a few frames for each that came, for each stream and each timer.
+        prop_assert!(said <= 6 * heard + 8 * alone.streams() + 8, "L12: {said} frames were said to {heard}");
+    }
+    alone.lone.link.close(Code::NO_ERROR, "", alone.lone.now());
+    alone.lone.wait(Duration::from_secs(6));
+    alone.check()?;
+    prop_assert!(alone.lone.link.is_finished(), "L10: the link did not end");
+    prop_assert_eq!(alone.closed, 1, "L10: one terminal event");
+    prop_assert_eq!(alone.lone.link.poll_timeout(), None);
+    Ok(())
 }
 
-/// Something that happens to it.
-#[derive(Clone, Debug)]
-enum Step {
-    Input(Input),
-    Wait(u64),
-    Open,
-    Act(u8, u32),
-    Write(u32, usize),
-    Answer(bool),
-    Drain,
+fn ends<S: Tested>(steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut alone = Alone::<S>::new();
+    for step in steps {
+        alone.apply(step);
+        alone.say();
+    }
+    alone.lone.wait(Duration::from_secs(60));
+    alone.check()?;
+
+    prop_assert!(alone.lone.link.is_finished());
+    prop_assert_eq!(alone.closed, 1);
+    Ok(())
 }
 
-/// Something that a peer sends.
-#[derive(Clone, Debug)]
-enum Input {
-    Frame { kind: Kind, id: u32, number: u64, length: usize },
-    Allowed(u8, u32),
-    Octets(Vec<u8>),
+fn same_in_pieces<S: Tested>(steps: &[Input], sizes: &[usize]) -> Result<(), TestCaseError> {
+    let mut model = Alone::<S>::new();
+    let octets: Vec<u8> = steps.iter().flat_map(|input| model.octets_of(input)).collect();
+    let (mut whole, mut pieces) = (S::established(), S::established());
+    whole.hear(&octets);
+
+    let (mut rest, mut sizes) = (octets.as_slice(), sizes.iter().cycle());
+    while let Some(size) = sizes.next().filter(|_| !rest.is_empty()) {
+        let (piece, after) = rest.split_at(rest.len().min(*size));
+        pieces.hear(piece);
+        rest = after;
+    }
+
+    prop_assert_eq!(whole.cause(), pieces.cause());
+    prop_assert_eq!(whole.events(), pieces.events());
+    prop_assert_eq!(whole.say(), pieces.say());
+    Ok(())
 }
 
-impl Alone {
-    fn new() -> Self {
-        let puppet = Puppet::new(config().streams, config().window);
-        let lone = Lone::established_network(config());
-        Self { lone, puppet, heard: vec![], requests: vec![], told: vec![], closed: 0 }
-    }
+fn same_in_any_order<S: Tested>(steps: &[Step]) -> Result<(), TestCaseError> {
+    let (mut once, mut twice) = (Alone::<S>::new(), Alone::<S>::new());
+    for step in steps {
+        once.apply(step);
+        let said = once.say();
+        once.collect();
 
-    /// Does it; returns how many frames may have come.
-    fn apply(&mut self, step: &Step) -> usize {
-        let now = self.lone.now();
-        let session = self.lone.session();
-        match step {
-            Step::Input(input) => {
-                let octets = self.octets_of(input);
-                self.lone.hear(&octets);
-                return octets.len() / 8 + 1;
-            }
-            Step::Wait(millis) => self.lone.wait(Duration::from_millis(*millis)),
-            Step::Open => drop(session.open(Open::default())),
-            Step::Act(what, id) => match what % 6 {
-                0 => session.accept_stream(stream(*id)),
-                1 => drop(session.read(stream(*id), 700)),
-                2 => drop(session.finish(stream(*id))),
-                3 => session.reset(stream(*id), Code(7)),
-                4 => session.stop(stream(*id), Code(8)),
-                _ => session.release(stream(*id)),
-            },
-            Step::Write(id, length) => drop(session.write(stream(*id), &mut Bytes::from(vec![1; *length]))),
-            Step::Answer(yes) => {
-                self.collect();
-                let session = self.lone.session();
-                match (self.requests.pop(), yes) {
-                    (Some(request), true) => session.bound(request, "tcp://:1"),
-                    (Some(request), false) => {
-                        session.reject(request, Refusal { code: Code(1), retry_after: None, text: String::new() });
-                    }
-                    (None, _) => {}
-                }
-            }
-            Step::Drain => session.drain(Code::SHUTDOWN, None, "", now),
-        }
-        1
+        twice.apply(step);
+        let _ = twice.lone.link.poll_timeout();
+        twice.collect();
+        let _ = (twice.lone.link.wants_transmit(), twice.lone.link.poll_timeout());
+        twice.collect();
+        prop_assert_eq!(&said, &twice.say());
+        twice.collect();
+        prop_assert_eq!(once.lone.link.poll_timeout(), twice.lone.link.poll_timeout());
     }
-
-    /// Takes all that is said, and lets the puppet know.
-    fn say(&mut self) -> Vec<Encoded> {
-        let said = self.lone.say();
-        self.puppet.hear(&said);
-        said
-    }
-
-    fn octets_of(&mut self, input: &Input) -> Vec<u8> {
-        let octets = match input {
-            Input::Allowed(what, which) => {
-                let mut octets = Vec::new();
-                if let Some(frame) = self.puppet.say(*what, *which) {
-                    frame.write(&mut octets);
-                }
-                octets
-            }
-            Input::Frame { kind, id, number, length } => made_up(*kind, *id, *number, *length),
-            Input::Octets(octets) => octets.clone(),
-        };
-        self.heard.extend(&octets);
-        octets
-    }
-
-    fn collect(&mut self) {
-        for event in self.lone.events() {
-            self.closed += usize::from(matches!(event, Event::Closed(_)));
-            if let Event::Bind(request) = event {
-                self.requests.push(request);
-            } else {
-                self.told.push(event);
-            }
-        }
-    }
-
-    fn streams(&mut self) -> usize {
-        self.lone.session().live_streams()
-    }
-
-    fn check(&mut self) -> Result<(), TestCaseError> {
-        let now = self.lone.now();
-        self.lone.say();
-        prop_assert_eq!(self.lone.say(), []);
-        prop_assert!(!self.lone.link.wants_transmit(), "L6: it wants to say more and does not");
-        self.lone.link.handle_timeout(now);
-        let next = self.lone.link.poll_timeout();
-        prop_assert!(next.is_none_or(|deadline| deadline.at > now), "L3: {next:?} at {now:?}");
-        self.collect();
-        prop_assert_eq!(self.lone.events(), []);
-        prop_assert!(self.closed <= 1, "L10: two terminal events");
-        let (session, config) = (self.lone.session(), config());
-        prop_assert!(session.reserved() <= config.pool, "L5");
-        let stats = session.stats();
-        let held = session.reserved() + 7 * u64::from(config.window) + stats.queued + stats.retained;
-        prop_assert!(held <= config.worst_case_memory(), "L2: {held}");
-        Ok(())
-    }
+    prop_assert_eq!(format!("{:?}", once.told), format!("{:?}", twice.told));
+    Ok(())
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        12 => input().prop_map(Step::Input),
-        2 => prop_oneof![0u64..40, 0u64..9_000].prop_map(Step::Wait),
-        2 => Just(Step::Open),
-        6 => (any::<u8>(), some_stream()).prop_map(|(what, id)| Step::Act(what, id)),
-        3 => (some_stream(), 0usize..5_000).prop_map(|(id, length)| Step::Write(id, length)),
-        2 => any::<bool>().prop_map(Step::Answer),
-        1 => Just(Step::Drain),
-    ]
-}
-
-fn input() -> impl Strategy<Value = Input> {
-    let kind = || prop::sample::select(Kind::ALL);
-    let number = prop_oneof![0u64..4, 0u64..5_000, Just(1 << 62), any::<u64>()];
-    prop_oneof![
-        200 => (any::<u8>(), any::<u32>()).prop_map(|(what, which)| Input::Allowed(what, which)),
-        3 => (kind(), some_stream(), number, 0usize..1_500)
-            .prop_map(|(kind, id, number, length)| Input::Frame { kind, id, number, length }),
-        1 => vec(any::<u8>(), 0..40).prop_map(Input::Octets),
-    ]
-}
-
-fn some_stream() -> impl Strategy<Value = u32> {
-    prop_oneof![20 => 1u32..9, 1 => any::<u32>().prop_map(|id| id.max(1))]
-}
-
-fn made_up(kind: Kind, id: u32, number: u64, length: usize) -> Vec<u8> {
-    let id = if kind.of_stream() { id } else { 0 };
-    let payload = match kind.fixed_length() {
-        Some(8) => number.to_be_bytes().to_vec(),
-        Some(4) => vec![0, 0, 2, 1],
-        Some(_) => vec![],
-        None if kind == Kind::Data => vec![5; length.max(1)],
-        None => return plausible(kind, id),
+fn same_but_refused<S: Tested>(steps: &[Step], last: &Input) -> Result<(), TestCaseError> {
+    let (mut with, mut without) = (Alone::<S>::new(), Alone::<S>::new());
+    for step in steps {
+        with.apply(step);
+        with.say();
+        without.apply(step);
+        without.say();
+    }
+    let octets = with.octets_of(last);
+    with.lone.hear(&octets);
+    if !matches!(with.lone.cause(), Some(Cause::Violation(_))) || without.lone.cause().is_some() {
+        return Ok(());
+    }
+    let session = |alone: &mut Alone<S>| {
+        let session = alone.lone.session();
+        (session.live_streams(), session.reserved(), session.processed(), session.stats().data_received)
     };
-    raw(kind.number(), id, &payload)
-}
-
-/// Small enough that a test reaches every limit.
-fn config() -> Config {
-    let mut config = Config::network();
-    (config.streams, config.open_streams, config.pool) = (4, 3, 9_000);
-    (config.window, config.window_eager, config.window_max) = (2_048, 2_048, 8_192);
-    (config.send_stream, config.send_total) = (16_376, 32_768);
-    (config.unanswered, config.binds, config.oddities) = (5, 4, 20);
-    config
+    prop_assert_eq!(session(&mut with), session(&mut without));
+    Ok(())
 }
 
 /// A stream with its two writers and two readers.

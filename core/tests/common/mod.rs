@@ -1,6 +1,7 @@
 //! What tests with a made-up peer share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod alone;
 pub(crate) mod puppet;
 
 use adit_core::{

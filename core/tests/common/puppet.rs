@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use adit_core::{
-    Code, GoAway, Message as _, Welcome,
+    BindId, BindRefusal, Bound, Code, GoAway, Refusal, Role,
     frame::{Encoded, Kind},
-    testing::encoded,
 };
 
-use super::{bind, stream, unbind};
+use super::{bind, command, stream, unbind};
 
-/// An agent without a program.
-#[derive(Clone, Debug, Default)]
+/// One side without a program.
+#[derive(Clone, Debug)]
 pub(crate) struct Puppet {
+    role: Role,
     opened: u32,
     granted: u64,
     window: u64,
@@ -34,12 +34,23 @@ struct Half {
 }
 
 impl Puppet {
-    /// Returns a puppet that was granted this by WELCOME.
-    pub(crate) fn new(streams: u32, window: u32) -> Self {
-        Self { granted: streams.into(), window: window.into(), ..Self::default() }
+    /// Returns a puppet in this role that was granted this in the handshake.
+    pub(crate) fn new(role: Role, streams: u32, window: u32) -> Self {
+        Self {
+            role,
+            opened: 0,
+            granted: streams.into(),
+            window: window.into(),
+            streams: BTreeMap::new(),
+            sent: 0,
+            heard: 0,
+            acknowledged: 0,
+            binds: 0,
+            last: None,
+        }
     }
 
-    /// Takes what the network said.
+    /// Takes what the side that is tested said.
     pub(crate) fn hear(&mut self, said: &[Encoded]) {
         for frame in said {
             let [.., s0, s1, s2, s3] = *frame.header();
@@ -54,9 +65,6 @@ impl Puppet {
                 }
             } else if frame.kind() == Kind::Streams {
                 self.granted = self.granted.max(number());
-            } else if frame.kind() == Kind::Welcome {
-                let limits = Welcome::decode(frame.payload()).expect("valid").limits;
-                *self = Self::new(limits.streams, limits.window);
             }
         }
     }
@@ -74,7 +82,7 @@ impl Puppet {
                 let fits = u64::from(self.opened) < self.granted;
                 fits.then(|| {
                     self.opened += 1;
-                    let id = 2 * self.opened - 1;
+                    let id = 2 * self.opened - u32::from(self.role == Role::Agent);
                     self.streams.insert(id, Half { credit: self.window, ..Half::default() });
                     super::open(id)
                 })
@@ -106,17 +114,32 @@ impl Puppet {
                 let theirs: Vec<u32> = self.streams.iter().filter(|(_, half)| half.theirs).map(|(id, _)| *id).collect();
                 Some(Encoded::accept(stream(*theirs.get(which as usize % theirs.len().max(1))?)))
             }
-            11 => {
-                self.binds += 1;
-                Some(Encoded::message(Kind::Bind, &bind(self.binds)))
-            }
-            12 => Some(unbind(which % (self.binds + 1))),
+            11 | 12 => Some(self.control(what, which)),
             13 => {
                 self.acknowledged = self.acknowledged.max(self.heard - u64::from(which) % (self.heard + 1));
                 Some(Encoded::ack(self.acknowledged))
             }
             14 => Some(Encoded::streams(u64::from(which % 20))),
             _ => Some(self.rare(which)),
+        }
+    }
+
+    /// A message that only this role may send.
+    fn control(&mut self, what: u8, which: u32) -> Encoded {
+        let id = which % 8;
+        match (self.role, what % 16) {
+            (Role::Agent, 11) => {
+                self.binds += 1;
+                Encoded::message(Kind::Bind, &bind(self.binds))
+            }
+            (Role::Agent, _) => unbind(which % (self.binds + 1)),
+            (Role::Network, 11) if which.is_multiple_of(3) => command(which),
+            (Role::Network, 11) => Encoded::message(Kind::Bound, &Bound { id: BindId(id), url: String::new() }),
+            (Role::Network, _) => {
+                let refusal = Refusal { code: Code(which), retry_after: None, text: String::new() };
+                let kind = if which.is_multiple_of(2) { Kind::Rejected } else { Kind::Unbound };
+                Encoded::message(kind, &BindRefusal { id: BindId(id), refusal })
+            }
         }
     }
 
@@ -127,7 +150,6 @@ impl Puppet {
         let last = self.last.unwrap_or(20).min(which % 40);
         self.last = Some(last);
         let goaway = GoAway { last, code: Code(which), retry_after: None, text: String::new() };
-        debug_assert!(encoded(&goaway).len() < 50);
         Encoded::message(Kind::GoAway, &goaway)
     }
 
