@@ -116,9 +116,10 @@ impl RecvCredit {
         self.received.saturating_sub(self.consumed)
     }
 
-    /// Returns whether a peer that is blocked at `offset` has used what was announced since the window last grew.
+    /// Returns whether a peer that is blocked at `offset` has used what was announced since the window last grew. Who says so
+    /// without having sent as much gains nothing.
     pub(crate) const fn is_news(&self, offset: u64) -> bool {
-        offset > self.grown_at && offset <= self.announced
+        offset > self.grown_at && offset <= self.received
     }
 
     const fn target(&self) -> u64 {

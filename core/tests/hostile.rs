@@ -346,3 +346,22 @@ fn a_version_that_was_not_offered_is_refused() {
 
     assert_violation(&mut lone, Violation::VersionNotOffered);
 }
+
+/// CREDIT-010: windows grow by use, not by complaint.
+#[test]
+fn a_peer_that_says_it_is_blocked_and_is_not_gains_no_window() {
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[open(1)]);
+    let announced = |said: Vec<Encoded>| {
+        said.into_iter().filter(|frame| frame.kind() == Kind::Credit).map(|frame| frame.payload().to_vec()).next_back()
+    };
+    let mut offset = announced(lone.say()).map_or(0, |octets| u64::from_be_bytes(octets.try_into().unwrap()));
+    let before = lone.session().reserved();
+
+    for _ in 0..20 {
+        lone.hear_frames(&[Encoded::blocked(stream(1), offset)]);
+        offset = announced(lone.say()).map_or(offset, |octets| u64::from_be_bytes(octets.try_into().unwrap()));
+    }
+
+    assert_eq!(lone.session().reserved(), before);
+}
