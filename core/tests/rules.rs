@@ -99,6 +99,10 @@ fn frames_for_a_stream_that_this_side_never_opened_end_the_session() {
         assert_violation(&mut lone, Violation::StreamIdle);
     }
     let mut lone = Lone::established_network(Config::network());
+    lone.session().open(Open::default()).unwrap(); // its OPEN has not been said
+    lone.hear_frames(&[data(2, 1)]);
+    assert_violation(&mut lone, Violation::StreamIdle);
+    let mut lone = Lone::established_network(Config::network());
     lone.hear_frames(&[open(2)]);
     assert_violation(&mut lone, Violation::StreamParity);
 }

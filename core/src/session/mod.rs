@@ -361,6 +361,10 @@ impl<S: Side> Session<S> {
         } else {
             self.opened.theirs_over = self.opened.theirs_over.saturating_add(1);
         }
+        // In a crowd that lasts nobody takes the gone off its list.
+        if self.crowded.len() > self.streams.len().saturating_mul(2).saturating_add(64) {
+            self.crowded.retain(|id| self.streams.contains_key(id));
+        }
     }
 
     /// Runs `act` on a stream if it is there.

@@ -56,8 +56,8 @@ impl<S: Side> Session<S> {
         let most = if crowded { self.config.frame } else { self.config.send_stream } as usize;
         let room = most.saturating_sub(stream.send.queued);
         if room == 0 {
-            let first = !core::mem::replace(&mut stream.send.waiting, true);
-            if crowded && first {
+            stream.send.waiting = true;
+            if crowded && !core::mem::replace(&mut stream.in_crowded, true) {
                 self.crowded.push_back(id.0);
             }
             return Err(WriteError::Blocked);
@@ -164,7 +164,10 @@ impl<S: Side> Session<S> {
         self.tell(id);
         if self.queued < self.config.send_total {
             while let Some(other) = self.crowded.pop_front() {
-                self.with(other, |stream| stream.news.writable |= core::mem::take(&mut stream.send.waiting));
+                self.with(other, |stream| {
+                    stream.in_crowded = false;
+                    stream.news.writable |= core::mem::take(&mut stream.send.waiting);
+                });
                 self.tell(other);
             }
         }
@@ -199,15 +202,62 @@ impl<S: Side> Session<S> {
         });
     }
 
-    /// Returns whether the stream is there; a violation when it was never opened.
+    /// Returns whether the stream is there; a violation when it was never opened, as far as the peer can know.
     pub(super) fn known(&self, id: u32) -> Result<bool, Violation> {
-        if self.streams.contains_key(&id) {
-            return Ok(true);
+        if let Some(stream) = self.streams.get(&id) {
+            return if stream.owed.open { Err(Violation::StreamIdle) } else { Ok(true) };
         }
         let highest = if S::ROLE.opened(id) { self.opened.ours } else { self.opened.theirs };
         if id.div_ceil(2) > highest {
             return Err(Violation::StreamIdle); // spec: STREAM-007
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Limits, Open, side::Network};
+
+    #[test]
+    fn a_crowd_that_lasts_is_remembered_once_for_each_stream() {
+        let config = Config { send_stream: 16_376, send_total: 32_768, ..Config::network() };
+        let peer = Limits { frame: 16_376, window: 1 << 30, streams: 100 };
+        let mut session = Session::<Network>::new(&config, peer, false);
+        let streams: [StreamId; 8] = core::array::from_fn(|_| session.open(Open::default()).expect("granted"));
+        let data = Bytes::from_static(&[7; 4 << 10]);
+
+        for round in 0..2_000 {
+            for id in streams {
+                while session.write(id, &mut data.clone()).is_ok() {}
+            }
+            assert!(session.queued >= config.send_total, "it is crowded");
+            assert!(session.crowded.len() <= streams.len(), "{} in round {round}", session.crowded.len());
+            session.poll_transmit().expect("there is data");
+            while session.poll_stream_event().is_some() {}
+        }
+    }
+
+    #[test]
+    fn streams_that_are_gone_are_not_remembered_in_a_crowd() {
+        let config = Config { send_stream: 16_376, send_total: 32_768, ..Config::network() };
+        let peer = Limits { frame: 16_376, window: 0, streams: 2_000_000 };
+        let mut session = Session::<Network>::new(&config, peer, false);
+        for _ in 0..3 {
+            let id = session.open(Open::default()).expect("granted");
+            while session.write(id, &mut Bytes::from_static(&[7; 8 << 10])).is_ok() {}
+        }
+
+        for _ in 0..5_000 {
+            let id = session.open(Open::default()).expect("granted");
+            while session.write(id, &mut Bytes::from_static(&[7; 8 << 10])).is_ok() {}
+            session.release(id);
+            while session.poll_transmit().is_some() {}
+            session.on_reset(id.number(), &[0; 4]).expect("valid");
+        }
+
+        assert_eq!(session.live_streams(), 3);
+        assert!(session.crowded.len() <= 100, "{} are remembered", session.crowded.len());
     }
 }

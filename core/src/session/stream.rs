@@ -24,6 +24,8 @@ pub(crate) struct Stream {
     pub(crate) in_urgent: bool,
     /// Whether it stands in the ring of streams that have data to send.
     pub(crate) in_ready: bool,
+    /// Whether it stands among those whose writers the total holds back.
+    pub(crate) in_crowded: bool,
     /// What the application has not been told.
     pub(crate) news: News,
     pub(crate) in_news: bool,
@@ -127,6 +129,7 @@ impl Stream {
             owed: Owed::default(),
             in_urgent: false,
             in_ready: false,
+            in_crowded: false,
             news: News::default(),
             in_news: false,
         }

@@ -168,6 +168,13 @@ impl<S: Tested> Alone<S> {
         let (session, config) = (self.lone.session(), config());
         prop_assert!(session.reserved() <= config.pool, "L5");
         let stats = session.stats();
+        if session.live_streams() == 0 {
+            prop_assert_eq!(
+                (session.reserved(), stats.queued),
+                (0, 0),
+                "END-009: nothing is left of streams that are gone"
+            );
+        }
         let held = session.reserved() + 7 * u64::from(config.window) + stats.queued + stats.retained;
         prop_assert!(held <= config.worst_case_memory(), "L2: {held}");
         Ok(())
