@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod errors;
+pub mod http;
 pub mod metrics;
 mod name;
 pub mod router;

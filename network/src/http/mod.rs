@@ -1,0 +1,3 @@
+//! The HTTP reverse proxy.
+
+mod gate;
