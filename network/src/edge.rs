@@ -137,6 +137,36 @@ impl Edge {
         }
     }
 
+    /// Chooses the least loaded agent that serves `key` and is not in `tried`, for streams that the caller opens itself.
+    ///
+    /// # Errors
+    /// [`Fault::NoAgent`] or [`Fault::TooManyConnections`].
+    pub async fn choose(&self, key: &Key, tried: &[MemberId]) -> Result<Chosen<NetworkSession>, Fault> {
+        let limits = self.limits.load();
+        if self.router.read().open(key) >= limits.connections_per_endpoint {
+            self.metrics.limit("connections_per_endpoint");
+            return Err(Fault::TooManyConnections);
+        }
+        let (hold, most) = (limits.hold, limits.connections_per_agent);
+        drop(limits);
+        let chosen = self.try_choose(key, tried, most);
+        if !matches!(chosen, Err(Fault::NoAgent)) || hold.is_zero() || !tried.is_empty() {
+            return chosen;
+        }
+        let _place = self.hold_place()?;
+        let until = Instant::now() + hold;
+        loop {
+            let arrival = self.arrivals.notified();
+            match self.try_choose(key, tried, most) {
+                Err(Fault::NoAgent) => {}
+                result => return result,
+            }
+            if timeout_at(until, arrival).await.is_err() {
+                return Err(Fault::NoAgent);
+            }
+        }
+    }
+
     /// Tells those who wait for an agent that an endpoint was bound.
     pub fn arrived(&self) {
         self.arrivals.notify_waiters();
@@ -163,18 +193,7 @@ impl Edge {
 
     fn try_open(&self, key: &Key, open: &Open, tried: &mut Vec<MemberId>, most: usize) -> Result<Carried, Fault> {
         loop {
-            let chosen = {
-                let router = self.router.read();
-                match router.choose(key, tried, most) {
-                    Some(chosen) => chosen,
-                    None if router.has_other(key, tried) => {
-                        self.metrics.limit("connections_per_agent");
-                        return Err(Fault::TooManyConnections);
-                    }
-                    None => return Err(Fault::NoAgent),
-                }
-            };
-            let Chosen { member, bind, upstream, handle, lease } = chosen;
+            let Chosen { member, bind, upstream, handle, lease } = self.try_choose(key, tried, most)?;
             tried.push(member);
             match handle.open(with_bind(open, bind)) {
                 Ok(stream) => {
@@ -187,6 +206,25 @@ impl Edge {
         }
     }
 
+    fn try_choose(&self, key: &Key, tried: &[MemberId], most: usize) -> Result<Chosen<NetworkSession>, Fault> {
+        let router = self.router.read();
+        match router.choose(key, tried, most) {
+            Some(chosen) => Ok(chosen),
+            None if router.has_other(key, tried) => {
+                self.metrics.limit("connections_per_agent");
+                Err(Fault::TooManyConnections)
+            }
+            None => Err(Fault::NoAgent),
+        }
+    }
+
+    fn hold_place(&self) -> Result<Held<'_>, Fault> {
+        Held::take(&self.held, self.limits.load().held_connections).ok_or_else(|| {
+            self.metrics.limit("held_connections");
+            Fault::NoAgent
+        })
+    }
+
     async fn held(
         &self,
         key: &Key,
@@ -195,10 +233,7 @@ impl Edge {
         most: usize,
         hold: Duration,
     ) -> Result<Carried, Fault> {
-        let _place = Held::take(&self.held, self.limits.load().held_connections).ok_or_else(|| {
-            self.metrics.limit("held_connections");
-            Fault::NoAgent
-        })?;
+        let _place = self.hold_place()?;
         let until = Instant::now() + hold;
         loop {
             let arrival = self.arrivals.notified();

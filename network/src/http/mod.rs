@@ -1,3 +1,154 @@
-//! The HTTP reverse proxy.
+//! The HTTP reverse proxy: HTTP/1.1 and HTTP/2 from callers, HTTP/1.1 or HTTP/2 to upstreams through streams.
+//!
+//! A caller's octets meet a strict reading first (`gate`), then hyper, then [`proxy`](self), which finds the endpoint, makes
+//! the request anew with our own words about the caller, and sends it over a pooled stream. Nothing is read from an upstream
+//! that the caller has no room for, nor the other way round; what breaks on one side is broken on the other, never complete.
+//!
+//! What HTTP/2 callers get of 1xx: 100 comes from us when the upstream takes the body; 103 goes to HTTP/1.1 callers only.
+//! Trailers towards HTTP/1.1 are carried when `Trailer` announces them and the caller sent `TE: trailers`.
 
+mod answer;
+mod body;
+mod caller;
+mod edge;
+mod exchange;
+mod fields;
 mod gate;
+mod limits;
+mod link;
+mod peek;
+mod pool;
+mod proxy;
+mod record;
+mod send;
+mod serve;
+mod streams;
+mod tunnel;
+
+use core::{
+    fmt::Debug,
+    future::Future,
+    hash::Hash,
+    task::{Context, Poll},
+};
+use std::{io, sync::Arc};
+
+use adit_core::{Code, UpstreamProtocol};
+use arc_swap::ArcSwap;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{Caller, EndpointName, Fault, router::Scheme};
+
+pub use limits::HttpLimits;
+pub use serve::serve;
+
+/// What the proxy stands on: who serves which endpoint.
+pub trait Backend: Send + Sync + Sized + 'static {
+    /// An endpoint.
+    type Key: Debug + Eq + Send + Sync + 'static;
+    /// One way to an upstream of an endpoint.
+    type Member: Member;
+
+    /// Finds the endpoint of a name.
+    ///
+    /// # Errors
+    /// [`Fault::EndpointUnknown`].
+    fn find(&self, scheme: Scheme, name: &EndpointName) -> Result<Arc<Self::Key>, Fault>;
+
+    /// Chooses the least loaded member that is not in `tried`; may wait for one as far as the network holds connections.
+    ///
+    /// # Errors
+    /// [`Fault::NoAgent`] or [`Fault::TooManyConnections`].
+    fn choose(
+        &self,
+        key: &Self::Key,
+        tried: &[<Self::Member as Member>::Id],
+    ) -> impl Future<Output = Result<Self::Member, Fault>> + Send;
+
+    /// Is told what happened, for the numbers.
+    fn note(&self, note: Note) {
+        let _ = note;
+    }
+}
+
+/// One agent's bind of an endpoint, chosen for one request; counts as busy until dropped.
+pub trait Member: Send + Sync + Unpin + 'static {
+    /// Stable while the bind lives, never used again: what the pool of connections goes by.
+    type Id: Copy + Debug + Eq + Hash + Send + Sync + 'static;
+    /// The connection.
+    type Io: Upstream;
+
+    /// Returns who it is.
+    fn id(&self) -> Self::Id;
+
+    /// Returns what the upstream speaks.
+    fn protocol(&self) -> UpstreamProtocol;
+
+    /// Opens a connection to the upstream; octets may be written at once.
+    ///
+    /// # Errors
+    /// The code that says why not; nothing was sent.
+    fn open(&self, caller: &Caller, endpoint: &str) -> Result<Self::Io, Code>;
+}
+
+/// A connection to an upstream through an agent. Dropping it unfinished cancels it at the far end.
+pub trait Upstream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Waits until the upstream has the connection.
+    ///
+    /// # Errors
+    /// The code with which it was not handed over: nothing of it reached the upstream.
+    fn poll_accepted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Code>>;
+
+    /// Ends both directions at once.
+    fn abort(&mut self, code: Code);
+
+    /// Returns the wire code behind an error of such a connection.
+    fn code_of(error: &io::Error) -> Option<Code>;
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A request was answered by ourselves.
+    Refused(Fault),
+    /// A connection to an upstream was opened.
+    Opened,
+    /// A request was tried again, on another connection or agent.
+    Retried,
+    /// A request began to be served.
+    Began,
+    /// A request is over; `whole` tells whether its answer was complete.
+    Ended {
+        /// The status of the answer.
+        status: u16,
+        /// Whether the answer went out to its end.
+        whole: bool,
+    },
+    /// A caller's connection was closed because it reset too many of its own requests.
+    ResetFlood,
+}
+
+/// The proxy of one network process.
+pub struct HttpEdge<B: Backend> {
+    backend: Arc<B>,
+    pool: Arc<pool::Pool<B::Member>>,
+    limits: ArcSwap<HttpLimits>,
+}
+
+impl<B: Backend> HttpEdge<B> {
+    /// Returns a proxy in front of `backend`.
+    pub fn new(backend: Arc<B>, limits: HttpLimits) -> Self {
+        let pool = Arc::new(pool::Pool::new(limits.pool_idle, limits.pool_idle_timeout));
+        Self { backend, pool, limits: ArcSwap::from_pointee(limits) }
+    }
+
+    /// Replaces the limits for connections that come from here on; those of the pool stay.
+    pub fn set_limits(&self, limits: HttpLimits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// Returns the connections to upstreams that wait to be used again.
+    pub fn pooled(&self) -> usize {
+        self.pool.idle()
+    }
+}

@@ -172,7 +172,8 @@ fn absolute_authority(target: &[u8]) -> Option<Range<usize>> {
         .into_iter()
         .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))?
         .len();
-    let end = target[scheme..].iter().position(|octet| matches!(octet, b'/' | b'?')).map_or(target.len(), |at| scheme + at);
+    let end =
+        target[scheme..].iter().position(|octet| matches!(octet, b'/' | b'?')).map_or(target.len(), |at| scheme + at);
     // The parser behind the gate takes what `http::Uri` takes; anything else would be answered without our words.
     let parses = end > scheme && http::Uri::try_from(target).is_ok();
     parses.then_some(scheme..end)

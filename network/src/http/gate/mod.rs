@@ -36,13 +36,21 @@ enum State {
     /// Between requests, or within a head that has not passed.
     Head(Head),
     /// Within a body of known length.
-    Length { left: u64, upgrade: bool },
+    Length {
+        left: u64,
+        upgrade: bool,
+    },
     Chunked(Chunked),
     /// The request has passed whole.
-    End { upgrade: bool },
+    End {
+        upgrade: bool,
+    },
     /// An accepted upgrade: octets are no longer HTTP.
     Opaque,
-    Refused { fault: Fault, at_head: bool },
+    Refused {
+        fault: Fault,
+        at_head: bool,
+    },
 }
 
 /// How far the gate came in what it was shown.
@@ -80,8 +88,10 @@ pub(crate) enum Phase {
     Head,
     /// Within a body.
     Body,
-    /// After a request, or outside HTTP.
+    /// After a request.
     Rest,
+    /// Outside HTTP, after an upgrade.
+    Open,
 }
 
 impl Gate {
@@ -143,7 +153,8 @@ impl Gate {
         match &self.state {
             State::Head(_) => Phase::Head,
             State::Length { .. } | State::Chunked(_) => Phase::Body,
-            State::End { .. } | State::Opaque | State::Refused { .. } => Phase::Rest,
+            State::End { .. } | State::Refused { .. } => Phase::Rest,
+            State::Opaque => Phase::Open,
         }
     }
 }

@@ -1,0 +1,189 @@
+//! The body of an answer on its way to the caller.
+
+use core::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::{
+    caller::Talk,
+    exchange::{BodyBroken, Exchange, drain},
+    fields,
+    pool::Return,
+    record::Record,
+    streams::Watch,
+};
+
+/// The body of an answer: ours, or the upstream's.
+pub(super) struct AnswerBody<M> {
+    source: Source,
+    /// What was cut off to keep an HTTP/2 stream's share small.
+    rest: Bytes,
+    whole: bool,
+    end: End<M>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Empty,
+    Ours(Bytes),
+    Upstream { body: Incoming, http2: bool },
+}
+
+/// What has to be seen to when an answer is over.
+pub(super) struct End<M> {
+    /// Gives the connection back to the pool; without it the connection closes.
+    pub(super) back: Option<Return>,
+    /// The request's body, which ends with the answer.
+    pub(super) exchange: Option<Arc<Exchange>>,
+    /// The HTTP/1 connection that the answer goes to.
+    pub(super) talk: Option<Arc<Talk>>,
+    /// The HTTP/2 stream that the answer goes to.
+    pub(super) watch: Option<Arc<Watch>>,
+    /// Octets of an unread body that are thrown away.
+    pub(super) drain: usize,
+    /// What is noted about the request.
+    pub(super) record: Option<Record>,
+    /// Who serves it: counts as busy until the end.
+    pub(super) member: Option<M>,
+}
+
+impl<M> Default for End<M> {
+    fn default() -> Self {
+        Self { back: None, exchange: None, talk: None, watch: None, drain: 0, record: None, member: None }
+    }
+}
+
+impl<M> AnswerBody<M> {
+    pub(super) fn empty(end: End<M>) -> Self {
+        Self { source: Source::Empty, rest: Bytes::new(), whole: true, end }
+    }
+
+    pub(super) fn ours(text: Bytes, end: End<M>) -> Self {
+        Self { source: Source::Ours(text), rest: Bytes::new(), whole: false, end }
+    }
+
+    pub(super) fn upstream(body: Incoming, http2: bool, end: End<M>) -> Self {
+        Self { source: Source::Upstream { body, http2 }, rest: Bytes::new(), whole: false, end }
+    }
+
+    fn is_over(&self) -> bool {
+        self.rest.is_empty()
+            && match &self.source {
+                Source::Empty => true,
+                Source::Ours(text) => text.is_empty(),
+                Source::Upstream { body, .. } => body.is_end_stream(),
+            }
+    }
+
+    /// Hands data out, in pieces that are small where the transport cannot tell how far it came.
+    fn hand_out(&mut self, mut data: Bytes) -> Bytes {
+        if let Some(watch) = &self.end.watch {
+            if data.len() > PIECE {
+                self.rest = data.split_off(PIECE);
+            }
+            watch.handed_out();
+        }
+        if let Some(record) = &mut self.end.record {
+            record.sent += data.len() as u64;
+        }
+        data
+    }
+}
+
+impl<M: Unpin> Body for AnswerBody<M> {
+    type Data = Bytes;
+    type Error = BodyBroken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        let this = self.get_mut();
+        if let Some(watch) = &this.end.watch {
+            watch.asked();
+        }
+        if !this.rest.is_empty() {
+            let rest = core::mem::take(&mut this.rest);
+            return Poll::Ready(Some(Ok(Frame::data(this.hand_out(rest)))));
+        }
+        let (body, http2) = match &mut this.source {
+            Source::Empty => return Poll::Ready(None),
+            Source::Ours(text) => {
+                let text = core::mem::take(text);
+                this.whole = true;
+                let some = !text.is_empty();
+                return Poll::Ready(some.then(|| Ok(Frame::data(this.hand_out(text)))));
+            }
+            Source::Upstream { body, http2 } => (body, *http2),
+        };
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Poll::Ready(Some(Ok(Frame::data(this.hand_out(data))))),
+                Err(frame) => {
+                    let mut trailers = frame.into_trailers().unwrap_or_default();
+                    fields::clean_trailers(&mut trailers);
+                    this.whole = true;
+                    Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+                }
+            },
+            // A reset without an error ends the body for hyper, but it is no end: the rest is missing.
+            None if http2 && !body.is_end_stream() => Poll::Ready(Some(Err(BodyBroken))),
+            None => {
+                this.whole = true;
+                Poll::Ready(None)
+            }
+            Some(Err(_)) => {
+                if let Some(watch) = &this.end.watch {
+                    watch.done(); // the upstream's fault, not the caller's
+                }
+                Poll::Ready(Some(Err(BodyBroken)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Ours(text) => SizeHint::with_exact(text.len() as u64),
+            Source::Upstream { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+impl<M> Drop for AnswerBody<M> {
+    fn drop(&mut self) {
+        let whole = self.whole || self.is_over();
+        let left = self.end.exchange.take().and_then(|exchange| exchange.finish());
+        if let Some(back) = self.end.back.take()
+            && whole
+            && left.is_none()
+        {
+            back.give();
+        }
+        if let Some(talk) = &self.end.talk {
+            if let Some(body) = left {
+                talk.linger();
+                drain(body, self.end.drain);
+            }
+            talk.finish();
+        }
+        if let Some(watch) = &self.end.watch
+            && whole
+        {
+            watch.done();
+        }
+        if let Some(record) = self.end.record.take() {
+            record.finish(whole);
+        }
+    }
+}
+
+/// As large as an HTTP/2 frame is without asking.
+const PIECE: usize = 16 << 10;

@@ -1,0 +1,77 @@
+//! The network's own edge behind the proxy: agents and their sessions.
+
+use core::task::{Context, Poll};
+use std::{io, sync::Arc};
+
+use adit_core::{Code, Open, OpenError, UpstreamProtocol};
+use adit_tokio::{NetworkSession, Stream, code_of};
+
+use super::{Backend, Member, Note, Upstream};
+use crate::{
+    Caller, Edge, EndpointName, Fault,
+    metrics::CodeLabel,
+    router::{Chosen, Key, MemberId, Scheme},
+};
+
+impl Backend for Edge {
+    type Key = Key;
+    type Member = Chosen<NetworkSession>;
+
+    fn find(&self, scheme: Scheme, name: &EndpointName) -> Result<Arc<Key>, Fault> {
+        self.find_name(scheme, name)
+    }
+
+    async fn choose(&self, key: &Key, tried: &[MemberId]) -> Result<Self::Member, Fault> {
+        self.choose(key, tried).await
+    }
+
+    fn note(&self, note: Note) {
+        match note {
+            Note::Refused(fault) => {
+                self.metrics.refused.get_or_create(&CodeLabel { code: fault.code() }).inc();
+            }
+            Note::Retried => {
+                self.metrics.retries.inc();
+            }
+            Note::Opened => {
+                self.metrics.streams.inc();
+            }
+            Note::ResetFlood => self.metrics.limit("resets_per_connection"),
+            Note::Began | Note::Ended { .. } => {}
+        }
+    }
+}
+
+impl Member for Chosen<NetworkSession> {
+    type Id = MemberId;
+    type Io = Stream;
+
+    fn id(&self) -> MemberId {
+        self.member
+    }
+
+    fn protocol(&self) -> UpstreamProtocol {
+        self.upstream
+    }
+
+    fn open(&self, caller: &Caller, endpoint: &str) -> Result<Stream, Code> {
+        let open = Open { bind: Some(self.bind), ..caller.open(endpoint.to_owned()) };
+        // A session that drains or is over takes its binds along in a moment.
+        let why = |error| if error == OpenError::Limit { Code::STREAM_LIMIT } else { Code::SHUTDOWN };
+        self.handle.open(open).map_err(why)
+    }
+}
+
+impl Upstream for Stream {
+    fn poll_accepted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Code>> {
+        Self::poll_accepted(self, cx)
+    }
+
+    fn abort(&mut self, code: Code) {
+        Self::abort(self, code);
+    }
+
+    fn code_of(error: &io::Error) -> Option<Code> {
+        code_of(error)
+    }
+}

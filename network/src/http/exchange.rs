@@ -1,0 +1,188 @@
+//! The body of a request on its way to the upstream.
+
+use core::{
+    fmt,
+    pin::Pin,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::{fields, link::Fate};
+
+/// A request's body, held so that it can be sent again as long as nothing of it was taken.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    body: Mutex<Option<Incoming>>,
+    /// Something of the body was taken: the request cannot be repeated.
+    consumed: AtomicBool,
+    /// The body waits for the upstream's 100.
+    held: AtomicBool,
+    /// The caller broke the body off.
+    broken: AtomicBool,
+    over: AtomicBool,
+    attempt: AtomicU32,
+    sender: AtomicWaker,
+}
+
+impl Exchange {
+    /// `held` makes the body wait for [`Self::release`].
+    pub(super) fn new(body: Incoming, held: bool) -> Self {
+        Self {
+            body: Mutex::new(Some(body)),
+            consumed: AtomicBool::new(false),
+            held: AtomicBool::new(held),
+            broken: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            attempt: AtomicU32::new(0),
+            sender: AtomicWaker::new(),
+        }
+    }
+
+    /// Returns the body for the next attempt; those given out before end.
+    pub(super) fn body(self: &Arc<Self>, fate: Arc<Fate>) -> RequestBody {
+        let attempt = self.attempt.fetch_add(1, Ordering::AcqRel) + 1;
+        let size = self.body.lock().as_ref().map_or_else(SizeHint::default, Body::size_hint);
+        RequestBody { sent: Some(Sent { exchange: Arc::clone(self), fate, attempt, size }) }
+    }
+
+    pub(super) fn is_consumed(&self) -> bool {
+        self.consumed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// Lets the body go.
+    pub(super) fn release(&self) {
+        if self.held.swap(false, Ordering::AcqRel) {
+            self.sender.wake();
+        }
+    }
+
+    /// Ends the exchange: the answer is over. Returns the body if something of it is left.
+    pub(super) fn finish(&self) -> Option<Incoming> {
+        self.over.store(true, Ordering::Release);
+        let left = self.body.lock().take().filter(|body| !body.is_end_stream());
+        self.sender.wake();
+        left
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        self.sender.register(cx.waker());
+        if self.over.load(Ordering::Acquire) {
+            return Poll::Ready(Some(Err(BodyBroken)));
+        }
+        if self.held.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        let mut slot = self.body.lock();
+        let Some(body) = slot.as_mut() else { return Poll::Ready(None) };
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                self.consumed.store(true, Ordering::Release);
+                Poll::Ready(Some(Ok(match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        fields::clean_trailers(&mut trailers);
+                        Frame::trailers(trailers)
+                    }
+                    Err(frame) => frame,
+                })))
+            }
+            Some(Err(_)) => {
+                *slot = None;
+                self.broken.store(true, Ordering::Release);
+                Poll::Ready(Some(Err(BodyBroken)))
+            }
+            None => {
+                *slot = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+/// What is sent to the upstream: nothing, or the body of an exchange.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    sent: Option<Sent>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    exchange: Arc<Exchange>,
+    fate: Arc<Fate>,
+    attempt: u32,
+    size: SizeHint,
+}
+
+impl RequestBody {
+    pub(super) const fn empty() -> Self {
+        Self { sent: None }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyBroken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        let Some(sent) = &self.sent else { return Poll::Ready(None) };
+        // Until the upstream has the connection, the body can still go to another one.
+        ready!(sent.fate.poll_accepted(cx));
+        if sent.attempt != sent.exchange.attempt.load(Ordering::Acquire) {
+            return Poll::Ready(Some(Err(BodyBroken)));
+        }
+        sent.exchange.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sent.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.sent.as_ref().map_or_else(|| SizeHint::with_exact(0), |sent| sent.size)
+    }
+}
+
+/// The body will not be complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BodyBroken;
+
+impl fmt::Display for BodyBroken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body was broken off")
+    }
+}
+
+impl core::error::Error for BodyBroken {}
+
+/// Throws away what is left of a body, so that the connection can be used again; a longer one closes it (V55).
+pub(super) fn drain(mut body: Incoming, most: usize) {
+    if body.size_hint().lower() > most as u64 {
+        return;
+    }
+    tokio::spawn(timeout(DRAIN_TIME, async move {
+        let mut left = most;
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            left = rest;
+        }
+    }));
+}
+
+const DRAIN_TIME: Duration = Duration::from_secs(5);

@@ -1,0 +1,100 @@
+//! The limits of HTTP, each with its default and what happens when it is reached.
+
+use core::time::Duration;
+
+use super::gate::HeadLimits;
+use crate::config::Limits;
+
+/// What a caller or an upstream may make grow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpLimits {
+    /// The whole head of a request from its first octet, and the first octet of a connection: 10 s. Then 408 (ADIT-3011),
+    /// or the connection is closed when nothing came.
+    pub header_timeout: Duration,
+    /// Octets of a head: 1 MiB. Then 431 (ADIT-3009).
+    pub header_size: usize,
+    /// Fields of a head, cookie crumbs of HTTP/2 counted one by one: 100. Then 431 (ADIT-3009).
+    pub header_fields: usize,
+    /// Octets of a target: 32 KiB. Then 414 (ADIT-3019).
+    pub target_size: usize,
+    /// How long the caller may keep a body waiting before the upstream has answered: 30 s, as a budget that
+    /// [`Self::body_rate`] refills. Then 408 (ADIT-3011).
+    pub body_timeout: Duration,
+    /// Octets that buy a second of waiting: 100. At 0 every octet refills the whole budget.
+    pub body_rate: u32,
+    /// A connection without a request: 60 s. Then it is closed; HTTP/2 gets GOAWAY.
+    pub idle_timeout: Duration,
+    /// Data that the caller does not take: 30 s without any progress. Then the connection or HTTP/2 stream is reset.
+    pub stall_timeout: Duration,
+    /// Concurrent requests on an HTTP/2 connection: 128. More are refused by the protocol.
+    pub requests_per_connection: u32,
+    /// Requests of an HTTP/2 connection that may end in a reset before their answer is out: 100, refilled at
+    /// [`Self::reset_rate`]. Then GOAWAY and close (V1, V2).
+    pub reset_burst: u32,
+    /// Resets a second that refill [`Self::reset_burst`]: 33.
+    pub reset_rate: u32,
+    /// How often an HTTP/2 caller is asked whether it is alive: 30 s.
+    pub ping_interval: Duration,
+    /// How long it may take to answer: 20 s. Then the connection is closed.
+    pub ping_timeout: Duration,
+    /// An upstream that neither takes nor refuses a connection: 15 s. Then 504 (ADIT-3004).
+    pub accept_timeout: Duration,
+    /// An upstream that does not begin its answer: 10 min. Then 504 (ADIT-3004).
+    pub response_timeout: Duration,
+    /// How long the body waits for the upstream's 100 before it is sent all the same: 1 s.
+    pub continue_timeout: Duration,
+    /// 1xx answers before the final one: 10. Then 502 (ADIT-3005).
+    pub informational: usize,
+    /// Octets and fields of an answer's head: 1 MiB and 100. Then 502 (ADIT-3005).
+    pub answer_size: usize,
+    /// See [`Self::answer_size`].
+    pub answer_fields: usize,
+    /// Idle connections kept for a member: 256. More are closed.
+    pub pool_idle: usize,
+    /// How long one is kept: 60 s.
+    pub pool_idle_timeout: Duration,
+    /// Octets of an unread body that are thrown away to keep a connection: 64 KiB. Then it is closed.
+    pub drain_size: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self::from(&Limits::default())
+    }
+}
+
+impl From<&Limits> for HttpLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            header_timeout: limits.header_timeout,
+            header_size: limits.header_size,
+            header_fields: limits.header_fields,
+            target_size: 32 << 10,
+            body_timeout: limits.body_timeout,
+            body_rate: 100,
+            idle_timeout: limits.idle_timeout,
+            stall_timeout: limits.stall_timeout,
+            requests_per_connection: u32::try_from(limits.requests_per_connection).unwrap_or(u32::MAX),
+            reset_burst: 100,
+            reset_rate: 33,
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
+            accept_timeout: limits.accept_timeout,
+            response_timeout: Duration::from_secs(600),
+            continue_timeout: Duration::from_secs(1),
+            informational: 10,
+            answer_size: 1 << 20,
+            answer_fields: 100,
+            pool_idle: 256,
+            pool_idle_timeout: Duration::from_secs(60),
+            drain_size: 64 << 10,
+        }
+    }
+}
+
+impl HttpLimits {
+    pub(super) fn head(&self) -> HeadLimits {
+        HeadLimits { size: self.header_size, fields: self.header_fields, target: self.target_size }
+    }
+}

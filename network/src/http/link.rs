@@ -1,0 +1,151 @@
+//! A connection to an upstream, and what became of it.
+
+use core::{
+    pin::Pin,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    task::{Context, Poll, ready},
+};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
+
+use adit_core::Code;
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Upstream;
+
+/// What is known about a connection to an upstream, for those who sent a request over it.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    accepted: AtomicBool,
+    /// An octet has come from the upstream.
+    heard: AtomicBool,
+    failed: AtomicBool,
+    code: AtomicU32,
+    body: AtomicWaker,
+}
+
+impl Fate {
+    pub(super) fn is_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Acquire)
+    }
+
+    /// Forgets what came for the request before.
+    pub(super) fn listen(&self) {
+        self.heard.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Returns the code with which the connection ended, if it ended with one.
+    pub(super) fn code(&self) -> Option<Code> {
+        self.failed.load(Ordering::Acquire).then(|| Code(self.code.load(Ordering::Relaxed)))
+    }
+
+    /// Waits until the upstream has the connection; the one body that is sent first waits so.
+    pub(super) fn poll_accepted(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_accepted() {
+            return Poll::Ready(());
+        }
+        self.body.register(cx.waker());
+        if self.is_accepted() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn fail(&self, code: Code) {
+        self.code.store(code.0, Ordering::Relaxed);
+        self.failed.store(true, Ordering::Release);
+        self.body.wake();
+    }
+}
+
+/// The connection itself.
+#[derive(Debug)]
+pub(super) struct Link<Io> {
+    io: Io,
+    fate: Arc<Fate>,
+}
+
+impl<Io: Upstream> Link<Io> {
+    pub(super) fn new(io: Io) -> (Self, Arc<Fate>) {
+        let fate = Arc::new(Fate::default());
+        (Self { io, fate: Arc::clone(&fate) }, fate)
+    }
+
+    pub(super) fn abort(&mut self, code: Code) {
+        self.io.abort(code);
+    }
+
+    /// Polls for the word about the connection; a refusal fails it.
+    fn poll_word(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.fate.is_accepted() {
+            return Ok(());
+        }
+        match self.io.poll_accepted(cx) {
+            Poll::Ready(Ok(())) => {
+                self.fate.accepted.store(true, Ordering::Release);
+                self.fate.body.wake();
+                Ok(())
+            }
+            Poll::Ready(Err(code)) => {
+                self.fate.fail(code);
+                Err(io::ErrorKind::ConnectionRefused.into())
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| self.fate.fail(Io::code_of(error).unwrap_or(Code::CONNECTION_RESET)))
+    }
+}
+
+impl<Io: Upstream> AsyncRead for Link<Io> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.poll_word(cx)?;
+        let before = buf.filled().len();
+        let result = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            this.fate.heard.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(this.told(result))
+    }
+}
+
+impl<Io: Upstream> AsyncWrite for Link<Io> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = ready!(Pin::new(&mut this.io).poll_write(cx, data));
+        Poll::Ready(this.told(result))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, data));
+        Poll::Ready(this.told(result))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = ready!(Pin::new(&mut this.io).poll_flush(cx));
+        Poll::Ready(this.told(result))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = ready!(Pin::new(&mut this.io).poll_shutdown(cx));
+        Poll::Ready(this.told(result))
+    }
+}

@@ -1,0 +1,372 @@
+//! Sending a request to an upstream: on which connection, for how long, and when again.
+
+use core::{
+    pin::{Pin, pin},
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll},
+};
+use std::sync::Arc;
+
+use adit_core::{Code, UpstreamProtocol};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
+use hyper::{body::Incoming, client::conn::TrySendError, ext::on_informational};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    Backend, HttpLimits, Member, Note,
+    body::End,
+    caller::Talk,
+    exchange::{Exchange, RequestBody},
+    fields::{self, Named},
+    link::Fate,
+    pool::{self, Sender, Shelf},
+    proxy::Connection,
+};
+use crate::Fault;
+
+/// A request as the upstream is to get it, whatever it speaks.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    /// Path and query.
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    /// The caller takes trailers.
+    pub(super) trailers: bool,
+    /// The caller waits for 100 before it sends the body.
+    pub(super) expects: bool,
+    /// It asks to leave HTTP, which is done over HTTP/1.1 whatever the upstream speaks.
+    pub(super) leaves: bool,
+}
+
+/// The answer, and what it came by.
+pub(super) struct Sent<M> {
+    pub(super) answer: Response<Incoming>,
+    pub(super) connection: pool::Connection,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) member: M,
+}
+
+/// Why an attempt came to nothing, and what comes next.
+struct Failed {
+    fault: Fault,
+    next: Next,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The same member, on a connection that nobody used before.
+    Fresh,
+    /// Another member.
+    Other,
+    Stop,
+}
+
+impl<B: Backend> Connection<B> {
+    /// Sends the request until somebody answers it, as far as it may be repeated.
+    pub(super) async fn send(
+        &self,
+        key: &B::Key,
+        named: &Named,
+        outgoing: Outgoing,
+        end: &End<B::Member>,
+    ) -> Result<Sent<B::Member>, Fault> {
+        let mut tried = Vec::new();
+        let (mut fresh, mut last) = (false, None);
+        for attempt in 0..MAX_ATTEMPTS {
+            let member = match self.edge.backend.choose(key, &tried).await {
+                Ok(member) => member,
+                Err(fault) => return Err(last.unwrap_or(fault)),
+            };
+            if attempt > 0 {
+                self.edge.backend.note(Note::Retried);
+            }
+            let shelf = self.edge.pool.shelf(member.id());
+            let failed = match self.connect(&member, &shelf, named, outgoing.leaves, fresh).await {
+                Ok(connection) => match self.attempt(connection, named, &outgoing, end).await {
+                    Ok((answer, connection)) => return Ok(Sent { answer, connection, shelf, member }),
+                    Err(failed) => failed,
+                },
+                Err(code) => Failed { fault: Fault::of_stream(code), next: Next::Other },
+            };
+            match failed.next {
+                Next::Fresh => fresh = true,
+                Next::Other => tried.push(member.id()),
+                Next::Stop => return Err(failed.fault),
+            }
+            last = Some(failed.fault);
+        }
+        Err(last.unwrap_or(Fault::NoAgent))
+    }
+
+    /// Takes a connection off the shelf or opens one.
+    async fn connect(
+        &self,
+        member: &B::Member,
+        shelf: &Shelf,
+        named: &Named,
+        leaves: bool,
+        fresh: bool,
+    ) -> Result<pool::Connection, Code> {
+        let shared = member.protocol() == UpstreamProtocol::Http2 && !leaves;
+        let waiting = if fresh || leaves {
+            None
+        } else if shared {
+            shelf.share()
+        } else {
+            shelf.take()
+        };
+        if let Some(connection) = waiting {
+            return Ok(connection);
+        }
+        let io = member.open(&self.caller, &named.name)?;
+        self.edge.backend.note(Note::Opened);
+        let connected =
+            if shared { shelf.connect_shared(io, &self.limits).await } else { Shelf::connect(io, &self.limits).await };
+        connected.map_err(|_| Code::SESSION_LOST)
+    }
+
+    /// Sends the request once.
+    async fn attempt(
+        &self,
+        mut connection: pool::Connection,
+        named: &Named,
+        outgoing: &Outgoing,
+        end: &End<B::Member>,
+    ) -> Result<(Response<Incoming>, pool::Connection), Failed> {
+        let fate = Arc::clone(&connection.fate);
+        let exchange = end.exchange.as_ref();
+        let body = exchange.map_or_else(RequestBody::empty, |exchange| exchange.body(Arc::clone(&fate)));
+        let answer = match &mut connection.sender {
+            Sender::Http1(sender) => {
+                fate.listen();
+                let mut request = outgoing.http1(named, body);
+                self.watch_informational(&mut request, exchange);
+                let sending = sender.try_send_request(request);
+                self.wait(pin!(sending), &fate, exchange).await
+            }
+            Sender::Http2 { sender, .. } => {
+                if let Some(exchange) = exchange {
+                    exchange.release();
+                }
+                let sending = sender.try_send_request(outgoing.http2(named, &self.caller, body));
+                self.wait(pin!(sending), &fate, exchange).await
+            }
+        };
+        match answer {
+            Ok(answer) => Ok((answer, connection)),
+            Err(error) => Err(self.judge(error, &connection, &outgoing.method, exchange)),
+        }
+    }
+
+    /// Passes 1xx on: 100 lets the body go, 103 goes to HTTP/1.1 callers.
+    fn watch_informational(&self, request: &mut Request<RequestBody>, exchange: Option<&Arc<Exchange>>) {
+        let (exchange, talk) = (exchange.cloned(), self.talk.clone());
+        let (count, most) = (AtomicUsize::new(0), self.limits.informational);
+        on_informational(request, move |head| {
+            if head.status() == StatusCode::CONTINUE {
+                if let Some(exchange) = &exchange {
+                    exchange.release();
+                }
+            } else if head.status() == StatusCode::EARLY_HINTS
+                && let Some(talk) = &talk
+                && count.fetch_add(1, Ordering::Relaxed) < most
+            {
+                hint(talk, head.headers());
+            }
+        });
+    }
+
+    async fn wait<S>(
+        &self,
+        mut sending: Pin<&mut S>,
+        fate: &Fate,
+        exchange: Option<&Arc<Exchange>>,
+    ) -> Result<Response<Incoming>, Error>
+    where
+        S: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+    {
+        let patience = Patience { started: Instant::now(), limits: &self.limits };
+        let mut sleep = pin!(sleep_until(patience.due(fate, exchange)));
+        core::future::poll_fn(|cx| {
+            if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+                return Poll::Ready(answer.map_err(|mut failed| {
+                    let unsent = failed.take_message().is_some();
+                    Error::Sending { unsent, error: failed.into_error() }
+                }));
+            }
+            patience.poll(sleep.as_mut(), fate, exchange, cx)
+        })
+        .await
+    }
+
+    fn judge(
+        &self,
+        error: Error,
+        connection: &pool::Connection,
+        method: &Method,
+        exchange: Option<&Arc<Exchange>>,
+    ) -> Failed {
+        let fate = &connection.fate;
+        let repeatable = exchange.is_none_or(|exchange| !exchange.is_consumed());
+        let next = |may: bool, next| if may { next } else { Next::Stop };
+        let Error::Sending { unsent, error } = error else {
+            return Failed { fault: Fault::UpstreamTimeout, next: Next::Stop };
+        };
+        if exchange.is_some_and(|exchange| exchange.is_broken()) {
+            let fault = self.talk.as_ref().and_then(|talk| talk.take_body_fault());
+            return Failed { fault: fault.unwrap_or(Fault::RequestMalformed), next: Next::Stop };
+        }
+        let code = fate.code();
+        let fault = match code {
+            Some(code) => Fault::of_stream(code),
+            None if error.is_parse() => Fault::UpstreamProtocol,
+            None => Fault::UpstreamClosed,
+        };
+        if unsent && connection.used {
+            return Failed { fault, next: next(repeatable, Next::Fresh) };
+        }
+        if !fate.is_accepted() && code.is_some_and(|code| unsent || is_refusal(code) || method.is_idempotent()) {
+            return Failed { fault, next: next(repeatable, Next::Other) };
+        }
+        // An upstream closes idle connections when it likes, and the word may cross with a request.
+        let silent = !fate.was_heard() || matches!(connection.sender, Sender::Http2 { .. });
+        let died = connection.used && silent && method.is_idempotent() && !error.is_parse();
+        Failed { fault, next: next(died && repeatable, Next::Fresh) }
+    }
+}
+
+/// Why no answer came.
+enum Error {
+    Sending { unsent: bool, error: hyper::Error },
+    Late,
+}
+
+/// How long an upstream may take, step by step.
+struct Patience<'a> {
+    started: Instant,
+    limits: &'a HttpLimits,
+}
+
+impl Patience<'_> {
+    fn due(&self, fate: &Fate, exchange: Option<&Arc<Exchange>>) -> Instant {
+        let most = if exchange.is_some_and(|exchange| exchange.is_held()) {
+            self.limits.continue_timeout.min(self.limits.accept_timeout)
+        } else if fate.is_accepted() {
+            self.limits.response_timeout
+        } else {
+            self.limits.accept_timeout
+        };
+        self.started + most.min(self.limits.response_timeout)
+    }
+
+    fn poll(
+        &self,
+        mut sleep: Pin<&mut Sleep>,
+        fate: &Fate,
+        exchange: Option<&Arc<Exchange>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Incoming>, Error>> {
+        while sleep.as_mut().poll(cx).is_ready() {
+            if self.due(fate, exchange) <= Instant::now() {
+                match exchange.filter(|exchange| exchange.is_held()) {
+                    // No word of 100: the body goes all the same, as soon as the upstream has the connection.
+                    Some(exchange) => exchange.release(),
+                    None => return Poll::Ready(Err(Error::Late)),
+                }
+            }
+            sleep.as_mut().reset(self.due(fate, exchange));
+        }
+        Poll::Pending
+    }
+}
+
+impl Outgoing {
+    fn http1(&self, named: &Named, body: RequestBody) -> Request<RequestBody> {
+        let mut request = self.request(body);
+        let empty = hyper::body::Body::is_end_stream(request.body());
+        let fields = request.headers_mut();
+        fields.insert(header::HOST, named.authority.clone());
+        if self.trailers && !self.leaves {
+            fields.insert(header::TE, HeaderValue::from_static("trailers"));
+            fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+        if self.expects {
+            fields.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        if !fields.contains_key(header::CONTENT_LENGTH) {
+            if !empty {
+                fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            } else if matches!(self.method, Method::POST | Method::PUT | Method::PATCH) {
+                fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+        }
+        fields::join_cookies(fields);
+        request
+    }
+
+    fn http2(&self, named: &Named, caller: &crate::Caller, body: RequestBody) -> Request<RequestBody> {
+        let mut request = self.request(body);
+        *request.version_mut() = Version::HTTP_2;
+        let fields = request.headers_mut();
+        fields.remove(header::HOST);
+        if self.trailers {
+            fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        let authority = uri::Authority::try_from(named.authority.as_bytes());
+        let mut parts = self.uri.clone().into_parts();
+        if let Ok(authority) = authority {
+            let secure = caller.scheme != crate::router::Scheme::Http;
+            parts.scheme = Some(if secure { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
+            parts.authority = Some(authority);
+        }
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        request
+    }
+
+    fn request(&self, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+/// Codes that say that nothing of the stream reached an upstream.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::REFUSED
+            | Code::UPSTREAM_REFUSED
+            | Code::UPSTREAM_TIMEOUT
+            | Code::UPSTREAM_UNREACHABLE
+            | Code::UPSTREAM_TLS
+            | Code::UNBOUND
+            | Code::STREAM_LIMIT
+            | Code::LIMIT
+            | Code::BUSY
+            | Code::SHUTDOWN
+            | Code::REPLACED
+    )
+}
+
+/// Writes a 103 head for the caller.
+fn hint(talk: &Talk, hints: &HeaderMap) {
+    let mut hints = hints.clone();
+    fields::clean_trailers(&mut hints);
+    let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
+    for (name, value) in &hints {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    talk.hint(&head);
+}
+
+/// Connections tried for one request.
+const MAX_ATTEMPTS: usize = 4;

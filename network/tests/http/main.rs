@@ -1,0 +1,10 @@
+//! The HTTP proxy between raw callers and raw upstreams, on real sockets.
+
+#![expect(clippy::unwrap_used, unreachable_pub, clippy::std_instead_of_core, reason = "tests")]
+
+mod support;
+
+mod faults;
+mod forward;
+mod smuggling;
+mod timers;

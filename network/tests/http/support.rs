@@ -1,0 +1,342 @@
+//! An edge without sessions: members are sockets on loopback, and each says whether it is accepted.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use adit_core::{Code, TlsInfo, UpstreamProtocol};
+use adit_network::{
+    Caller, EndpointName, Fault, NameMap, NamePattern, Phase,
+    http::{Backend, HttpEdge, HttpLimits, Member, Note, Upstream, serve},
+    router::Scheme,
+};
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
+};
+
+/// How a member answers a new connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Word {
+    Accepts,
+    Refuses(Code),
+    Silent,
+}
+
+#[derive(Clone, Debug)]
+pub struct FakeMember {
+    pub id: u64,
+    pub address: SocketAddr,
+    pub word: Word,
+    pub protocol: UpstreamProtocol,
+    pub opened: Arc<AtomicUsize>,
+}
+
+#[derive(Default)]
+pub struct FakeBackend {
+    endpoints: Mutex<NameMap<Arc<u64>>>,
+    members: Mutex<HashMap<u64, Vec<FakeMember>>>,
+    pub notes: Mutex<Vec<Note>>,
+}
+
+impl Backend for FakeBackend {
+    type Key = u64;
+    type Member = FakeMember;
+
+    fn find(&self, _: Scheme, name: &EndpointName) -> Result<Arc<u64>, Fault> {
+        self.endpoints.lock().find(name).cloned().ok_or(Fault::EndpointUnknown)
+    }
+
+    async fn choose(&self, key: &u64, tried: &[u64]) -> Result<FakeMember, Fault> {
+        let members = self.members.lock();
+        members[key].iter().find(|member| !tried.contains(&member.id)).cloned().ok_or(Fault::NoAgent)
+    }
+
+    fn note(&self, note: Note) {
+        self.notes.lock().push(note);
+    }
+}
+
+impl Member for FakeMember {
+    type Id = u64;
+    type Io = FakeIo;
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn protocol(&self) -> UpstreamProtocol {
+        self.protocol
+    }
+
+    fn open(&self, _: &Caller, _: &str) -> Result<FakeIo, Code> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let stream = std::net::TcpStream::connect(self.address).map_err(|_| Code::REFUSED)?;
+        let ready = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
+        let stream = ready.and_then(|()| TcpStream::from_std(stream)).map_err(|_| Code::INTERNAL)?;
+        Ok(FakeIo { stream, word: self.word })
+    }
+}
+
+pub struct FakeIo {
+    stream: TcpStream,
+    word: Word,
+}
+
+impl Upstream for FakeIo {
+    fn poll_accepted(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Code>> {
+        match self.word {
+            Word::Accepts => Poll::Ready(Ok(())),
+            Word::Refuses(code) => Poll::Ready(Err(code)),
+            Word::Silent => Poll::Pending,
+        }
+    }
+
+    fn abort(&mut self, _: Code) {
+        let _ = self.stream.set_zero_linger();
+    }
+
+    fn code_of(_: &io::Error) -> Option<Code> {
+        None
+    }
+}
+
+impl AsyncRead for FakeIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for FakeIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// An edge with one listener.
+pub struct Edge {
+    pub address: SocketAddr,
+    pub backend: Arc<FakeBackend>,
+    pub http: Arc<HttpEdge<FakeBackend>>,
+    pub phase: watch::Sender<Phase>,
+    /// Connections that are being served.
+    pub open: Arc<AtomicUsize>,
+}
+
+impl Edge {
+    /// An edge whose endpoint `a.example` is served by `members`; `*.wild.example` and `other.example` too, each its own.
+    pub async fn new(members: Vec<FakeMember>) -> Self {
+        Self::with(members, HttpLimits::default(), None).await
+    }
+
+    pub async fn with(members: Vec<FakeMember>, limits: HttpLimits, tls: Option<(TlsInfo, &'static str)>) -> Self {
+        let backend = Arc::new(FakeBackend::default());
+        for (key, name) in ["a.example", "*.wild.example", "other.example"].into_iter().enumerate() {
+            backend.endpoints.lock().insert(NamePattern::parse(name).unwrap(), Arc::new(key as u64));
+            backend.members.lock().insert(key as u64, members.clone());
+        }
+        let http = Arc::new(HttpEdge::new(Arc::clone(&backend), limits));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (phase, watching) = watch::channel(Phase::Serving);
+        let open = Arc::new(AtomicUsize::new(0));
+        let (edge, counted) = (Arc::clone(&http), Arc::clone(&open));
+        tokio::spawn(async move {
+            loop {
+                let (stream, peer) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let (tls, name) = tls.clone().unzip();
+                let caller = Caller {
+                    address: peer,
+                    local: address,
+                    scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
+                    tls,
+                    name: name.map(|name| EndpointName::parse(name).unwrap()),
+                };
+                counted.fetch_add(1, Ordering::SeqCst);
+                let (counted, serving) =
+                    (Arc::clone(&counted), serve(stream, caller, Arc::clone(&edge), watching.clone()));
+                tokio::spawn(async move {
+                    serving.await;
+                    counted.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { address, backend, http, phase, open }
+    }
+
+    pub async fn connect(&self) -> Peer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Peer { stream, seen: Vec::new() }
+    }
+
+    /// Sends octets on a new connection and reads until the connection ends.
+    pub async fn talk(&self, octets: impl AsRef<[u8]>) -> String {
+        let mut peer = self.connect().await;
+        peer.send(octets).await;
+        peer.rest().await
+    }
+}
+
+/// One end of a socket, with everything that was read kept.
+pub struct Peer {
+    pub stream: TcpStream,
+    pub seen: Vec<u8>,
+}
+
+impl Peer {
+    pub async fn send(&mut self, octets: impl AsRef<[u8]>) {
+        self.stream.write_all(octets.as_ref()).await.unwrap();
+    }
+
+    /// Reads until `text` has been seen; returns what came up to its end, and forgets that.
+    pub async fn until(&mut self, text: &str) -> String {
+        loop {
+            if let Some(at) = find(&self.seen, text.as_bytes()) {
+                let taken: Vec<u8> = self.seen.drain(..at + text.len()).collect();
+                return String::from_utf8_lossy(&taken).into_owned();
+            }
+            let mut room = [0; 4096];
+            let count = soon(self.stream.read(&mut room)).await.unwrap_or(0);
+            assert!(count > 0, "ended before {text:?}: {:?}", String::from_utf8_lossy(&self.seen));
+            self.seen.extend_from_slice(&room[..count]);
+        }
+    }
+
+    /// Reads to the end, which may be a reset.
+    pub async fn rest(&mut self) -> String {
+        let mut room = vec![0; 65536];
+        loop {
+            match soon(self.stream.read(&mut room)).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => self.seen.extend_from_slice(&room[..count]),
+            }
+        }
+        String::from_utf8_lossy(&std::mem::take(&mut self.seen)).into_owned()
+    }
+
+    /// Returns true when nothing comes for a while.
+    pub async fn is_silent(&mut self) -> bool {
+        timeout(Duration::from_millis(80), self.stream.read_u8()).await.is_err()
+    }
+}
+
+/// Starts an upstream: each connection is given to `serve` with its number.
+pub async fn upstream<F, S>(serve: S) -> FakeMember
+where
+    S: Fn(Peer, usize) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(serve(Peer { stream, seen: Vec::new() }, number));
+        }
+    });
+    member(address)
+}
+
+/// An upstream that answers every request with what it got, head and body, as text.
+pub async fn echo() -> FakeMember {
+    upstream(|mut peer, _| async move {
+        while let Some(head) = peer.head().await {
+            let body = peer.body(&head).await;
+            let text = format!("{head}{body}");
+            let length = text.len();
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}")).await;
+        }
+    })
+    .await
+}
+
+/// An upstream that answers every request with these octets and closes if `closes`.
+pub async fn says(answer: &'static [u8], closes: bool) -> FakeMember {
+    upstream(move |mut peer, _| async move {
+        while let Some(head) = peer.head().await {
+            peer.body(&head).await;
+            peer.send(answer).await;
+            if closes {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+impl Peer {
+    /// Reads a head; `None` at the end of the connection.
+    pub async fn head(&mut self) -> Option<String> {
+        while find(&self.seen, b"\r\n\r\n").is_none() {
+            let mut room = [0; 4096];
+            match self.stream.read(&mut room).await {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => self.seen.extend_from_slice(&room[..count]),
+            }
+        }
+        Some(self.until("\r\n\r\n").await)
+    }
+
+    /// Reads the body that a head announces, chunks as they are.
+    pub async fn body(&mut self, head: &str) -> String {
+        let head = head.to_ascii_lowercase();
+        if head.contains("transfer-encoding: chunked") {
+            return self.until("0\r\n\r\n").await;
+        }
+        let length =
+            head.split("content-length: ").nth(1).map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap());
+        while self.seen.len() < length {
+            let mut room = [0; 4096];
+            let count = soon(self.stream.read(&mut room)).await.unwrap();
+            assert!(count > 0);
+            self.seen.extend_from_slice(&room[..count]);
+        }
+        String::from_utf8(self.seen.drain(..length).collect()).unwrap()
+    }
+}
+
+pub fn member(address: SocketAddr) -> FakeMember {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let id = NEXT.fetch_add(1, Ordering::SeqCst) as u64;
+    FakeMember { id, address, word: Word::Accepts, protocol: UpstreamProtocol::Http1, opened: Arc::default() }
+}
+
+pub fn tls(alpn: &str) -> TlsInfo {
+    TlsInfo { sni: "a.example".into(), alpn: alpn.into(), version: "TLSv1.3".into(), cipher: String::new() }
+}
+
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    timeout(Duration::from_secs(5), future).await.expect("it takes too long")
+}
+
+pub fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or_default()
+}
+
+fn find(octets: &[u8], text: &[u8]) -> Option<usize> {
+    octets.windows(text.len()).position(|window| window == text)
+}
