@@ -1,7 +1,7 @@
 //! One stream: two halves that end separately, and what is owed to the peer about them.
 
 use alloc::{boxed::Box, collections::VecDeque};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     Code, Open,
@@ -158,6 +158,14 @@ impl SendHalf {
         }
     }
 
+    /// Keeps octets to be sent.
+    pub(crate) fn push(&mut self, octets: Bytes) {
+        self.queued = self.queued.saturating_add(octets.len());
+        if !join(&mut self.queue, &octets) {
+            self.queue.push_back(octets);
+        }
+    }
+
     /// Drops what is queued; returns how many octets that was.
     pub(crate) fn clear(&mut self) -> usize {
         self.queue = VecDeque::new();
@@ -166,22 +174,11 @@ impl SendHalf {
 }
 
 impl RecvHalf {
-    /// Keeps octets that arrived. Small pieces that are not read are joined: else what a piece costs beside its octets
-    /// would fill the memory, not what the window allows.
+    /// Keeps octets that arrived.
     pub(crate) fn push(&mut self, octets: &[u8]) {
-        if octets.len() < JOINED
-            && let Some(last) = self.queue.back_mut().filter(|last| last.len() < JOINED)
-        {
-            match core::mem::take(last).try_into_mut() {
-                Ok(mut joined) => {
-                    joined.extend_from_slice(octets);
-                    *last = joined.freeze();
-                    return;
-                }
-                Err(shared) => *last = shared,
-            }
+        if !join(&mut self.queue, octets) {
+            self.queue.push_back(Bytes::copy_from_slice(octets));
         }
-        self.queue.push_back(Bytes::copy_from_slice(octets));
     }
 
     /// Returns whether the peer has ended the direction.
@@ -203,6 +200,16 @@ impl News {
     pub(crate) const fn any(self) -> bool {
         self.opened || self.accepted || self.readable || self.writable
     }
+}
+
+/// Adds a small piece to a small one before it; returns whether it did. What a piece costs beside its octets would else fill
+/// the memory, not what a window allows; and what is sent in one frame costs one.
+fn join(queue: &mut VecDeque<Bytes>, octets: &[u8]) -> bool {
+    let Some(last) = queue.back_mut().filter(|last| last.len() < JOINED && octets.len() < JOINED) else { return false };
+    let mut joined = core::mem::take(last).try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+    joined.extend_from_slice(octets);
+    *last = joined.freeze();
+    true
 }
 
 /// A piece that is shorter, in octets, is joined with the next.
@@ -231,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_that_the_application_holds_is_left_alone() {
+    fn a_piece_that_the_application_holds_stays_as_it_was() {
         let mut stream = Stream::new(Open::default(), false, 0, 0);
         stream.recv.push(b"one");
         let held = stream.recv.queue.front().cloned().unwrap_or_default();
@@ -239,6 +246,18 @@ mod tests {
         stream.recv.push(b"two");
 
         assert_eq!(held, b"one".as_slice());
-        assert_eq!(stream.recv.queue, [Bytes::from_static(b"one"), Bytes::from_static(b"two")]);
+        assert_eq!(stream.recv.queue, [Bytes::from_static(b"onetwo")]);
+    }
+
+    #[test]
+    fn small_pieces_that_wait_to_be_sent_are_joined() {
+        let mut stream = Stream::new(Open::default(), true, 0, 0);
+
+        for piece in [b"a".as_slice(), b"b", &[7; 2_000], b"c", b"d"] {
+            stream.send.push(Bytes::copy_from_slice(piece));
+        }
+
+        assert_eq!(stream.send.queue, [Bytes::from_static(b"ab"), Bytes::from_static(&[7; 2_000]), "cd".into()]);
+        assert_eq!(stream.send.queued, 2_004);
     }
 }
