@@ -1,0 +1,397 @@
+//! The one table of errors that the agent tells: those of its own, and those that the network answers with.
+//!
+//! A number is never used for anything else. ADIT-1000 to 1499 are the agent's; ADIT-2000 to 2999 are the network's, and
+//! mean the same there.
+
+use core::fmt;
+
+use adit_core::{Code, Refusal, escape};
+
+/// Who can put an end to the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The one who runs the agent and the upstream.
+    Customer,
+    /// The one who runs the network.
+    Vendor,
+}
+
+/// What the process ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It did what it was asked to.
+    Fine = 0,
+    /// It failed while running.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The configuration is not valid.
+    Config = 3,
+    /// The network refused for good: credentials, ACL, revoked.
+    Refused = 4,
+    /// The network cannot be reached.
+    Unreachable = 5,
+    /// The customer's own policy refuses.
+    Policy = 6,
+    /// It was interrupted before it could end in order.
+    Interrupted = 130,
+}
+
+/// What is known about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The stable number: `ADIT-1105` has 1105.
+    pub number: u16,
+    /// What a command ends with that fails with it.
+    pub exit: Exit,
+    /// Who must act.
+    pub actor: Actor,
+    /// A few words.
+    pub title: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $exit:ident, $actor:ident, $title:literal, $remedy:literal;)+) => {
+        /// An error with a stable number.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Fault {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Fault {
+            /// Every error, in the order of the numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Returns what is known about the error.
+            pub const fn entry(self) -> Entry {
+                match self {
+                    $(Self::$name => Entry {
+                        number: $number,
+                        exit: Exit::$exit,
+                        actor: Actor::$actor,
+                        title: $title,
+                        remedy: $remedy,
+                    },)+
+                }
+            }
+
+            /// Returns the stable code, as `ADIT-1105`.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => concat!("ADIT-", $number),)+ }
+            }
+        }
+    };
+}
+
+faults! {
+    /// The configuration cannot be read or is not valid.
+    ConfigInvalid = 1001, Config, Customer, "configuration not valid",
+        "Correct what is named, with its line and key, and run `adit config check`.";
+    /// There is no authtoken.
+    TokenMissing = 1002, Config, Customer, "no authtoken",
+        "Run `adit config add-authtoken`, set ADIT_AUTHTOKEN, or name a file in authtoken_file.";
+    /// The authtoken cannot be read.
+    TokenUnreadable = 1003, Config, Customer, "authtoken not readable",
+        "Check the file and its mode (chmod 600); it holds the token and nothing else.";
+    /// Roots to trust cannot be used.
+    RootsUnusable = 1004, Config, Customer, "trusted certificates not usable",
+        "Check the PEM file; it must hold at least one certificate of an authority.";
+    /// A name of the command line is not an endpoint.
+    EndpointUnknown = 1005, Config, Customer, "no such endpoint",
+        "Use a name from `endpoints` in the configuration.";
+    /// Nothing says where the network is.
+    NetworkUnknown = 1006, Config, Customer, "no network to connect to",
+        "Set agent.connect_url in the configuration, ADIT_CONNECT_URL or --connect-url.";
+    /// The log cannot be written.
+    LogUnwritable = 1007, Failed, Customer, "log not writable",
+        "Check the path given by log, its folder and rights.";
+    /// A file of the agent cannot be written.
+    FileUnwritable = 1008, Failed, Customer, "file not writable",
+        "Check the path, its folder and rights.";
+    /// The program failed by its own fault.
+    Internal = 1009, Failed, Vendor, "agent failed",
+        "Report what was done and the log to the vendor.";
+
+    /// The network's name cannot be resolved.
+    HostUnknown = 1101, Unreachable, Customer, "network's name not known",
+        "Check agent.connect_url, and that this machine's DNS resolves the name.";
+    /// The network refuses connections.
+    ConnectRefused = 1102, Unreachable, Customer, "network refused the connection",
+        "Check host and port in agent.connect_url; if they are right, the network is down or a firewall refuses.";
+    /// The network does not answer.
+    ConnectTimeout = 1103, Unreachable, Customer, "network did not answer in time",
+        "Check that firewalls allow outgoing TCP to the host and port in agent.connect_url.";
+    /// There is no way to the network.
+    ConnectUnreachable = 1104, Unreachable, Customer, "network not reachable",
+        "Check this machine's network, routes and firewalls.";
+    /// The network's certificate is from nobody that is trusted.
+    NotTrusted = 1105, Unreachable, Customer, "network's certificate not trusted",
+        "Compare issuer and fingerprint with what the vendor says. If they are the vendor's, set agent.connect_cas to its PEM file; if not, something on the path answers in its place.";
+    /// The network's certificate is for other names.
+    WrongName = 1106, Unreachable, Customer, "network's certificate is for another name",
+        "Use one of the names of the certificate in agent.connect_url.";
+    /// The network's certificate has expired.
+    Expired = 1107, Unreachable, Vendor, "network's certificate has expired",
+        "If this machine's clock is right, the vendor must renew the certificate; if not, set the clock.";
+    /// The network's certificate is not valid yet.
+    NotYetValid = 1108, Unreachable, Customer, "network's certificate is not valid yet",
+        "Set this machine's clock; if it is right, the vendor must replace the certificate.";
+    /// The other end is not an Adit network.
+    NotAdit = 1109, Unreachable, Customer, "not an Adit network",
+        "Check host and port in agent.connect_url: what answers there is something else.";
+    /// TLS failed otherwise.
+    TlsFailed = 1110, Unreachable, Customer, "TLS with the network failed",
+        "Check host and port in agent.connect_url, and that no proxy on the path changes TLS.";
+    /// The network's certificate was revoked.
+    CertificateRevoked = 1111, Unreachable, Vendor, "network's certificate was revoked",
+        "Do not connect; the vendor must replace the certificate.";
+    /// The connection to the network was lost.
+    ConnectionLost = 1112, Unreachable, Customer, "connection to the network lost",
+        "Nothing, if it comes back by itself; else look at the path between the two.";
+    /// The network was silent for too long.
+    Silent = 1113, Unreachable, Customer, "network was silent for too long",
+        "Nothing, if it comes back by itself; else look for firewalls that forget idle connections.";
+    /// The network broke the protocol.
+    Protocol = 1114, Unreachable, Vendor, "network broke the protocol",
+        "Update the agent, and report it to the vendor.";
+
+    /// The upstream refuses connections.
+    UpstreamRefused = 1201, Failed, Customer, "upstream refused the connection",
+        "Start the service, or correct upstream.url.";
+    /// The upstream does not answer.
+    UpstreamTimeout = 1202, Failed, Customer, "upstream did not answer in time",
+        "Look into the service's load, and into firewalls between agent and service.";
+    /// The upstream cannot be reached.
+    UpstreamUnreachable = 1203, Failed, Customer, "upstream not reachable",
+        "Correct upstream.url, or the network between agent and service.";
+    /// The upstream's certificate is not accepted.
+    UpstreamTls = 1204, Failed, Customer, "TLS with the upstream failed",
+        "Set upstream.ca to the PEM file of its authority, or correct the service's certificate.";
+    /// The upstream's address is one that is never dialed.
+    UpstreamForbidden = 1205, Failed, Customer, "upstream's address is never dialed",
+        "Link-local, metadata and multicast addresses are not upstreams; correct upstream.url or the name's address.";
+    /// There are too many connections.
+    TooManyConnections = 1206, Failed, Customer, "too many connections",
+        "Raise agent.max_connections or the limit of open files, or spread the load over several agents.";
+
+    /// A remote command is not allowed.
+    CommandForbidden = 1301, Failed, Customer, "remote command not allowed",
+        "Allow it in agent.remote_management if it is wanted.";
+    /// A remote command is not possible with this build.
+    CommandUnsupported = 1302, Failed, Customer, "remote command not supported by this build",
+        "Update the agent in the way that it was installed.";
+
+    /// The authtoken is not valid.
+    Credentials = 2001, Refused, Customer, "authtoken not valid",
+        "Check that the token is complete and meant for this network; ask the vendor for a new one if in doubt.";
+    /// The authtoken was revoked.
+    Revoked = 2002, Refused, Customer, "authtoken revoked",
+        "Ask the vendor for a new token.";
+    /// The ACL does not allow the endpoint.
+    Forbidden = 2003, Refused, Vendor, "endpoint not allowed by the token's ACL",
+        "Ask the vendor to allow the endpoint, or bind one that is allowed.";
+    /// The endpoint is bound by another agent.
+    InUse = 2004, Refused, Customer, "endpoint in use by another agent",
+        "Stop the other agent, choose another url, or set pooling_enabled on both.";
+    /// The URL cannot be bound.
+    BadName = 2005, Refused, Customer, "URL not possible",
+        "Correct the url of the endpoint, for example https://crm.example.com or tcp://:5432.";
+    /// A limit of sessions is reached.
+    SessionLimit = 2006, Refused, Customer, "too many sessions",
+        "Stop agents that are not needed, or ask the vendor to raise the limit.";
+    /// A limit of endpoints is reached.
+    BindLimit = 2007, Refused, Customer, "too many endpoints",
+        "Spread the endpoints over several agents, or ask the vendor to raise the limit.";
+    /// The node stops.
+    Stopping = 2008, Unreachable, Vendor, "network is stopping",
+        "Nothing, if it comes back within a minute.";
+    /// The same agent has a newer session.
+    Replaced = 2009, Refused, Customer, "replaced by a newer session of the same agent",
+        "If two agents run with the same configuration, give each its own.";
+    /// There is no common version.
+    Version = 2010, Refused, Customer, "version of the protocol not supported",
+        "Update the agent, or ask the vendor to update the network.";
+    /// The network is busy.
+    Busy = 2011, Unreachable, Vendor, "network is busy",
+        "Nothing, if it passes.";
+    /// The network cannot check tokens.
+    TokensUnchecked = 2012, Unreachable, Vendor, "network cannot check tokens at present",
+        "Nothing, if it passes; else tell the vendor.";
+    /// The kind of endpoint is not served.
+    Unsupported = 2013, Refused, Vendor, "kind of endpoint not served",
+        "Choose another url, or ask the vendor to serve this kind.";
+    /// The endpoint was given up.
+    Unbound = 2014, Failed, Customer, "endpoint given up",
+        "Nothing, if it was meant.";
+    /// Something that this version does not know.
+    Other = 2099, Unreachable, Vendor, "network refused",
+        "Update the agent, or ask the vendor.";
+}
+
+impl Fault {
+    /// Returns the fault behind the network's refusal of a session or the end of one.
+    pub const fn of_session(code: Code) -> Self {
+        match code {
+            Code::LIMIT => Self::SessionLimit,
+            code => Self::of_code(code),
+        }
+    }
+
+    /// Returns the fault behind the network's refusal of a bind.
+    pub const fn of_bind(code: Code) -> Self {
+        match code {
+            Code::LIMIT => Self::BindLimit,
+            code => Self::of_code(code),
+        }
+    }
+
+    const fn of_code(code: Code) -> Self {
+        match code {
+            Code::CREDENTIALS => Self::Credentials,
+            Code::REVOKED => Self::Revoked,
+            Code::FORBIDDEN => Self::Forbidden,
+            Code::IN_USE => Self::InUse,
+            Code::BAD_NAME => Self::BadName,
+            Code::SHUTDOWN => Self::Stopping,
+            Code::REPLACED => Self::Replaced,
+            Code::VERSION => Self::Version,
+            Code::BUSY => Self::Busy,
+            Code::UNSUPPORTED => Self::Unsupported,
+            Code::UNBOUND => Self::Unbound,
+            Code::INTERNAL => Self::TokensUnchecked,
+            Code(_) => Self::Other,
+        }
+    }
+}
+
+impl Actor {
+    /// Returns the word for texts and JSON: `customer` or `vendor`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Vendor => "vendor",
+        }
+    }
+}
+
+/// A fault, and what is known of this case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Which.
+    pub fault: Fault,
+    /// What was seen; may be empty. Safe to print.
+    pub detail: String,
+}
+
+impl Error {
+    /// Returns a fault with what was seen.
+    pub const fn new(fault: Fault, detail: String) -> Self {
+        Self { fault, detail }
+    }
+
+    /// Returns the fault behind a refused bind, with what the network said.
+    pub fn of_bind(refusal: &Refusal) -> Self {
+        Self::new(Fault::of_bind(refusal.code), said(refusal))
+    }
+
+    /// Returns the fault behind a refused session, with what the network said.
+    pub fn of_session(refusal: &Refusal) -> Self {
+        Self::new(Fault::of_session(refusal.code), said(refusal))
+    }
+}
+
+/// Returns the network's own words, made harmless and short.
+fn said(refusal: &Refusal) -> String {
+    clip(&escape(&refusal.text).to_string())
+}
+
+/// Returns at most 1 KiB of a text that somebody else wrote (V94).
+pub(crate) fn clip(text: &str) -> String {
+    text.chars().take(1_024).collect()
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self { fault, detail: String::new() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code(), self.entry().title)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fault.fmt(f)?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for Fault {}
+impl core::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_rise_and_stay_in_their_range() {
+        let numbers: Vec<_> = Fault::ALL.iter().map(|fault| fault.entry().number).collect();
+
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+        assert!(numbers.iter().all(|number| matches!(number, 1_000..=1_499 | 2_000..=2_999)));
+    }
+
+    #[test]
+    fn every_fault_says_what_it_is_and_what_to_do() {
+        for fault in Fault::ALL {
+            let entry = fault.entry();
+            assert_eq!(fault.code(), format!("ADIT-{}", entry.number));
+            assert!(!entry.title.is_empty() && entry.remedy.ends_with('.'), "{fault}");
+            assert!(!matches!(entry.exit, Exit::Fine | Exit::Usage | Exit::Interrupted), "{fault}");
+        }
+    }
+
+    #[test]
+    fn each_code_of_the_network_has_its_number() {
+        let table = [
+            (Code::CREDENTIALS, 2001, 2001),
+            (Code::REVOKED, 2002, 2002),
+            (Code::FORBIDDEN, 2003, 2003),
+            (Code::IN_USE, 2004, 2004),
+            (Code::BAD_NAME, 2005, 2005),
+            (Code::LIMIT, 2006, 2007),
+            (Code::SHUTDOWN, 2008, 2008),
+            (Code::REPLACED, 2009, 2009),
+            (Code::VERSION, 2010, 2010),
+            (Code::BUSY, 2011, 2011),
+            (Code::UNSUPPORTED, 2013, 2013),
+            (Code::UNBOUND, 2014, 2014),
+            (Code(0x1ff), 2099, 2099),
+        ];
+        for (code, session, bind) in table {
+            assert_eq!(Fault::of_session(code).entry().number, session, "{code}");
+            assert_eq!(Fault::of_bind(code).entry().number, bind, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_the_network_says_is_made_harmless() {
+        let refusal =
+            Refusal { code: Code::FORBIDDEN, retry_after: None, text: format!("a\u{1b}]0;x\n{}", "y".repeat(5_000)) };
+
+        let text = Error::of_bind(&refusal).to_string();
+
+        assert!(!text.contains(['\u{1b}', '\n']), "{text}");
+        assert!(text.len() < 1_200);
+    }
+}
