@@ -1,0 +1,191 @@
+//! Putting an authtoken into a configuration that people write: everything else stays as it stands.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use adit_core::Secret;
+
+use super::yaml::{self, Node, Value};
+
+/// Why a token was not written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// The file cannot be read or written.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file is not YAML, or `agent` is not a section of lines.
+    #[error("{}: {problem}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The token has characters that no token has.
+    #[error("that is not a token: letters, digits and punctuation of ASCII, at most 512 of them")]
+    Token,
+}
+
+/// Writes `token` into the file at `path`, which is made if there is none; its mode is 0600 afterwards.
+///
+/// The file is replaced in one step: a reader sees the old content or the new.
+///
+/// # Errors
+/// [`EditError`]; the file is as it was.
+pub fn set_authtoken(path: &Path, token: &Secret) -> Result<(), EditError> {
+    let token = core::str::from_utf8(token.expose()).ok().filter(|token| is_token(token)).ok_or(EditError::Token)?;
+    let fail = |error| EditError::Io { path: path.to_owned(), error };
+    // A link is followed, so that what it names is replaced and the link stays.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let before = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(fail(error)),
+    };
+    let after = with_token(&before, token).map_err(|problem| EditError::Shape { path: path.clone(), problem })?;
+    replace(&path, after.as_bytes()).map_err(fail)
+}
+
+fn is_token(token: &str) -> bool {
+    let quoted = |b: u8| matches!(b, b'"' | b'\\');
+    !token.is_empty() && token.len() <= 512 && token.bytes().all(|b| b.is_ascii_graphic() && !quoted(b))
+}
+
+/// Returns `text` with the token, and nothing else changed.
+fn with_token(text: &str, token: &str) -> Result<String, String> {
+    let Node { value: Value::Map(root), .. } = yaml::parse(0, text).map_err(|(_, problem)| problem)? else {
+        return Err("the file is not a section of keys".to_owned());
+    };
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let agent = root.iter().find(|(key, ..)| key == "agent");
+    match agent.map(|(_, place, node)| (place, &node.value)) {
+        None => {
+            if root.is_empty() {
+                lines.push("version: 1".to_owned());
+            }
+            lines.push("agent:".to_owned());
+            lines.push(format!("  authtoken: \"{token}\""));
+        }
+        Some((place, Value::Null)) => {
+            let at = usize::try_from(place.line).unwrap_or(usize::MAX).min(lines.len());
+            lines.insert(at, format!("  authtoken: \"{token}\""));
+        }
+        Some((_, Value::Map(keys))) => put(&mut lines, keys, token)?,
+        Some((_, Value::Text(_) | Value::List(_))) => return Err("`agent` is not a section of keys".to_owned()),
+    }
+    let after = lines.join("\n") + "\n";
+    if holds(&after, token) { Ok(after) } else { Err("the token has no line of its own; write it by hand".to_owned()) }
+}
+
+fn put(lines: &mut Vec<String>, keys: &[(String, yaml::Place, Node)], token: &str) -> Result<(), String> {
+    let known = keys.iter().find(|(key, ..)| key == "authtoken");
+    let (_, place, node) = known.or_else(|| keys.first()).ok_or("`agent` has no keys")?;
+    let unknown = || "the lines of `agent` are not plain".to_owned();
+    let at = usize::try_from(place.line).ok().and_then(|line| line.checked_sub(1)).ok_or_else(unknown)?;
+    let indent = usize::try_from(place.column).ok().and_then(|column| column.checked_sub(1)).ok_or_else(unknown)?;
+    let line = format!("{}authtoken: \"{token}\"", " ".repeat(indent));
+    let old = lines.get(at).ok_or_else(unknown)?;
+    if old.chars().take(indent).any(|c| c != ' ') || known.is_some() && node.place.line > place.line {
+        return Err(unknown());
+    }
+    if known.is_some() {
+        lines[at] = line;
+    } else {
+        lines.insert(at, line);
+    }
+    Ok(())
+}
+
+fn holds(text: &str, token: &str) -> bool {
+    let Ok(Node { value: Value::Map(root), .. }) = yaml::parse(0, text) else { return false };
+    let agent = root.iter().find(|(key, ..)| key == "agent").map(|(.., node)| &node.value);
+    let Some(Value::Map(keys)) = agent else { return false };
+    keys.iter().any(|(key, _, node)| key == "authtoken" && node.value == Value::Text(token.to_owned()))
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder)?;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let draft = path.with_file_name(name);
+    let written = (|| {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            options.mode(0o600);
+        }
+        let mut file = options.open(&draft)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&draft); // what matters is told by `written`
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_put_where_it_belongs_and_nothing_else_changes() {
+        let table = [
+            ("", "version: 1\nagent:\n  authtoken: \"t0\"\n"),
+            ("# mine\nversion: 1\n", "# mine\nversion: 1\nagent:\n  authtoken: \"t0\"\n"),
+            ("agent:\n    connect_url: a # why\n", "agent:\n    authtoken: \"t0\"\n    connect_url: a # why\n"),
+            ("agent:\n  a: 1\n  authtoken: old\n  b: 2\n", "agent:\n  a: 1\n  authtoken: \"t0\"\n  b: 2\n"),
+            ("agent:\nendpoints: []\n", "agent:\n  authtoken: \"t0\"\nendpoints: []\n"),
+        ];
+        for (before, after) in table {
+            assert_eq!(with_token(before, "t0").as_deref(), Ok(after), "{before}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_stays_as_it_is() {
+        for text in ["agent: {a: 1}\n", "agent: x\n", "- a\n", "agent:\n  authtoken:\n    old\n", "agent: [\n"] {
+            assert!(with_token(text, "t0").is_err(), "{text}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_replaced_in_one_step_and_nobody_else_may_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = crate::testing::folder("edit");
+        let path = folder.join("below").join("adit.yml");
+
+        set_authtoken(&path, &Secret::new(*b"one")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        set_authtoken(&path, &Secret::new(*b"two")).unwrap();
+
+        assert_eq!(fs::read_to_string(&path).unwrap(), "version: 1\nagent:\n  authtoken: \"two\"\n");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_token_is_not_written() {
+        let path = crate::testing::folder("edit-bad").join("adit.yml");
+        for token in ["", "a b", "a\nb", "a\"b", &"x".repeat(513)] {
+            assert!(matches!(set_authtoken(&path, &Secret::new(token.as_bytes())), Err(EditError::Token)), "{token}");
+        }
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,181 @@
+//! The agent's configuration: YAML files, `ADIT_*` in the environment before them, flags before both.
+//!
+//! Reading is pure; every fault is found in one go. Only files that were named are read, never one found by searching (V46).
+
+mod edit;
+mod load;
+mod merge;
+mod read;
+mod section;
+pub(crate) mod values;
+mod yaml;
+
+use core::time::Duration;
+use std::path::PathBuf;
+
+use adit_core::{Heartbeat, Secret, UpstreamProtocol};
+use adit_tokio::Target;
+
+use crate::upstream::{Address, ProxyVersion};
+
+pub use edit::{EditError, set_authtoken};
+pub use load::{default_path, token};
+pub use section::{ConfigFault, Overrides};
+pub use values::Kind;
+
+pub(crate) use read::endpoint_without_file;
+pub(crate) use section::nearest;
+
+/// Everything that the agent is told.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// `agent`: how to reach the network, and how to behave.
+    pub agent: AgentConfig,
+    /// `endpoints`: what to bind, and where it leads.
+    pub endpoints: Vec<EndpointConfig>,
+    /// The files that were read.
+    pub files: Vec<PathBuf>,
+}
+
+/// The section `agent`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AgentConfig {
+    /// `connect_url`: where the network listens; several are tried in turn.
+    pub targets: Vec<Target>,
+    /// `server_name`: the name that the network's certificate must have; that of `connect_url` without.
+    pub server_name: Option<String>,
+    /// `connect_cas`, and `connect_ca_pem` for `trusted`.
+    pub roots: Roots,
+    /// `authtoken` or `authtoken_file`.
+    pub token: Token,
+    /// `heartbeat_interval`, 10 s, and `heartbeat_tolerance`, 15 s.
+    pub heartbeat: Heartbeat,
+    /// `metadata`: text for the vendor, at most 4,096 octets.
+    pub metadata: String,
+    /// `log`: where the log goes.
+    pub log: LogOutput,
+    /// `log_level`: error, warn, info, debug, trace, or a filter such as `info,adit=debug`.
+    pub log_level: String,
+    /// `log_format`: term on a terminal, logfmt elsewhere.
+    pub log_format: Option<LogFormat>,
+    /// `remote_management`: what the vendor may ask for.
+    pub remote_management: RemoteManagement,
+    /// `max_connections`: how many connections are carried at once, 10,000.
+    pub max_connections: usize,
+    /// `drain_timeout`: how long open connections may take after a signal, 30 s.
+    pub drain_timeout: Duration,
+}
+
+/// One item of `endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointConfig {
+    /// `name`: unique among the endpoints.
+    pub name: String,
+    /// `url`: what to ask the network for.
+    pub url: String,
+    /// What the endpoint carries.
+    pub kind: Kind,
+    /// `upstream`.
+    pub upstream: UpstreamConfig,
+    /// `pooling_enabled`: whether other agents may bind the endpoint as well; no.
+    pub pooling: bool,
+    /// `metadata`: text for the vendor, at most 4,096 octets.
+    pub metadata: String,
+    /// `description`: text for people, at most 1,024 octets.
+    pub description: String,
+}
+
+/// The section `upstream` of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UpstreamConfig {
+    /// `url`: where connections are carried to.
+    pub address: Address,
+    /// Whom an `https://` or `tls://` upstream must be; `None` for plain ones.
+    pub tls: Option<UpstreamTrust>,
+    /// `protocol`: the HTTP that the network speaks through the tunnel, http1.
+    pub protocol: UpstreamProtocol,
+    /// `proxy_protocol`: whether a header tells the upstream who calls.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// `connect_timeout`: how long connecting may take, 10 s.
+    pub connect_timeout: Duration,
+}
+
+/// Whom the network's certificate must be from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// `trusted`: the vendor's roots, which came with the configuration in `connect_ca_pem`.
+    Bundled(String),
+    /// `host`: whom this machine trusts.
+    Host,
+    /// The certificates of a PEM file.
+    File(PathBuf),
+}
+
+/// Whom an upstream's certificate must be from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamTrust {
+    /// Whom this machine trusts.
+    Host,
+    /// `ca`: the certificates of a PEM file.
+    File(PathBuf),
+    /// `insecure`: anybody. Who is on the path reads and changes everything.
+    DangerAnybody,
+}
+
+/// Where the authtoken is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// Nowhere.
+    Missing,
+    /// `authtoken` or `ADIT_AUTHTOKEN`.
+    Given(Secret),
+    /// `authtoken_file`.
+    File(PathBuf),
+    /// `authtoken_file: -`.
+    StandardInput,
+}
+
+/// Where the log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard error, unless a terminal shows the state.
+    #[default]
+    Auto,
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// The end of a file.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// The form of a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person.
+    Term,
+    /// `key=value`.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the vendor may ask this agent for; nothing, unless the customer says so (V50).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemoteManagement {
+    /// `stop`: to end.
+    pub stop: bool,
+    /// `restart`: to make its session anew.
+    pub restart: bool,
+    /// `update`: to replace itself by a newer version.
+    pub update: bool,
+}
+
+#[cfg(test)]
+mod tests;

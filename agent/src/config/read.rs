@@ -1,0 +1,311 @@
+//! From a tree to a configuration: every key, its default and its range.
+
+use core::time::Duration;
+
+use adit_core::{Heartbeat, Secret, UpstreamProtocol};
+
+use super::{
+    AgentConfig, EndpointConfig, Kind, LogFormat, LogOutput, RemoteManagement, Roots, Token, UpstreamConfig,
+    UpstreamTrust,
+    section::{Context, Scalar, Section},
+    values::{self, count, duration, endpoint_url, flag},
+    yaml::Node,
+};
+use crate::upstream::{Address, Cover, ProxyVersion};
+
+/// Reads everything; faults are the context's.
+pub(crate) fn config(context: &Context<'_>, tree: Node) -> (AgentConfig, Vec<EndpointConfig>) {
+    let mut root = Section::new(context, String::new(), Some(tree));
+    match root.scalar("version") {
+        Some(version) if version.text != "1" => {
+            let problem = format!("version `{}` is not known", version.text.escape_debug());
+            root.reject("version", &version, &problem, "Write `version: 1`, or update the agent");
+        }
+        Some(_) | None => {}
+    }
+    let agent = agent(root.section("agent"));
+    let mut endpoints: Vec<EndpointConfig> = Vec::new();
+    for section in root.sections("endpoints") {
+        endpoints.extend(endpoint(section, &endpoints));
+    }
+    root.finish();
+    (agent, endpoints)
+}
+
+fn agent(mut section: Section<'_, '_>) -> AgentConfig {
+    let mut targets = Vec::new();
+    for scalar in section.scalars("connect_url") {
+        match values::target(&scalar.text) {
+            Some(target) => targets.push(target),
+            None => {
+                let problem = format!("`{}` is not host:port", scalar.text.escape_debug());
+                section.reject("connect_url", &scalar, &problem, "Write it as connect.example.com:443");
+            }
+        }
+    }
+    let config = AgentConfig {
+        targets,
+        server_name: section.scalar("server_name").map(|scalar| scalar.text),
+        roots: roots(&mut section),
+        token: token(&mut section),
+        heartbeat: heartbeat(&mut section),
+        metadata: text(&mut section, "metadata", MAX_METADATA),
+        log: log(&mut section),
+        log_level: log_level(&mut section),
+        log_format: section.value("log_format", None, "term, logfmt or json", |text| log_format(text).map(Some)),
+        remote_management: remote_management(section.section("remote_management")),
+        max_connections: section.value("max_connections", 10_000, "a number of at least 1", |text| {
+            count(text).filter(|count| (1..=1_000_000).contains(count))
+        }),
+        drain_timeout: section.value("drain_timeout", Duration::from_secs(30), "a time such as 30s", duration),
+    };
+    section.finish();
+    config
+}
+
+fn roots(section: &mut Section<'_, '_>) -> Roots {
+    let bundled = section.scalar("connect_ca_pem");
+    let Some((path, cas)) = section.path("connect_cas") else {
+        return bundled.map_or(Roots::Host, |pem| Roots::Bundled(pem.text));
+    };
+    let remedy = "Remove one of the two";
+    match (cas.text.as_str(), bundled) {
+        ("trusted", Some(pem)) => return Roots::Bundled(pem.text),
+        ("trusted", None) => {
+            let remedy = "Give the vendor's roots in connect_ca_pem, or a PEM file in connect_cas";
+            section.reject("connect_cas", &cas, "`trusted` needs roots that came with the configuration", remedy);
+        }
+        ("host", None) => {}
+        ("host", Some(pem)) => section.reject("connect_ca_pem", &pem, "not used while connect_cas is host", remedy),
+        (_, Some(pem)) => section.reject("connect_ca_pem", &pem, "not used while connect_cas names a file", remedy),
+        (_, None) => return Roots::File(path),
+    }
+    Roots::Host
+}
+
+fn token(section: &mut Section<'_, '_>) -> Token {
+    let given = section.scalar("authtoken");
+    let file = section.path("authtoken_file");
+    match (given, file) {
+        (None, None) => Token::Missing,
+        (Some(given), file) if file.as_ref().is_none_or(|(_, file)| given.outranks(file)) => {
+            if given.text.is_empty() || given.text.len() > MAX_TOKEN || given.text.chars().any(char::is_control) {
+                section.reject("authtoken", &given, "not a token", "Copy the whole token that the vendor gave you");
+            }
+            Token::Given(Secret::new(given.text.into_bytes()))
+        }
+        (Some(given), Some((_, file))) if !file.outranks(&given) => {
+            section.reject("authtoken_file", &file, "there is an authtoken as well", "Remove one of the two");
+            Token::Missing
+        }
+        (_, Some((_, file))) if file.text == "-" => Token::StandardInput,
+        (_, Some((path, _))) => Token::File(path),
+        (Some(_), None) => Token::Missing,
+    }
+}
+
+fn heartbeat(section: &mut Section<'_, '_>) -> Heartbeat {
+    let hour = Duration::from_secs(3_600);
+    let interval = section.value("heartbeat_interval", Duration::from_secs(10), "a time from 1s to 1h", |text| {
+        duration(text).filter(|interval| (Duration::from_secs(1)..=hour).contains(interval))
+    });
+    let expected = "a time from half of heartbeat_interval to 1h";
+    let default = Duration::from_secs(15).max(interval / 2);
+    let tolerance = section.value("heartbeat_tolerance", default, expected, |text| {
+        duration(text).filter(|tolerance| (interval / 2..=hour).contains(tolerance))
+    });
+    Heartbeat { interval, tolerance }
+}
+
+fn log(section: &mut Section<'_, '_>) -> LogOutput {
+    let Some((path, scalar)) = section.path("log") else { return LogOutput::Auto };
+    match scalar.text.as_str() {
+        "stderr" | "true" => LogOutput::Stderr,
+        "stdout" => LogOutput::Stdout,
+        "off" | "false" => LogOutput::Off,
+        _ => LogOutput::File(path),
+    }
+}
+
+fn log_level(section: &mut Section<'_, '_>) -> String {
+    let expected = "error, warn, info, debug, trace or a filter such as info,adit=debug";
+    section.value("log_level", "info".to_owned(), expected, |text| crate::log::is_filter(text).then(|| text.to_owned()))
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "term" => Some(LogFormat::Term),
+        "logfmt" => Some(LogFormat::Logfmt),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}
+
+fn remote_management(mut section: Section<'_, '_>) -> RemoteManagement {
+    let allowed = RemoteManagement {
+        stop: section.value("stop", false, "true or false", flag),
+        restart: section.value("restart", false, "true or false", flag),
+        update: section.value("update", false, "true or false", flag),
+    };
+    section.finish();
+    allowed
+}
+
+fn endpoint(mut section: Section<'_, '_>, before: &[EndpointConfig]) -> Option<EndpointConfig> {
+    let name = section.scalar("name");
+    match &name {
+        None => section.missing("name", "an endpoint needs a name", "Give it one that says what it is"),
+        Some(scalar) if !is_name(&scalar.text) => {
+            let remedy = "Use letters, digits, `-`, `_` and `.`, at most 253 of them";
+            section.reject("name", scalar, &format!("`{}` is not a name", scalar.text.escape_debug()), remedy);
+        }
+        Some(scalar) if before.iter().any(|other| other.name == scalar.text) => {
+            let problem = format!("there are two endpoints `{}`", scalar.text);
+            section.reject("name", scalar, &problem, "Give each its own name");
+        }
+        Some(_) => {}
+    }
+    let url = section.scalar("url");
+    let asked = match &url {
+        None => {
+            section.missing(
+                "url",
+                "an endpoint needs a URL",
+                "Write `url: https://crm.example.com` or `url: tcp://:5432`",
+            );
+            None
+        }
+        Some(scalar) => match endpoint_url(&scalar.text, None) {
+            Ok(asked) if asked.0.len() <= MAX_URL => Some(asked),
+            Ok(_) => {
+                section.reject("url", scalar, "too long", "An endpoint's URL has at most 512 octets");
+                None
+            }
+            Err(problem) => {
+                let problem = format!("`{}` {problem}", scalar.text.escape_debug());
+                section.reject("url", scalar, &problem, "Write `https://crm.example.com` or `tcp://:5432`");
+                None
+            }
+        },
+    };
+    let kind = asked.as_ref().map_or(Kind::Tcp, |(_, kind)| *kind);
+    let upstream = upstream(section.section("upstream"), kind);
+    let pooling = section.value("pooling_enabled", false, "true or false", flag);
+    let metadata = text(&mut section, "metadata", MAX_METADATA);
+    let description = text(&mut section, "description", MAX_DESCRIPTION);
+    section.finish();
+    let ((url, kind), name) = (asked?, name?.text);
+    Some(EndpointConfig { name, url, kind, upstream: upstream?, pooling, metadata, description })
+}
+
+fn upstream(mut section: Section<'_, '_>, kind: Kind) -> Option<UpstreamConfig> {
+    let url = section.scalar("url");
+    let found = match &url {
+        None => {
+            section.missing("url", "an upstream needs a URL", "Write `url: http://localhost:8080` below `upstream`");
+            None
+        }
+        Some(scalar) => match Address::parse(&scalar.text) {
+            Ok((_, Cover::Tls)) if kind == Kind::Tls => {
+                let remedy = "Write tcp:// before host and port";
+                section.reject("url", scalar, "a tls:// endpoint passes the caller's own TLS through", remedy);
+                None
+            }
+            Ok(found) => Some(found),
+            Err(problem) => {
+                let problem = format!("`{}` {problem}", scalar.text.escape_debug());
+                section.reject("url", scalar, &problem, "Write 8080, host:port, http://host:port or unix:/path");
+                None
+            }
+        },
+    };
+    let protocol = section.value("protocol", UpstreamProtocol::Http1, "http1 or http2", |text| match text {
+        "http1" => Some(UpstreamProtocol::Http1),
+        "http2" => Some(UpstreamProtocol::Http2),
+        _ => None,
+    });
+    let proxy_protocol = section.value("proxy_protocol", None, "1 or 2", |text| ProxyVersion::parse(text).map(Some));
+    let trust = trust(&mut section);
+    let expected = "a time from 1ms to 10m";
+    let connect_timeout = section.value("connect_timeout", CONNECT_TIMEOUT, expected, |text| {
+        duration(text).filter(|time| (Duration::from_millis(1)..=Duration::from_secs(600)).contains(time))
+    });
+    let covered = found.as_ref().is_none_or(|(_, cover)| *cover == Cover::Tls);
+    if let Some((key, scalar, _)) = trust.as_ref().filter(|_| !covered) {
+        section.reject(key, scalar, "the upstream is not spoken to in TLS", "Write https:// or tls://, or remove it");
+    }
+    section.finish();
+    let (address, cover) = found?;
+    let tls = (cover == Cover::Tls).then(|| trust.map_or(UpstreamTrust::Host, |(.., trust)| trust));
+    Some(UpstreamConfig { address, tls, protocol, proxy_protocol, connect_timeout })
+}
+
+fn trust(section: &mut Section<'_, '_>) -> Option<(&'static str, Scalar, UpstreamTrust)> {
+    let ca = section.path("ca");
+    let insecure = section.scalar("insecure");
+    let anybody = match &insecure {
+        Some(scalar) => flag(&scalar.text).unwrap_or_else(|| {
+            section.reject("insecure", scalar, "neither true nor false", "Correct it");
+            false
+        }),
+        None => false,
+    };
+    match (ca, insecure.filter(|_| anybody)) {
+        (Some((_, ca)), Some(_)) => {
+            section.reject("ca", &ca, "`insecure` asks for no check at all", "Remove one of the two");
+            None
+        }
+        (Some((path, ca)), None) => Some(("ca", ca, UpstreamTrust::File(path))),
+        (None, Some(scalar)) => Some(("insecure", scalar, UpstreamTrust::DangerAnybody)),
+        (None, None) => None,
+    }
+}
+
+/// Returns an endpoint that the command line describes alone.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn endpoint_without_file(kind: Kind, url: Option<&str>, upstream: &str) -> Result<EndpointConfig, String> {
+    let url = match (url, kind) {
+        (Some(url), _) => endpoint_url(url, Some(kind)).map_err(|problem| format!("--url: `{url}` {problem}"))?.0,
+        (None, Kind::Http) => "https://".to_owned(), // the network makes a name up
+        (None, Kind::Tls) => "tls://".to_owned(),
+        (None, Kind::Tcp) => return Err("--url: a TCP endpoint needs a port: --url tcp://:5432".to_owned()),
+    };
+    let (address, cover) = Address::parse(upstream).map_err(|problem| format!("`{upstream}` {problem}"))?;
+    if kind == Kind::Tls && cover == Cover::Tls {
+        return Err("a tls endpoint passes the caller's own TLS through: write tcp:// before host and port".to_owned());
+    }
+    Ok(EndpointConfig {
+        name: "default".to_owned(),
+        url,
+        kind,
+        upstream: UpstreamConfig {
+            address,
+            tls: (cover == Cover::Tls).then_some(UpstreamTrust::Host),
+            protocol: UpstreamProtocol::Http1,
+            proxy_protocol: None,
+            connect_timeout: CONNECT_TIMEOUT,
+        },
+        pooling: false,
+        metadata: String::new(),
+        description: String::new(),
+    })
+}
+
+fn text(section: &mut Section<'_, '_>, key: &'static str, most: usize) -> String {
+    let expected = format!("a text of at most {most} octets");
+    section.value(key, String::new(), &expected, |text| (text.len() <= most).then(|| text.to_owned()))
+}
+
+fn is_name(text: &str) -> bool {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !text.is_empty() && text.len() <= 253 && text.chars().all(fine)
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the protocol carries at most, in octets.
+const MAX_METADATA: usize = 4_096;
+const MAX_DESCRIPTION: usize = 1_024;
+const MAX_URL: usize = 512;
+const MAX_TOKEN: usize = 512;

@@ -1,0 +1,344 @@
+//! Reads a tree key by key, flags before the environment before the file, and gathers every fault on the way.
+
+use core::{cell::RefCell, fmt};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use super::yaml::{Node, Place, Value};
+
+/// One fault of a configuration: where, what, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfigFault {
+    /// The file, where it is about one.
+    pub file: Option<PathBuf>,
+    /// The line in the file, from one.
+    pub line: Option<u64>,
+    /// The column in the file, from one.
+    pub column: Option<u64>,
+    /// The environment variable or flag, where the value came from one.
+    pub source: Option<String>,
+    /// The key, as `agent.connect_url`; empty when it concerns the whole.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = &self.source {
+            write!(f, "{source}: ")?;
+        } else if let Some(file) = &self.file {
+            write!(f, "{}", file.display())?;
+            if let (Some(line), Some(column)) = (self.line, self.column) {
+                write!(f, ":{line}:{column}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        write!(f, "{}. {}", self.problem, self.remedy)
+    }
+}
+
+/// What outranks the files: flags, then environment variables.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub(crate) flags: BTreeMap<&'static str, Flag>,
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+/// A flag of the command line that stands for a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Flag {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+}
+
+impl Overrides {
+    /// Takes what the process's environment says: `ADIT_CONNECT_URL` for `agent.connect_url`.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let ours = variables.filter(|(name, _)| name.starts_with(PREFIX) && !name.starts_with("ADIT_NETWORK_"));
+        let text = ours.filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
+        Self { flags: BTreeMap::new(), environment: text.collect() }
+    }
+
+    /// Sets what `flag` says for `key`.
+    pub(crate) fn flag(&mut self, key: &'static str, name: &'static str, value: Option<String>) {
+        if let Some(value) = value {
+            self.flags.insert(key, Flag { name, value });
+        }
+    }
+}
+
+/// What reading gathers.
+#[derive(Debug)]
+pub(crate) struct Context<'c> {
+    files: &'c [PathBuf],
+    overrides: &'c Overrides,
+    faults: RefCell<Vec<(Place, ConfigFault)>>,
+}
+
+impl<'c> Context<'c> {
+    pub(crate) const fn new(files: &'c [PathBuf], overrides: &'c Overrides) -> Self {
+        Self { files, overrides, faults: RefCell::new(Vec::new()) }
+    }
+
+    /// Ends the reading: every fault, in the order of files and lines.
+    pub(crate) fn finish(self) -> Vec<ConfigFault> {
+        let mut faults = self.faults.into_inner();
+        faults.sort_by_key(|(place, _)| *place);
+        faults.into_iter().map(|(_, fault)| fault).collect()
+    }
+
+    fn fault(&self, key: String, origin: &Origin, problem: String, remedy: String) {
+        let mut fault = ConfigFault { file: None, line: None, column: None, source: None, key, problem, remedy };
+        let mut at = Place { file: usize::MAX, ..Place::default() };
+        match origin {
+            Origin::File(place) => {
+                at = *place;
+                fault.file = self.files.get(place.file).cloned();
+                if place.line > 0 {
+                    (fault.line, fault.column) = (Some(place.line), Some(place.column));
+                }
+            }
+            Origin::Override(name) => fault.source = Some(name.clone()),
+            Origin::Nowhere => fault.file = self.files.last().cloned(),
+        }
+        self.faults.borrow_mut().push((at, fault));
+    }
+}
+
+/// Environment variables begin with it.
+const PREFIX: &str = "ADIT_";
+
+/// A map of the tree that is read key by key.
+#[derive(Debug)]
+pub(crate) struct Section<'a, 'c> {
+    context: &'a Context<'c>,
+    path: String,
+    place: Option<Place>,
+    entries: Vec<(String, Place, Node)>,
+    known: Vec<&'static str>,
+}
+
+/// A scalar, and where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Scalar {
+    pub(crate) text: String,
+    origin: Origin,
+}
+
+#[derive(Clone, Debug)]
+enum Origin {
+    File(Place),
+    Override(String),
+    Nowhere,
+}
+
+impl<'a, 'c> Section<'a, 'c> {
+    /// Reads `node` as the map at `path`; anything else is a fault.
+    pub(crate) fn new(context: &'a Context<'c>, path: String, node: Option<Node>) -> Self {
+        let place = node.as_ref().map(|node| node.place);
+        let entries = match node {
+            None | Some(Node { value: Value::Null, .. }) => Vec::new(),
+            Some(Node { value: Value::Map(entries), .. }) => entries,
+            Some(Node { place, value: Value::Text(_) | Value::List(_) }) => {
+                let remedy = "Write keys below it, one a line, indented".to_owned();
+                context.fault(path.clone(), &Origin::File(place), "not a section".to_owned(), remedy);
+                Vec::new()
+            }
+        };
+        Self { context, path, place, entries, known: Vec::new() }
+    }
+
+    /// Returns the section below `key`.
+    pub(crate) fn section(&mut self, key: &'static str) -> Self {
+        let node = self.take(key).map(|(_, node)| node);
+        Self::new(self.context, self.key(key), node)
+    }
+
+    /// Returns the scalar at `key`: the flag, the environment variable or what the file says.
+    pub(crate) fn scalar(&mut self, key: &'static str) -> Option<Scalar> {
+        let from_file = self.take(key);
+        if let Some(scalar) = self.overriding(key) {
+            return Some(scalar);
+        }
+        let (_, node) = from_file?;
+        match node.value {
+            Value::Text(text) => Some(Scalar { text, origin: Origin::File(node.place) }),
+            Value::Null => None,
+            Value::List(_) | Value::Map(_) => {
+                self.refuse(key, node.place, "not a single value", "Write one value on the line of the key");
+                None
+            }
+        }
+    }
+
+    /// Returns the scalars at `key`: a list, or one text with commas.
+    pub(crate) fn scalars(&mut self, key: &'static str) -> Vec<Scalar> {
+        let listed = self.entries.iter().any(|(name, _, node)| name == key && matches!(node.value, Value::List(_)));
+        if !listed || self.overridden(key).is_some() {
+            let one = self.scalar(key);
+            return one.map(|one| one.split()).unwrap_or_default();
+        }
+        let Some((_, Node { value: Value::List(items), .. })) = self.take(key) else { return Vec::new() };
+        let mut scalars = Vec::new();
+        for Node { place, value } in items {
+            match value {
+                Value::Text(text) => scalars.push(Scalar { text, origin: Origin::File(place) }),
+                Value::Null | Value::List(_) | Value::Map(_) => {
+                    self.refuse(key, place, "not a list of values", "Write one value or a list of values");
+                }
+            }
+        }
+        scalars
+    }
+
+    /// Returns the sections of the list at `key`.
+    pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+        let Some((_, node)) = self.take(key) else { return Vec::new() };
+        match node.value {
+            Value::Null => Vec::new(),
+            Value::List(nodes) => {
+                let path = self.key(key);
+                let section = |(at, node)| Self::new(self.context, format!("{path}[{at}]"), Some(node));
+                nodes.into_iter().enumerate().map(section).collect()
+            }
+            Value::Text(_) | Value::Map(_) => {
+                self.refuse(key, node.place, "not a list", "Begin each item with a dash");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Returns the value at `key` as `read` understands it, or `default`.
+    pub(crate) fn value<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        let Some(scalar) = self.scalar(key) else { return default };
+        let Some(value) = read(&scalar.text) else {
+            let problem = format!("`{}` is not {expected}", scalar.text.escape_debug());
+            self.reject(key, &scalar, &problem, "Correct it");
+            return default;
+        };
+        value
+    }
+
+    /// Returns the path at `key`, relative to the file that names it, and the scalar for faults.
+    pub(crate) fn path(&mut self, key: &'static str) -> Option<(PathBuf, Scalar)> {
+        let scalar = self.scalar(key)?;
+        Some((self.beside(&scalar), scalar))
+    }
+
+    /// Returns the scalar as a path: relative to its file, or to the working directory when it is from elsewhere.
+    pub(crate) fn beside(&self, scalar: &Scalar) -> PathBuf {
+        let folder = match &scalar.origin {
+            Origin::File(place) => self.context.files.get(place.file).and_then(|file| file.parent()),
+            Origin::Override(_) | Origin::Nowhere => None,
+        };
+        folder.unwrap_or_else(|| Path::new("")).join(&scalar.text)
+    }
+
+    /// Notes a fault of a scalar that was read.
+    pub(crate) fn reject(&self, key: &str, scalar: &Scalar, problem: &str, remedy: &str) {
+        self.context.fault(self.key(key), &scalar.origin, problem.to_owned(), remedy.to_owned());
+    }
+
+    /// Notes a fault of a key that is missing or does not fit another.
+    pub(crate) fn missing(&self, key: &str, problem: &str, remedy: &str) {
+        let origin = self.place.map_or(Origin::Nowhere, Origin::File);
+        self.context.fault(self.key(key), &origin, problem.to_owned(), remedy.to_owned());
+    }
+
+    /// Ends the section: keys that nobody asked for are faults.
+    pub(crate) fn finish(self) {
+        for (name, place, _) in &self.entries {
+            let remedy = nearest(name, self.known.iter().copied(), "Remove it");
+            self.refuse(name, *place, "unknown key", &remedy);
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<(Place, Node)> {
+        self.known.push(key);
+        let at = self.entries.iter().position(|(name, ..)| name == key)?;
+        let (_, place, node) = self.entries.remove(at);
+        Some((place, node))
+    }
+
+    fn overriding(&self, key: &str) -> Option<Scalar> {
+        let (name, text) = self.overridden(key)?;
+        Some(Scalar { text: text.to_owned(), origin: Origin::Override(name) })
+    }
+
+    fn overridden(&self, key: &str) -> Option<(String, &'c str)> {
+        let path = self.key(key);
+        let below = path.strip_prefix("agent.")?; // items of lists have no variable of their own
+        let overrides = self.context.overrides;
+        if let Some(flag) = overrides.flags.get(below) {
+            return Some((flag.name.to_owned(), &flag.value));
+        }
+        let name = format!("{PREFIX}{}", below.replace('.', "_").to_uppercase());
+        let text = overrides.environment.get(&name).filter(|text| !text.is_empty())?;
+        Some((name, text))
+    }
+
+    fn key(&self, key: &str) -> String {
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
+    }
+
+    fn refuse(&self, key: &str, place: Place, problem: &str, remedy: &str) {
+        self.context.fault(self.key(key), &Origin::File(place), problem.to_owned(), remedy.to_owned());
+    }
+}
+
+impl Scalar {
+    /// Returns whether this one was said nearer to the start of the program than `other`.
+    pub(crate) const fn outranks(&self, other: &Self) -> bool {
+        matches!((&self.origin, &other.origin), (Origin::Override(_), Origin::File(_)))
+    }
+
+    fn split(self) -> Vec<Self> {
+        let parts = self.text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(|part| Self { text: part.to_owned(), origin: self.origin.clone() }).collect()
+    }
+}
+
+/// Returns a remedy that names the known word nearest to `word`, or `otherwise`.
+pub(crate) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>, otherwise: &str) -> String {
+    let best = known.map(|candidate| (distance(word, candidate), candidate)).min();
+    match best {
+        Some((distance, candidate)) if distance <= 1 + word.len() / 4 => format!("Did you mean `{candidate}`?"),
+        Some(_) | None => otherwise.to_owned(),
+    }
+}
+
+/// Returns the number of insertions, deletions and replacements between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
