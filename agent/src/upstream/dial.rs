@@ -1,0 +1,218 @@
+//! From an upstream's address to a connected socket.
+
+use core::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use adit_core::{Code, UpstreamProtocol};
+use adit_tokio::SocketOptions;
+use rustls::{crypto::CryptoProvider, pki_types::ServerName};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{Address, Socket, address::is_forbidden};
+use crate::{
+    config::{EndpointConfig, Kind, UpstreamConfig},
+    errors::{Error, Fault},
+    trust,
+};
+
+/// One upstream, ready to be dialed.
+pub(crate) struct Upstream {
+    config: UpstreamConfig,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    socket: SocketOptions,
+    resolved: Mutex<Option<(Instant, Arc<[SocketAddr]>)>>,
+    provider: Arc<CryptoProvider>,
+}
+
+/// Why an upstream was not reached: for the network, and for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) error: Error,
+}
+
+impl Upstream {
+    /// Prepares to dial; reads the roots that the upstream's certificate must be from.
+    ///
+    /// # Errors
+    /// [`Fault::RootsUnusable`], or a host that cannot be the name of a certificate.
+    pub(crate) fn new(endpoint: &EndpointConfig, provider: &Arc<CryptoProvider>) -> Result<Self, Error> {
+        let config = endpoint.upstream.clone();
+        let tls = match (&config.tls, config.address.host()) {
+            (Some(trusted), Some(host)) => {
+                let alpn = match (endpoint.kind, config.protocol) {
+                    (Kind::Http, UpstreamProtocol::Http1) => Some(&b"http/1.1"[..]),
+                    (Kind::Http, UpstreamProtocol::Http2) => Some(&b"h2"[..]),
+                    (Kind::Tcp | Kind::Tls, _) => None,
+                };
+                let client = trust::upstream_tls(trusted, alpn, provider)?;
+                let name = ServerName::try_from(host.to_owned());
+                let name = name.map_err(|error| Error::new(Fault::UpstreamTls, format!("{host}: {error}")))?;
+                Some((TlsConnector::from(client), name))
+            }
+            _ => None,
+        };
+        let mut socket = SocketOptions::default();
+        socket.notsent_lowat = None; // nothing overtakes within one connection
+        Ok(Self { config, tls, socket, resolved: Mutex::default(), provider: Arc::clone(provider) })
+    }
+
+    /// Returns what the owner wrote about it.
+    pub(crate) const fn config(&self) -> &UpstreamConfig {
+        &self.config
+    }
+
+    /// Connects, within the upstream's connect timeout.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(crate) async fn connect(&self) -> Result<Socket, Failure> {
+        let limit = self.config.connect_timeout;
+        timeout(limit, self.connect_now()).await.unwrap_or_else(|_| {
+            self.forget();
+            Err(self.fail(Fault::UpstreamTimeout, &format!("no connection within {limit:?}")))
+        })
+    }
+
+    async fn connect_now(&self) -> Result<Socket, Failure> {
+        let tcp = match &self.config.address {
+            Address::Unix(path) => return self.connect_unix(path).await,
+            Address::Tcp { host, port } => self.connect_tcp(host, *port).await?,
+        };
+        let Some((connector, name)) = &self.tls else { return Ok(Socket::Tcp(tcp)) };
+        match connector.connect(name.clone(), tcp).await {
+            Ok(tls) if self.speaks(&tls) => Ok(Socket::Tls(Box::new(tls))),
+            Ok(_) => Err(self.fail(Fault::UpstreamTls, "it does not speak HTTP/2 over TLS")),
+            Err(error) => Err(self.tls_failure(&error)),
+        }
+    }
+
+    /// Returns whether the upstream agreed on HTTP/2 where that is wanted: it cannot be told from bytes.
+    fn speaks(&self, tls: &tokio_rustls::client::TlsStream<TcpStream>) -> bool {
+        let wanted = self.config.protocol == UpstreamProtocol::Http2;
+        !wanted || tls.get_ref().1.alpn_protocol() == Some(b"h2")
+    }
+
+    #[cfg(unix)]
+    async fn connect_unix(&self, path: &Path) -> Result<Socket, Failure> {
+        match tokio::net::UnixStream::connect(path).await {
+            Ok(stream) => Ok(Socket::Unix(stream)),
+            Err(error) => Err(self.io_failure(&error)),
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn connect_unix(&self, _: &Path) -> Result<Socket, Failure> {
+        Err(self.fail(Fault::UpstreamUnreachable, "this system has no Unix sockets"))
+    }
+
+    async fn connect_tcp(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
+        let addresses = self.resolve(host, port).await?;
+        let mut telling = None;
+        let each = self.config.connect_timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        for address in addresses.iter() {
+            // What the name says may change between two looks: the address that is dialed is the one that is checked.
+            if is_forbidden(address.ip()) {
+                telling.get_or_insert_with(|| self.fail(Fault::UpstreamForbidden, &address.ip().to_string()));
+                continue;
+            }
+            let attempt = timeout(each, TcpStream::connect(address)).await;
+            match attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => {
+                    self.socket.apply(&stream).map_err(|error| self.io_failure(&error))?;
+                    return Ok(stream);
+                }
+                Err(error) => telling = Some(self.io_failure(&error)),
+            }
+        }
+        self.forget();
+        Err(telling.unwrap_or_else(|| self.fail(Fault::UpstreamUnreachable, "the name has no address")))
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> Result<Arc<[SocketAddr]>, Failure> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(Arc::new([SocketAddr::new(address, port)]));
+        }
+        if host.eq_ignore_ascii_case("localhost") {
+            return Ok(Arc::new([(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]));
+        }
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        let found = lookup_host((host, port)).await;
+        let found = found.map_err(|_| self.fail(Fault::UpstreamUnreachable, "the name cannot be resolved"))?;
+        let addresses: Arc<[SocketAddr]> = found.take(MAX_ADDRESSES).collect();
+        *self.cache() = Some((Instant::now(), Arc::clone(&addresses)));
+        Ok(addresses)
+    }
+
+    /// Returns what the name resolved to a moment ago: thousands of connections a second do not ask again.
+    fn known(&self) -> Option<Arc<[SocketAddr]>> {
+        let cache = self.cache();
+        cache.as_ref().filter(|(at, _)| at.elapsed() < KNOWN_FOR).map(|(_, addresses)| Arc::clone(addresses))
+    }
+
+    fn forget(&self) {
+        *self.cache() = None;
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Arc<[SocketAddr]>)>> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tls_failure(&self, error: &io::Error) -> Failure {
+        let inner = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        let Some(inner) = inner else { return self.fail(Fault::UpstreamTls, &error.to_string()) };
+        let told = trust::explain_tls(inner, None, &self.provider);
+        self.fail(Fault::UpstreamTls, &told.detail)
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds of IO errors are many and grow")]
+    fn io_failure(&self, error: &io::Error) -> Failure {
+        let fault = match error.kind() {
+            io::ErrorKind::ConnectionRefused => Fault::UpstreamRefused,
+            io::ErrorKind::TimedOut => Fault::UpstreamTimeout,
+            _ if is_exhausted(error) => Fault::TooManyConnections,
+            _ => Fault::UpstreamUnreachable,
+        };
+        self.fail(fault, &error.to_string())
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are not about upstreams")]
+    fn fail(&self, fault: Fault, detail: &str) -> Failure {
+        let code = match fault {
+            Fault::UpstreamRefused => Code::UPSTREAM_REFUSED,
+            Fault::UpstreamTimeout => Code::UPSTREAM_TIMEOUT,
+            Fault::UpstreamTls => Code::UPSTREAM_TLS,
+            Fault::UpstreamForbidden => Code::POLICY,
+            Fault::TooManyConnections => Code::LIMIT,
+            _ => Code::UPSTREAM_UNREACHABLE,
+        };
+        Failure { code, error: Error::new(fault, format!("{}: {detail}", self.config.address)) }
+    }
+}
+
+/// Returns whether the process or the system has no more files or ports.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | EADDRNOTAVAIL))
+}
+
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+const EADDRNOTAVAIL: i32 = 99;
+/// How long what a name resolved to is used again.
+const KNOWN_FOR: Duration = Duration::from_secs(5);
+/// More addresses of one name than these are not tried.
+const MAX_ADDRESSES: usize = 8;
