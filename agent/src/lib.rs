@@ -1,1 +1,24 @@
-//! agent
+//! Adit agent: dials out to a network and carries connections to the upstreams that its owner allows.
+//!
+//! [`Agent`] runs inside any tokio program; the program `adit` is a command line around it. Cryptography is the caller's
+//! choice: nothing is installed for the process.
+
+mod agent;
+pub mod cli;
+mod clock;
+pub mod config;
+pub mod errors;
+mod identity;
+pub mod log;
+mod relay;
+mod status;
+#[cfg(test)]
+mod testing;
+mod trust;
+mod upstream;
+mod view;
+
+pub use agent::{Agent, Outcome};
+pub use config::Config;
+pub use status::{Board, EndpointState, SessionState, Status};
+pub use upstream::{Address, ProxyVersion};

@@ -1,0 +1,322 @@
+//! The running agent: one uplink, its endpoints, and what both tell.
+
+mod carry;
+mod events;
+
+use core::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
+
+use adit_core::{Bind, BindId, Secret};
+use adit_tokio::{ConnectOptions, Uplink, UplinkOptions};
+use rustls::{crypto::CryptoProvider, pki_types::ServerName};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::{
+    config::{Config, EndpointConfig},
+    errors::{Error, Fault},
+    identity,
+    status::{EndpointState, SessionState, Status},
+    trust::NetworkTls,
+    upstream::Upstream,
+};
+
+use carry::{Limits, Service, serve};
+use events::{Memory, Next};
+
+/// An agent that is ready to run.
+pub struct Agent {
+    config: Config,
+    token: Secret,
+    provider: Arc<CryptoProvider>,
+    tls: NetworkTls,
+    status: Arc<Status>,
+    patience: Patience,
+    reloads: Option<mpsc::Receiver<Config>>,
+}
+
+/// What to do about a network that does not answer, or not as hoped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Go on trying: somebody will put it right.
+    Service,
+    /// Give up at the first try: somebody sits before it and wants to know.
+    Command,
+}
+
+/// How an agent ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was asked to, here or by a remote command that its configuration allows.
+    Ended,
+    /// A remote command that its configuration allows asks for a new start.
+    Restart,
+    /// It cannot go on.
+    Failed(Error),
+}
+
+impl Agent {
+    /// Prepares an agent with one endpoint a configured one. Cryptography is `provider`'s; nothing is installed for the process.
+    ///
+    /// # Errors
+    /// [`Fault::NetworkUnknown`], [`Fault::RootsUnusable`].
+    pub fn new(config: Config, token: Secret, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+        if config.agent.targets.is_empty() {
+            return Err(Error::from(Fault::NetworkUnknown));
+        }
+        let tls = NetworkTls::new(&config.agent.roots, &provider)?;
+        let status = Arc::default();
+        Ok(Self { config, token, provider, tls, status, patience: Patience::Service, reloads: None })
+    }
+
+    /// Gives up at the first failure, for a person who waits for it.
+    #[must_use]
+    pub const fn impatient(mut self) -> Self {
+        self.patience = Patience::Command;
+        self
+    }
+
+    /// Takes over endpoints of configurations that come later; the section `agent` stays as it is.
+    #[must_use]
+    pub fn with_reloads(mut self, reloads: mpsc::Receiver<Config>) -> Self {
+        self.reloads = Some(reloads);
+        self
+    }
+
+    /// Returns what is known of the agent while it runs.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
+    }
+
+    /// Runs until `shutdown` is ready and open connections have finished, or until it cannot go on.
+    ///
+    /// Dropped, it ends at once and connections are cut.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Outcome {
+        let options = match self.options() {
+            Ok(options) => options,
+            Err(error) => return Outcome::Failed(error),
+        };
+        let (uplink, mut events) = Uplink::start(options);
+        let mut places = Places::new(uplink.clone(), &self);
+        if let Err(error) = places.update(&self.config.endpoints, self.patience) {
+            return Outcome::Failed(error);
+        }
+        let mut memory = Memory::new(&self);
+        let mut shutdown = pin!(shutdown);
+        let mut ending = None;
+        let mut clock = interval(Duration::from_secs(1));
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next = tokio::select! {
+                () = &mut shutdown, if ending.is_none() => Next::End(Outcome::Ended),
+                event = events.next() => match event {
+                    Some(event) => memory.handle(event, &places.names),
+                    None => Next::Over(None),
+                },
+                _ = clock.tick() => {
+                    self.status.measured(uplink.rtt());
+                    Next::Continue
+                }
+                Some(config) = next_config(&mut self.reloads), if ending.is_none() => {
+                    self.reload(config, &mut places);
+                    Next::Continue
+                }
+            };
+            match next {
+                Next::Continue => {}
+                Next::End(outcome) if ending.is_none() => {
+                    tracing::info!(connections = self.status.live(), "ending: open connections may finish");
+                    self.status.change(|board| board.session = SessionState::Draining);
+                    ending = Some(outcome);
+                    let (uplink, drain) = (uplink.clone(), self.config.agent.drain_timeout);
+                    tokio::spawn(async move { uplink.shutdown(drain).await });
+                }
+                Next::End(_) => {}
+                Next::Fail(error) => return Outcome::Failed(error),
+                Next::Over(last) => {
+                    self.settle().await;
+                    return ending.unwrap_or_else(|| Outcome::Failed(last.unwrap_or_else(|| Fault::Internal.into())));
+                }
+            }
+        }
+    }
+
+    /// Lets what has come reach the upstreams after the session is over.
+    async fn settle(&self) {
+        let deadline = Instant::now() + SETTLE;
+        while self.status.live() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn options(&self) -> Result<UplinkOptions, Error> {
+        let agent = &self.config.agent;
+        let mut config = adit_core::Config::agent();
+        config.heartbeat = agent.heartbeat;
+        let server_name = match &agent.server_name {
+            Some(name) => Some(
+                ServerName::try_from(name.clone())
+                    .map_err(|error| Error::new(Fault::ConfigInvalid, format!("agent.server_name: {error}")))?,
+            ),
+            None => None,
+        };
+        Ok(UplinkOptions {
+            targets: agent.targets.clone(),
+            tls: Arc::clone(&self.tls.config),
+            server_name,
+            config,
+            token: self.token.clone(),
+            agent: self.identity(),
+            software: concat!("adit/", env!("CARGO_PKG_VERSION")).to_owned(),
+            metadata: agent.metadata.clone(),
+            connect: ConnectOptions::default(),
+            reconnect: adit_core::ReconnectPolicy::default(),
+        })
+    }
+
+    fn identity(&self) -> adit_core::AgentId {
+        // Two commands in two terminals share a configuration and are two agents.
+        if self.patience == Patience::Command || self.config.files.is_empty() {
+            return identity::random(&self.provider);
+        }
+        let files = self.config.files.iter().map(|file| std::fs::canonicalize(file).unwrap_or_else(|_| file.clone()));
+        let mut key: Vec<String> = files.map(|file| file.display().to_string()).collect();
+        key.extend(self.config.endpoints.iter().map(|endpoint| endpoint.name.clone()));
+        identity::lasting(&key.join("\n"), &self.provider)
+    }
+
+    fn reload(&mut self, config: Config, places: &mut Places) {
+        match places.update(&config.endpoints, Patience::Service) {
+            Ok(()) => {
+                tracing::info!("configuration read again: endpoints are as it says; `agent` needs a new start");
+                self.config.endpoints = config.endpoints;
+            }
+            Err(error) => tracing::error!(%error, "configuration read again and not taken"),
+        }
+    }
+}
+
+impl core::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Agent").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+async fn next_config(reloads: &mut Option<mpsc::Receiver<Config>>) -> Option<Config> {
+    match reloads {
+        Some(reloads) => reloads.recv().await,
+        None => core::future::pending().await,
+    }
+}
+
+/// The endpoints that are asked for, each served by a task of its own.
+struct Places {
+    uplink: Uplink,
+    provider: Arc<CryptoProvider>,
+    status: Arc<Status>,
+    limits: Arc<Limits>,
+    running: BTreeMap<String, Running>,
+    names: BTreeMap<BindId, String>,
+}
+
+struct Running {
+    config: EndpointConfig,
+    id: BindId,
+    /// Dropped, the endpoint is given up, and its connections may finish.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Places {
+    fn new(uplink: Uplink, agent: &Agent) -> Self {
+        let limits = Limits {
+            connections: Arc::new(Semaphore::new(agent.config.agent.max_connections)),
+            dials: Semaphore::new(MAX_DIALS),
+        };
+        Self {
+            uplink,
+            provider: Arc::clone(&agent.provider),
+            status: agent.status(),
+            limits: Arc::new(limits),
+            running: BTreeMap::new(),
+            names: BTreeMap::new(),
+        }
+    }
+
+    /// Gives up what is gone or has changed, and asks for what is new. Others are not touched.
+    ///
+    /// # Errors
+    /// When nothing is left to do, or anything is wrong for a command.
+    fn update(&mut self, wanted: &[EndpointConfig], patience: Patience) -> Result<(), Error> {
+        let names = &mut self.names;
+        self.running.retain(|_, running| {
+            let stays = wanted.contains(&running.config);
+            if !stays {
+                names.remove(&running.id);
+                tracing::info!(name = running.config.name, "endpoint given up");
+            }
+            stays
+        });
+        let mut states = Vec::new();
+        let mut failed = None;
+        for endpoint in wanted {
+            let mut state = EndpointState {
+                name: endpoint.name.clone(),
+                url: endpoint.url.clone(),
+                upstream: endpoint.upstream.address.to_string(),
+                bound: false,
+                problem: String::new(),
+            };
+            if self.running.contains_key(&endpoint.name) {
+                let board = self.status.board();
+                state = board.endpoints.into_iter().find(|known| known.name == endpoint.name).unwrap_or(state);
+            } else if let Err(error) = self.start(endpoint) {
+                tracing::error!(name = endpoint.name, %error, remedy = error.fault.entry().remedy, "endpoint not possible");
+                state.problem = error.to_string();
+                failed = Some(error);
+            }
+            states.push(state);
+        }
+        self.status.change(|board| board.endpoints = states);
+        match failed {
+            Some(error) if self.running.is_empty() || patience == Patience::Command => Err(error),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn start(&mut self, endpoint: &EndpointConfig) -> Result<(), Error> {
+        let upstream = Upstream::new(endpoint, &self.provider)?;
+        if endpoint.upstream.tls == Some(crate::config::UpstreamTrust::DangerAnybody) {
+            tracing::warn!(name = endpoint.name, "the upstream's certificate is not checked: `insecure` is set");
+        }
+        let bound = self.uplink.bind(Bind {
+            id: BindId(0),
+            url: endpoint.url.clone(),
+            pooling: endpoint.pooling,
+            upstream_protocol: endpoint.upstream.protocol,
+            name: endpoint.name.clone(),
+            description: endpoint.description.clone(),
+            metadata: endpoint.metadata.clone(),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let service = Service {
+            name: endpoint.name.clone(),
+            upstream,
+            limits: Arc::clone(&self.limits),
+            status: Arc::clone(&self.status),
+            told: AtomicU64::new(0),
+            start: std::time::Instant::now(),
+        };
+        self.names.insert(bound.id(), endpoint.name.clone());
+        self.running.insert(endpoint.name.clone(), Running { config: endpoint.clone(), id: bound.id(), _stop: stop });
+        tokio::spawn(serve(bound, Arc::new(service), stopped));
+        Ok(())
+    }
+}
+
+/// Upstreams that are dialed at once: more would only wait in the kernel.
+const MAX_DIALS: usize = 512;
+/// How long what has come may take to reach the upstreams when the session is over.
+const SETTLE: Duration = Duration::from_secs(2);

@@ -1,0 +1,202 @@
+//! What the uplink tells, as log lines, as the board, and as decisions to go on or not.
+
+use core::time::Duration;
+use std::{collections::BTreeMap, sync::Arc};
+
+use adit_core::{BindId, Cause, Code, Command, GiveUp, Refusal, escape};
+use adit_tokio::{CommandReply, DialError, UplinkEvent};
+use rustls::crypto::CryptoProvider;
+
+use super::{Agent, Outcome, Patience};
+use crate::{
+    config::RemoteManagement,
+    errors::{Error, Fault},
+    status::{EndpointState, SessionState, Status},
+    trust::{Witness, explain_dial, explain_end},
+};
+
+/// What follows from an event.
+#[derive(Debug)]
+pub(super) enum Next {
+    Continue,
+    /// End in order.
+    End(Outcome),
+    /// End at once.
+    Fail(Error),
+    /// It has ended; the last that was wrong.
+    Over(Option<Error>),
+}
+
+/// What has to be remembered between events.
+pub(super) struct Memory {
+    status: Arc<Status>,
+    witness: Arc<Witness>,
+    provider: Arc<CryptoProvider>,
+    allowed: RemoteManagement,
+    patience: Patience,
+    targets: Vec<String>,
+    was_connected: bool,
+    failures: usize,
+    last: Option<Error>,
+}
+
+impl Memory {
+    pub(super) fn new(agent: &Agent) -> Self {
+        let targets = agent.config.agent.targets.iter();
+        Self {
+            status: agent.status(),
+            witness: Arc::clone(&agent.tls.witness),
+            provider: Arc::clone(&agent.provider),
+            allowed: agent.config.agent.remote_management,
+            patience: agent.patience,
+            targets: targets.map(|target| format!("{}:{}", target.host, target.port)).collect(),
+            was_connected: false,
+            failures: 0,
+            last: None,
+        }
+    }
+
+    /// Takes an event; `names` are those of the binds.
+    pub(super) fn handle(&mut self, event: UplinkEvent, names: &BTreeMap<BindId, String>) -> Next {
+        match event {
+            UplinkEvent::Dialing { attempt, target } => {
+                tracing::debug!(attempt, network = self.target(target), "dialing");
+                Next::Continue
+            }
+            UplinkEvent::DialFailed { target, error, retry_in } => self.dial_failed(target, &error, retry_in),
+            UplinkEvent::Connected { welcome, remote } => {
+                tracing::debug!(%remote, "connected");
+                let (region, node) = (escape(&welcome.region), escape(&welcome.node));
+                tracing::info!(session = %welcome.session, %region, %node, "session established");
+                self.was_connected = true;
+                self.last = None;
+                self.status.change(|board| {
+                    board.session = SessionState::Online;
+                    (board.region, board.node) = (welcome.region, welcome.node);
+                    board.trouble = None;
+                });
+                Next::Continue
+            }
+            UplinkEvent::Disconnected { cause, retry_in } => self.disconnected(&cause, retry_in),
+            UplinkEvent::Draining => {
+                tracing::info!("the network ends this session: another is made, open connections may finish");
+                Next::Continue
+            }
+            UplinkEvent::Bound { id, url } => {
+                if let Some(name) = names.get(&id) {
+                    tracing::info!(name, url = %escape(&url), "endpoint bound");
+                    self.endpoint(name, |state| {
+                        (state.bound, state.url) = (true, url);
+                        state.problem.clear();
+                    });
+                }
+                Next::Continue
+            }
+            UplinkEvent::Rejected { id, refusal, retry_in } => self.refused(names.get(&id), &refusal, retry_in, false),
+            UplinkEvent::Unbound { id, refusal, retry_in } => self.refused(names.get(&id), &refusal, retry_in, true),
+            UplinkEvent::Command { command, text, reply } => self.command(command, &text, reply),
+            UplinkEvent::GaveUp { reason: GiveUp::Shutdown | GiveUp::Refused } => Next::Over(self.last.take()),
+        }
+    }
+
+    fn target(&self, target: usize) -> &str {
+        self.targets.get(target).map_or("", String::as_str)
+    }
+
+    fn dial_failed(&mut self, target: usize, error: &DialError, retry_in: Option<Duration>) -> Next {
+        let seen = self.witness.take();
+        let told = explain_dial(error, seen.as_ref(), &self.provider);
+        let network = self.target(target);
+        let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
+        tracing::warn!(network, error = %told, remedy, retry_in, "dial failed");
+        self.failures += 1;
+        self.trouble(&told);
+        self.last = Some(told.clone());
+        // Later it may be the network that errs, restored from a copy that does not know the token yet.
+        let refused = told.fault == Fault::Revoked || told.fault == Fault::Credentials && !self.was_connected;
+        let hopeless = self.patience == Patience::Command && !self.was_connected && self.failures >= self.targets.len();
+        if refused || hopeless { Next::Fail(told) } else { Next::Continue }
+    }
+
+    fn disconnected(&mut self, cause: &Cause, retry_in: Option<Duration>) -> Next {
+        let told = explain_end(cause);
+        let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
+        tracing::warn!(error = %told, remedy, retry_in, "session lost");
+        self.trouble(&told);
+        self.status.change(|board| {
+            board.session = SessionState::Reconnecting;
+            board.round_trip = None;
+            for endpoint in &mut board.endpoints {
+                endpoint.bound = false;
+            }
+        });
+        let revoked = told.fault == Fault::Revoked;
+        self.last = Some(told.clone());
+        if revoked { Next::Fail(told) } else { Next::Continue }
+    }
+
+    fn refused(&self, name: Option<&String>, refusal: &Refusal, retry_in: Duration, was_bound: bool) -> Next {
+        let Some(name) = name else { return Next::Continue };
+        let told = Error::of_bind(refusal);
+        let entry = told.fault.entry();
+        let (error, act) = (told.to_string(), entry.actor.word());
+        let message = if was_bound { "endpoint taken back" } else { "endpoint refused" };
+        tracing::warn!(name, error, to_act = act, remedy = entry.remedy, retry_in = shown(retry_in), "{message}");
+        self.endpoint(name, |state| {
+            state.bound = false;
+            state.problem = format!("{error}. To act: {act}");
+        });
+        let final_answer = entry.exit == crate::errors::Exit::Refused && !was_bound;
+        if self.patience == Patience::Command && final_answer { Next::Fail(told) } else { Next::Continue }
+    }
+
+    fn command(&self, command: Command, text: &str, reply: CommandReply) -> Next {
+        let (word, allowed) = match command {
+            Command::Stop => ("stop", self.allowed.stop),
+            Command::Restart => ("restart", self.allowed.restart),
+            Command::Update => ("update", self.allowed.update),
+            Command::Unknown(_) => {
+                reply.answer(Code::UNKNOWN, "this agent does not know the command");
+                tracing::warn!(text = %escape(text), "remote command not known");
+                return Next::Continue;
+            }
+        };
+        let text = escape(text);
+        if !allowed {
+            let error = Fault::CommandForbidden;
+            reply.answer(Code::FORBIDDEN, "the agent's configuration does not allow it");
+            tracing::warn!(command = word, %text, %error, remedy = error.entry().remedy, "remote command refused");
+            return Next::Continue;
+        }
+        let outcome = match command {
+            Command::Stop => Outcome::Ended,
+            Command::Restart => Outcome::Restart,
+            Command::Update | Command::Unknown(_) => {
+                let error = Fault::CommandUnsupported;
+                reply.answer(Code::UNSUPPORTED, "this build cannot replace itself");
+                tracing::warn!(command = word, %text, %error, remedy = error.entry().remedy, "remote command refused");
+                return Next::Continue;
+            }
+        };
+        tracing::warn!(command = word, %text, "remote command obeyed");
+        reply.answer(Code::NO_ERROR, "");
+        Next::End(outcome)
+    }
+
+    fn endpoint(&self, name: &str, change: impl FnOnce(&mut EndpointState)) {
+        self.status.change(|board| {
+            if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == name) {
+                change(state);
+            }
+        });
+    }
+
+    fn trouble(&self, error: &Error) {
+        let text = format!("{error}. {}", error.fault.entry().remedy);
+        self.status.change(|board| board.trouble = Some(text));
+    }
+}
+
+fn shown(time: Duration) -> String {
+    format!("{:.1}s", time.as_secs_f64())
+}

@@ -1,0 +1,116 @@
+//! The command line.
+
+mod arguments;
+mod configuration;
+mod run;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::Parser as _;
+use rustls::crypto::CryptoProvider;
+
+use crate::errors::{Actor, Error, Exit, Fault};
+
+use arguments::{Arguments, Command, ConfigCommand, Output};
+
+/// Runs the command line of the process and returns its exit code, see [`Exit`]. Cryptography is `provider`'s.
+pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print(); // nobody is left to tell when the outputs are gone
+            return if error.exit_code() == 0 { exit(Exit::Fine) } else { exit(Exit::Usage) };
+        }
+    };
+    let Arguments { global, command } = arguments;
+    let done = match command {
+        Command::Http(one) => run::one(&global, crate::config::Kind::Http, &one, provider),
+        Command::Tcp(one) => run::one(&global, crate::config::Kind::Tcp, &one, provider),
+        Command::Tls(one) => run::one(&global, crate::config::Kind::Tls, &one, provider),
+        Command::Start(start) => run::start(&global, &start, provider),
+        Command::Config(ConfigCommand::Check(output)) => configuration::check(&global, output.output, provider),
+        Command::Config(ConfigCommand::AddAuthtoken) => configuration::add_authtoken(&global),
+        Command::Config(ConfigCommand::Path(output)) => configuration::path(&global, output.output),
+        Command::Errors(output) => errors(output.output),
+        Command::Version(output) => version(output.output),
+    };
+    match done {
+        Ok(code) => exit(code),
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "{}", failure.text); // as above
+            exit(failure.exit)
+        }
+    }
+}
+
+fn exit(code: Exit) -> ExitCode {
+    ExitCode::from(code as u8)
+}
+
+/// Why a command failed, and the exit code that says so.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    fn usage(text: &str) -> Self {
+        Self { exit: Exit::Usage, text: format!("error: {text}\n\nFor more information, try '--help'.") }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let entry = error.fault.entry();
+        Self { exit: entry.exit, text: format!("{error}\n{}", entry.remedy) }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self { exit: Exit::Failed, text: error.to_string() }
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+fn version(output: Output) -> Result<Exit, Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    match output {
+        Output::Text => print(&format!("adit {version} (protocol {})\n", adit_core::VERSION))?,
+        Output::Json => {
+            let line = serde_json::json!({ "version": version, "protocol": adit_core::VERSION });
+            print(&format!("{line}\n"))?;
+        }
+    }
+    Ok(Exit::Fine)
+}
+
+fn errors(output: Output) -> Result<Exit, Failure> {
+    for fault in Fault::ALL {
+        let entry = fault.entry();
+        let who = match entry.actor {
+            Actor::Customer => "customer",
+            Actor::Vendor => "vendor",
+        };
+        match output {
+            Output::Text => {
+                print(&format!("{}  {}  (to act: {who})\n    {}\n", fault.code(), entry.title, entry.remedy))?
+            }
+            Output::Json => {
+                let line = serde_json::json!({
+                    "code": fault.code(), "title": entry.title, "actor": who, "remedy": entry.remedy, "exit": entry.exit as u8,
+                });
+                print(&format!("{line}\n"))?;
+            }
+        }
+    }
+    Ok(Exit::Fine)
+}

@@ -1,0 +1,171 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Carries connections from a network to services beside this agent, over one connection that it dials itself.
+#[derive(Debug, Parser)]
+#[command(name = "adit", version, about, after_help = AFTER_HELP, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command. They outrank the environment, which outranks the files.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// A configuration file; given several times, what the later says wins [default: ~/.config/adit/adit.yml].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// Where the network listens for agents: host:port.
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub(crate) connect_url: Option<String>,
+    /// Whom the network's certificate must be from: trusted, host, or a PEM file.
+    #[arg(long, global = true, value_name = "TRUSTED|HOST|FILE")]
+    pub(crate) connect_cas: Option<String>,
+    /// A file that holds the authtoken; - reads it from standard input.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) authtoken_file: Option<String>,
+    /// Where the log goes: stderr, stdout, off, or a file.
+    #[arg(long, global = true, value_name = "STDERR|STDOUT|OFF|FILE")]
+    pub(crate) log: Option<String>,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,adit=debug.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// The form of the log: term, logfmt or json.
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Carry HTTP to an upstream: adit http 8080
+    Http(One),
+    /// Carry TCP to an upstream: adit tcp 22 --url tcp://:2222
+    Tcp(One),
+    /// Carry TLS, which the upstream ends: adit tls 8443 --url tls://db.example.com
+    Tls(One),
+    /// Carry what the configuration says: some endpoints, or all.
+    Start(Start),
+    /// Look at the configuration, or put the authtoken into it.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print every error that this program tells, with what to do.
+    Errors(Printed),
+    /// Print the version.
+    Version(Printed),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// The service: 8080, host:port, http://host:port, https://host, unix:/path.
+    pub(crate) upstream: String,
+    /// The endpoint to ask for: https://crm.example.com, tls://db.example.com, tcp://:5432.
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// Share the endpoint with other agents that say so too.
+    #[arg(long)]
+    pub(crate) pooling: bool,
+    /// Tell the upstream who calls, in a PROXY protocol header.
+    #[arg(long, value_name = "1|2", value_parser = ["1", "2"])]
+    pub(crate) proxy_protocol: Option<String>,
+    /// The HTTP that the upstream speaks.
+    #[arg(long, value_name = "http1|http2", value_parser = ["http1", "http2"])]
+    pub(crate) upstream_protocol: Option<String>,
+    /// A PEM file of whom the upstream's certificate must be from.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) upstream_ca: Option<PathBuf>,
+    /// Take any certificate of the upstream: whoever is on the path can read and change everything.
+    #[arg(long, conflicts_with = "upstream_ca")]
+    pub(crate) upstream_insecure: bool,
+    /// Text for the vendor.
+    #[arg(long)]
+    pub(crate) metadata: Option<String>,
+    /// Text for people.
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// The names of endpoints in the configuration.
+    #[arg(required_unless_present = "all")]
+    pub(crate) names: Vec<String>,
+    /// All endpoints of the configuration.
+    #[arg(long, conflicts_with = "names")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say what is wrong with it: file, line, column, key, and what to do.
+    Check(Printed),
+    /// Read the authtoken from standard input and put it into the file, mode 0600.
+    AddAuthtoken,
+    /// Print the files that are read.
+    Path(Printed),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Printed {
+    /// The form of what is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+const AFTER_HELP: &str = "\
+The authtoken comes from the file, from ADIT_AUTHTOKEN, from a file named by authtoken_file, or from standard input; never from
+the command line, which everybody on the machine can read. Every key of `agent` is also a variable: ADIT_CONNECT_URL.
+
+Exit codes:
+    0  it did what it was asked to
+    1  it failed while running
+    2  the command line is wrong
+    3  the configuration is not valid
+    4  the network refused for good: credentials, ACL, revoked
+    5  the network cannot be reached
+    6  the customer's own policy refuses
+  130  it was interrupted before it could end in order
+
+SIGTERM and SIGINT let open connections finish; the second ends at once. SIGHUP reads the configuration again.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_token_cannot_be_given_on_the_command_line() {
+        for arguments in [
+            &["adit", "config", "add-authtoken", "t0k3n"][..],
+            &["adit", "http", "8080", "--authtoken", "t0k3n"],
+            &["adit", "--authtoken", "t0k3n", "start", "--all"],
+        ] {
+            assert_eq!(Arguments::try_parse_from(arguments).unwrap_err().exit_code(), 2, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_says_what_the_exit_codes_mean() {
+        let help = Arguments::command().render_long_help().to_string();
+
+        for code in ["0  it did", "1  it failed", "2  the", "3  the", "4  the", "5  the", "6  the", "130  it"] {
+            assert!(help.contains(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `adit config`, and what every command reads first.
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use adit_core::Secret;
+use rustls::crypto::CryptoProvider;
+
+use super::{
+    Failure,
+    arguments::{Global, Output},
+    print,
+};
+use crate::{
+    config::{Config, ConfigFault, EditError, Overrides, default_path, set_authtoken},
+    errors::{Error, Exit, Fault},
+    trust::NetworkTls,
+    upstream::Upstream,
+};
+
+/// Returns the files to read: those that were named, else the user's own.
+pub(super) fn files(global: &Global) -> Vec<PathBuf> {
+    if global.config.is_empty() { default_path().into_iter().collect() } else { global.config.clone() }
+}
+
+/// Returns what outranks the files.
+pub(super) fn overrides(global: &Global) -> Overrides {
+    let mut overrides = Overrides::from_environment();
+    overrides.flag("connect_url", "--connect-url", global.connect_url.clone());
+    overrides.flag("connect_cas", "--connect-cas", global.connect_cas.clone());
+    overrides.flag("authtoken_file", "--authtoken-file", global.authtoken_file.clone());
+    overrides.flag("log", "--log", global.log.clone());
+    overrides.flag("log_level", "--log-level", global.log_level.clone());
+    overrides.flag("log_format", "--log-format", global.log_format.clone());
+    overrides
+}
+
+/// Reads the configuration.
+pub(super) fn load(files: &[PathBuf], overrides: &Overrides) -> Result<Config, Failure> {
+    Config::load(files, overrides).map_err(|faults| {
+        let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+        Failure { exit: Exit::Config, text: format!("{lines}{}", Fault::ConfigInvalid) }
+    })
+}
+
+pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
+    let files = files(global);
+    let checked = Config::load(&files, &overrides(global));
+    let (faults, errors) = match &checked {
+        Ok(config) => (Vec::new(), unusable(config, provider)),
+        Err(faults) => (faults.clone(), Vec::new()),
+    };
+    if output == Output::Json {
+        let shown: Vec<_> = faults.iter().map(json).chain(errors.iter().map(json_of)).collect();
+        let line = serde_json::json!({ "valid": shown.is_empty(), "files": files, "faults": shown });
+        print(&format!("{line}\n"))?;
+        return Ok(if shown.is_empty() { Exit::Fine } else { Exit::Config });
+    }
+    if faults.is_empty() && errors.is_empty() {
+        let named: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+        print(&format!("{}: valid\n", named.join(", ")))?;
+        return Ok(Exit::Fine);
+    }
+    let faults = faults.iter().map(ToString::to_string);
+    let errors = errors.iter().map(|error| format!("{error}. {}", error.fault.entry().remedy));
+    let lines: Vec<_> = faults.chain(errors).collect();
+    Err(Failure { exit: Exit::Config, text: format!("{}\n{}", lines.join("\n"), Fault::ConfigInvalid) })
+}
+
+/// Returns what is well written and cannot be used.
+fn unusable(config: &Config, provider: &Arc<CryptoProvider>) -> Vec<Error> {
+    let network = NetworkTls::new(&config.agent.roots, provider).err();
+    let upstreams = config.endpoints.iter().filter_map(|endpoint| Upstream::new(endpoint, provider).err());
+    network.into_iter().chain(upstreams).collect()
+}
+
+fn json(fault: &ConfigFault) -> serde_json::Value {
+    serde_json::json!({
+        "file": fault.file, "line": fault.line, "column": fault.column, "source": fault.source, "key": fault.key,
+        "problem": fault.problem, "remedy": fault.remedy,
+    })
+}
+
+fn json_of(error: &Error) -> serde_json::Value {
+    serde_json::json!({ "code": error.fault.code(), "problem": error.to_string(), "remedy": error.fault.entry().remedy })
+}
+
+pub(super) fn path(global: &Global, output: Output) -> Result<Exit, Failure> {
+    let files = files(global);
+    match output {
+        Output::Text => files.iter().try_for_each(|file| print(&format!("{}\n", file.display())))?,
+        Output::Json => print(&format!("{}\n", serde_json::json!({ "files": files })))?,
+    }
+    Ok(Exit::Fine)
+}
+
+pub(super) fn add_authtoken(global: &Global) -> Result<Exit, Failure> {
+    let files = files(global);
+    let [file] = files.as_slice() else {
+        return Err(Failure::usage("one file must be named: --config FILE"));
+    };
+    let token = read_token()?;
+    set_authtoken(file, &token).map_err(|error| {
+        let fault = match &error {
+            EditError::Io { .. } => Fault::FileUnwritable,
+            EditError::Shape { .. } => Fault::ConfigInvalid,
+            EditError::Token => Fault::TokenUnreadable,
+        };
+        Failure::from(Error::new(fault, error.to_string()))
+    })?;
+    print(&format!("authtoken written to {}\n", file.display()))?;
+    Ok(Exit::Fine)
+}
+
+fn read_token() -> Result<Secret, Failure> {
+    let hidden = Hidden::start();
+    if io::stdin().is_terminal() {
+        write!(io::stderr(), "Authtoken: ")?;
+    }
+    let mut line = String::new();
+    io::stdin().lock().take(1_024).read_line(&mut line)?;
+    if hidden.is_some() {
+        writeln!(io::stderr())?;
+    }
+    drop(hidden);
+    Ok(Secret::new(line.trim().as_bytes()))
+}
+
+/// What is typed is not shown while this lives.
+#[cfg(unix)]
+struct Hidden(rustix::termios::Termios);
+
+#[cfg(unix)]
+impl Hidden {
+    fn start() -> Option<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+
+        let before = tcgetattr(io::stdin()).ok()?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &silent).ok()?;
+        Some(Self(before))
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Flush, &self.0); // best effort
+    }
+}
+
+#[cfg(not(unix))]
+struct Hidden;
+
+#[cfg(not(unix))]
+impl Hidden {
+    const fn start() -> Option<Self> {
+        None
+    }
+}

@@ -1,0 +1,263 @@
+//! `adit http|tcp|tls|start`: the agent as a process.
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use adit_core::UpstreamProtocol;
+use rustls::crypto::CryptoProvider;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Failure,
+    arguments::{Global, One, Start},
+    configuration::{files, load, overrides},
+};
+use crate::{
+    agent::{Agent, Outcome},
+    config::{
+        AgentConfig, Config, EndpointConfig, Kind, LogOutput, Overrides, UpstreamTrust, endpoint_without_file, nearest,
+        token,
+    },
+    errors::{Error, Exit, Fault},
+    log,
+    upstream::ProxyVersion,
+    view,
+};
+
+/// Runs one endpoint that the command line describes.
+pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
+    let endpoint = endpoint(kind, one)?;
+    let mut files = files(global);
+    // Only a file that was named has to exist.
+    files.retain(|file| !global.config.is_empty() || std::env::var_os("ADIT_CONFIG").is_some() || file.exists());
+    let mut config = load(&files, &overrides(global))?;
+    config.endpoints = vec![endpoint];
+    let shown = start_log(&config.agent)?;
+    let token = token(&config.agent.token)?;
+    let agent = Agent::new(config, token, Arc::clone(provider))?.impatient();
+    match drive(agent, shown)? {
+        Some(Outcome::Failed(error)) => Err(error.into()),
+        Some(Outcome::Ended | Outcome::Restart) => Ok(Exit::Fine),
+        None => Ok(Exit::Interrupted),
+    }
+}
+
+fn endpoint(kind: Kind, one: &One) -> Result<EndpointConfig, Failure> {
+    let mut endpoint =
+        endpoint_without_file(kind, one.url.as_deref(), &one.upstream).map_err(|problem| Failure::usage(&problem))?;
+    endpoint.pooling = one.pooling;
+    endpoint.metadata = one.metadata.clone().unwrap_or_default();
+    endpoint.description = one.description.clone().unwrap_or_default();
+    endpoint.upstream.proxy_protocol = one.proxy_protocol.as_deref().and_then(ProxyVersion::parse);
+    if one.upstream_protocol.as_deref() == Some("http2") {
+        endpoint.upstream.protocol = UpstreamProtocol::Http2;
+    }
+    let trust = match (&one.upstream_ca, one.upstream_insecure) {
+        (Some(path), _) => Some(UpstreamTrust::File(path.clone())),
+        (None, true) => Some(UpstreamTrust::DangerAnybody),
+        (None, false) => None,
+    };
+    match (&mut endpoint.upstream.tls, trust) {
+        (Some(tls), Some(trust)) => *tls = trust,
+        (None, Some(_)) => {
+            return Err(Failure::usage("the upstream is not spoken to in TLS: write https:// or tls:// before it"));
+        }
+        (_, None) => {}
+    }
+    Ok(endpoint)
+}
+
+/// Runs endpoints of the configuration.
+pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
+    let source =
+        Source { files: files(global), overrides: overrides(global), names: (!start.all).then(|| start.names.clone()) };
+    let mut config = source.load()?;
+    let shown = start_log(&config.agent)?;
+    let token = token(&config.agent.token)?;
+    loop {
+        let (sender, reloads) = mpsc::channel(1);
+        let agent = Agent::new(config.clone(), token.clone(), Arc::clone(provider))?.with_reloads(reloads);
+        let reload = (source.clone(), sender);
+        match drive_reloading(agent, shown, reload)? {
+            Some(Outcome::Ended) => return Ok(Exit::Fine),
+            Some(Outcome::Failed(error)) => return Err(error.into()),
+            None => return Ok(Exit::Interrupted),
+            Some(Outcome::Restart) => match source.load() {
+                Ok(again) => config = again,
+                Err(failure) => tracing::error!(error = failure.text, "configuration not taken: the last one stays"),
+            },
+        }
+    }
+}
+
+/// Where the configuration is from, and what of it is run.
+#[derive(Clone, Debug)]
+struct Source {
+    files: Vec<PathBuf>,
+    overrides: Overrides,
+    names: Option<Vec<String>>,
+}
+
+impl Source {
+    fn load(&self) -> Result<Config, Failure> {
+        let mut config = load(&self.files, &self.overrides)?;
+        let known: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+        if let Some(names) = &self.names {
+            if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+                let hint = nearest(unknown, known.iter().map(String::as_str), "");
+                let detail = format!("`{}`. {hint}", unknown.escape_debug());
+                return Err(Error::new(Fault::EndpointUnknown, detail.trim_end().to_owned()).into());
+            }
+            config.endpoints.retain(|endpoint| names.contains(&endpoint.name));
+        }
+        if config.endpoints.is_empty() {
+            let detail = "the configuration has no endpoints".to_owned();
+            return Err(Error::new(Fault::EndpointUnknown, detail).into());
+        }
+        Ok(config)
+    }
+}
+
+/// Starts the log; returns whether the state is shown on the terminal.
+fn start_log(agent: &AgentConfig) -> Result<bool, Failure> {
+    let free = match agent.log {
+        LogOutput::Auto => agent.log_format.is_none(),
+        LogOutput::Off | LogOutput::File(_) => true,
+        LogOutput::Stderr | LogOutput::Stdout => false,
+    };
+    let shown = free && io::stdout().is_terminal();
+    log::start(agent, shown)?;
+    raise_file_limit();
+    Ok(shown)
+}
+
+/// Runs an agent to its end; `None` when it was interrupted.
+fn drive(agent: Agent, shown: bool) -> Result<Option<Outcome>, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(until_interrupted(agent, shown));
+    runtime.shutdown_background();
+    outcome
+}
+
+fn drive_reloading(
+    agent: Agent,
+    shown: bool,
+    (source, sender): (Source, mpsc::Sender<Config>),
+) -> Result<Option<Outcome>, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        tokio::spawn(reload_on_signal(source, sender));
+        until_interrupted(agent, shown).await
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn until_interrupted(agent: Agent, shown: bool) -> Result<Option<Outcome>, Failure> {
+    let status = agent.status();
+    let (end, ended) = oneshot::channel();
+    let mut signals = Signals::new()?;
+    let view = shown.then(|| tokio::spawn(view::show(status)));
+    let run = agent.run(async move {
+        let _ = ended.await; // gone without a word means the same
+    });
+    let mut run = core::pin::pin!(run);
+    let first = tokio::select! {
+        outcome = &mut run => Some(outcome),
+        () = signals.next() => None,
+    };
+    let outcome = match first {
+        Some(outcome) => Some(outcome),
+        None => {
+            let _ = end.send(()); // it waits for that
+            tokio::select! {
+                outcome = &mut run => Some(outcome),
+                () = signals.next() => None,
+            }
+        }
+    };
+    if let Some(view) = view {
+        view.abort();
+    }
+    Ok(outcome)
+}
+
+/// SIGINT and SIGTERM.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    const fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+#[cfg(unix)]
+async fn reload_on_signal(source: Source, sender: mpsc::Sender<Config>) {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        let source = source.clone();
+        let loaded = tokio::task::spawn_blocking(move || source.load()).await;
+        match loaded {
+            Ok(Ok(config)) => {
+                if sender.send(config).await.is_err() {
+                    return;
+                }
+            }
+            Ok(Err(failure)) => {
+                tracing::error!(error = failure.text, "configuration not taken: the last one stays");
+            }
+            Err(_) => tracing::error!(error = %Fault::Internal, "configuration not taken: the last one stays"),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn reload_on_signal(_: Source, _: mpsc::Sender<Config>) {}
+
+/// Asks for as many open files as the system gives: each connection is one.
+#[cfg(unix)]
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if setrlimit(Resource::Nofile, limit).is_err() {
+        tracing::debug!("the limit of open files stays as it is");
+    }
+}
+
+#[cfg(not(unix))]
+const fn raise_file_limit() {}

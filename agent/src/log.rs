@@ -1,0 +1,244 @@
+//! The log: one line an event, for a person, as logfmt or as JSON.
+//!
+//! Whatever stands in a field, it stays in its line and moves no cursor (V94); secrets have no `Display`.
+
+use core::fmt;
+use std::{
+    fs::OpenOptions,
+    io::{self, IsTerminal as _},
+    sync::Mutex,
+};
+
+use adit_core::escape;
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::Writer,
+        time::{FormatTime as _, SystemTime},
+    },
+    registry::LookupSpan,
+};
+
+use crate::{
+    config::{AgentConfig, LogFormat, LogOutput},
+    errors::{Error, Fault, clip},
+};
+
+/// Sends what is traced in this process where the configuration says. `shown` tells that a terminal shows the state.
+///
+/// # Errors
+/// [`Fault::LogUnwritable`].
+pub fn start(config: &AgentConfig, shown: bool) -> Result<(), Error> {
+    let unwritable = |detail: String| Error::new(Fault::LogUnwritable, detail);
+    let filter = filter(&config.log_level).ok_or_else(|| unwritable("the filter is not one".to_owned()))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let (on_terminal, set) = match &config.log {
+        LogOutput::Off => return Ok(()),
+        LogOutput::Auto if shown => return Ok(()),
+        LogOutput::Auto | LogOutput::Stderr => (io::stderr().is_terminal(), None),
+        LogOutput::Stdout => (io::stdout().is_terminal(), None),
+        LogOutput::File(path) => {
+            let mut options = OpenOptions::new();
+            options.append(true).create(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+            let file = options.open(path).map_err(|error| unwritable(format!("{}: {error}", path.display())))?;
+            (false, Some(file))
+        }
+    };
+    let format = config.log_format.unwrap_or(if on_terminal { LogFormat::Term } else { LogFormat::Logfmt });
+    let lines = Lines { format, colour: on_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()) };
+    let builder = builder.event_format(lines);
+    let started = match (set, &config.log) {
+        (Some(file), _) => builder.with_writer(Mutex::new(file)).try_init(),
+        (None, LogOutput::Stdout) => builder.with_writer(io::stdout).try_init(),
+        (None, _) => builder.with_writer(io::stderr).try_init(),
+    };
+    started.map_err(|error| unwritable(error.to_string()))
+}
+
+/// Returns whether `text` says what to log: a level, or levels by module.
+pub(crate) fn is_filter(text: &str) -> bool {
+    filter(text).is_some()
+}
+
+fn filter(text: &str) -> Option<EnvFilter> {
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    let word = |part: &str| part.contains('=') || levels.contains(&part.trim());
+    let known = !text.is_empty() && text.split(',').all(word);
+    known.then(|| EnvFilter::builder().parse(text).ok()).flatten()
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lines {
+    format: LogFormat,
+    colour: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let line = self.line(&time, *event.metadata().level(), &fields);
+        writeln!(out, "{line}")
+    }
+}
+
+impl Lines {
+    fn line(self, time: &str, level: Level, fields: &Fields) -> String {
+        match self.format {
+            LogFormat::Json => json(time, level, fields),
+            LogFormat::Logfmt => logfmt(time, level, fields),
+            LogFormat::Term => term(time, level, fields, self.colour),
+        }
+    }
+}
+
+fn json(time: &str, level: Level, fields: &Fields) -> String {
+    use serde_json::{Map, Value};
+
+    let mut line = Map::new();
+    line.insert("time".to_owned(), Value::from(time));
+    line.insert("level".to_owned(), Value::from(level.as_str().to_ascii_lowercase()));
+    line.insert("message".to_owned(), Value::from(fields.message.as_str()));
+    for (name, value) in &fields.others {
+        line.insert((*name).to_owned(), value.clone());
+    }
+    Value::Object(line).to_string()
+}
+
+fn logfmt(time: &str, level: Level, fields: &Fields) -> String {
+    let mut line =
+        format!("time={time} level={} message={}", level.as_str().to_ascii_lowercase(), word(&fields.message));
+    for (name, value) in &fields.others {
+        line.push_str(&format!(" {name}={}", plain(value)));
+    }
+    line
+}
+
+fn term(time: &str, level: Level, fields: &Fields, colour: bool) -> String {
+    let (start, end) = match (colour, level) {
+        (false, _) => ("", ""),
+        (true, Level::ERROR) => ("\x1b[31m", "\x1b[0m"),
+        (true, Level::WARN) => ("\x1b[33m", "\x1b[0m"),
+        (true, Level::INFO) => ("\x1b[32m", "\x1b[0m"),
+        (true, _) => ("\x1b[2m", "\x1b[0m"),
+    };
+    let clock = time.get(11..19).unwrap_or(time);
+    let mut line = format!("{clock} {start}{:5}{end} {}", level.as_str(), escape(&fields.message));
+    for (name, value) in &fields.others {
+        line.push_str(&format!(" {name}={}", plain(value)));
+    }
+    line
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), word)
+}
+
+/// Writes a text so that it is one word: as it is, or quoted and escaped.
+fn word(text: &str) -> String {
+    let bare = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '=');
+    if !text.is_empty() && text.chars().all(bare) {
+        return text.to_owned();
+    }
+    format!("\"{}\"", escape(text).to_string().replace('"', "\\\""))
+}
+
+/// What an event says, in order.
+#[derive(Debug, Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, serde_json::Value)>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, text: &str) {
+        match field.name() {
+            "message" => self.message = clip(text),
+            name => self.others.push((name, clip(text).into())),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.others.push((field.name(), value.into()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.others.push((field.name(), value.into()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.others.push((field.name(), value.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> Fields {
+        let hostile = "a\n{\"level\":\"error\"}\u{1b}]0;x\u{7}\u{202e}";
+        Fields { message: "endpoint bound".into(), others: vec![("text", hostile.into()), ("count", 3.into())] }
+    }
+
+    #[test]
+    fn text_of_others_stays_in_its_line_and_moves_no_cursor() {
+        for format in [LogFormat::Term, LogFormat::Logfmt, LogFormat::Json] {
+            let line = Lines { format, colour: false }.line("2026-11-24T12:00:00Z", Level::INFO, &fields());
+
+            assert!(line.chars().all(|c| !c.is_control()), "{line:?}");
+            assert!(format == LogFormat::Json || !line.contains('\u{202e}'), "{line:?}");
+            assert!(line.contains("endpoint bound"), "{line}");
+        }
+    }
+
+    #[test]
+    fn json_has_the_message_and_the_fields_at_the_top() {
+        let line = Lines { format: LogFormat::Json, colour: false }.line("t", Level::WARN, &fields());
+
+        let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&parsed["message"], &parsed["level"]), (&"endpoint bound".into(), &"warn".into()));
+        assert_eq!(parsed["count"], 3);
+    }
+
+    #[test]
+    fn logfmt_quotes_what_is_not_a_word() {
+        let fields = Fields { message: "m".into(), others: vec![("a", "x y\"z".into()), ("b", "".into())] };
+
+        let line = Lines { format: LogFormat::Logfmt, colour: false }.line("t", Level::DEBUG, &fields);
+
+        assert_eq!(line, "time=t level=debug message=m a=\"x y\\\"z\" b=\"\"");
+    }
+
+    #[test]
+    fn a_filter_is_a_level_or_levels_by_module() {
+        for text in ["info", "debug", "info,adit=trace", "off"] {
+            assert!(is_filter(text), "{text}");
+        }
+        for text in ["", "loud", "info,", "adit=loud"] {
+            assert!(!is_filter(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What is known of a running agent, for whoever shows it.
+
+use core::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// What is known of a running agent.
+#[derive(Debug, Default)]
+pub struct Status {
+    board: Mutex<Board>,
+    changed: Notify,
+    traffic: Traffic,
+}
+
+/// The state of everything at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Board {
+    /// The session.
+    pub session: SessionState,
+    /// Where the node is that holds the session.
+    pub region: String,
+    /// The node that holds the session.
+    pub node: String,
+    /// The latest round trip.
+    pub round_trip: Option<Duration>,
+    /// The endpoints, in the order of the configuration.
+    pub endpoints: Vec<EndpointState>,
+    /// Connections at this moment.
+    pub live: usize,
+    /// Connections since the start.
+    pub total: u64,
+    /// What went wrong last, while it matters.
+    pub trouble: Option<String>,
+}
+
+/// The state of the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionState {
+    /// There is none yet.
+    #[default]
+    Connecting,
+    /// There is one.
+    Online,
+    /// There was one.
+    Reconnecting,
+    /// It ends.
+    Draining,
+}
+
+/// The state of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointState {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its URL: as bound, or as asked for.
+    pub url: String,
+    /// Where it leads.
+    pub upstream: String,
+    /// Whether it is bound.
+    pub bound: bool,
+    /// Why not, and who must act; empty while it is not known.
+    pub problem: String,
+}
+
+/// Counts connections.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    live: AtomicUsize,
+    total: AtomicU64,
+}
+
+impl Status {
+    /// Returns everything as it is.
+    pub fn board(&self) -> Board {
+        let mut board = self.lock().clone();
+        board.live = self.traffic.live.load(Ordering::Relaxed);
+        board.total = self.traffic.total.load(Ordering::Relaxed);
+        board
+    }
+
+    /// Waits for a change of anything but the counters and the round trip.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Board)) {
+        change(&mut self.lock());
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn measured(&self, round_trip: Option<Duration>) {
+        self.lock().round_trip = round_trip;
+    }
+
+    /// Counts a connection for as long as what is returned lives.
+    pub(crate) fn connection(self: &Arc<Self>) -> Counted {
+        self.traffic.live.fetch_add(1, Ordering::Relaxed);
+        self.traffic.total.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(self))
+    }
+
+    /// Returns how many connections are carried.
+    pub fn live(&self) -> usize {
+        self.traffic.live.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that is counted.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Status>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.traffic.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}
