@@ -6,5 +6,7 @@ mod support;
 
 mod faults;
 mod forward;
+mod http2;
 mod smuggling;
 mod timers;
+mod upgrade;
