@@ -10,6 +10,6 @@ mod vectors;
 
 pub use clauses::{Clause, citations, clauses, is_clause};
 pub use registry::{CodeEntry, Extensions, FrameType, Limit, Registry, Timer, ViolationEntry};
-pub use scenario::{FrameSpec, Player, Scenario, Side, Step, Subject};
+pub use scenario::{FrameSpec, Hope, Player, Scenario, Side, Step, Subject};
 pub use schema::Schema;
 pub use vectors::{FrameVectors, Heard, Malformed, MessageVectors, Misframed, ValidFrames, ValidMessage, octets};

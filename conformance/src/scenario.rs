@@ -22,6 +22,20 @@ pub trait Subject {
     fn cut(&mut self);
     /// Returns whether it has closed the transport.
     fn is_closed(&self) -> bool;
+    /// Waits for octets where time is real; a subject that has said everything already returns none.
+    fn more(&mut self, hope: Hope) -> Vec<u8> {
+        let _ = hope;
+        Vec::new()
+    }
+}
+
+/// What a player waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hope {
+    /// Octets, or the end of the transport: a second or more is worth waiting.
+    Something,
+    /// That nothing comes: as long as it is worth to see that.
+    Nothing,
 }
 
 /// A conversation.
@@ -191,14 +205,18 @@ impl Player {
         heard.octets.extend(subject.say());
         self.take_frames(heard)?;
         match step {
-            Step::Expect(frames) => frames.iter().try_for_each(|frame| self.expect(frame, scenario, heard)),
+            Step::Expect(frames) => frames.iter().try_for_each(|frame| self.expect(frame, scenario, subject, heard)),
             Step::ExpectNothing => {
+                heard.octets.extend(subject.more(Hope::Nothing));
+                self.take_frames(heard)?;
                 heard.frames.retain(|frame| !scenario.ignore.contains(&frame.name));
                 heard.frames.front().map_or(Ok(()), |frame| Err(format!("{} was said", frame.name)))
             }
             Step::ExpectClose(code) => self.expect_close(code, subject, heard),
-            Step::ExpectEnd if !subject.is_closed() => Err("the transport is still open".to_owned()),
-            Step::ExpectEnd => Ok(()),
+            Step::ExpectEnd => {
+                self.hear_out(subject, heard)?;
+                if subject.is_closed() { Ok(()) } else { Err("the transport is still open".to_owned()) }
+            }
             Step::Handshake(_) | Step::Send(_) | Step::Trickle(_) | Step::Repeat { .. } | Step::Wait(_) | Step::Cut => {
                 Ok(())
             }
@@ -225,23 +243,47 @@ impl Player {
         }
         heard.octets.extend(subject.say());
         self.take_frames(heard)?;
-        self.expect(&expected, scenario, heard)?;
+        self.expect(&expected, scenario, subject, heard)?;
         if scenario.side == Side::Agent {
             subject.hear(&frame);
         }
         // The first question is answered, so that silence is the scenario's own.
         heard.octets.extend(subject.say());
         self.take_frames(heard)?;
-        let ping = heard.frames.iter().position(|frame| frame.name == "Ping");
+        let asked = |heard: &Heard| heard.frames.iter().position(|frame| frame.name == "Ping");
+        while asked(heard).is_none() && self.hear_more(subject, heard)? {}
+        let ping = asked(heard);
         if let Some(ping) = ping.and_then(|place| heard.frames.remove(place)) {
             subject.hear(&self.frame("Pong", 0, &ping.payload)?);
         }
         Ok(())
     }
 
-    fn expect(&self, spec: &FrameSpec, scenario: &Scenario, heard: &mut Heard) -> Result<(), String> {
+    /// Waits for more frames; returns whether there are any.
+    fn hear_more(&self, subject: &mut dyn Subject, heard: &mut Heard) -> Result<bool, String> {
+        let octets = subject.more(Hope::Something);
+        let any = !octets.is_empty();
+        heard.octets.extend(octets);
+        self.take_frames(heard)?;
+        Ok(any)
+    }
+
+    /// Hears all that is said until the transport is closed, or nothing comes.
+    fn hear_out(&self, subject: &mut dyn Subject, heard: &mut Heard) -> Result<(), String> {
+        while !subject.is_closed() && self.hear_more(subject, heard)? {}
+        Ok(())
+    }
+
+    fn expect(
+        &self,
+        spec: &FrameSpec,
+        scenario: &Scenario,
+        subject: &mut dyn Subject,
+        heard: &mut Heard,
+    ) -> Result<(), String> {
         let (_, name) = self.kind(&spec.r#type)?;
         loop {
+            while heard.frames.is_empty() && self.hear_more(subject, heard)? {}
             let frame = heard.frames.pop_front().ok_or_else(|| format!("{name} was not said"))?;
             if frame.name != name && scenario.ignore.contains(&frame.name) {
                 continue;
@@ -249,14 +291,21 @@ impl Player {
             if (frame.name.as_str(), frame.stream) != (name.as_str(), spec.stream) {
                 return Err(format!("{} of stream {} came where {name} was due", frame.name, frame.stream));
             }
-            return self.compare(spec, &self.whole(spec, frame, heard)?);
+            return self.compare(spec, &self.whole(spec, frame, subject, heard)?);
         }
     }
 
     /// DATA may come in any frames: returns it in one, as long as what is expected.
-    fn whole(&self, spec: &FrameSpec, mut frame: Frame, heard: &mut Heard) -> Result<Frame, String> {
+    fn whole(
+        &self,
+        spec: &FrameSpec,
+        mut frame: Frame,
+        subject: &mut dyn Subject,
+        heard: &mut Heard,
+    ) -> Result<Frame, String> {
         let length = spec.octets.map_or_else(|| self.payload(spec).map(|payload| payload.len()), Ok)?;
         while frame.name == "Data" && frame.payload.len() < length {
+            while heard.frames.is_empty() && self.hear_more(subject, heard)? {}
             let more = |next: &mut Frame| (next.name.as_str(), next.stream) == ("Data", frame.stream);
             let Some(next) = heard.frames.pop_front_if(more) else { break };
             frame.payload.extend(next.payload);
@@ -281,7 +330,8 @@ impl Player {
         Ok(())
     }
 
-    fn expect_close(&self, code: &str, subject: &dyn Subject, heard: &mut Heard) -> Result<(), String> {
+    fn expect_close(&self, code: &str, subject: &mut dyn Subject, heard: &mut Heard) -> Result<(), String> {
+        self.hear_out(subject, heard)?;
         let said: Vec<String> = heard.frames.iter().map(|frame| frame.name.clone()).collect();
         let close = heard.frames.pop_back().filter(|frame| frame.name == "Close");
         let close = close.ok_or_else(|| format!("no CLOSE is the last frame of {said:?}"))?;

@@ -1,6 +1,8 @@
 //! Every scenario, against `adit-core` with a virtual clock.
 
-use std::{collections::BTreeMap, fs, path::Path};
+mod common;
+
+use std::collections::BTreeMap;
 
 use adit_conformance::{Player, Scenario, Side, Subject, clauses};
 use adit_core::{
@@ -10,6 +12,7 @@ use adit_core::{
     testing::Lone,
 };
 use bytes::Bytes;
+use common::{configured, scenarios};
 
 #[test]
 fn every_scenario_goes_as_it_says() {
@@ -47,37 +50,6 @@ fn a_scenario_that_is_not_kept_to_fails() {
 
     let error = Player::new().play(&scenario, &mut Echo::network(Config::network())).unwrap_err();
     assert!(error.contains("a made-up rule (step 3): Pong carries"), "{error}");
-}
-
-fn scenarios() -> Vec<Scenario> {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"));
-    let entries = fs::read_dir(folder).expect("the folder is there");
-    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    let json = files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "json"));
-    json.flat_map(|file| {
-        let content = fs::read_to_string(file).expect("readable");
-        Scenario::read(&content).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-    })
-    .collect()
-}
-
-fn configured(scenario: &Scenario) -> Config {
-    let mut config = if scenario.side == Side::Agent { Config::agent() } else { Config::network() };
-    for (name, value) in &scenario.limits {
-        let value = u32::try_from(*value).expect("a small number");
-        match name.as_str() {
-            "streams" => config.streams = value,
-            "window" => (config.window, config.window_eager) = (value, value),
-            "oddities" => config.oddities = value,
-            "unanswered" => config.unanswered = value,
-            "binds" => config.binds = value,
-            "retain_frames" => config.retain_frames = value,
-            _ => panic!("{name} cannot be configured"),
-        }
-    }
-    config.check().expect("in range");
-    config
 }
 
 /// The application of the scenarios, on a link alone.
