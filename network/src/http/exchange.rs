@@ -3,7 +3,7 @@
 use core::{
     fmt,
     pin::Pin,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{fields, link::Fate};
 
@@ -32,6 +32,11 @@ pub(super) struct Exchange {
     over: AtomicBool,
     attempt: AtomicU32,
     sender: AtomicWaker,
+    born: Instant,
+    /// Milliseconds after `born` when something of the body last went on.
+    moved: AtomicU64,
+    /// The upstream takes the body and the caller does not send it.
+    waiting: AtomicBool,
 }
 
 impl Exchange {
@@ -45,6 +50,9 @@ impl Exchange {
             over: AtomicBool::new(false),
             attempt: AtomicU32::new(0),
             sender: AtomicWaker::new(),
+            born: Instant::now(),
+            moved: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
         }
     }
 
@@ -65,6 +73,16 @@ impl Exchange {
 
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
+    }
+
+    /// Returns when something of the body last went on.
+    pub(super) fn moved(&self) -> Instant {
+        self.born + Duration::from_millis(self.moved.load(Ordering::Relaxed))
+    }
+
+    /// Tells whether it is the caller that lets the body wait.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Lets the body go.
@@ -92,7 +110,12 @@ impl Exchange {
         }
         let mut slot = self.body.lock();
         let Some(body) = slot.as_mut() else { return Poll::Ready(None) };
-        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+        let frame = Pin::new(&mut *body).poll_frame(cx);
+        self.waiting.store(frame.is_pending(), Ordering::Relaxed);
+        let frame = ready!(frame);
+        let moved = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(moved, Ordering::Relaxed);
+        match frame {
             Some(Ok(frame)) => {
                 self.consumed.store(true, Ordering::Release);
                 Poll::Ready(Some(Ok(match frame.into_trailers() {

@@ -19,7 +19,8 @@ pub struct HttpLimits {
     /// Octets of a target: 32 KiB. Then 414 (ADIT-3019).
     pub target_size: usize,
     /// How long the caller may keep a body waiting before the upstream has answered: 30 s, as a budget that
-    /// [`Self::body_rate`] refills. Then 408 (ADIT-3011).
+    /// [`Self::body_rate`] refills. Over HTTP/2 it is the time without any progress, and gRPC is left alone, because its
+    /// streams may rest. Then 408 (ADIT-3011).
     pub body_timeout: Duration,
     /// Octets that buy a second of waiting: 100. At 0 every octet refills the whole budget.
     pub body_rate: u32,
@@ -40,7 +41,7 @@ pub struct HttpLimits {
     pub ping_timeout: Duration,
     /// An upstream that neither takes nor refuses a connection: 15 s. Then 504 (ADIT-3004).
     pub accept_timeout: Duration,
-    /// An upstream that does not begin its answer: 10 min. Then 504 (ADIT-3004).
+    /// An upstream that does not begin its answer: 10 min after it took the last of the body. Then 504 (ADIT-3004).
     pub response_timeout: Duration,
     /// How long the body waits for the upstream's 100 before it is sent all the same: 1 s.
     pub continue_timeout: Duration,

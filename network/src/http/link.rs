@@ -25,6 +25,9 @@ pub(super) struct Fate {
     failed: AtomicBool,
     code: AtomicU32,
     body: AtomicWaker,
+    /// More 1xx heads came than an answer may have.
+    chatters: AtomicBool,
+    request: AtomicWaker,
 }
 
 impl Fate {
@@ -35,6 +38,18 @@ impl Fate {
     /// Forgets what came for the request before.
     pub(super) fn listen(&self) {
         self.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells the request that the upstream says 1xx without end.
+    pub(super) fn chatter(&self) {
+        self.chatters.store(true, Ordering::Release);
+        self.request.wake();
+    }
+
+    /// Waits for [`Self::chatter`].
+    pub(super) fn poll_chatter(&self, cx: &Context<'_>) -> Poll<()> {
+        self.request.register(cx.waker());
+        if self.chatters.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     pub(super) fn was_heard(&self) -> bool {

@@ -215,13 +215,14 @@ impl<B: Backend> Connection<B> {
     fn outgoing(&self, parts: Parts, named: &Named, leave: Option<&Leave>, end: &End<B::Member>) -> Outgoing {
         let Parts { method, uri, mut headers, version, .. } = parts;
         let expects = headers.contains_key(header::EXPECT) && end.exchange.is_some() && version != Version::HTTP_10;
+        let leisurely = is_grpc(&headers);
         let trailers = fields::clean_request(&mut headers);
         self.spoken.say(named, &mut headers);
         let uri = match uri.into_parts().path_and_query {
             Some(path) => Uri::from(path),
             None => Uri::from_static("/"),
         };
-        let mut outgoing = Outgoing { method, uri, headers, trailers, expects, leaves: leave.is_some() };
+        let mut outgoing = Outgoing { method, uri, headers, trailers, expects, leaves: leave.is_some(), leisurely };
         if let Some(leave) = leave {
             leave.ask(&mut outgoing);
         }
@@ -265,11 +266,14 @@ fn check_http2(parts: &Parts, limits: &HttpLimits) -> Result<(), Fault> {
 
 /// hyper sends trailers over HTTP/1 only when they are announced; gRPC never announces its own.
 fn announce_grpc_trailers(fields: &mut HeaderMap) {
-    let grpc = fields.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if grpc && !fields.contains_key(header::TRAILER) {
+    if is_grpc(fields) && !fields.contains_key(header::TRAILER) {
         let names = "grpc-status, grpc-message, grpc-status-details-bin";
         fields.insert(header::TRAILER, HeaderValue::from_static(names));
     }
+}
+
+fn is_grpc(fields: &HeaderMap) -> bool {
+    fields.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn refuse<M>(fault: Fault, method: &Method, request: &HeaderMap, mut end: End<M>) -> Response<AnswerBody<M>> {

@@ -4,6 +4,7 @@ use core::{
     pin::{Pin, pin},
     sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub(super) struct Outgoing {
     pub(super) expects: bool,
     /// It asks to leave HTTP, which is done over HTTP/1.1 whatever the upstream speaks.
     pub(super) leaves: bool,
+    /// gRPC: a stream of messages may rest for as long as it likes.
+    pub(super) leisurely: bool,
 }
 
 /// The answer, and what it came by.
@@ -141,16 +144,16 @@ impl<B: Backend> Connection<B> {
             Sender::Http1(sender) => {
                 fate.listen();
                 let mut request = outgoing.http1(named, body);
-                self.watch_informational(&mut request, exchange);
+                self.watch_informational(&mut request, exchange, &fate);
                 let sending = sender.try_send_request(request);
-                self.wait(pin!(sending), &fate, exchange).await
+                self.wait(pin!(sending), &fate, exchange, outgoing.leisurely).await
             }
             Sender::Http2 { sender, .. } => {
                 if let Some(exchange) = exchange {
                     exchange.release();
                 }
                 let sending = sender.try_send_request(outgoing.http2(named, &self.caller, body));
-                self.wait(pin!(sending), &fate, exchange).await
+                self.wait(pin!(sending), &fate, exchange, outgoing.leisurely).await
             }
         };
         match answer {
@@ -160,17 +163,23 @@ impl<B: Backend> Connection<B> {
     }
 
     /// Passes 1xx on: 100 lets the body go, 103 goes to HTTP/1.1 callers.
-    fn watch_informational(&self, request: &mut Request<RequestBody>, exchange: Option<&Arc<Exchange>>) {
-        let (exchange, talk) = (exchange.cloned(), self.talk.clone());
+    fn watch_informational(
+        &self,
+        request: &mut Request<RequestBody>,
+        exchange: Option<&Arc<Exchange>>,
+        fate: &Arc<Fate>,
+    ) {
+        let (exchange, talk, fate) = (exchange.cloned(), self.talk.clone(), Arc::clone(fate));
         let (count, most) = (AtomicUsize::new(0), self.limits.informational);
         on_informational(request, move |head| {
-            if head.status() == StatusCode::CONTINUE {
+            if count.fetch_add(1, Ordering::Relaxed) >= most {
+                fate.chatter();
+            } else if head.status() == StatusCode::CONTINUE {
                 if let Some(exchange) = &exchange {
                     exchange.release();
                 }
             } else if head.status() == StatusCode::EARLY_HINTS
                 && let Some(talk) = &talk
-                && count.fetch_add(1, Ordering::Relaxed) < most
             {
                 hint(talk, head.headers());
             }
@@ -182,13 +191,18 @@ impl<B: Backend> Connection<B> {
         mut sending: Pin<&mut S>,
         fate: &Fate,
         exchange: Option<&Arc<Exchange>>,
+        leisurely: bool,
     ) -> Result<Response<Incoming>, Error>
     where
         S: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
     {
-        let patience = Patience { started: Instant::now(), limits: &self.limits };
-        let mut sleep = pin!(sleep_until(patience.due(fate, exchange)));
+        let (started, limits) = (Instant::now(), &self.limits);
+        let patience = Patience { started, limits, times_body: self.talk.is_none() && !leisurely };
+        let mut sleep = pin!(sleep_until(patience.look(fate, exchange)));
         core::future::poll_fn(|cx| {
+            if fate.poll_chatter(cx).is_ready() {
+                return Poll::Ready(Err(Error::Failed(Fault::UpstreamProtocol)));
+            }
             if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
                 return Poll::Ready(answer.map_err(|mut failed| {
                     let unsent = failed.take_message().is_some();
@@ -210,8 +224,9 @@ impl<B: Backend> Connection<B> {
         let fate = &connection.fate;
         let repeatable = exchange.is_none_or(|exchange| !exchange.is_consumed());
         let next = |may: bool, next| if may { next } else { Next::Stop };
-        let Error::Sending { unsent, error } = error else {
-            return Failed { fault: Fault::UpstreamTimeout, next: Next::Stop };
+        let (unsent, error) = match error {
+            Error::Sending { unsent, error } => (unsent, error),
+            Error::Failed(fault) => return Failed { fault, next: Next::Stop },
         };
         if exchange.is_some_and(|exchange| exchange.is_broken()) {
             let fault = self.talk.as_ref().and_then(|talk| talk.take_body_fault());
@@ -239,25 +254,43 @@ impl<B: Backend> Connection<B> {
 /// Why no answer came.
 enum Error {
     Sending { unsent: bool, error: hyper::Error },
-    Late,
+    Failed(Fault),
 }
 
-/// How long an upstream may take, step by step.
+/// How long each side may take, step by step.
 struct Patience<'a> {
     started: Instant,
     limits: &'a HttpLimits,
+    /// The body is timed here; an HTTP/1 connection does it by itself.
+    times_body: bool,
+}
+
+/// What is due next.
+enum Due {
+    /// The body goes without the upstream's 100, as soon as the upstream has the connection.
+    Release(Instant),
+    Fault(Instant, Fault),
+    /// Nothing, but look again.
+    Look(Instant),
 }
 
 impl Patience<'_> {
-    fn due(&self, fate: &Fate, exchange: Option<&Arc<Exchange>>) -> Instant {
-        let most = if exchange.is_some_and(|exchange| exchange.is_held()) {
-            self.limits.continue_timeout.min(self.limits.accept_timeout)
-        } else if fate.is_accepted() {
-            self.limits.response_timeout
-        } else {
-            self.limits.accept_timeout
-        };
-        self.started + most.min(self.limits.response_timeout)
+    fn due(&self, fate: &Fate, exchange: Option<&Arc<Exchange>>) -> Due {
+        let limits = self.limits;
+        match exchange {
+            Some(exchange) if exchange.is_held() => Due::Release(self.started + limits.continue_timeout),
+            _ if !fate.is_accepted() => {
+                Due::Fault(self.started + limits.accept_timeout.min(limits.response_timeout), Fault::UpstreamTimeout)
+            }
+            Some(exchange) if exchange.is_waiting() && self.times_body => {
+                Due::Fault(exchange.moved() + limits.body_timeout, Fault::HeaderTimeout)
+            }
+            Some(exchange) if exchange.is_waiting() => Due::Look(Instant::now() + limits.response_timeout),
+            Some(exchange) => {
+                Due::Fault(self.started.max(exchange.moved()) + limits.response_timeout, Fault::UpstreamTimeout)
+            }
+            None => Due::Fault(self.started + limits.response_timeout, Fault::UpstreamTimeout),
+        }
     }
 
     fn poll(
@@ -268,16 +301,26 @@ impl Patience<'_> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<Incoming>, Error>> {
         while sleep.as_mut().poll(cx).is_ready() {
-            if self.due(fate, exchange) <= Instant::now() {
-                match exchange.filter(|exchange| exchange.is_held()) {
-                    // No word of 100: the body goes all the same, as soon as the upstream has the connection.
-                    Some(exchange) => exchange.release(),
-                    None => return Poll::Ready(Err(Error::Late)),
+            let now = Instant::now();
+            match self.due(fate, exchange) {
+                Due::Release(due) if due <= now => {
+                    if let Some(exchange) = exchange {
+                        exchange.release();
+                    }
                 }
+                Due::Fault(due, fault) if due <= now => return Poll::Ready(Err(Error::Failed(fault))),
+                Due::Release(_) | Due::Fault(..) | Due::Look(_) => {}
             }
-            sleep.as_mut().reset(self.due(fate, exchange));
+            sleep.as_mut().reset(self.look(fate, exchange));
         }
         Poll::Pending
+    }
+
+    /// Returns when to look again; what is due may change unseen, so with a body it is looked at now and then.
+    fn look(&self, fate: &Fate, exchange: Option<&Arc<Exchange>>) -> Instant {
+        let (Due::Release(due) | Due::Fault(due, _) | Due::Look(due)) = self.due(fate, exchange);
+        let pause = if exchange.is_some() { self.limits.body_timeout } else { Duration::MAX };
+        due.min(Instant::now().checked_add(pause).unwrap_or(due))
     }
 }
 

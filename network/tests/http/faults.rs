@@ -140,6 +140,7 @@ async fn nothing_of_a_bad_answer_reaches_the_caller() {
         (b"HTTP/1.1 20 secret\r\n\r\n", "ADIT-3005"),
         (b"HTTP/1.1 101 secret\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "ADIT-3005"),
         (b"HTTP/1.1 200 secret\r\nContent-Le", "ADIT-3006"),
+        (CHATTER, "ADIT-3005"),
         (b"", "ADIT-3006"),
     ] {
         let edge = Edge::new(vec![says(bad, true).await]).await;
@@ -196,5 +197,9 @@ fn ms(millis: u64) -> std::time::Duration {
     std::time::Duration::from_millis(millis)
 }
 
+const CHATTER: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
+     HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
+     HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
+     HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 secret\r\n\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
 const GET_CLOSE: &str = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";

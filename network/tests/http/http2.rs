@@ -392,3 +392,46 @@ async fn text(answer: Response<Incoming>) -> String {
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_answered_408_unless_it_is_grpc() {
+    let mut limits = HttpLimits::default();
+    limits.body_timeout = ms(100);
+    let edge = alpn_h2(vec![upstream(|mut peer, _| async move { drop(peer.rest().await) }).await], limits).await;
+    let mut caller = caller(&edge).await;
+    let (sender, body) = streaming();
+    let (_grpc_sender, grpc_body) = streaming();
+    let mut grpc = post(grpc_body);
+    grpc.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc+proto"));
+
+    let resting = tokio::spawn(caller.send_request(grpc));
+    let answer = caller.send_request(post(body));
+    sender.send(Frame::data(Bytes::from("hello"))).unwrap();
+    let answer = soon(answer).await.unwrap();
+
+    assert_eq!(
+        (answer.status(), answer.headers()["adit-error"].as_bytes()),
+        (StatusCode::REQUEST_TIMEOUT, &b"ADIT-3011"[..])
+    );
+    tokio::time::sleep(ms(250)).await;
+    assert!(!resting.is_finished());
+}
+
+#[tokio::test]
+async fn an_http_1_caller_gets_the_trailers_of_grpc() {
+    let upstream = upstream2(|_| async move {
+        let (sender, body) = streaming();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("7"));
+        sender.send(Frame::data(Bytes::from("x"))).unwrap();
+        sender.send(Frame::trailers(trailers)).unwrap();
+        Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+    })
+    .await;
+    let edge = Edge::new(vec![upstream]).await;
+    let mut caller = edge.connect().await;
+
+    caller.send("GET / HTTP/1.1\r\nHost: a.example\r\nTE: trailers\r\nConnection: te\r\n\r\n").await;
+
+    caller.until("0\r\ngrpc-status: 7\r\n\r\n").await;
+}
