@@ -21,16 +21,13 @@ pub struct Handle<S: Side> {
 
 impl<S: Side> Clone for Handle<S> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self::new(Arc::clone(&self.shared))
     }
 }
 
 impl<S: Side> Drop for Handle<S> {
     fn drop(&mut self) {
-        // The last handle ends the session; the task holds the other reference.
-        if Arc::strong_count(&self.shared) <= 2 {
-            self.shared.wake_task();
-        }
+        self.shared.leave(); // the last one ends the session
     }
 }
 
@@ -45,6 +42,11 @@ pub enum PollEvent {
 }
 
 impl<S: Side> Handle<S> {
+    pub(super) fn new(shared: Arc<Shared<S>>) -> Self {
+        shared.join();
+        Self { shared }
+    }
+
     /// Opens a stream; data may be written at once.
     ///
     /// # Errors
@@ -147,6 +149,7 @@ impl<S: Side> Handle<S> {
 
     fn stream(&self, id: StreamId) -> StreamHandle {
         let port: Arc<dyn Port> = Arc::<Shared<S>>::clone(&self.shared);
+        port.join();
         StreamHandle { id, port, over: false }
     }
 
@@ -314,8 +317,6 @@ impl StreamHandle {
 impl Drop for StreamHandle {
     fn drop(&mut self) {
         self.release();
-        if Arc::strong_count(&self.port) <= 2 {
-            self.port.wake_task();
-        }
+        self.port.leave();
     }
 }

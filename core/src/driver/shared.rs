@@ -5,7 +5,10 @@ use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
-use core::task::{Context, Poll, Waker};
+use core::{
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll, Waker},
+};
 use std::{
     io::IoSlice,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -21,6 +24,9 @@ use crate::{Cause, Code, Event, Instant, Link, Open, ReadError, Side, StreamId, 
 pub(super) struct Shared<S: Side> {
     state: Mutex<State<S>>,
     clock: Box<dyn Clock>,
+    /// Handles of the link and of its streams. Not the count of the `Arc`: that one falls only after the last handle
+    /// could have woken the task.
+    handles: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -65,7 +71,13 @@ impl<S: Side> Shared<S> {
                 waiting: BTreeMap::new(),
             }),
             clock,
+            handles: AtomicUsize::new(0),
         }
+    }
+
+    /// Returns whether nobody is left who could want anything of the link.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.handles.load(Ordering::Acquire) == 0
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -156,7 +168,10 @@ pub(super) trait Port: core::fmt::Debug + Send + Sync {
     fn accept(&self, id: StreamId);
     fn release(&self, id: StreamId);
     fn take_open(&self, id: StreamId) -> Option<Open>;
-    fn wake_task(&self);
+    /// Counts one handle more.
+    fn join(&self);
+    /// Counts one handle less; the task learns when it was the last.
+    fn leave(&self);
 }
 
 impl<S: Side> Port for Shared<S> {
@@ -244,10 +259,16 @@ impl<S: Side> Port for Shared<S> {
         self.lock().link.session_mut().and_then(|session| session.take_open(id))
     }
 
-    fn wake_task(&self) {
-        let task = self.lock().task.take();
-        if let Some(task) = task {
-            task.wake();
+    fn join(&self) {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn leave(&self) {
+        if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let task = self.lock().task.take();
+            if let Some(task) = task {
+                task.wake();
+            }
         }
     }
 }

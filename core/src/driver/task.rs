@@ -54,7 +54,7 @@ impl<S: Side> Task<S> {
     /// Joins a link that was just made with the TLS connection below it.
     pub fn new(link: Link<S>, tls: Tls, clock: Box<dyn Clock>) -> (Self, Handle<S>) {
         let shared = Arc::new(Shared::new(link, clock));
-        let handle = Handle { shared: Arc::clone(&shared) };
+        let handle = Handle::new(Arc::clone(&shared));
         let task = Self {
             shared,
             tls,
@@ -94,7 +94,7 @@ impl<S: Side> Task<S> {
 
     fn expire(&self, now: Instant, cx: &Context<'_>) {
         let mut state = self.shared.lock();
-        if Arc::strong_count(&self.shared) == 1 {
+        if self.shared.is_abandoned() {
             state.link.close(Code::NO_ERROR, "nobody is left", now);
         }
         match &mut state.task {

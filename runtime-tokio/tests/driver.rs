@@ -1,0 +1,77 @@
+//! The pump over a transport, a clock and an executor that the test moves by hand.
+
+mod rig;
+
+use core::task::{Context, Waker};
+
+use adit_core::{Cause, Code, Duration};
+use bytes::Bytes;
+use rig::Rig;
+
+#[test]
+fn octets_that_come_and_go_one_at_a_time_arrive_whole() {
+    let rig = Rig::established(1);
+    let (near, far) = rig.open();
+    let sent: Vec<u8> = (0..20_000_u32).map(|count| count.to_be_bytes()[3]).collect();
+    let (mut left, mut received) = (Bytes::from(sent.clone()), Vec::new());
+
+    while !left.is_empty() {
+        let _ = near.poll_write(&mut left, &noop());
+        rig.run();
+        received.extend(rig::read(&far).0);
+    }
+    near.finish().expect("open");
+    rig.run();
+    let (rest, ended) = rig::read(&far);
+    received.extend(rest);
+
+    assert_eq!(received, sent);
+    assert!(ended);
+}
+
+#[test]
+fn a_pair_that_has_nothing_to_do_sleeps() {
+    let rig = Rig::established(usize::MAX);
+    rig.run_for(Duration::from_secs(1));
+    let before = rig.polls();
+
+    rig.run_for(Duration::from_secs(100));
+
+    let polls = rig.polls() - before;
+    assert!(polls <= 100, "{polls} polls for ten heartbeats of two sides");
+    assert_eq!(rig.network().cause(), None);
+}
+
+#[test]
+fn the_last_handle_ends_the_session_however_fast_the_task_runs() {
+    let mut rig = Rig::established(usize::MAX);
+    let session = rig.network.handle.take();
+
+    // The task may run on another thread before the handle that woke it is quite gone.
+    rig.network.run_within_the_wake(|| drop(session));
+    rig.run();
+
+    assert!(rig.network.is_gone(), "the task sleeps, and nobody is left who could wake it");
+    assert_eq!(rig.agent().cause(), Some(Cause::Remote(rig::close(Code::NO_ERROR, "nobody is left"))));
+}
+
+#[test]
+fn the_last_stream_ends_the_session_however_fast_the_task_runs() {
+    let mut rig = Rig::established(usize::MAX);
+    let (near, far) = rig.open();
+    far.reset(Code::CANCELLED);
+    far.stop(Code::CANCELLED);
+    rig.run();
+    drop(rig.network.handle.take());
+    rig.run();
+    assert!(!rig.network.is_gone(), "a stream is a handle of its session");
+
+    rig.network.run_within_the_wake(|| drop(near));
+    rig.run();
+
+    assert!(rig.network.is_gone());
+}
+
+fn noop() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
