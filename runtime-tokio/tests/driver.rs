@@ -72,6 +72,16 @@ fn the_last_stream_ends_the_session_however_fast_the_task_runs() {
     assert!(rig.network.is_gone());
 }
 
+#[test]
+fn a_link_that_is_given_up_before_it_is_secure_is_gone_at_once() {
+    let mut rig = Rig::new(usize::MAX);
+
+    drop(rig.network.handle.take());
+    rig.network.run();
+
+    assert!(rig.network.is_gone(), "a silent peer holds a descriptor of somebody who has lost interest");
+}
+
 fn noop() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }

@@ -273,10 +273,15 @@ impl<S: Side> Task<S> {
     }
 
     fn poll_over(&mut self, io: &mut impl Transport, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if matches!(self.phase, Phase::Securing | Phase::Open) && self.shared.lock().link.is_finished() {
-            self.tls.close();
-            self.phase = Phase::Parting(now + PARTING);
-            self.write(io, now, cx);
+        match self.phase {
+            // Nothing can be said yet, and a silent peer must not hold what nobody wants.
+            Phase::Securing if self.shared.lock().link.cause().is_some() => self.phase = Phase::Over,
+            Phase::Open if self.shared.lock().link.is_finished() => {
+                self.tls.close();
+                self.phase = Phase::Parting(now + PARTING);
+                self.write(io, now, cx);
+            }
+            Phase::Securing | Phase::Open | Phase::Parting(_) | Phase::Lingering(_) | Phase::Over => {}
         }
         if let Phase::Parting(until) = self.phase
             && !self.tls.wants_write()
