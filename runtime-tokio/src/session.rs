@@ -215,13 +215,13 @@ impl<S: Side> Session<S> {
 
     /// Waits for the end and returns why.
     pub async fn closed(&self) -> Cause {
-        poll_fn(|cx| self.handle.poll_closed(cx)).await
+        self.handle.closed().await
     }
 
     /// Waits until the connection is closed: what was said last is on its way, or never will be. A program that ends
     /// before does not say goodbye.
     pub async fn gone(&self) {
-        poll_fn(|cx| self.handle.poll_gone(cx)).await;
+        self.handle.gone().await;
     }
 
     /// Returns why the session ended, if it has.

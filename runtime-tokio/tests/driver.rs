@@ -2,11 +2,16 @@
 
 mod rig;
 
-use core::task::{Context, Waker};
+use core::{
+    future::Future,
+    pin::pin,
+    task::{Context, Waker},
+};
+use std::sync::Arc;
 
 use adit_core::{Cause, Code, Duration};
 use bytes::Bytes;
-use rig::Rig;
+use rig::{Nobody, Rig};
 
 #[test]
 fn octets_that_come_and_go_one_at_a_time_arrive_whole() {
@@ -80,6 +85,22 @@ fn a_link_that_is_given_up_before_it_is_secure_is_gone_at_once() {
     rig.network.run();
 
     assert!(rig.network.is_gone(), "a silent peer holds a descriptor of somebody who has lost interest");
+}
+
+#[test]
+fn who_no_longer_waits_for_the_end_is_forgotten() {
+    let rig = Rig::established(usize::MAX);
+    let nobody = Arc::new(Nobody);
+
+    for _ in 0..10 {
+        let (closed, gone) = (pin!(rig.network().closed()), pin!(rig.network().gone()));
+        let waker = Waker::from(Arc::clone(&nobody));
+        let mut cx = Context::from_waker(&waker);
+        assert!(closed.poll(&mut cx).is_pending());
+        assert!(gone.poll(&mut cx).is_pending());
+    }
+
+    assert_eq!(Arc::strong_count(&nobody), 1);
 }
 
 fn noop() -> Context<'static> {

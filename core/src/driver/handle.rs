@@ -7,7 +7,7 @@ use bytes::Bytes;
 use std::io::IoSlice;
 
 use super::Failure;
-use super::shared::{Port, Shared, State};
+use super::shared::{Port, Shared, State, Wait};
 use crate::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRequest, Cause, Code, Command, CommandResult, Duration,
     Event, Open, OpenError, ReadError, Refusal, Side, Stats, StreamId, Unbind, Welcome, WriteError, side,
@@ -80,26 +80,14 @@ impl<S: Side> Handle<S> {
         Poll::Pending
     }
 
-    /// Returns why the link ended, once it has.
-    pub fn poll_closed(&self, cx: &Context<'_>) -> Poll<Cause> {
-        let mut state = self.shared.lock();
-        if let Some(cause) = &state.cause {
-            return Poll::Ready(cause.clone());
-        }
-        state.closed.retain(|waker| !waker.will_wake(cx.waker()));
-        state.closed.push(cx.waker().clone());
-        Poll::Pending
+    /// Waits until the link has ended and returns why. Any number of tasks may wait.
+    pub async fn closed(&self) -> Cause {
+        Wait::new(&self.shared, |state| &mut state.closed, |state| state.cause.clone()).await
     }
 
-    /// Is ready once the task is gone: what the link said last is written, or never will be.
-    pub fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.shared.lock();
-        if state.gone {
-            return Poll::Ready(());
-        }
-        state.leaving.retain(|waker| !waker.will_wake(cx.waker()));
-        state.leaving.push(cx.waker().clone());
-        Poll::Pending
+    /// Waits until the task is gone: what the link said last is written, or never will be. Any number of tasks may wait.
+    pub async fn gone(&self) {
+        Wait::new(&self.shared, |state| &mut state.leaving, |state| state.gone.then_some(())).await;
     }
 
     /// Returns why the link ended, if it has.

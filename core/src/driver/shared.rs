@@ -6,6 +6,8 @@ use alloc::{
     vec::Vec,
 };
 use core::{
+    future::Future,
+    pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll, Waker},
 };
@@ -40,11 +42,71 @@ pub(super) struct State<S: Side> {
     /// Streams that the peer opened and nobody has taken.
     pub(super) incoming: VecDeque<StreamId>,
     pub(super) listener: Option<Waker>,
-    pub(super) closed: Vec<Waker>,
+    pub(super) closed: Waiters,
     /// Whether the task is gone, and the transport with it.
     pub(super) gone: bool,
-    pub(super) leaving: Vec<Waker>,
+    pub(super) leaving: Waiters,
     waiting: BTreeMap<StreamId, Waiting>,
+}
+
+/// Any number of tasks that wait for one thing, each until it has it or is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    wakers: BTreeMap<u64, Waker>,
+    next: u64,
+}
+
+impl Waiters {
+    /// Returns who waits, once.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        core::mem::take(&mut self.wakers).into_values()
+    }
+}
+
+/// Waits until `ready` finds in the state what it looks for. Dropped, it leaves nothing behind.
+pub(super) struct Wait<'a, S: Side, T> {
+    shared: &'a Shared<S>,
+    waiters: fn(&mut State<S>) -> &mut Waiters,
+    ready: fn(&State<S>) -> Option<T>,
+    number: Option<u64>,
+}
+
+impl<'a, S: Side, T> Wait<'a, S, T> {
+    pub(super) const fn new(
+        shared: &'a Shared<S>,
+        waiters: fn(&mut State<S>) -> &mut Waiters,
+        ready: fn(&State<S>) -> Option<T>,
+    ) -> Self {
+        Self { shared, waiters, ready, number: None }
+    }
+}
+
+impl<S: Side, T> Future for Wait<'_, S, T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        let mut state = this.shared.lock();
+        if let Some(found) = (this.ready)(&state) {
+            return Poll::Ready(found);
+        }
+        let waiters = (this.waiters)(&mut state);
+        let number = *this.number.get_or_insert_with(|| {
+            waiters.next += 1;
+            waiters.next
+        });
+        waiters.wakers.insert(number, cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl<S: Side, T> Drop for Wait<'_, S, T> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let gone = (self.waiters)(&mut self.shared.lock()).wakers.remove(&number);
+            drop(gone); // outside of the lock: a waker may do anything when it goes
+        }
+    }
 }
 
 /// Who waits for something on one stream.
@@ -65,9 +127,9 @@ impl<S: Side> Shared<S> {
                 failure: None,
                 incoming: VecDeque::new(),
                 listener: None,
-                closed: Vec::new(),
+                closed: Waiters::default(),
                 gone: false,
-                leaving: Vec::new(),
+                leaving: Waiters::default(),
                 waiting: BTreeMap::new(),
             }),
             clock,
@@ -134,7 +196,7 @@ impl<S: Side> State<S> {
         if self.cause.is_none() && self.link.cause().is_some() {
             self.cause = self.link.cause().cloned();
             wake.extend(self.listener.take());
-            wake.append(&mut self.closed);
+            wake.extend(self.closed.take());
         }
     }
 

@@ -316,7 +316,7 @@ impl<S: Side> Drop for Task<S> {
         state.link.handle_loss(Loss::Other, now);
         state.settle(&mut self.wake);
         state.gone = true;
-        self.wake.append(&mut state.leaving);
+        self.wake.extend(state.leaving.take());
         drop(state);
         self.wake.drain(..).for_each(Waker::wake);
     }

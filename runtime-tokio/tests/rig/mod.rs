@@ -64,6 +64,13 @@ struct Pipe {
     waiting: Vec<Waker>,
 }
 
+/// A task that does not run.
+pub(crate) struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
 impl Rig {
     /// Joins two sides by pipes of this width; nothing has run.
     pub(crate) fn new(width: usize) -> Self {
