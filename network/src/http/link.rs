@@ -20,6 +20,8 @@ use super::Upstream;
 #[derive(Debug, Default)]
 pub(super) struct Fate {
     accepted: AtomicBool,
+    /// A request is under way: the connection's end cancels it.
+    busy: AtomicBool,
     /// An octet has come from the upstream.
     heard: AtomicBool,
     failed: AtomicBool,
@@ -35,9 +37,15 @@ impl Fate {
         self.accepted.load(Ordering::Acquire)
     }
 
-    /// Forgets what came for the request before.
-    pub(super) fn listen(&self) {
+    /// Begins a request: what came for the one before is forgotten.
+    pub(super) fn begin(&self) {
+        self.busy.store(true, Ordering::Relaxed);
         self.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends a request that needs no cancelling.
+    pub(super) fn settle(&self) {
+        self.busy.store(false, Ordering::Relaxed);
     }
 
     /// Tells the request that the upstream says 1xx without end.
@@ -126,6 +134,8 @@ impl<Io: Upstream> AsyncRead for Link<Io> {
         let result = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
         if buf.filled().len() > before {
             this.fate.heard.store(true, Ordering::Relaxed);
+        } else if result.is_ok() {
+            this.fate.settle();
         }
         Poll::Ready(this.told(result))
     }
@@ -160,6 +170,11 @@ impl<Io: Upstream> AsyncWrite for Link<Io> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.fate.busy.load(Ordering::Relaxed) {
+            // An orderly end would let the upstream take half a request for a whole one, and go on answering it.
+            this.io.abort(Code::CANCELLED);
+            return Poll::Ready(Ok(()));
+        }
         let result = ready!(Pin::new(&mut this.io).poll_shutdown(cx));
         Poll::Ready(this.told(result))
     }

@@ -141,6 +141,7 @@ impl Return {
 
     pub(super) fn give(self) {
         let Sender::Http1(sender) = self.sender else { return };
+        self.fate.settle();
         if sender.is_closed() {
             return;
         }

@@ -185,6 +185,7 @@ impl<B: Backend> Connection<B> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(leave), Some(upgrade)) = (leave, upgrade) else { return Err(Fault::UpstreamProtocol) };
             leave.check(&head.headers)?;
+            connection.fate.settle();
             let upstream = head.extensions.remove::<OnUpgrade>().ok_or(Fault::UpstreamProtocol)?;
             leave.answer(&mut head);
             if let Some(talk) = &self.talk {

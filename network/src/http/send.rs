@@ -142,7 +142,7 @@ impl<B: Backend> Connection<B> {
         let body = exchange.map_or_else(RequestBody::empty, |exchange| exchange.body(Arc::clone(&fate)));
         let answer = match &mut connection.sender {
             Sender::Http1(sender) => {
-                fate.listen();
+                fate.begin();
                 let mut request = outgoing.http1(named, body);
                 self.watch_informational(&mut request, exchange, &fate);
                 let sending = sender.try_send_request(request);

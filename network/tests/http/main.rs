@@ -7,6 +7,7 @@ mod support;
 mod faults;
 mod forward;
 mod http2;
+mod session;
 mod smuggling;
 mod timers;
 mod upgrade;
