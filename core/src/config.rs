@@ -156,7 +156,8 @@ impl Config {
         let retained = self.retain_octets.saturating_add(u64::from(self.retain_frames).saturating_mul(FRAME_COST));
         let windows = self.pool.saturating_add(streams.saturating_mul(u64::from(self.window)));
         let received = windows.saturating_mul(9) / 4; // octets that came in small frames take up to so much
-        let sent = self.send_total.saturating_add(streams.saturating_mul(u64::from(self.frame)));
+        let sent = self.send_total.saturating_add(u64::from(self.send_stream)); // the last write may go that far beyond
+        let sent = sent.saturating_add(streams.saturating_mul(u64::from(self.frame)));
         [tables, retained, received, sent, u64::from(self.frame) * 2].into_iter().fold(0, u64::saturating_add)
     }
 }
@@ -173,7 +174,8 @@ pub(crate) fn clamp_heartbeat(asked: Heartbeat) -> Heartbeat {
     Heartbeat { interval, tolerance: asked.tolerance.clamp(interval / 2, most) }
 }
 
-const STREAM_COST: u64 = 1_024;
+/// With the longest metadata, before it is sent or taken.
+const STREAM_COST: u64 = 2_560;
 const BIND_COST: u64 = 8_192;
 const FRAME_COST: u64 = 128;
 
