@@ -6,6 +6,7 @@ mod support;
 
 mod faults;
 mod forward;
+mod hostile;
 mod http2;
 mod session;
 mod smuggling;
