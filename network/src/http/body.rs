@@ -109,6 +109,9 @@ impl<M: Unpin> Body for AnswerBody<M> {
             let rest = core::mem::take(&mut this.rest);
             return Poll::Ready(Some(Ok(Frame::data(this.hand_out(rest)))));
         }
+        if this.end.talk.as_ref().is_some_and(|talk| talk.is_blocked()) {
+            return Poll::Pending; // the parser asks again when it has written
+        }
         let (body, http2) = match &mut this.source {
             Source::Empty => return Poll::Ready(None),
             Source::Ours(text) => {

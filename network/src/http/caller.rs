@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     HttpLimits,
     gate::{Gate, Phase, Progress, Stop},
+    link::poll_read_some,
 };
 use crate::Fault;
 
@@ -46,6 +47,8 @@ pub(super) struct Talk {
     hints_written: AtomicWaker,
     /// The caller may still be sending: read a little after the end, so that it reads our answer.
     linger: AtomicBool,
+    /// The last write had to wait: what is sent next is not fetched before.
+    blocked: AtomicBool,
     /// No request is taken after those that have begun.
     draining: AtomicBool,
 }
@@ -66,6 +69,7 @@ impl Talk {
             hints: Mutex::new(Vec::new()),
             hints_written: AtomicWaker::new(),
             linger: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
     }
@@ -106,6 +110,10 @@ impl Talk {
 
     pub(super) fn lingers(&self) -> bool {
         self.linger.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 
     /// Ends the connection when what the caller has begun is answered.
@@ -321,7 +329,7 @@ impl<IO: AsyncRead + Unpin> CallerIo<IO> {
     /// Reads straight into the parser's buffer and takes back what may not pass.
     fn poll_straight(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        ready!(poll_read_some(&mut self.io, cx, buf))?;
         let new = &buf.filled()[before..];
         self.ended = new.is_empty();
         let phase = self.gate.phase();
@@ -390,6 +398,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for CallerIo<IO> {
 impl<IO: AsyncWrite + Unpin> CallerIo<IO> {
     /// Notes a write that waits for the caller; one that waits too long fails.
     fn written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.talk.blocked.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
             self.write_since = None;
             return written;

@@ -57,10 +57,10 @@ impl Exchange {
     }
 
     /// Returns the body for the next attempt; those given out before end.
-    pub(super) fn body(self: &Arc<Self>, fate: Arc<Fate>) -> RequestBody {
+    pub(super) fn body(self: &Arc<Self>, fate: Arc<Fate>, paced: bool) -> RequestBody {
         let attempt = self.attempt.fetch_add(1, Ordering::AcqRel) + 1;
         let size = self.body.lock().as_ref().map_or_else(SizeHint::default, Body::size_hint);
-        RequestBody { sent: Some(Sent { exchange: Arc::clone(self), fate, attempt, size }) }
+        RequestBody { sent: Some(Sent { exchange: Arc::clone(self), fate, attempt, size, paced }) }
     }
 
     pub(super) fn is_consumed(&self) -> bool {
@@ -151,6 +151,8 @@ struct Sent {
     fate: Arc<Fate>,
     attempt: u32,
     size: SizeHint,
+    /// Waits while the connection does; HTTP/2 has a window for that.
+    paced: bool,
 }
 
 impl RequestBody {
@@ -169,6 +171,9 @@ impl Body for RequestBody {
         ready!(sent.fate.poll_accepted(cx));
         if sent.attempt != sent.exchange.attempt.load(Ordering::Acquire) {
             return Poll::Ready(Some(Err(BodyBroken)));
+        }
+        if sent.paced && sent.fate.is_blocked() {
+            return Poll::Pending; // the parser asks again when it has written
         }
         sent.exchange.poll_frame(cx)
     }

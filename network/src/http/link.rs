@@ -27,6 +27,8 @@ pub(super) struct Fate {
     failed: AtomicBool,
     code: AtomicU32,
     body: AtomicWaker,
+    /// The last write had to wait: what is sent next is not fetched before.
+    blocked: AtomicBool,
     /// More 1xx heads came than an answer may have.
     chatters: AtomicBool,
     request: AtomicWaker,
@@ -46,6 +48,10 @@ impl Fate {
     /// Ends a request that needs no cancelling.
     pub(super) fn settle(&self) {
         self.busy.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 
     /// Tells the request that the upstream says 1xx without end.
@@ -131,7 +137,7 @@ impl<Io: Upstream> AsyncRead for Link<Io> {
         let this = self.get_mut();
         this.poll_word(cx)?;
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
+        let result = ready!(poll_read_some(&mut this.io, cx, buf));
         if buf.filled().len() > before {
             this.fate.heard.store(true, Ordering::Relaxed);
         } else if result.is_ok() {
@@ -144,7 +150,9 @@ impl<Io: Upstream> AsyncRead for Link<Io> {
 impl<Io: Upstream> AsyncWrite for Link<Io> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = ready!(Pin::new(&mut this.io).poll_write(cx, data));
+        let result = Pin::new(&mut this.io).poll_write(cx, data);
+        this.fate.blocked.store(result.is_pending(), Ordering::Relaxed);
+        let result = ready!(result);
         Poll::Ready(this.told(result))
     }
 
@@ -154,7 +162,9 @@ impl<Io: Upstream> AsyncWrite for Link<Io> {
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, data));
+        let result = Pin::new(&mut this.io).poll_write_vectored(cx, data);
+        this.fate.blocked.store(result.is_pending(), Ordering::Relaxed);
+        let result = ready!(result);
         Poll::Ready(this.told(result))
     }
 
@@ -179,3 +189,22 @@ impl<Io: Upstream> AsyncWrite for Link<Io> {
         Poll::Ready(this.told(result))
     }
 }
+
+/// Reads at most [`PIECE`] octets: a parser that has room for a large head would fill it with body, and hold that for a
+/// reader that takes nothing.
+pub(super) fn poll_read_some<IO: AsyncRead + Unpin>(
+    io: &mut IO,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    if buf.remaining() <= PIECE {
+        return Pin::new(io).poll_read(cx, buf);
+    }
+    let mut piece = ReadBuf::new(buf.initialize_unfilled_to(PIECE));
+    let result = ready!(Pin::new(io).poll_read(cx, &mut piece));
+    let count = piece.filled().len();
+    buf.advance(count);
+    Poll::Ready(result)
+}
+
+const PIECE: usize = 64 << 10;

@@ -139,7 +139,8 @@ impl<B: Backend> Connection<B> {
     ) -> Result<(Response<Incoming>, pool::Connection), Failed> {
         let fate = Arc::clone(&connection.fate);
         let exchange = end.exchange.as_ref();
-        let body = exchange.map_or_else(RequestBody::empty, |exchange| exchange.body(Arc::clone(&fate)));
+        let paced = matches!(connection.sender, Sender::Http1(_));
+        let body = exchange.map_or_else(RequestBody::empty, |exchange| exchange.body(Arc::clone(&fate), paced));
         let answer = match &mut connection.sender {
             Sender::Http1(sender) => {
                 fate.begin();

@@ -263,6 +263,49 @@ async fn nothing_is_read_from_the_upstream_that_the_caller_has_no_room_for() {
 }
 
 #[tokio::test]
+async fn bulk_goes_through_in_both_directions_unchanged() {
+    let upstream = upstream(|mut peer, _| async move {
+        let head = peer.head().await.unwrap();
+        assert!(head.contains("content-length: 20000000\r\n"), "{head}");
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        let mut room = vec![0; 100_000];
+        let mut left = 20_000_000;
+        while left > 0 {
+            let count = if peer.seen.is_empty() {
+                tokio::io::AsyncReadExt::read(&mut peer.stream, &mut room).await.unwrap()
+            } else {
+                let seen = std::mem::take(&mut peer.seen);
+                room[..seen.len()].copy_from_slice(&seen);
+                seen.len()
+            };
+            left -= count;
+            peer.send(format!("{count:x}\r\n")).await;
+            peer.send(&room[..count]).await;
+            peer.send("\r\n").await;
+        }
+        peer.send("0\r\n\r\n").await;
+    })
+    .await;
+    let edge = Edge::new(vec![upstream]).await;
+    let octets: Vec<u8> =
+        (0_u32..20_000_000).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let (mut reading, mut writing) = edge.connect().await.stream.into_split();
+    let sent = octets.clone();
+    tokio::spawn(async move {
+        let head = "POST / HTTP/1.0\r\nHost: a.example\r\nContent-Length: 20000000\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut writing, head.as_bytes()).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut writing, &sent).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+
+    let mut answer = Vec::new();
+    let reading = tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut answer);
+    tokio::time::timeout(std::time::Duration::from_secs(20), reading).await.unwrap().unwrap();
+
+    assert!(answer.ends_with(&octets), "{}", answer.len());
+}
+
+#[tokio::test]
 async fn a_caller_that_goes_away_cancels_the_request_at_once() {
     let (gone, mut seen) = tokio::sync::mpsc::unbounded_channel();
     let upstream = upstream(move |mut peer, _| {
