@@ -74,6 +74,11 @@ impl Wake for Nobody {
 impl Rig {
     /// Joins two sides by pipes of this width; nothing has run.
     pub(crate) fn new(width: usize) -> Self {
+        Self::with(width, Config::agent(), Config::network())
+    }
+
+    /// Joins two sides that are so configured.
+    pub(crate) fn with(width: usize, agent: Config, network: Config) -> Self {
         let issued = rcgen::generate_simple_self_signed(["network.test".to_owned()]).expect("a certificate");
         let key = PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into());
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -92,8 +97,8 @@ impl Rig {
         let near = End { input: Arc::clone(&down), output: Arc::clone(&up) };
         let far = End { input: up, output: down };
         Self {
-            agent: Runner::new(Link::<side::Agent>::new(Config::agent(), hello(), 1, now), client, near, &clock),
-            network: Runner::new(Link::<side::Network>::new(Config::network(), 2, now), server, far, &clock),
+            agent: Runner::new(Link::<side::Agent>::new(agent, hello(), 1, now), client, near, &clock),
+            network: Runner::new(Link::<side::Network>::new(network, 2, now), server, far, &clock),
             clock,
         }
     }
@@ -101,16 +106,21 @@ impl Rig {
     /// Joins two sides and lets them establish a session.
     pub(crate) fn established(width: usize) -> Self {
         let rig = Self::new(width);
-        rig.run();
-        let Poll::Ready(Some(PollEvent::Event(Event::Hello(request)))) = rig.network().poll_event(&noop()) else {
+        rig.establish();
+        rig
+    }
+
+    /// Lets both establish a session.
+    pub(crate) fn establish(&self) {
+        self.run();
+        let Poll::Ready(Some(PollEvent::Event(Event::Hello(request)))) = self.network().poll_event(&noop()) else {
             panic!("no HELLO");
         };
         let welcome = request.welcome(SessionId([7; 16]), "local", "node-1");
-        rig.network().accept(request, welcome);
-        rig.run();
-        let established = rig.agent().poll_event(&noop());
+        self.network().accept(request, welcome);
+        self.run();
+        let established = self.agent().poll_event(&noop());
         assert!(matches!(established, Poll::Ready(Some(PollEvent::Event(Event::Established(_))))), "{established:?}");
-        rig
     }
 
     /// Opens a stream from the network; returns it as the network and as the agent have it.
