@@ -4,7 +4,7 @@ mod carry;
 mod events;
 
 use core::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use adit_core::{Bind, BindId, Secret};
 use adit_tokio::{ConnectOptions, Uplink, UplinkOptions};
@@ -35,6 +35,7 @@ pub struct Agent {
     status: Arc<Status>,
     patience: Patience,
     reloads: Option<mpsc::Receiver<Config>>,
+    state: Option<PathBuf>,
 }
 
 /// What to do about a network that does not answer, or not as hoped.
@@ -68,7 +69,7 @@ impl Agent {
         }
         let tls = NetworkTls::new(&config.agent.roots, &provider)?;
         let status = Arc::default();
-        Ok(Self { config, token, provider, tls, status, patience: Patience::Service, reloads: None })
+        Ok(Self { config, token, provider, tls, status, patience: Patience::Service, reloads: None, state: None })
     }
 
     /// Gives up at the first failure, for a person who waits for it.
@@ -82,6 +83,13 @@ impl Agent {
     #[must_use]
     pub fn with_reloads(mut self, reloads: mpsc::Receiver<Config>) -> Self {
         self.reloads = Some(reloads);
+        self
+    }
+
+    /// Keeps the agent's name in `folder`: started again, it takes over from its own ghost at once.
+    #[must_use]
+    pub fn with_state(mut self, folder: PathBuf) -> Self {
+        self.state = Some(folder);
         self
     }
 
@@ -178,14 +186,11 @@ impl Agent {
     }
 
     fn identity(&self) -> adit_core::AgentId {
-        // Two commands in two terminals share a configuration and are two agents.
-        if self.patience == Patience::Command || self.config.files.is_empty() {
-            return identity::random(&self.provider);
-        }
+        let Some(folder) = &self.state else { return identity::random(&self.provider) };
         let files = self.config.files.iter().map(|file| std::fs::canonicalize(file).unwrap_or_else(|_| file.clone()));
         let mut key: Vec<String> = files.map(|file| file.display().to_string()).collect();
         key.extend(self.config.endpoints.iter().map(|endpoint| endpoint.name.clone()));
-        identity::lasting(&key.join("\n"), &self.provider)
+        identity::lasting(&key.join("\n"), folder, &self.provider)
     }
 
     fn reload(&mut self, config: Config, places: &mut Places) {

@@ -13,13 +13,9 @@ use crate::trust::sha256;
 
 /// Returns the name that the agent with these files and these endpoints has had before, or a new one.
 ///
-/// Two agents on one machine differ in files or endpoints. Without a place to keep it the name is new each time.
-pub(crate) fn lasting(key: &str, provider: &CryptoProvider) -> AgentId {
+/// Two agents on one machine differ in files or endpoints. Where it cannot be kept in `folder` it is new each time.
+pub(crate) fn lasting(key: &str, folder: &Path, provider: &CryptoProvider) -> AgentId {
     let fresh = random(provider);
-    let Some(folder) = state_folder() else {
-        tracing::debug!("no place to keep the agent's name");
-        return fresh;
-    };
     let Some(print) = sha256(key.as_bytes(), provider) else { return fresh };
     let short: String = print.chars().filter(char::is_ascii_hexdigit).take(32).collect();
     keep(&folder.join(format!("agent-{}", short.to_lowercase())), fresh).unwrap_or_else(|error| {
@@ -85,7 +81,8 @@ fn parse(text: &str) -> Option<AgentId> {
     octets?.try_into().ok().map(AgentId)
 }
 
-fn state_folder() -> Option<PathBuf> {
+/// Returns where this user's programs keep what must last.
+pub(crate) fn state_folder() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // systemd's StateDirectory= is for this service alone.
     set("STATE_DIRECTORY")

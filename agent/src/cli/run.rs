@@ -22,6 +22,7 @@ use crate::{
         token,
     },
     errors::{Error, Exit, Fault},
+    identity::state_folder,
     log,
     upstream::ProxyVersion,
     view,
@@ -37,6 +38,7 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
     config.endpoints = vec![endpoint];
     let shown = start_log(&config.agent)?;
     let token = token(&config.agent.token)?;
+    // Without a lasting name: two commands in two terminals share a configuration and are two agents.
     let agent = Agent::new(config, token, Arc::clone(provider))?.impatient();
     match drive(agent, shown)? {
         Some(Outcome::Failed(error)) => Err(error.into()),
@@ -79,7 +81,10 @@ pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvide
     let token = token(&config.agent.token)?;
     loop {
         let (sender, reloads) = mpsc::channel(1);
-        let agent = Agent::new(config.clone(), token.clone(), Arc::clone(provider))?.with_reloads(reloads);
+        let mut agent = Agent::new(config.clone(), token.clone(), Arc::clone(provider))?.with_reloads(reloads);
+        if let Some(folder) = state_folder() {
+            agent = agent.with_state(folder);
+        }
         let reload = (source.clone(), sender);
         match drive_reloading(agent, shown, reload)? {
             Some(Outcome::Ended) => return Ok(Exit::Fine),
