@@ -4,7 +4,7 @@
 mod common;
 
 use adit_core::{
-    Cause, Close, Code, Config, Duration, Event, GoAway, MAX_OFFSET, Open, OpenError, ReadError, Violation,
+    Cause, Close, Code, Config, Duration, Event, GoAway, Loss, MAX_OFFSET, Open, OpenError, ReadError, Violation,
     frame::{Encoded, Kind},
     testing::{Lone, raw},
 };
@@ -388,4 +388,84 @@ fn counted_frames_are_acknowledged_after_25_ms_or_64_kib() {
     lone.say();
     lone.hear_frames(&vec![data(1, 16_376); 4]);
     assert_eq!(lone.say(), [Encoded::ack(6)]);
+}
+
+/// END-003, END-004: what this side wanted no more stays unwanted, however the peer ends it.
+#[test]
+fn a_direction_that_was_stopped_gives_nothing_more_when_it_ends() {
+    for end in [Encoded::fin(stream(1), 0), Encoded::reset(stream(1), Code(7))] {
+        let mut lone = Lone::established_network(Config::network());
+        lone.hear_frames(&[open(1)]);
+        lone.session().stop(stream(1), Code::CANCELLED);
+        lone.hear_frames(&[end]);
+
+        assert_eq!(lone.session().read(stream(1), 9), Err(ReadError::Closed));
+    }
+}
+
+/// STREAM-013
+#[test]
+fn a_reset_or_a_stop_before_anything_else_says_why_the_stream_was_not_taken() {
+    for no in [Encoded::reset(stream(2), Code::UPSTREAM_REFUSED), Encoded::stop(stream(2), Code::UPSTREAM_REFUSED)] {
+        let mut lone = Lone::established_network(Config::network());
+        let id = lone.session().open(Open::default()).unwrap();
+        lone.say();
+        assert_eq!(lone.session().acceptance(id), None);
+        lone.hear_frames(&[no]);
+
+        assert_eq!(lone.session().acceptance(id), Some(Err(Code::UPSTREAM_REFUSED)));
+    }
+}
+
+#[test]
+fn this_side_opens_no_more_streams_at_once_than_it_allows_itself() {
+    let mut lone = Lone::established_network(network(|config| config.open_streams = 2));
+    let mut open = || lone.session().open(Open::default());
+    let (first, _) = (open().unwrap(), open().unwrap());
+    assert_eq!(open(), Err(OpenError::Limit));
+
+    lone.session().release(first);
+    lone.say();
+    lone.hear_frames(&[Encoded::reset(first, Code::CANCELLED)]);
+
+    assert!(lone.session().open(Open::default()).is_ok());
+    assert_eq!(lone.session().open(Open::default()), Err(OpenError::Limit));
+}
+
+/// BIND-007, BIND-008
+#[test]
+fn binds_that_are_answered_leave_room_for_others() {
+    let mut lone = Lone::established_network(network(|config| config.unanswered = 2));
+
+    for id in 0..20 {
+        lone.hear_frames(&[Encoded::message(Kind::Bind, &bind(id))]);
+        for event in lone.events() {
+            if let Event::Bind(request) = event {
+                lone.session().bound(request, "tcp://:1");
+            }
+        }
+    }
+
+    assert_eq!(lone.cause(), None);
+}
+
+/// CMD-003
+#[test]
+fn a_command_that_comes_twice_is_told_once() {
+    let mut lone = Lone::established_agent(Config::agent());
+
+    lone.hear_frames(&[command(5), command(5)]);
+
+    assert_eq!((lone.events().len(), lone.cause()), (1, None));
+}
+
+/// GO-006
+#[test]
+fn a_lost_link_says_nothing_of_what_still_waited() {
+    let mut lone = Lone::agent(Config::agent());
+    let now = lone.now();
+    lone.link.handle_loss(Loss::Reset, now); // HELLO has not been said
+
+    assert_eq!(lone.say(), []);
+    assert!(lone.link.is_finished());
 }
