@@ -4,7 +4,7 @@
 mod common;
 
 use adit_core::{
-    Cause, Code, Config, Duration, Event, Violation,
+    Cause, Close, Code, Config, Duration, Event, Violation,
     frame::{Encoded, Kind},
     testing::{Lone, a_hello, a_welcome, raw},
 };
@@ -364,4 +364,16 @@ fn a_peer_that_says_it_is_blocked_and_is_not_gains_no_window() {
     }
 
     assert_eq!(lone.session().reserved(), before);
+}
+
+/// MSG-007
+#[test]
+fn the_text_of_a_close_cannot_write_a_line_of_its_own_into_a_log() {
+    let text = String::from("bye\n\u{1b}[2J2026-01-01 INFO all is well\u{202e}");
+    let mut lone = Lone::established_agent(Config::agent());
+    lone.hear_frames(&[Encoded::message(Kind::Close, &Close { code: Code::SHUTDOWN, text })]);
+
+    let shown = lone.cause().unwrap().to_string();
+    assert!(!shown.contains(|c: char| c.is_control() || c == '\u{202e}'), "{shown}");
+    assert!(shown.contains("bye"), "{shown}");
 }

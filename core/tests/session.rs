@@ -397,6 +397,7 @@ fn a_stream_limit_holds_until_streams_are_let_go_and_then_gives_way() {
     assert_eq!(open(&mut pair).map(StreamId::number), Ok(18));
 }
 
+/// RES-004
 #[test]
 fn what_is_not_acknowledged_is_kept_and_its_bound_stops_the_sender() {
     let mut network = Config::network();

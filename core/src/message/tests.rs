@@ -202,6 +202,7 @@ fn what_is_too_long_is_cut_between_characters_so_that_the_peer_accepts_it() {
     assert_eq!(cut.text, format!("{}é", "x".repeat(1_021)));
 }
 
+/// RES-014
 #[test]
 fn no_secret_shows_in_debug_output() {
     let hello = Hello { token: Secret::new(*b"hunter2"), ..hello() };
