@@ -1,16 +1,21 @@
 //! The command line.
 
+mod authority;
+mod tokens;
+
+use core::time::Duration;
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{Config, ConfigFault},
     errors::{self, Fault},
+    log, serve,
 };
 
 /// Runs the command line of the process and returns its exit code.
@@ -22,6 +27,9 @@ pub fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check(ConfigFile { config })) => check(&config),
         Command::Config(ConfigCommand::Path(ConfigFile { config })) => print(&format!("{}\n", config.display())),
         Command::Errors { markdown: _ } => print(&errors::markdown()),
+        Command::Serve(serve) => serve_command(&serve),
+        Command::Token(token) => tokens::run(&token),
+        Command::Ca(ca) => authority::run(&ca),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,6 +52,17 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self { exit: 1, text: error.to_string() }
     }
+}
+
+/// Serves until a signal ends it.
+fn serve_command(serve: &Serve) -> Result<(), Failure> {
+    let path = &serve.file.config;
+    let config = load(path)?;
+    let log = log::init(&config.log).map_err(|error| Failure { exit: 1, text: error.to_string() })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve::run(config, path, serve.ready, log));
+    runtime.shutdown_timeout(FAREWELL);
+    served.map_err(|error| Failure { exit: 1, text: error.to_string() })
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
@@ -76,6 +95,14 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Serve agents and callers until SIGTERM. SIGHUP reloads.
+    Serve(Serve),
+    /// Create, list and revoke authtokens.
+    #[command(subcommand)]
+    Token(tokens::TokenCommand),
+    /// Make a private CA, and issue certificates with it.
+    #[command(subcommand)]
+    Ca(authority::CaCommand),
     /// Print the table of errors.
     Errors {
         /// As the page of the documentation.
@@ -93,10 +120,31 @@ enum ConfigCommand {
 }
 
 #[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print one JSON line with the addresses on standard output once everything listens.
+    #[arg(long)]
+    ready: bool,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For a person.
+    #[default]
+    Text,
+    /// One JSON value.
+    Json,
+}
+
+#[derive(Debug, Args)]
 struct ConfigFile {
     /// The configuration file.
     #[arg(long, env = "ADIT_NETWORK_CONFIG", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
 }
 
+/// What tasks that do not end get before the process does.
+const FAREWELL: Duration = Duration::from_millis(200);
 const DEFAULT_CONFIG: &str = "/etc/adit/network.yml";

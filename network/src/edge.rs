@@ -35,7 +35,7 @@ pub struct Edge {
     /// Which name has which certificate.
     pub certificates: Arc<Certificates>,
     /// The numbers.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Who may come in.
     pub admission: Arc<Admission>,
     phase: watch::Sender<Phase>,
@@ -90,7 +90,7 @@ impl Edge {
             router: RwLock::default(),
             limits: ArcSwap::from_pointee(limits),
             certificates,
-            metrics: Metrics::new(),
+            metrics: Arc::new(Metrics::new()),
             admission: Arc::default(),
             phase: watch::Sender::new(Phase::Serving),
             arrivals: Notify::new(),
@@ -180,6 +180,11 @@ impl Edge {
     /// Returns the phase, and can wait for the next.
     pub fn phase(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    /// Returns whether what is open may only finish.
+    pub fn is_draining(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
     }
 
     /// Enters a phase; there is no way back.

@@ -1,5 +1,6 @@
 //! The network of Adit: the edge server that gives upstreams their endpoints.
 
+pub mod admin;
 pub mod admission;
 pub mod certificates;
 pub mod cli;
@@ -7,9 +8,13 @@ pub mod config;
 pub mod edge;
 pub mod errors;
 pub mod http;
+pub mod ingress;
+pub mod log;
 pub mod metrics;
 mod name;
+pub mod public;
 pub mod router;
+pub mod serve;
 pub mod store;
 
 pub use edge::{Caller, Carried, Edge, Phase};

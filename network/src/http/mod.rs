@@ -40,6 +40,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{Caller, EndpointName, Fault, router::Scheme};
 
 pub use limits::HttpLimits;
+pub(crate) use peek::Rewound;
 pub use serve::serve;
 
 /// What the proxy stands on: who serves which endpoint.

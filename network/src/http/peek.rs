@@ -52,9 +52,9 @@ const FIRST_READ: usize = 2048;
 
 /// A connection with octets put back in front of it.
 #[derive(Debug)]
-pub(super) struct Rewound<IO> {
-    pub(super) first: Vec<u8>,
-    pub(super) io: IO,
+pub(crate) struct Rewound<IO> {
+    pub(crate) first: Vec<u8>,
+    pub(crate) io: IO,
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {

@@ -1,0 +1,205 @@
+//! Health, readiness and metrics for the operator, over HTTP on an address of its own.
+
+use core::{
+    convert::Infallible,
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::metrics::Metrics;
+
+/// What the pages show.
+#[derive(Debug)]
+pub struct AdminState {
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// Whether traffic should come here.
+    pub readiness: Arc<Readiness>,
+}
+
+/// Whether traffic should come here, and if not, why.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    draining: AtomicBool,
+    ingress: AtomicBool,
+    database: AtomicBool,
+}
+
+impl Readiness {
+    /// Notes whether the process only finishes what is open.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Notes whether agents can connect.
+    pub fn set_ingress(&self, up: bool) {
+        self.ingress.store(up, Ordering::Relaxed);
+    }
+
+    /// Notes whether the database answers. Without it tunnels stay, so that it alone does not make the process unready.
+    pub fn set_database(&self, up: bool) {
+        self.database.store(up, Ordering::Relaxed);
+    }
+
+    /// Returns whether traffic should come here, and everything that is not as it should be.
+    fn report(&self) -> (bool, Vec<&'static str>) {
+        let facts = [
+            (!self.draining.load(Ordering::Relaxed), true, "draining"),
+            (self.ingress.load(Ordering::Relaxed), true, "ingress not listening"),
+            (self.database.load(Ordering::Relaxed), false, "database not answering: no new sessions or binds"),
+        ];
+        let ready = facts.iter().all(|(fine, needed, _)| *fine || !needed);
+        (ready, facts.into_iter().filter(|(fine, ..)| !fine).map(|(.., reason)| reason).collect())
+    }
+}
+
+/// Serves the pages until `shutdown`.
+pub async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl Future<Output = ()> + Send) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut shutdown = core::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((socket, _)) = accepted else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let service = service_fn(|request| core::future::ready(Ok::<_, Infallible>(answer(&request, &state))));
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(false);
+            // A caller that goes away is nobody to tell.
+            let _ = tokio::time::timeout(CONNECTION, builder.serve_connection(TokioIo::new(socket), service)).await;
+            drop(place);
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Full<Bytes>> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    page(request.method(), request.uri().path(), host, state)
+}
+
+fn page(method: &Method, path: &str, host: Option<&str>, state: &AdminState) -> Response<Full<Bytes>> {
+    if !host.is_some_and(is_literal) {
+        // A name could have been made to lead here by somebody's page (V48).
+        return text(StatusCode::MISDIRECTED_REQUEST, "ask for this by address, not by name\n");
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    match path {
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => {
+            let (ready, reasons) = state.readiness.report();
+            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let body = serde_json::json!({ "ready": ready, "reasons": reasons });
+            typed(status, "application/json", format!("{body}\n"))
+        }
+        "/metrics" => match state.metrics.text() {
+            Ok(metrics) => typed(StatusCode::OK, METRICS, metrics),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n"),
+        },
+        _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz and /metrics are here\n"),
+    }
+}
+
+/// Returns whether a `Host` is an address or `localhost`, with or without a port.
+fn is_literal(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", body.to_owned())
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CONNECTIONS: usize = 64;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> AdminState {
+        AdminState { metrics: Arc::new(Metrics::new()), readiness: Arc::default() }
+    }
+
+    fn status(state: &AdminState, method: &Method, path: &str, host: &str) -> u16 {
+        page(method, path, Some(host), state).status().as_u16()
+    }
+
+    #[test]
+    fn readiness_waits_for_the_ingress_and_ends_with_the_drain() {
+        let state = state();
+        let ready = || status(&state, &Method::GET, "/readyz", "127.0.0.1:9000");
+
+        assert_eq!(ready(), 503);
+        state.readiness.set_ingress(true);
+        assert_eq!(ready(), 200, "a database that does not answer takes no tunnel away");
+        state.readiness.set_draining(true);
+        assert_eq!(ready(), 503);
+    }
+
+    #[test]
+    fn only_what_is_there_is_answered_and_only_to_get() {
+        let state = state();
+        let table = [
+            (Method::GET, "/healthz", 200),
+            (Method::HEAD, "/healthz", 200),
+            (Method::GET, "/metrics", 200),
+            (Method::GET, "/", 404),
+            (Method::POST, "/healthz", 405),
+            (Method::DELETE, "/metrics", 405),
+        ];
+        for (method, path, expected) in table {
+            assert_eq!(status(&state, &method, path, "127.0.0.1"), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_leads_here_is_not_served() {
+        let state = state();
+        for host in ["127.0.0.1", "127.0.0.1:9000", "[::1]:9000", "localhost:9000"] {
+            assert_eq!(status(&state, &Method::GET, "/healthz", host), 200, "{host}");
+        }
+        for host in ["rebound.example", "localhost.example", "127.0.0.1.example", ""] {
+            assert_eq!(status(&state, &Method::GET, "/healthz", host), 421, "{host}");
+        }
+        assert_eq!(page(&Method::GET, "/healthz", None, &state).status().as_u16(), 421);
+    }
+}

@@ -1,0 +1,78 @@
+//! `adit-network ca`: the private CA.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{ConfigFile, Failure, load, print};
+use crate::certificates::{CertificateError, PrivateCa, certificate_path, write_issued};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CaCommand {
+    /// Make the private CA that the configuration names; print the path of its certificate.
+    Init(Init),
+    /// Issue a certificate for names and addresses; print the paths of certificate and key.
+    Issue(Issue),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The folder, if the configuration is not to be read.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The name that stands in its certificate.
+    #[arg(long, default_value = "Adit private CA")]
+    name: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Issue {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The folder of the CA, if the configuration is not to be read.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Where to write: PREFIX.pem and PREFIX.key.
+    #[arg(long)]
+    out: PathBuf,
+    /// The names and addresses.
+    #[arg(required = true)]
+    names: Vec<String>,
+}
+
+/// Runs one of them.
+pub(super) fn run(command: &CaCommand) -> Result<(), Failure> {
+    // Keys are checked against their certificates with the provider that this program uses.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match command {
+        CaCommand::Init(arguments) => {
+            let folder = folder(arguments.dir.as_ref(), &arguments.file)?;
+            PrivateCa::init(&folder, &arguments.name)?;
+            print(&format!("{}\n", certificate_path(&folder).display()))
+        }
+        CaCommand::Issue(arguments) => {
+            let folder = folder(arguments.dir.as_ref(), &arguments.file)?;
+            let issued = PrivateCa::load(&folder)?.issue(&arguments.names)?;
+            let (certificate, key) = write_issued(&issued, &arguments.out)?;
+            print(&format!("{}\n{}\n", certificate.display(), key.display()))
+        }
+    }
+}
+
+fn folder(named: Option<&PathBuf>, file: &ConfigFile) -> Result<PathBuf, Failure> {
+    if let Some(folder) = named {
+        return Ok(folder.clone());
+    }
+    load(&file.config)?.private_ca.ok_or_else(|| {
+        let text = format!("{} names no private_ca: set it, or give --dir", file.config.display());
+        Failure { exit: 3, text }
+    })
+}
+
+impl From<CertificateError> for Failure {
+    fn from(error: CertificateError) -> Self {
+        Self { exit: 1, text: error.to_string() }
+    }
+}

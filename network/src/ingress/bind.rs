@@ -1,0 +1,207 @@
+//! One bind: from the agent's URL to an endpoint that callers reach.
+
+use core::time::Duration;
+
+use adit_core::{BindRequest, Code, Refusal, SessionId};
+use adit_tokio::NetworkSession;
+use tracing::{info, warn};
+
+use super::{Ingress, Member, refusal};
+use crate::{
+    EndpointName, Fault, NamePattern,
+    router::{BindError, BindWish, Ended, Key, Replaced, Scheme, Wish},
+    store::{Acl, Claim, Claimant, Object},
+};
+
+impl Ingress {
+    /// Answers one bind. One that is refused harms no other.
+    pub(super) async fn bind(&self, id: SessionId, session: &NetworkSession, request: BindRequest) {
+        let number = request.bind().id;
+        match self.try_bind(id, session, &request).await {
+            Ok(url) => {
+                info!(session = %id, bind = number.0, url, "an endpoint was bound");
+                session.bound(request, &url);
+                self.edge.arrived();
+            }
+            Err((fault, code)) => {
+                self.edge.metrics.refuse(fault);
+                let asked = adit_core::escape(&request.bind().url);
+                info!(session = %id, bind = number.0, url = %asked, code = fault.code(), "a bind was refused");
+                session.reject(request, refusal(fault, code, retry_after(fault)));
+            }
+        }
+    }
+
+    async fn try_bind(
+        &self,
+        id: SessionId,
+        session: &NetworkSession,
+        request: &BindRequest,
+    ) -> Result<String, (Fault, Code)> {
+        let bind = request.bind();
+        let member = self.sessions.member(id).ok_or((Fault::Busy, Code::BUSY))?;
+        if self.edge.router.read().binds(id) >= self.edge.limits.load().binds_per_session {
+            return Err((Fault::TooManyBinds, Code::LIMIT));
+        }
+        let wish = Wish::parse(&bind.url).ok_or((Fault::BadName, Code::BAD_NAME))?;
+        let key = self.permitted(wish, &member.acl)?;
+        let key = self.opened(key)?;
+        let bound = self.claimed(&key, &member).await.and_then(|()| {
+            let wish = BindWish {
+                session: id,
+                bind: bind.id,
+                pooling: bind.pooling,
+                upstream: bind.upstream_protocol,
+                handle: session.clone(),
+            };
+            self.edge.router.write().bind(key.clone(), wish).map_err(|error| match error {
+                BindError::InUse => (Fault::InUse, Code::IN_USE),
+                BindError::Fenced => (Fault::Replaced, Code::REPLACED),
+                BindError::NoSession => (Fault::Busy, Code::BUSY),
+            })
+        });
+        match bound {
+            Ok((_, replaced)) => {
+                self.edge.metrics.binds.inc();
+                self.displaced(replaced);
+                Ok(self.url(&key))
+            }
+            Err(refused) => {
+                self.close_unless_served(&key);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Decides whether the token may have the endpoint, and whether the network serves such endpoints.
+    fn permitted(&self, wish: Wish, acl: &Acl) -> Result<Key, (Fault, Code)> {
+        let key = match wish {
+            Wish::Exact(key) => key,
+            Wish::AnyName(scheme) => Key::Name(scheme, self.made_up_name()?),
+        };
+        let object = match &key {
+            Key::Name(_, name) => Object::Name(name),
+            Key::Port(port) => Object::Port(*port),
+        };
+        if !acl.allows(object) {
+            return Err((Fault::Forbidden, Code::FORBIDDEN)); // spec: BIND-002
+        }
+        let entrances = &self.entrances;
+        let served = match &key {
+            Key::Name(Scheme::Http, name) => entrances.http.is_some() && self.is_ours(name),
+            Key::Name(Scheme::Https, name) => {
+                entrances.https.is_some() && self.is_ours(name) && self.edge.certificates.covers(name)
+            }
+            Key::Name(Scheme::Tls, name) => entrances.https.is_some() && self.is_ours(name),
+            Key::Port(port) => entrances.tcp.is_some() && entrances.ports.iter().any(|range| range.contains(*port)),
+        };
+        if served { Ok(key) } else { Err((Fault::SchemeNotServed, Code::UNSUPPORTED)) }
+    }
+
+    fn is_ours(&self, name: &NamePattern) -> bool {
+        let domains = &self.entrances.domains;
+        domains.is_empty() || domains.iter().any(|domain| NamePattern::Below(domain.clone()).covers(name))
+    }
+
+    fn made_up_name(&self) -> Result<NamePattern, (Fault, Code)> {
+        let refused = (Fault::BadName, Code::BAD_NAME);
+        let domain = self.entrances.domains.first().ok_or(refused)?;
+        let mut random = [0_u8; 8];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| (Fault::Busy, Code::INTERNAL))?;
+        let label: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+        EndpointName::parse(&format!("{label}.{}", domain.as_str())).map(NamePattern::Exact).map_err(|_| refused)
+    }
+
+    /// Opens the port of a TCP endpoint.
+    fn opened(&self, key: Key) -> Result<Key, (Fault, Code)> {
+        match (&key, &self.entrances.tcp) {
+            (Key::Port(port), Some(ports)) => ports.open(*port).map(Key::Port).map_err(|error| {
+                warn!(port, %error, "a TCP port cannot be opened");
+                (Fault::SchemeNotServed, Code::UNSUPPORTED)
+            }),
+            (Key::Name(..) | Key::Port(_), _) => Ok(key),
+        }
+    }
+
+    async fn claimed(&self, key: &Key, member: &Member) -> Result<(), (Fault, Code)> {
+        let (endpoint, owned) = (key.to_string(), key.owned());
+        let most = self.edge.limits.load().endpoints_per_account;
+        let claimant = Claimant { endpoint: &endpoint, owned: &owned, account: member.account, most };
+        match self.store.claim(claimant).await {
+            Ok(Claim::Owned) => Ok(()),
+            Ok(Claim::Taken) => Err((Fault::InUse, Code::IN_USE)), // no word about whose it is
+            Ok(Claim::Limit) => Err((Fault::TooManyBinds, Code::LIMIT)),
+            Err(error) => {
+                warn!(%error, "names cannot be checked");
+                self.edge.metrics.store_up.set(0);
+                Err((Fault::ControlDegraded, Code::BUSY))
+            }
+        }
+    }
+
+    /// Tells older sessions of the same agent what they lost; one that has nothing left is a ghost and ends.
+    fn displaced(&self, replaced: Vec<Replaced>) {
+        for Replaced { session, bind, empty } in replaced {
+            self.edge.metrics.binds.dec();
+            let Some(ghost) = self.sessions.get(session) else { continue };
+            let Refusal { code, text, .. } = refusal(Fault::Replaced, Code::REPLACED, None);
+            if empty {
+                info!(%session, "a session was replaced by a newer one of the same agent");
+                ghost.close(code, &text);
+            } else {
+                ghost.unbound(bind, Refusal { code, text, retry_after: None });
+            }
+        }
+    }
+
+    /// Takes note of binds that ended.
+    pub(super) fn ended(&self, ended: impl IntoIterator<Item = Ended>) {
+        for Ended { key, .. } in ended {
+            self.edge.metrics.binds.dec();
+            self.close_unless_served(&key);
+        }
+    }
+
+    /// Takes binds from the sessions of a token that its ACL no longer allows.
+    pub(crate) fn recheck(&self, token: &str, acl: &Acl) {
+        if !self.sessions.set_acl(token, acl) {
+            return;
+        }
+        for (id, session) in self.sessions.of_token(token) {
+            let lost = self.edge.router.write().recheck(id, |key| match key {
+                Key::Name(_, name) => acl.allows(Object::Name(name)),
+                Key::Port(port) => acl.allows(Object::Port(*port)),
+            });
+            for (bind, ended) in lost {
+                info!(session = %id, bind = bind.0, endpoint = %ended.key, "an endpoint is not allowed any more");
+                session.unbound(bind, refusal(Fault::Forbidden, Code::FORBIDDEN, None));
+                self.ended([ended]);
+            }
+        }
+    }
+
+    fn close_unless_served(&self, key: &Key) {
+        if let (Key::Port(port), Some(ports)) = (key, &self.entrances.tcp)
+            && !self.edge.router.read().live().any(|(live, _)| **live == *key)
+        {
+            ports.close(*port);
+        }
+    }
+
+    /// Returns the URL as callers write it.
+    fn url(&self, key: &Key) -> String {
+        let with = |port: Option<u16>, usual: u16| match port {
+            Some(port) if port != usual => format!("{key}:{port}"),
+            Some(_) | None => key.to_string(),
+        };
+        match key {
+            Key::Name(Scheme::Http, _) => with(self.entrances.http, 80),
+            Key::Name(Scheme::Https | Scheme::Tls, _) => with(self.entrances.https, 443),
+            Key::Port(_) => key.to_string(),
+        }
+    }
+}
+
+fn retry_after(fault: Fault) -> Option<Duration> {
+    (fault == Fault::ControlDegraded).then_some(Duration::from_secs(5))
+}

@@ -1,0 +1,266 @@
+//! The agents' side: who may have a session, and what it may bind.
+
+mod bind;
+mod sessions;
+
+use core::{net::SocketAddr, time::Duration};
+use std::{io, sync::Arc};
+
+use adit_core::{Code, Config, Heartbeat, Refusal, SessionId, side};
+use adit_tokio::{Event, Events, Incoming, Intake, ListenOptions, SetupError, accept, listen};
+use arc_swap::ArcSwap;
+use rustls::{ServerConfig, crypto::CryptoProvider, server::NoServerSessionStorage, version::TLS13};
+use tracing::{debug, info, warn};
+
+use crate::{
+    Edge, EndpointName, Fault, Phase,
+    certificates::{Certificates, ForAgents},
+    config::{HeartbeatRange, PortRange},
+    metrics::{Counted, ReasonLabel},
+    public::Ports,
+    store::{Identity, Store},
+};
+
+pub use sessions::{Member, Place, Sessions};
+
+/// What sessions are given and bound to.
+pub struct Ingress {
+    /// Endpoints, limits and numbers.
+    pub edge: Arc<Edge>,
+    /// Accounts, tokens and names.
+    pub store: Arc<Store>,
+    /// The sessions that live.
+    pub sessions: Arc<Sessions>,
+    /// What may be bound, and under which URL callers know it.
+    pub entrances: Entrances,
+    /// The region, told to agents.
+    pub region: String,
+    /// The node, told to agents.
+    pub node: String,
+    /// What heartbeat agents may ask for.
+    pub heartbeat: ArcSwap<HeartbeatRange>,
+    /// The protocol's limits.
+    pub protocol: Config,
+}
+
+/// The ways in that callers have.
+#[derive(Default)]
+pub struct Entrances {
+    /// The domains below which names may be bound; empty allows every name that an ACL allows.
+    pub domains: Vec<EndpointName>,
+    /// The port of HTTP.
+    pub http: Option<u16>,
+    /// The port of HTTPS and TLS.
+    pub https: Option<u16>,
+    /// The TCP ports that may be bound.
+    pub ports: Vec<PortRange>,
+    /// The TCP ports that are open.
+    pub tcp: Option<Ports>,
+}
+
+impl Ingress {
+    /// Accepts agents until the network drains; returns the address.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the provider does not know TLS 1.3.
+    pub fn listen(self: &Arc<Self>, address: SocketAddr, provider: &Arc<CryptoProvider>) -> io::Result<SocketAddr> {
+        let limits = self.edge.limits.load_full();
+        let mut options = ListenOptions::default();
+        options.handshake_timeout = limits.handshake_timeout;
+        options.half_open = limits.ingress_handshakes;
+        let listener = listen(address, &options)?;
+        let address = listener.local_addr()?;
+        let tls = server_config(Arc::clone(&self.edge.certificates), Arc::clone(provider)).map_err(io::Error::other)?;
+        let (tls, ingress) = (Arc::new(tls), Arc::clone(self));
+        let mut intake = Intake::new(listener, options, {
+            let ingress = Arc::clone(&ingress);
+            move |socket, peer| shake(Arc::clone(&ingress), socket, peer, Arc::clone(&tls))
+        });
+        tokio::spawn(async move {
+            // Agents are told that the node stops; only when everything ends, nobody is heard.
+            let mut phase = ingress.edge.phase();
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = phase.wait_for(|phase| *phase == Phase::Ending) => return,
+                    next = intake.next() => match next {
+                        Some((incoming, peer)) => drop(tokio::spawn(Arc::clone(&ingress).admit(incoming, peer))),
+                        None => return,
+                    },
+                }
+            }
+        });
+        Ok(address)
+    }
+
+    /// Decides whether an agent gets a session, and serves it.
+    async fn admit(self: Arc<Self>, incoming: Incoming, peer: SocketAddr) {
+        let identity = match self.authenticate(&incoming).await {
+            Ok(identity) => identity,
+            Err((fault, code, retry_after)) => {
+                self.edge.metrics.refuse(fault);
+                info!(code = fault.code(), agent = %incoming.hello().agent, "an agent was refused");
+                debug!(%peer, "the agent's address");
+                return incoming.refuse(refusal(fault, code, retry_after));
+            }
+        };
+        let Some(id) = random_id() else {
+            self.edge.metrics.refuse(Fault::Busy);
+            return incoming.refuse(refusal(Fault::Busy, Code::INTERNAL, None));
+        };
+        let hello = incoming.hello();
+        let (agent, software) = (hello.agent, hello.software.clone());
+        let mut welcome = incoming.welcome(id, &self.region, &self.node);
+        welcome.heartbeat = clamp(welcome.heartbeat, **self.heartbeat.load());
+        let Identity { token, account, acl } = identity;
+        let member = Member { token: token.clone(), account, agent, acl };
+        let limits = self.edge.limits.load_full();
+        // Decided and counted in one step, so that many at a time cannot pass a limit together.
+        let Some(place) = self.sessions.enter(id, member, &limits) else {
+            self.edge.metrics.refuse(Fault::TooManySessions);
+            return incoming.refuse(refusal(Fault::TooManySessions, Code::LIMIT, Some(Duration::from_secs(30))));
+        };
+        let (session, events) = incoming.accept(welcome);
+        self.sessions.begin(id, session.clone());
+        self.edge.router.write().session_began(id, agent, account);
+        self.edge.metrics.sessions_began.inc();
+        let counted = Counted::count(&self.edge.metrics.sessions);
+        info!(session = %id, %agent, token, software = %adit_core::escape(&software), "a session began");
+        if self.edge.is_draining() {
+            session.drain(Code::SHUTDOWN, None, "the node stops");
+        }
+        let cause = self.serve(id, &session, events).await;
+        self.leave(id);
+        drop((place, counted));
+        info!(session = %id, %cause, "a session ended");
+    }
+
+    async fn authenticate(&self, incoming: &Incoming) -> Result<Identity, (Fault, Code, Option<Duration>)> {
+        if self.edge.is_draining() {
+            return Err((Fault::Stopping, Code::SHUTDOWN, Some(Duration::from_secs(1))));
+        }
+        match self.store.authenticate(&incoming.hello().token).await {
+            Ok(Some(identity)) => Ok(identity),
+            Ok(None) => Err((Fault::Credentials, Code::CREDENTIALS, Some(CREDENTIALS_RETRY))), // spec: AUTH-001
+            Err(error) => {
+                warn!(%error, "tokens cannot be checked");
+                self.edge.metrics.store_up.set(0);
+                Err((Fault::ControlDegraded, Code::BUSY, Some(Duration::from_secs(5))))
+            }
+        }
+    }
+
+    async fn serve(
+        &self,
+        id: SessionId,
+        session: &adit_tokio::NetworkSession,
+        mut events: Events<side::Network>,
+    ) -> adit_core::Cause {
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Bind(request) => self.bind(id, session, request).await,
+                Event::Unbind(unbind) => {
+                    let ended = self.edge.router.write().unbind(id, unbind.id);
+                    self.ended(ended);
+                    info!(session = %id, bind = unbind.id.0, "an endpoint was given up");
+                }
+                Event::CommandResult(result) => {
+                    let text = adit_core::escape(&result.text);
+                    info!(session = %id, command = result.id, code = %result.code, %text, "a command was answered");
+                }
+                Event::GoAway(goaway) => {
+                    info!(session = %id, code = %goaway.code, "the agent drains");
+                    self.edge.router.write().session_drains(id);
+                }
+                Event::Opened(stream) => stream.abort(Code::REFUSED), // the network serves nothing to agents
+                Event::Closed(cause) => return cause,
+                Event::Bound(_) | Event::Rejected(_) | Event::Unbound(_) | Event::Command(_) => {}
+            }
+        }
+        session.closed().await
+    }
+
+    fn leave(&self, id: SessionId) {
+        let ended = self.edge.router.write().session_ended(id);
+        self.ended(ended);
+    }
+}
+
+/// Returns an agent's link once it has said who it is.
+async fn shake(
+    ingress: Arc<Ingress>,
+    socket: tokio::net::TcpStream,
+    peer: SocketAddr,
+    tls: Arc<ServerConfig>,
+) -> Option<(Incoming, SocketAddr)> {
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed).ok()?;
+    match accept(socket, tls, ingress.protocol.clone(), u64::from_ne_bytes(seed)).await {
+        Ok(incoming) => Some((incoming, peer)),
+        Err(error) => {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "what is new is a failed handshake")]
+            let reason = match &error {
+                SetupError::Tls(_) => "tls",
+                SetupError::NotAdit => "protocol",
+                SetupError::Io(_) => "connection",
+                _ => "handshake",
+            };
+            ingress.edge.metrics.ingress_errors.get_or_create(&ReasonLabel { reason }).inc();
+            debug!(%peer, %error, "an agent's handshake came to nothing");
+            None
+        }
+    }
+}
+
+/// Returns the refusal that tells an agent what a fault is, with its stable code.
+fn refusal(fault: Fault, code: Code, retry_after: Option<Duration>) -> Refusal {
+    let entry = fault.entry();
+    Refusal { code, retry_after, text: format!("{}: {} {}", fault.code(), entry.explanation, entry.remedy) }
+}
+
+fn random_id() -> Option<SessionId> {
+    let mut id = [0; 16];
+    aws_lc_rs::rand::fill(&mut id).ok()?;
+    Some(SessionId(id))
+}
+
+fn clamp(asked: Heartbeat, range: HeartbeatRange) -> Heartbeat {
+    let interval = asked.interval.clamp(range.interval_min, range.interval_max);
+    let most = range.tolerance_max.max(interval / 2);
+    Heartbeat { interval, tolerance: asked.tolerance.clamp(interval / 2, most) }
+}
+
+fn server_config(
+    certificates: Arc<Certificates>,
+    provider: Arc<CryptoProvider>,
+) -> Result<ServerConfig, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13])?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(ForAgents(certificates)));
+    config.alpn_protocols = vec![b"adit/1".to_vec()];
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+const CREDENTIALS_RETRY: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_is_held_to_the_range_of_the_configuration() {
+        let secs = Duration::from_secs;
+        let range = HeartbeatRange { interval_min: secs(5), interval_max: secs(60), tolerance_max: secs(90) };
+        let held = |interval, tolerance| {
+            let Heartbeat { interval, tolerance } =
+                clamp(Heartbeat { interval: secs(interval), tolerance: secs(tolerance) }, range);
+            (interval, tolerance)
+        };
+
+        assert_eq!(held(10, 15), (secs(10), secs(15)));
+        assert_eq!(held(1, 1), (secs(5), Duration::from_millis(2_500)));
+        assert_eq!(held(600, 600), (secs(60), secs(90)));
+    }
+}

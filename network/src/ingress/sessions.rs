@@ -1,0 +1,152 @@
+//! The sessions that live, and how many there may be.
+
+use std::{collections::HashMap, sync::Arc};
+
+use adit_core::{AgentId, Code, SessionId};
+use adit_tokio::NetworkSession;
+use parking_lot::Mutex;
+
+use crate::{config::Limits, store::Acl};
+
+/// Every session that lives.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    table: Mutex<HashMap<SessionId, Entry>>,
+}
+
+/// Whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The token's public id.
+    pub token: String,
+    /// The account.
+    pub account: i64,
+    /// The agent.
+    pub agent: AgentId,
+    /// What may be bound.
+    pub acl: Acl,
+}
+
+#[derive(Debug)]
+struct Entry {
+    member: Member,
+    session: Option<NetworkSession>,
+}
+
+/// A place among the sessions. Dropping it frees it.
+#[derive(Debug)]
+pub struct Place {
+    sessions: Arc<Sessions>,
+    id: SessionId,
+}
+
+impl Sessions {
+    /// Takes a place for a session, unless a limit is reached.
+    pub fn enter(self: &Arc<Self>, id: SessionId, member: Member, limits: &Limits) -> Option<Place> {
+        let mut table = self.table.lock();
+        let count = |same: &dyn Fn(&Member) -> bool| table.values().filter(|entry| same(&entry.member)).count();
+        let full = table.len() >= limits.sessions
+            || count(&|other| other.account == member.account) >= limits.sessions_per_account
+            || count(&|other| other.token == member.token) >= limits.sessions_per_token;
+        if full {
+            return None;
+        }
+        table.insert(id, Entry { member, session: None });
+        drop(table);
+        Some(Place { sessions: Arc::clone(self), id })
+    }
+
+    /// Notes how a session is reached.
+    pub fn begin(&self, id: SessionId, session: NetworkSession) {
+        if let Some(entry) = self.table.lock().get_mut(&id) {
+            entry.session = Some(session);
+        }
+    }
+
+    /// Returns whose session it is.
+    pub fn member(&self, id: SessionId) -> Option<Member> {
+        self.table.lock().get(&id).map(|entry| entry.member.clone())
+    }
+
+    /// Returns how a session is reached.
+    pub fn get(&self, id: SessionId) -> Option<NetworkSession> {
+        self.table.lock().get(&id).and_then(|entry| entry.session.clone())
+    }
+
+    /// Returns the tokens that are in use, each once.
+    pub fn tokens(&self) -> Vec<String> {
+        let mut tokens: Vec<_> = self.table.lock().values().map(|entry| entry.member.token.clone()).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        tokens
+    }
+
+    /// Returns the sessions of a token.
+    pub fn of_token(&self, token: &str) -> Vec<(SessionId, NetworkSession)> {
+        let table = self.table.lock();
+        let entries = table.iter().filter(|(_, entry)| entry.member.token == token);
+        entries.filter_map(|(id, entry)| Some((*id, entry.session.clone()?))).collect()
+    }
+
+    /// Replaces what the sessions of a token may bind; returns whether that changed anything.
+    pub fn set_acl(&self, token: &str, acl: &Acl) -> bool {
+        let mut changed = false;
+        for entry in self.table.lock().values_mut().filter(|entry| entry.member.token == token) {
+            changed |= entry.member.acl != *acl;
+            entry.member.acl = acl.clone();
+        }
+        changed
+    }
+
+    /// Announces the end to every session.
+    pub fn drain(&self) {
+        let sessions: Vec<_> = self.table.lock().values().filter_map(|entry| entry.session.clone()).collect();
+        for session in sessions {
+            session.drain(Code::SHUTDOWN, None, "the node stops");
+        }
+    }
+
+    /// Ends every session at once.
+    pub fn close(&self) {
+        let sessions: Vec<_> = self.table.lock().values().filter_map(|entry| entry.session.clone()).collect();
+        for session in sessions {
+            session.close(Code::SHUTDOWN, "the node stops");
+        }
+    }
+
+    /// Returns how many there are.
+    pub fn count(&self) -> usize {
+        self.table.lock().len()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sessions.table.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_sessions_are_let_in_and_not_one_more() {
+        let sessions = Arc::new(Sessions::default());
+        let limits = Limits { sessions: 4, sessions_per_account: 3, sessions_per_token: 2, ..Limits::default() };
+        let enter = |id, token: &str, account| {
+            let member = Member { token: token.to_owned(), account, agent: AgentId::default(), acl: Acl::default() };
+            sessions.enter(SessionId([id; 16]), member, &limits)
+        };
+
+        let first = enter(1, "a", 1);
+        let kept = [enter(2, "a", 1), enter(4, "b", 1), enter(6, "d", 2)];
+        assert!(first.is_some() && kept.iter().all(Option::is_some));
+        assert!(enter(3, "a", 1).is_none(), "the token is full");
+        assert!(enter(5, "c", 1).is_none(), "the account is full");
+        assert!(enter(7, "e", 3).is_none(), "the node is full");
+
+        drop(first);
+        assert!(enter(8, "a", 1).is_some());
+    }
+}

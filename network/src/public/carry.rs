@@ -1,0 +1,150 @@
+//! One connection of a caller, carried octet by octet: TCP, and TLS that passes through.
+
+use core::{future::poll_fn, time::Duration};
+use std::sync::Arc;
+
+use adit_core::{Code, Open, TlsInfo};
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::{
+    Visitor,
+    relay::{Ending, Relay},
+};
+use crate::{Carried, Edge, Fault, Phase, router::Key};
+
+/// Carries a connection to an agent that serves `key`, and to the next one when the first could not hand it over. `first`
+/// is what the caller has sent already.
+pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls: Option<Box<TlsInfo>>, first: Vec<u8>) {
+    let Visitor { socket, address, local, _admitted, _counted } = visitor;
+    let open = Open {
+        bind: None,
+        caller: Some(address),
+        local: Some(local),
+        tls: tls.map(|tls| *tls),
+        endpoint: key.to_string(),
+    };
+    let mut phase = edge.phase();
+    tokio::select! {
+        biased;
+        ended = attempt(&edge, &socket, &key, open, first) => match ended {
+            Ok(Ending::Complete) => {}
+            Ok(Ending::Caller) | Err(()) => reset(&socket),
+            Ok(Ending::Upstream(code)) => {
+                edge.metrics.stream_failure(code);
+                reset(&socket);
+            }
+        },
+        _ = phase.wait_for(|phase| *phase == Phase::Ending) => reset(&socket),
+    }
+}
+
+/// Finds an agent whose upstream takes the connection, and carries it to its end.
+async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: Vec<u8>) -> Result<Ending, ()> {
+    let (wait, most) = {
+        let limits = edge.limits.load();
+        (limits.accept_timeout, limits.replay_size)
+    };
+    let mut kept = Kept { octets: vec![Bytes::from(first)], size: 0, most };
+    kept.size = kept.octets.iter().map(Bytes::len).sum();
+    kept.octets.retain(|piece| !piece.is_empty());
+    let mut tried = Vec::new();
+    loop {
+        let Carried { stream, lease, .. } = match edge.open(key, &open, &mut tried).await {
+            Ok(carried) => carried,
+            Err(fault) => {
+                edge.metrics.refuse(fault);
+                return Err(());
+            }
+        };
+        let mut relay = Relay::new(socket, stream, &kept.octets);
+        match accepted(&mut relay, &mut kept, wait).await {
+            Ok(()) => {
+                drop((kept, open, tried));
+                let ending = relay.run().await;
+                edge.metrics.bytes_in.inc_by(relay.carried_in());
+                edge.metrics.bytes_out.inc_by(relay.carried_out());
+                drop(lease);
+                return Ok(ending);
+            }
+            Err(Refused::Caller) => return Ok(Ending::Caller),
+            Err(Refused::Upstream(code)) => {
+                edge.metrics.stream_failure(code);
+                relay.abort(Code::CANCELLED);
+                if !is_unheard(code) || !edge.has_other(key, &tried) {
+                    edge.metrics.refuse(fault_of(code));
+                    return Err(());
+                }
+                edge.metrics.retries.inc();
+            }
+        }
+    }
+}
+
+/// Forwards what the caller sends and keeps it, until the upstream has the connection.
+async fn accepted(relay: &mut Relay<'_>, kept: &mut Kept, wait: Duration) -> Result<(), Refused> {
+    let waiting = poll_fn(|cx| relay.poll_accepted(kept, cx));
+    match tokio::time::timeout(wait, waiting).await {
+        Ok(result) => result,
+        Err(_) => Err(Refused::Upstream(Code::UPSTREAM_TIMEOUT)),
+    }
+}
+
+/// Why a connection was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The caller is gone.
+    Caller,
+    /// The agent, or its upstream, said so.
+    Upstream(Code),
+}
+
+/// What the caller has sent and no upstream has taken for certain: at the limit nothing more is read.
+#[derive(Debug)]
+pub(super) struct Kept {
+    octets: Vec<Bytes>,
+    size: usize,
+    most: usize,
+}
+
+impl Kept {
+    pub(super) const fn room(&self) -> usize {
+        self.most.saturating_sub(self.size)
+    }
+
+    pub(super) fn push(&mut self, octets: Bytes) {
+        self.size += octets.len();
+        self.octets.push(octets);
+    }
+}
+
+/// Returns true when nothing of the connection has reached an upstream.
+fn is_unheard(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UPSTREAM_REFUSED
+            | Code::UPSTREAM_TIMEOUT
+            | Code::UPSTREAM_UNREACHABLE
+            | Code::UPSTREAM_TLS
+            | Code::REFUSED
+            | Code::SESSION_LOST
+            | Code::UNBOUND
+            | Code::LIMIT
+            | Code::BUSY
+            | Code::SHUTDOWN
+    )
+}
+
+fn fault_of(code: Code) -> Fault {
+    match code {
+        Code::UPSTREAM_TIMEOUT => Fault::UpstreamTimeout,
+        _ => Fault::UpstreamRefused,
+    }
+}
+
+/// Makes the close of a socket a reset, so that the caller does not take what it got for everything.
+fn reset(socket: &TcpStream) {
+    // A socket that is gone needs no reset.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}

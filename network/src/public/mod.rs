@@ -1,0 +1,117 @@
+//! The public side: callers come in by HTTP, by TLS, and by TCP ports that agents have bound.
+
+mod carry;
+mod ports;
+mod relay;
+mod tls;
+
+use core::net::SocketAddr;
+use std::{io, sync::Arc};
+
+use adit_tokio::{Intake, ListenOptions, SocketOptions, listen};
+use tokio::{net::TcpStream, sync::watch};
+
+use crate::{
+    Caller, Edge, Phase,
+    admission::{Admitted, Full},
+    http::{self, HttpEdge},
+    metrics::{Counted, Entrance},
+    router::Scheme,
+};
+
+pub use ports::Ports;
+pub use tls::Terminator;
+
+/// What every listener of the public side works with.
+#[derive(Clone)]
+pub struct Public {
+    /// Endpoints, limits and numbers.
+    pub edge: Arc<Edge>,
+    /// The proxy for HTTP.
+    pub http: Arc<HttpEdge<Edge>>,
+    /// TLS as callers meet it.
+    pub tls: Arc<Terminator>,
+}
+
+/// A connection of a caller that was let in. Dropping it makes room.
+struct Visitor {
+    socket: TcpStream,
+    address: SocketAddr,
+    local: SocketAddr,
+    _admitted: Admitted,
+    _counted: Counted,
+}
+
+impl Public {
+    /// Serves HTTP without TLS until the network drains; returns the address.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub fn listen_http(&self, address: SocketAddr) -> io::Result<SocketAddr> {
+        self.listen(address, Entrance::Http, |public, visitor| async move {
+            let Visitor { socket, address, local, _admitted, _counted } = visitor;
+            let caller = Caller { address, local, scheme: Scheme::Http, tls: None, name: None };
+            let phase = public.edge.phase();
+            http::serve(socket, caller, public.http, phase).await;
+        })
+    }
+
+    /// Serves TLS until the network drains: HTTPS where an `https://` endpoint has the name, passed through where a
+    /// `tls://` endpoint has it. Returns the address.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub fn listen_tls(&self, address: SocketAddr) -> io::Result<SocketAddr> {
+        self.listen(address, Entrance::Https, tls::serve)
+    }
+
+    fn listen<F>(
+        &self,
+        address: SocketAddr,
+        entrance: Entrance,
+        serve: impl Fn(Self, Visitor) -> F + Send + Sync + 'static,
+    ) -> io::Result<SocketAddr>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let options = ListenOptions::default();
+        let listener = listen(address, &options)?;
+        let address = listener.local_addr()?;
+        // The handshake of a caller belongs to its own task: nothing is waited for here.
+        let mut intake = Intake::new(listener, options, |socket, peer| async move { Some((socket, peer)) });
+        let (public, mut phase) = (self.clone(), self.edge.phase());
+        tokio::spawn(async move {
+            while let Some((socket, peer)) = next(&mut intake, &mut phase).await {
+                match public.admit(socket, peer, entrance) {
+                    Ok(visitor) => drop(tokio::spawn(serve(public.clone(), visitor))),
+                    Err(Full(limit)) => public.edge.metrics.limit(limit),
+                }
+            }
+        });
+        Ok(address)
+    }
+
+    fn admit(&self, socket: TcpStream, peer: SocketAddr, entrance: Entrance) -> Result<Visitor, Full> {
+        let address = canonical(peer);
+        let admitted = self.edge.admission.admit(address.ip(), &self.edge.limits.load())?;
+        let local = socket.local_addr().map_or(address, canonical);
+        // A connection that is gone already says so at its first read.
+        let _ = SocketOptions::default().apply(&socket);
+        let counted = self.edge.metrics.connection(entrance);
+        Ok(Visitor { socket, address, local, _admitted: admitted, _counted: counted })
+    }
+}
+
+/// Returns the next connection, none once the network drains.
+async fn next<T: Send + 'static>(intake: &mut Intake<T>, phase: &mut watch::Receiver<Phase>) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => None,
+        next = intake.next() => next,
+    }
+}
+
+/// Returns the address with an IPv4 address as one, however the socket saw it (V67).
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,62 @@
+//! TCP ports: each listens while somebody serves it.
+
+use core::net::{IpAddr, SocketAddr};
+use std::{collections::HashMap, io, sync::Arc};
+
+use adit_tokio::{Intake, ListenOptions, listen};
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use super::{Public, carry::carry, next};
+use crate::{admission::Full, metrics::Entrance, router::Key};
+
+/// The ports that are open.
+pub struct Ports {
+    address: IpAddr,
+    public: Public,
+    open: Mutex<HashMap<u16, AbortHandle>>,
+}
+
+impl Ports {
+    /// Returns no open ports of an address.
+    pub fn new(address: IpAddr, public: Public) -> Self {
+        Self { address, public, open: Mutex::default() }
+    }
+
+    /// Opens a port unless it is open; 0 is one that the system chooses. Returns the port.
+    ///
+    /// # Errors
+    /// It cannot be listened on.
+    pub fn open(&self, port: u16) -> io::Result<u16> {
+        let mut open = self.open.lock();
+        if open.contains_key(&port) {
+            return Ok(port);
+        }
+        let options = ListenOptions::default();
+        let listener = listen(SocketAddr::new(self.address, port), &options)?;
+        let port = listener.local_addr()?.port();
+        let mut intake = Intake::new(listener, options, |socket, peer| async move { Some((socket, peer)) });
+        let (public, key) = (self.public.clone(), Arc::new(Key::Port(port)));
+        let task = tokio::spawn(async move {
+            let mut phase = public.edge.phase();
+            while let Some((socket, peer)) = next(&mut intake, &mut phase).await {
+                match public.admit(socket, peer, Entrance::Tcp) {
+                    Ok(visitor) => {
+                        let carrying = carry(Arc::clone(&public.edge), visitor, Arc::clone(&key), None, Vec::new());
+                        drop(tokio::spawn(carrying));
+                    }
+                    Err(Full(limit)) => public.edge.metrics.limit(limit),
+                }
+            }
+        });
+        open.insert(port, task.abort_handle());
+        Ok(port)
+    }
+
+    /// Closes a port; connections that are open go on.
+    pub fn close(&self, port: u16) {
+        if let Some(task) = self.open.lock().remove(&port) {
+            task.abort();
+        }
+    }
+}

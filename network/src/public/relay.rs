@@ -1,0 +1,289 @@
+//! Octets between a caller's socket and a stream, each direction by itself. While nothing moves, nothing is buffered.
+
+use core::{
+    cell::RefCell,
+    future::poll_fn,
+    mem,
+    task::{Context, Poll, ready},
+};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    net::Shutdown,
+};
+
+use adit_core::Code;
+use adit_tokio::{CHUNK, Stream, code_of};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::carry::{Kept, Refused};
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Both directions ended in order.
+    Complete,
+    /// The caller reset the connection, or went away.
+    Caller,
+    /// The far side reset the stream, or the session is lost.
+    Upstream(Code),
+}
+
+/// One connection on its way.
+#[derive(Debug)]
+pub(super) struct Relay<'a> {
+    socket: &'a TcpStream,
+    stream: Stream,
+    inward: Inward,
+    outward: Outward,
+}
+
+/// From the caller to the upstream.
+#[derive(Debug)]
+struct Inward {
+    waiting: VecDeque<Bytes>,
+    state: Direction,
+    carried: u64,
+}
+
+/// From the upstream to the caller.
+#[derive(Debug)]
+struct Outward {
+    waiting: VecDeque<Bytes>,
+    queued: usize,
+    state: Direction,
+    carried: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Open,
+    /// The source has ended; what waits goes out, then the end.
+    Ending,
+    Ended,
+}
+
+impl<'a> Relay<'a> {
+    /// Returns a relay that begins with what the caller has sent already.
+    pub(super) fn new(socket: &'a TcpStream, stream: Stream, first: &[Bytes]) -> Self {
+        Self {
+            socket,
+            stream,
+            inward: Inward { waiting: first.iter().cloned().collect(), state: Direction::Open, carried: 0 },
+            outward: Outward { waiting: VecDeque::new(), queued: 0, state: Direction::Open, carried: 0 },
+        }
+    }
+
+    /// Carries until both directions have ended.
+    pub(super) async fn run(&mut self) -> Ending {
+        let ending = poll_fn(|cx| self.poll(cx)).await;
+        match ending {
+            Ending::Complete => {}
+            Ending::Caller => self.stream.abort(Code::CONNECTION_RESET),
+            Ending::Upstream(_) => self.stream.abort(Code::CANCELLED),
+        }
+        ending
+    }
+
+    /// Forwards what the caller sends, and keeps it, until the upstream has the connection or does not take it.
+    pub(super) fn poll_accepted(&mut self, kept: &mut Kept, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        if let Poll::Ready(result) = self.stream.poll_accepted(cx) {
+            return Poll::Ready(result.map_err(Refused::Upstream));
+        }
+        match self.poll_inward(Some(kept), cx) {
+            Poll::Ready(Err(Ending::Upstream(_))) | Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(Ending::Caller | Ending::Complete)) => {
+                self.stream.abort(Code::CONNECTION_RESET);
+                Poll::Ready(Err(Refused::Caller))
+            }
+        }
+    }
+
+    /// Ends the stream at once.
+    pub(super) fn abort(&self, code: Code) {
+        self.stream.abort(code);
+    }
+
+    pub(super) const fn carried_in(&self) -> u64 {
+        self.inward.carried
+    }
+
+    pub(super) const fn carried_out(&self) -> u64 {
+        self.outward.carried
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let outward = match self.poll_outward(cx) {
+            Poll::Ready(Err(ending)) => return Poll::Ready(ending),
+            Poll::Ready(Ok(())) => true,
+            Poll::Pending => false,
+        };
+        match self.poll_inward(None, cx) {
+            Poll::Ready(Err(ending)) => Poll::Ready(ending),
+            Poll::Ready(Ok(())) if outward => Poll::Ready(Ending::Complete),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_inward(&mut self, mut kept: Option<&mut Kept>, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+        let Inward { waiting, state, carried } = &mut self.inward;
+        for _ in 0..TURN {
+            while let Some(front) = waiting.front_mut() {
+                let before = front.len();
+                let written = self.stream.poll_write_bytes(cx, front);
+                *carried += (before - front.len()) as u64;
+                if front.is_empty() {
+                    waiting.pop_front();
+                }
+                match written {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(stopped(&error, state, waiting)),
+                }
+            }
+            match *state {
+                Direction::Ended => return Poll::Ready(Ok(())),
+                Direction::Ending => {
+                    *state = Direction::Ended;
+                    // The far side may have ended it meanwhile: then there is nothing to finish.
+                    let _ = self.stream.finish();
+                    return Poll::Ready(Ok(()));
+                }
+                Direction::Open => {}
+            }
+            let room = kept.as_ref().map_or(CHUNK, |kept| kept.room());
+            if room == 0 {
+                return Poll::Pending;
+            }
+            match ready!(poll_read(self.socket, room, cx)) {
+                Ok(chunk) if chunk.is_empty() => *state = Direction::Ending,
+                Ok(chunk) => {
+                    if let Some(kept) = &mut kept {
+                        kept.push(chunk.clone());
+                    }
+                    waiting.push_back(chunk);
+                }
+                Err(_) => return Poll::Ready(Err(Ending::Caller)),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_outward(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+        let Outward { waiting, queued, state, carried } = &mut self.outward;
+        for _ in 0..TURN {
+            while *state == Direction::Open && *queued < GATHER {
+                match self.stream.poll_read_bytes(cx, usize::MAX) {
+                    Poll::Ready(Ok(Some(chunk))) => {
+                        *queued += chunk.len();
+                        waiting.push_back(chunk);
+                    }
+                    Poll::Ready(Ok(None)) => *state = Direction::Ending,
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(Ending::Upstream(code_of(&error).unwrap_or(Code::INTERNAL))));
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            if waiting.is_empty() {
+                drop(mem::take(waiting));
+                match *state {
+                    Direction::Open => return Poll::Pending,
+                    Direction::Ending => {
+                        *state = Direction::Ended;
+                        if SockRef::from(self.socket).shutdown(Shutdown::Write).is_err() {
+                            return Poll::Ready(Err(Ending::Caller));
+                        }
+                    }
+                    Direction::Ended => {}
+                }
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(poll_write(self.socket, waiting, cx)) {
+                Ok(written) => {
+                    *queued -= written;
+                    *carried += written as u64;
+                }
+                Err(_) => return Poll::Ready(Err(Ending::Caller)),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The far side takes no more of this direction; the other one tells how the connection ends.
+fn stopped(error: &io::Error, state: &mut Direction, waiting: &mut VecDeque<Bytes>) -> Result<(), Ending> {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        *state = Direction::Ended;
+        waiting.clear();
+        return Ok(());
+    }
+    Err(Ending::Upstream(code_of(error).unwrap_or(Code::INTERNAL)))
+}
+
+/// Reads at most `most` octets when there are some; empty at the end.
+fn poll_read(socket: &TcpStream, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    loop {
+        ready!(socket.poll_read_ready(cx))?;
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            scratch.reserve(CHUNK);
+            let count = socket.try_read_buf(&mut (&mut *scratch).limit(most.min(CHUNK)))?;
+            // A small piece must not hold a large buffer while it waits.
+            Ok(if count >= CHUNK / 4 { scratch.split().freeze() } else { Bytes::copy_from_slice(scratch) })
+        });
+        match read {
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+/// Writes from the front of `waiting`; returns how many octets.
+fn poll_write(socket: &TcpStream, waiting: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    loop {
+        let mut parts = [IoSlice::new(&[]); PARTS];
+        let mut count = 0;
+        for (part, chunk) in parts.iter_mut().zip(waiting.iter()) {
+            *part = IoSlice::new(chunk);
+            count += 1;
+        }
+        match socket.try_write_vectored(parts.get(..count).unwrap_or_default()) {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(written) => {
+                advance(waiting, written);
+                return Poll::Ready(Ok(written));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(socket.poll_write_ready(cx))?,
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+fn advance(waiting: &mut VecDeque<Bytes>, mut written: usize) {
+    while written > 0
+        && let Some(front) = waiting.front_mut()
+    {
+        let count = written.min(front.len());
+        front.advance(count);
+        written -= count;
+        if front.is_empty() {
+            waiting.pop_front();
+        }
+    }
+}
+
+thread_local! {
+    /// What a read fills; large pieces leave with it.
+    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// What is gathered before it is written, in octets.
+const GATHER: usize = 256 << 10;
+const PARTS: usize = 16;
+/// Pieces that one direction moves before the other has its turn.
+const TURN: usize = 16;

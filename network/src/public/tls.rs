@@ -1,0 +1,175 @@
+//! TLS of callers: the name in a complete ClientHello decides who ends it.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::{io, sync::Arc};
+
+use adit_core::TlsInfo;
+use rustls::{
+    ServerConfig,
+    crypto::CryptoProvider,
+    server::{Acceptor, ServerConnection},
+    version::{TLS12, TLS13},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Public, Visitor, carry::carry};
+use crate::{
+    Caller, EndpointName, NamePattern,
+    certificates::{ByName, Certificates},
+    http::{self, Rewound},
+    router::{Key, Scheme},
+};
+
+/// TLS as callers meet it: certificates by name, HTTP/2 and HTTP/1.1.
+#[derive(Debug)]
+pub struct Terminator {
+    config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+    under_way: AtomicUsize,
+}
+
+impl Terminator {
+    /// Returns a terminator with these certificates.
+    ///
+    /// # Errors
+    /// The provider does not know TLS 1.2 and 1.3.
+    pub fn new(certificates: Arc<Certificates>, provider: Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12])?;
+        let resolver = Arc::new(ByName(Arc::clone(&certificates)));
+        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.max_early_data_size = 0; // V33
+        Ok(Self { config: Arc::new(config), certificates, under_way: AtomicUsize::new(0) })
+    }
+}
+
+/// What a ClientHello says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Hello {
+    name: Option<EndpointName>,
+    /// The first application protocol that is offered.
+    alpn: String,
+}
+
+/// Who ends TLS.
+enum Ends {
+    Network,
+    Upstream(Arc<Key>),
+}
+
+/// Serves one caller of the TLS listener.
+pub(super) async fn serve(public: Public, mut visitor: Visitor) {
+    let limits = public.edge.limits.load_full();
+    let Some(place) = Place::take(&public.tls, limits.handshakes) else {
+        public.edge.metrics.limit("handshakes");
+        return;
+    };
+    let until = Instant::now() + limits.handshake_timeout;
+    let Ok(Ok((hello, octets))) = timeout_at(until, read_hello(&mut visitor.socket)).await else { return };
+    let chosen = hello.name.and_then(|name| Some((choose(&public, &name)?, name)));
+    match chosen {
+        Some((Ends::Upstream(key), name)) => {
+            drop(place);
+            let tls = TlsInfo { sni: name.to_string(), alpn: hello.alpn, ..TlsInfo::default() };
+            Box::pin(carry(public.edge, visitor, key, Some(Box::new(tls)), octets)).await;
+        }
+        Some((Ends::Network, name)) => {
+            let Visitor { socket, address, local, _admitted, _counted } = visitor;
+            let accepting =
+                TlsAcceptor::from(Arc::clone(&public.tls.config)).accept(Rewound { first: octets, io: socket });
+            let Ok(Ok(stream)) = timeout_at(until, accepting).await else { return };
+            drop(place);
+            let tls = Some(facts(stream.get_ref().1, &name));
+            let caller = Caller { address, local, scheme: Scheme::Https, tls, name: Some(name) };
+            let phase = public.edge.phase();
+            Box::pin(http::serve(stream, caller, public.http, phase)).await;
+        }
+        // Without a name, or with one that nobody has, no certificate fits (V27).
+        None => drop(timeout_at(until, visitor.socket.write_all(UNRECOGNIZED_NAME)).await),
+    }
+}
+
+/// Decides who ends TLS for a name: the exact endpoint before a wildcard, and the network where both have it. A name that
+/// no endpoint has is answered where there is a certificate for it.
+fn choose(public: &Public, name: &EndpointName) -> Option<Ends> {
+    let through = public.edge.find_name(Scheme::Tls, name).ok();
+    let here = public.edge.find_name(Scheme::Https, name).ok();
+    match (through, here) {
+        (Some(key), None) => Some(Ends::Upstream(key)),
+        (Some(key), Some(other)) if is_exact(&key) && !is_exact(&other) => Some(Ends::Upstream(key)),
+        (_, Some(_)) => Some(Ends::Network),
+        (None, None) => public.tls.certificates.find(name).map(|_| Ends::Network),
+    }
+}
+
+fn is_exact(key: &Key) -> bool {
+    matches!(key, Key::Name(_, NamePattern::Exact(_)))
+}
+
+/// Reads until the ClientHello is complete, however it is cut, and returns what was read.
+async fn read_hello(socket: &mut TcpStream) -> io::Result<(Hello, Vec<u8>)> {
+    let (mut octets, mut acceptor) = (Vec::new(), Acceptor::default());
+    loop {
+        let before = octets.len();
+        if before >= MAX_HELLO || socket.read_buf(&mut octets).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut fresh = octets.get(before..).unwrap_or_default();
+        while !fresh.is_empty() {
+            acceptor.read_tls(&mut fresh)?;
+            let accepted = match acceptor.accept() {
+                Ok(accepted) => accepted,
+                Err((error, mut alert)) => {
+                    let mut answer = Vec::new();
+                    alert.write_all(&mut answer)?;
+                    socket.write_all(&answer).await?;
+                    return Err(io::Error::other(error));
+                }
+            };
+            if let Some(accepted) = accepted {
+                let hello = accepted.client_hello();
+                let first = hello.alpn().and_then(|mut offers| offers.next()).unwrap_or_default();
+                let name = hello.server_name().and_then(|name| EndpointName::parse(name).ok());
+                return Ok((Hello { name, alpn: String::from_utf8_lossy(first).into_owned() }, octets));
+            }
+        }
+    }
+}
+
+/// Returns what agents, upstreams and policies learn of the caller's TLS.
+fn facts(connection: &ServerConnection, name: &EndpointName) -> TlsInfo {
+    let version = connection.protocol_version().and_then(|version| version.as_str());
+    let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+    TlsInfo {
+        sni: name.to_string(),
+        alpn: connection.alpn_protocol().map(|alpn| String::from_utf8_lossy(alpn).into_owned()).unwrap_or_default(),
+        version: version.unwrap_or_default().replace('_', "."),
+        cipher: cipher.unwrap_or_default().to_owned(),
+    }
+}
+
+/// A place among the handshakes under way.
+struct Place<'a>(&'a Terminator);
+
+impl<'a> Place<'a> {
+    fn take(terminator: &'a Terminator, most: usize) -> Option<Self> {
+        let place = Self(terminator);
+        (terminator.under_way.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The longest ClientHello that is read, in octets.
+const MAX_HELLO: usize = 64 << 10;
+/// A fatal alert, unrecognized_name (RFC 6066 §3), in a record of its own.
+const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];

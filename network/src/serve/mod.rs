@@ -1,0 +1,261 @@
+//! The life of the process: start everything, watch the database and the signals, drain, end.
+
+mod reload;
+mod watch;
+
+use core::{net::SocketAddr, time::Duration};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep_until},
+};
+use tracing::{info, warn};
+
+use crate::{
+    Edge, Phase,
+    admin::{self, AdminState, Readiness},
+    certificates::{CertificateError, Certificates, Loaded},
+    config::Config,
+    http::HttpEdge,
+    ingress::{Entrances, Ingress, Sessions},
+    log::LogHandle,
+    public::{Ports, Public, Terminator},
+    router::Key,
+    store::{Store, StoreError},
+};
+
+/// Why the network could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// A certificate cannot be used.
+    #[error("a certificate cannot be used: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The database cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({what}): {error}")]
+    Listen {
+        /// The key of the configuration.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Something else in the operating system.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// The network, started.
+struct Network {
+    edge: Arc<Edge>,
+    http: Arc<HttpEdge<Edge>>,
+    ingress: Arc<Ingress>,
+    readiness: Arc<Readiness>,
+    bound: Bound,
+}
+
+/// Where everything listens.
+#[derive(Debug, Default)]
+struct Bound {
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    ingress: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+/// Serves until a signal ends it: SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads from `path`. With
+/// `ready`, one JSON line on standard output tells the addresses once everything listens.
+///
+/// # Errors
+/// [`ServeError`]: nothing was served.
+pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Result<(), ServeError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut signals = Signals::new()?;
+    let network = start(&config, &provider).await?;
+    info!(node = %config.node, region = %config.region, "the network serves");
+    if ready {
+        announce(&network.bound, &config)?;
+    }
+    let watch = tokio::spawn(watch::run(Arc::clone(&network.ingress), Arc::clone(&network.readiness)));
+    let mut current = config;
+    while signals.next().await == Wish::Reload {
+        current = reload::reload(&network.edge, &network.http, &network.ingress, path, current, &log);
+    }
+    drain(&network, &mut signals, current.drain_deadline).await;
+    watch.abort();
+    Ok(())
+}
+
+async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Network, ServeError> {
+    // Certificates are signed with the provider that the process has chosen.
+    let _ = CryptoProvider::install_default(provider.as_ref().clone());
+    let certificates = Arc::new(Certificates::new(Loaded::read(config)?));
+    let store = Arc::new(Store::open(&config.database).await?);
+    let edge = Arc::new(Edge::new(config.limits, Arc::clone(&certificates)));
+    edge.metrics.store_up.set(1);
+    for endpoint in store.endpoints().await? {
+        if let Some(key) = Key::parse(&endpoint) {
+            edge.router.write().remember(key);
+        }
+    }
+    let http = Arc::new(HttpEdge::new(Arc::clone(&edge), (&config.limits).into()));
+    let tls = Arc::new(Terminator::new(certificates, Arc::clone(provider))?);
+    let public = Public { edge: Arc::clone(&edge), http: Arc::clone(&http), tls };
+    let mut bound = Bound::default();
+    for address in &config.http {
+        bound.http.push(listening("http.listen", *address, public.listen_http(*address))?);
+    }
+    for address in &config.https {
+        bound.https.push(listening("https.listen", *address, public.listen_tls(*address))?);
+    }
+    let entrances = Entrances {
+        domains: config.domains.clone(),
+        http: bound.http.first().map(SocketAddr::port),
+        https: bound.https.first().map(SocketAddr::port),
+        ports: config.tcp.as_ref().map(|tcp| tcp.ports.clone()).unwrap_or_default(),
+        tcp: config.tcp.as_ref().map(|tcp| Ports::new(tcp.address, public.clone())),
+    };
+    let ingress = Arc::new(Ingress {
+        edge: Arc::clone(&edge),
+        store,
+        sessions: Arc::new(Sessions::default()),
+        entrances,
+        region: config.region.clone(),
+        node: config.node.clone(),
+        heartbeat: ArcSwap::from_pointee(config.heartbeat),
+        protocol: protocol(config),
+    });
+    for address in &config.ingress.listen {
+        bound.ingress.push(listening("ingress.listen", *address, ingress.listen(*address, provider))?);
+    }
+    let readiness = Arc::new(Readiness::default());
+    readiness.set_ingress(true);
+    readiness.set_database(true);
+    if let Some(address) = config.admin {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| ServeError::Listen { what: "admin.listen", address, error })?;
+        bound.admin = Some(listener.local_addr()?);
+        let state = Arc::new(AdminState { metrics: Arc::clone(&edge.metrics), readiness: Arc::clone(&readiness) });
+        tokio::spawn(admin::serve(listener, state, core::future::pending()));
+    }
+    Ok(Network { edge, http, ingress, readiness, bound })
+}
+
+/// Returns the limits of the protocol that follow from the configuration.
+fn protocol(config: &Config) -> adit_core::Config {
+    let mut protocol = adit_core::Config::network();
+    protocol.streams = u32::try_from(config.limits.streams_from_agent).unwrap_or(u32::MAX);
+    protocol.open_streams = u32::try_from(config.limits.connections_per_agent).unwrap_or(u32::MAX);
+    protocol.binds = u32::try_from(config.limits.binds_per_session).unwrap_or(u32::MAX).saturating_add(1);
+    protocol.handshake_timeout = config.limits.handshake_timeout;
+    protocol.drain_timeout = config.drain_deadline.max(Duration::from_millis(1));
+    protocol
+}
+
+fn listening(
+    what: &'static str,
+    address: SocketAddr,
+    result: io::Result<SocketAddr>,
+) -> Result<SocketAddr, ServeError> {
+    result.map_err(|error| ServeError::Listen { what, address, error })
+}
+
+fn announce(bound: &Bound, config: &Config) -> io::Result<()> {
+    let texts = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let line = serde_json::json!({
+        "ready": true,
+        "http": texts(&bound.http).first(),
+        "https": texts(&bound.https).first(),
+        "ingress": texts(&bound.ingress).first(),
+        "tcp": config.tcp.as_ref().map(|tcp| tcp.address.to_string()),
+        "admin": bound.admin.map(|address| address.to_string()),
+        "listening": { "http": texts(&bound.http), "https": texts(&bound.https), "ingress": texts(&bound.ingress) },
+    });
+    let mut out = io::stdout();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// Refuses what is new, lets finish what is open until the deadline, then ends it.
+async fn drain(network: &Network, signals: &mut Signals, most: Duration) {
+    info!(seconds = most.as_secs(), "the network drains");
+    network.readiness.set_draining(true);
+    network.edge.enter(Phase::Draining);
+    network.ingress.sessions.drain();
+    let until = Instant::now() + most;
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            biased;
+            wish = signals.next() => if wish == Wish::Stop {
+                warn!("a second signal: what is open ends now");
+                break;
+            },
+            () = sleep_until(until) => {
+                warn!(connections = network.edge.admission.total(), "the drain took too long: what is open ends now");
+                break;
+            }
+            _ = look.tick() => if network.edge.admission.total() == 0 {
+                break;
+            },
+        }
+    }
+    network.edge.enter(Phase::Ending);
+    network.ingress.sessions.close();
+    let farewell = Instant::now() + FAREWELL;
+    while network.ingress.sessions.count() > 0 && Instant::now() < farewell {
+        look.tick().await;
+    }
+    info!("the network has stopped");
+}
+
+/// What a signal asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+}
+
+/// How often a drain looks whether everything has finished.
+const LOOK: Duration = Duration::from_millis(50);
+/// The time that agents have to hear that the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);

@@ -1,0 +1,98 @@
+//! SIGHUP: everything that can change does, all or nothing; what cannot is said.
+
+use std::{path::Path, sync::Arc};
+
+use tracing::{error, info, warn};
+
+use crate::{
+    Edge, certificates::Loaded, config::Config, http::HttpEdge, ingress::Ingress, log::LogHandle, metrics::ReasonLabel,
+};
+
+/// Reads the configuration again and returns what is in force from here on. No connection is dropped.
+pub(super) fn reload(
+    edge: &Edge,
+    http: &HttpEdge<Edge>,
+    ingress: &Ingress,
+    path: &Path,
+    current: Config,
+    log: &LogHandle,
+) -> Config {
+    let result = |reason| edge.metrics.reloads.get_or_create(&ReasonLabel { reason }).inc();
+    let new = match Config::load(path) {
+        Ok(new) => new,
+        Err(faults) => {
+            for fault in &faults {
+                error!(path = %path.display(), %fault, "the configuration is not valid: the old one stays in force");
+            }
+            result("refused");
+            return current;
+        }
+    };
+    let loaded = match Loaded::read(&new) {
+        Ok(loaded) => loaded,
+        Err(fault) => {
+            error!(%fault, "a certificate cannot be used: the old configuration stays in force");
+            result("refused");
+            return current;
+        }
+    };
+    if let Err(fault) = log.set_level(&new.log.level) {
+        error!(%fault, "the log level cannot be set: the old configuration stays in force");
+        result("refused");
+        return current;
+    }
+    for key in needs_restart(&current, &new) {
+        warn!(key, "changed, and needs a restart");
+    }
+    edge.certificates.replace(loaded);
+    edge.limits.store(Arc::new(new.limits));
+    http.set_limits((&new.limits).into());
+    ingress.heartbeat.store(Arc::new(new.heartbeat));
+    info!("the configuration was reloaded");
+    result("done");
+    // What needs a restart stays as it is, so that the next reload says so again.
+    Config {
+        limits: new.limits,
+        heartbeat: new.heartbeat,
+        certificates: new.certificates,
+        drain_deadline: new.drain_deadline,
+        log: crate::config::Log { level: new.log.level, format: current.log.format },
+        ..current
+    }
+}
+
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let keys = [
+        ("node", old.node != new.node),
+        ("region", old.region != new.region),
+        ("domains", old.domains != new.domains),
+        ("ingress.listen", old.ingress.listen != new.ingress.listen),
+        ("http.listen", old.http != new.http),
+        ("https.listen", old.https != new.https),
+        ("tcp", old.tcp != new.tcp),
+        ("admin.listen", old.admin != new.admin),
+        ("database.path", old.database != new.database),
+        ("private_ca", old.private_ca != new.private_ca),
+        ("log.format", old.log.format != new.log.format),
+        ("limits.handshake_timeout", old.limits.handshake_timeout != new.limits.handshake_timeout),
+        ("limits.ingress_handshakes", old.limits.ingress_handshakes != new.limits.ingress_handshakes),
+        ("limits.streams_from_agent", old.limits.streams_from_agent != new.limits.streams_from_agent),
+    ];
+    keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reload_cannot_change_is_named() {
+        let read = |text: &str| Config::parse(text, Path::new("/"), Default::default()).expect("valid");
+        let base = "version: 1\nprivate_ca: /ca\ningress: {listen: '127.0.0.1:1'}\nhttp: {listen: '127.0.0.1:2'}\n";
+        let old = read(base);
+        let new = read(&base.replace("127.0.0.1:2", "127.0.0.1:3").replace("version: 1", "version: 1\nregion: eu"));
+
+        assert_eq!(needs_restart(&old, &old), Vec::<&str>::new());
+        assert_eq!(needs_restart(&old, &new), ["region", "http.listen"]);
+    }
+}
