@@ -87,8 +87,8 @@ pub enum SetupError {
     Closed(Cause),
 }
 
-/// An agent that has said HELLO and waits for an answer. Dropped, it waits until the handshake times out.
-#[must_use = "an agent that is not answered waits until the handshake times out"]
+/// An agent that has said HELLO and waits for an answer. Dropped, its connection closes.
+#[must_use = "an agent that is not answered is turned away without a reason"]
 pub struct Incoming {
     handle: Handle<side::Network>,
     request: AuthRequest,

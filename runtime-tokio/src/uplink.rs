@@ -151,7 +151,7 @@ pub enum UplinkEvent {
     },
 }
 
-/// The answer owed to a remote command.
+/// The answer owed to a remote command. Dropped, it refuses: a command that nobody attends to is not allowed.
 #[derive(Debug)]
 #[must_use = "a command must be answered"]
 pub struct CommandReply {
@@ -278,6 +278,13 @@ impl CommandReply {
     /// Answers: [`Code::NO_ERROR`] for a command that will be obeyed, or why not.
     pub fn answer(self, code: Code, text: &str) {
         self.session.answer(&CommandResult { id: self.id, code, text: text.into() });
+    }
+}
+
+impl Drop for CommandReply {
+    fn drop(&mut self) {
+        let text = String::from("nobody attends to commands");
+        self.session.answer(&CommandResult { id: self.id, code: Code::FORBIDDEN, text }); // a second answer is none
     }
 }
 

@@ -298,6 +298,20 @@ async fn a_remote_command_is_told_and_answered() {
 }
 
 #[tokio::test]
+async fn a_remote_command_that_nobody_attends_to_is_refused() {
+    let mut network = Network::new().await;
+    let (_uplink, events) = Uplink::start(network.options());
+    let mut session = network.session().await;
+    drop(events);
+
+    for _ in 0..3 {
+        let id = session.session.command(Command::Stop, "").unwrap();
+        let Event::CommandResult(result) = session.next().await else { panic!("no answer") };
+        assert_eq!((result.id, result.code), (id, Code::FORBIDDEN));
+    }
+}
+
+#[tokio::test]
 async fn a_stream_for_nothing_that_is_bound_is_refused() {
     let mut network = Network::new().await;
     let (_uplink, _events) = Uplink::start(network.options());
