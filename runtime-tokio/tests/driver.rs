@@ -1,5 +1,6 @@
 //! The pump over a transport, a clock and an executor that the test moves by hand.
 
+#[allow(dead_code, reason = "each test file uses its part")]
 mod rig;
 
 use core::{
@@ -9,7 +10,7 @@ use core::{
 };
 use std::sync::Arc;
 
-use adit_core::{Cause, Code, Duration};
+use adit_core::{Cause, Code, Config, Duration};
 use bytes::Bytes;
 use rig::{Nobody, Rig};
 
@@ -85,6 +86,24 @@ fn a_link_that_is_given_up_before_it_is_secure_is_gone_at_once() {
     rig.network.run();
 
     assert!(rig.network.is_gone(), "a silent peer holds a descriptor of somebody who has lost interest");
+}
+
+#[test]
+fn a_drain_ends_in_time_also_when_nothing_can_be_sent() {
+    let mut config = Config::network();
+    (config.retain_frames, config.drain_timeout) = (64, Duration::from_secs(2));
+    let rig = Rig::with(usize::MAX, Config::agent(), config);
+    rig.establish_resumable();
+    let (near, _far) = rig.open();
+    for _ in 0..100 {
+        let _ = near.poll_write(&mut Bytes::from_static(b"x"), &noop());
+        rig.network.run(); // and the agent acknowledges nothing
+    }
+
+    rig.network().drain(Code::SHUTDOWN, None, "");
+    rig.run_network_for(Duration::from_secs(2));
+
+    assert_eq!(rig.network().cause(), Some(Cause::Local(Code::DRAIN_TIMEOUT)));
 }
 
 #[test]

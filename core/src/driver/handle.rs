@@ -102,7 +102,7 @@ impl<S: Side> Handle<S> {
 
     /// Announces the end; see [`Session::drain`](crate::Session::drain).
     pub fn drain(&self, code: Code, retry_after: Option<Duration>, text: &str) {
-        self.shared.act(|state, now| {
+        self.settled(|state, now| {
             if let Some(session) = state.link.session_mut() {
                 session.drain(code, retry_after, text, now);
             }

@@ -12,8 +12,8 @@ use std::{
 };
 
 use adit_core::{
-    AgentId, Close, Code, Config, Duration, Event, Heartbeat, Hello, Instant, Limits, Link, Open, ReadError, Secret,
-    SessionId, Side,
+    AgentId, Close, Code, Config, Duration, Event, Heartbeat, Hello, Instant, Limits, Link, Open, ReadError,
+    ResumeOffer, Secret, SessionId, Side, Welcome,
     driver::{Clock, Handle, PollEvent, StreamHandle, Task, Timer, Transport},
     side,
     tls::Tls,
@@ -112,12 +112,21 @@ impl Rig {
 
     /// Lets both establish a session.
     pub(crate) fn establish(&self) {
+        self.establish_with(None);
+    }
+
+    /// Lets both establish a session that keeps what is not acknowledged.
+    pub(crate) fn establish_resumable(&self) {
+        self.establish_with(Some(ResumeOffer { secret: Secret::new([9; 16]), window: Duration::from_secs(30) }));
+    }
+
+    fn establish_with(&self, resume: Option<ResumeOffer>) {
         self.run();
         let Poll::Ready(Some(PollEvent::Event(Event::Hello(request)))) = self.network().poll_event(&noop()) else {
             panic!("no HELLO");
         };
         let welcome = request.welcome(SessionId([7; 16]), "local", "node-1");
-        self.network().accept(request, welcome);
+        self.network().accept(request, Welcome { resume, ..welcome });
         self.run();
         let established = self.agent().poll_event(&noop());
         assert!(matches!(established, Poll::Ready(Some(PollEvent::Event(Event::Established(_))))), "{established:?}");
@@ -147,6 +156,17 @@ impl Rig {
             self.run();
         }
         self.clock.0.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Lets time pass for the network alone.
+    pub(crate) fn run_network_for(&self, time: Duration) {
+        let until = self.clock.now() + time;
+        self.network.run();
+        while let Some(due) = self.network.due().filter(|due| *due <= until) {
+            self.clock.0.store(due.as_nanos(), Ordering::Relaxed);
+            self.network.ring(due);
+            self.network.run();
+        }
     }
 
     /// Returns how often the tasks ran.
