@@ -12,10 +12,13 @@ use core::{
 };
 use std::{rc::Rc, sync::Arc, task::Wake};
 
-use adit_core::{Code, Config, ReadError, WriteError, driver::StreamHandle};
+use adit_core::{
+    Code, Config, Duration, ReadError, Side, WriteError,
+    driver::{Handle, StreamHandle},
+};
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
-use rig::Rig;
+use rig::{Fault, Rig};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
@@ -50,6 +53,45 @@ proptest! {
         (agent.handle, network.handle) = (None, None);
         while agent.run() | network.run() {}
         prop_assert!(agent.is_gone() && network.is_gone(), "a task waits for nobody");
+    }
+
+    /// L4, L10: whatever happens to the transport, everybody who waits is told, once, and what was read is a beginning.
+    #[test]
+    fn a_transport_that_fails_is_told_to_everybody(
+        flows in vec((direction(), direction()), 1..7),
+        width in prop_oneof![20usize..200, Just(64usize << 10)],
+        (after, fault) in (0usize..60_000, prop_oneof![Just(Fault::Cut), Just(Fault::Flip), Just(Fault::Hole)]),
+    ) {
+        let rig = Rig::with(width, small(Config::agent(), 8_000), small(Config::network(), 8_000));
+        rig.establish();
+        let (mut tasks, mut outcomes) = (Tasks::default(), Vec::new());
+        for (down, up) in flows {
+            let (near, far) = rig.open();
+            let (near, far) = (Rc::new(near), Rc::new(far));
+            outcomes.push(tasks.flow(&down, &near, &far));
+            outcomes.push(tasks.flow(&up, &far, &near));
+        }
+        let (closed, also_closed) = (tasks.closed(&rig.agent().clone()), tasks.closed(&rig.network().clone()));
+        rig.break_down(after, fault);
+
+        while rig.agent.run() | rig.network.run() | tasks.run() {}
+        for _ in 0..60 {
+            rig.run_for(Duration::from_secs(1));
+            while rig.agent.run() | rig.network.run() | tasks.run() {}
+        }
+
+        for outcome in &outcomes {
+            prop_assert!(outcome.is_beginning(), "{outcome:?}");
+        }
+        if !rig.agent.is_gone() {
+            // Less was said than it takes to fail.
+            prop_assert_eq!(rig.agent().cause(), None);
+            prop_assert_eq!(tasks.left(), 2);
+            return Ok(());
+        }
+        prop_assert!(rig.network.is_gone());
+        prop_assert_eq!(tasks.left(), 0, "somebody was not told");
+        prop_assert!(closed.get() && also_closed.get());
     }
 }
 
@@ -106,6 +148,18 @@ impl Tasks {
         ran
     }
 
+    /// Waits for the end of a link.
+    fn closed<S: Side>(&mut self, handle: &Handle<S>) -> Rc<Cell<bool>> {
+        let (told, handle) = (Rc::new(Cell::new(false)), handle.clone());
+        let tells = Rc::clone(&told);
+        self.spawn(async move {
+            handle.closed().await;
+            handle.gone().await;
+            tells.set(true);
+        });
+        told
+    }
+
     fn left(&self) -> usize {
         self.0.iter().filter(|(_, task)| task.is_some()).count()
     }
@@ -137,7 +191,7 @@ async fn write(direction: Direction, stream: Rc<StreamHandle>) {
         while !piece.is_empty() {
             match poll_fn(|cx| stream.poll_write(&mut piece, cx)).await {
                 Ok(count) => written += count,
-                Err(WriteError::Stopped(_)) => return,
+                Err(WriteError::Stopped(_) | WriteError::Lost(_)) => return,
                 Err(error) => panic!("{error}"),
             }
         }
@@ -161,7 +215,7 @@ async fn read(direction: Direction, stream: Rc<StreamHandle>, (read, finished, e
                 read.set(read.get() + piece.len());
             }
             Ok(None) => return finished.set(true),
-            Err(ReadError::Reset(_)) => return,
+            Err(ReadError::Reset(_) | ReadError::Lost(_)) => return,
             Err(other) => {
                 *error.borrow_mut() = Some(other.to_string());
                 return;
@@ -172,11 +226,12 @@ async fn read(direction: Direction, stream: Rc<StreamHandle>, (read, finished, e
 
 impl Outcome {
     fn is_sound(&self) -> bool {
+        self.is_beginning() && (!self.whole || self.finished.get())
+    }
+
+    fn is_beginning(&self) -> bool {
         let (read, finished) = (self.read.get(), self.finished.get());
-        self.error.borrow().is_none()
-            && read <= self.octets
-            && (!finished || read == self.octets)
-            && (!self.whole || finished)
+        self.error.borrow().is_none() && read <= self.octets && (!finished || read == self.octets)
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) struct Rig {
     pub(crate) agent: Runner<side::Agent>,
     pub(crate) network: Runner<side::Network>,
     clock: Hand,
+    down: Arc<Mutex<Pipe>>,
 }
 
 /// One side: its task, and the handle to it.
@@ -62,6 +63,18 @@ struct Pipe {
     closed: bool,
     broken: bool,
     waiting: Vec<Waker>,
+    fault: Option<(usize, Fault)>,
+}
+
+/// What happens to a pipe after so many octets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// It ends.
+    Cut,
+    /// An octet is another.
+    Flip,
+    /// Nothing comes out any more, and nothing says so.
+    Hole,
 }
 
 /// A task that does not run.
@@ -95,11 +108,12 @@ impl Rig {
         let now = clock.now();
         let (up, down) = (Pipe::new(width.min(64 << 10)), Pipe::new(width.min(64 << 10)));
         let near = End { input: Arc::clone(&down), output: Arc::clone(&up) };
-        let far = End { input: up, output: down };
+        let far = End { input: up, output: Arc::clone(&down) };
         Self {
             agent: Runner::new(Link::<side::Agent>::new(agent, hello(), 1, now), client, near, &clock),
             network: Runner::new(Link::<side::Network>::new(network, 2, now), server, far, &clock),
             clock,
+            down,
         }
     }
 
@@ -108,6 +122,11 @@ impl Rig {
         let rig = Self::new(width);
         rig.establish();
         rig
+    }
+
+    /// Lets this happen to what the network says, after so many octets more.
+    pub(crate) fn break_down(&self, after: usize, fault: Fault) {
+        self.down.lock().expect("no panic").fault = Some((after, fault));
     }
 
     /// Lets both establish a session.
@@ -262,7 +281,7 @@ impl Timer for Bell {
 impl Pipe {
     fn new(width: usize) -> Arc<Mutex<Self>> {
         let octets = VecDeque::new();
-        Arc::new(Mutex::new(Self { octets, width, closed: false, broken: false, waiting: Vec::new() }))
+        Arc::new(Mutex::new(Self { octets, width, closed: false, broken: false, waiting: Vec::new(), fault: None }))
     }
 }
 
@@ -273,7 +292,22 @@ impl Transport for End {
             pipe.waiting.push(cx.waker().clone());
             return Poll::Pending;
         }
-        let count = pipe.octets.len().min(pipe.width).min(buffer.len());
+        let mut count = pipe.octets.len().min(pipe.width).min(buffer.len());
+        match pipe.fault {
+            Some((0, Fault::Hole)) => return Poll::Pending,
+            Some((0, Fault::Cut)) => {
+                (pipe.broken, count) = (true, 0);
+            }
+            Some((0, Fault::Flip)) => {
+                pipe.fault = None;
+                pipe.octets.iter_mut().take(1).for_each(|octet| *octet ^= 0x10);
+            }
+            Some((after, fault)) => {
+                count = count.min(after);
+                pipe.fault = Some((after - count, fault));
+            }
+            None => {}
+        }
         buffer.iter_mut().zip(pipe.octets.drain(..count)).for_each(|(to, from)| *to = from);
         wake(pipe);
         Poll::Ready(Ok(count))
