@@ -101,6 +101,54 @@ proptest! {
         }
     }
 
+    /// L11: the same seed and inputs give the same, at every instant.
+    #[test]
+    fn the_same_happens_again(
+        flows in vec((any::<bool>(), 0usize..20_000, 0usize..20_000), 1..5),
+        path in path(),
+        seed in any::<u64>(),
+    ) {
+        let options = Options { up: path.clone(), down: path, seed, ..Options::default() };
+        let mut pairs = [options.clone(), options].map(Pair::established);
+        let mut flows = pairs.each_mut().map(|pair| flows.iter().map(|flow| Flow::open(pair, *flow)).collect::<Vec<_>>());
+        for _ in 0..40 {
+            let [one, other] = [0, 1].map(|place| {
+                let (pair, flows): (&mut Pair, _) = (&mut pairs[place], &mut flows[place]);
+                pair.run_for(Duration::from_millis(7));
+                let done: Vec<bool> = flows.iter_mut().map(|flow| flow.go_on(pair)).collect();
+                let sent = (pair.up.sent(), pair.down.sent(), pair.agent.session().stats());
+                (sent, done, pair.agent.take_events(), pair.network.take_events())
+            });
+            prop_assert_eq!(one, other);
+        }
+        let [one, other] = pairs.map(|pair| (format!("{:?}", pair.agent.link), format!("{:?}", pair.network.link)));
+        prop_assert_eq!(one, other);
+    }
+
+    /// L9: a transport that takes one octet at a time is enough, if it takes many.
+    #[test]
+    fn the_narrowest_wire_is_enough(
+        flows in vec((any::<bool>(), 0usize..3_000, 0usize..3_000), 1..5),
+        capacity in 1usize..12,
+        write in 1usize..12,
+    ) {
+        let path = Path { latency: Duration::from_millis(1), capacity, piece: 1, rate: None };
+        let mut pair = Pair::established(Options { up: path.clone(), down: path, write, ..Options::default() });
+        let mut flows: Vec<Flow> = flows.into_iter().map(|flow| Flow::open(&mut pair, flow)).collect();
+
+        let mut left = flows.len();
+        for _ in 0..100 {
+            pair.run_for(Duration::from_secs(1));
+            left = flows.iter_mut().filter_map(|flow| (!flow.go_on(&mut pair)).then_some(())).count();
+        }
+
+        prop_assert_eq!((pair.agent.cause(), pair.network.cause()), (None, None));
+        prop_assert_eq!(left, 0, "L9");
+        for flow in &flows {
+            flow.check()?;
+        }
+    }
+
     /// L4: after a cut, what was read is the beginning of what was written.
     #[test]
     fn a_cut_leaves_a_prefix(
