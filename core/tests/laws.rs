@@ -99,6 +99,7 @@ proptest! {
         for live in [pair.agent.session().stats(), pair.network.session().stats()] {
             prop_assert_eq!((live.streams_live, live.queued, live.retained), (0, 0, 0));
         }
+        prop_assert_eq!((pair.agent.session().reserved(), pair.network.session().reserved()), (0, 0), "L5: given back");
     }
 
     /// L11: the same seed and inputs give the same, at every instant.
