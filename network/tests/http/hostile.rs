@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use adit_core::UpstreamProtocol;
 use adit_network::http::HttpLimits;
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
@@ -182,6 +183,26 @@ async fn floods_that_carry_nothing_end_or_cost_nothing() {
             assert!(sent < 64 << 20, "{sent} octets of frames of type {} were listened to", again[3]);
         }
     }
+}
+
+#[tokio::test]
+async fn an_http_2_upstream_that_resets_without_an_error_has_not_finished() {
+    let upstream = upstream(|mut peer, _| async move {
+        peer.until("SM\r\n\r\n").await;
+        peer.send(frame(SETTINGS, 0, 0, &[])).await;
+        until_frame(&mut peer, |kind, _, _| kind == HEADERS).await;
+        peer.send(frame(HEADERS, END_HEADERS, 1, &[0x88])).await; // :status 200
+        peer.send(frame(DATA, 0, 1, b"hello")).await;
+        tokio::time::sleep(Duration::from_millis(30)).await; // a reset at once would take the octets along
+        peer.send(frame(RST_STREAM, 0, 1, &[0; 4])).await;
+        peer.rest().await;
+    })
+    .await;
+    let edge = Edge::new(vec![FakeMember { protocol: UpstreamProtocol::Http2, ..upstream }]).await;
+
+    let answer = edge.talk("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+
+    assert!(answer.ends_with("5\r\nhello\r\n"), "{answer}");
 }
 
 async fn edge(upstream: &FakeMember) -> Edge {
