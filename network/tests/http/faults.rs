@@ -43,15 +43,16 @@ async fn no_agent_is_said_so() {
 
 #[tokio::test]
 async fn a_connection_that_was_not_handed_over_is_tried_on_another_agent_body_and_all() {
-    let refusing = FakeMember { word: Word::Refuses(Code::UPSTREAM_REFUSED), ..echo().await };
-    let edge = Edge::new(vec![refusing, echo().await]).await;
+    let post = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    for word in [Word::Refuses(Code::UPSTREAM_REFUSED), Word::RefusesLate(Code::UPSTREAM_REFUSED)] {
+        let unheard = upstream(|mut peer, _| async move { drop(peer.rest().await) }).await;
+        let edge = Edge::new(vec![FakeMember { word, ..unheard }, echo().await]).await;
 
-    let get = edge.talk(GET_CLOSE).await;
-    let post =
-        edge.talk("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello").await;
+        let (get, post) = (edge.talk(GET_CLOSE).await, edge.talk(post).await);
 
-    assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
-    assert!(post.starts_with("HTTP/1.1 200 OK\r\n") && post.ends_with("\r\n\r\nhello"), "{post}");
+        assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
+        assert!(post.starts_with("HTTP/1.1 200 OK\r\n") && post.ends_with("\r\n\r\nhello"), "{post}");
+    }
 }
 
 #[tokio::test]

@@ -54,6 +54,19 @@ async fn connections_to_the_upstream_are_used_again() {
 }
 
 #[tokio::test]
+async fn each_request_of_a_connection_has_its_own_host() {
+    let edge = Edge::new(vec![echo().await]).await;
+    let mut caller = edge.connect().await;
+
+    for (host, line) in [("a.example", "200 OK"), ("b.example", "404 Not Found"), ("A.example", "200 OK")] {
+        caller.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        let head = caller.head().await.unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {line}\r\n")), "{host}: {head}");
+        assert_eq!(caller.body(&head).await.contains(&format!("x-forwarded-host: {host}\r\n")), line == "200 OK");
+    }
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let edge = Edge::new(vec![echo().await]).await;
 
@@ -115,8 +128,9 @@ async fn an_http_1_0_caller_gets_a_body_it_understands() {
 async fn trailers_are_carried_in_both_directions() {
     let upstream = upstream(|mut peer, _| async move {
         let head = peer.head().await.unwrap();
-        assert!(head.contains("te: trailers\r\n") && head.contains("trailer: x-sum\r\n"), "{head}");
-        let body = peer.until("x-sum: 1\r\n\r\n").await;
+        assert!(head.contains("te: trailers\r\n") && head.contains("trailer: x-sum, x-forwarded-for\r\n"), "{head}");
+        let body = peer.until("\r\n\r\n").await;
+        assert!(body.contains("x-sum: 1\r\n"), "{body}");
         assert!(!body.contains("x-forwarded-for"), "{body}");
         peer.send(
             "HTTP/1.1 200 OK\r\nTrailer: x-end\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-end: 2\r\n\r\n",
@@ -129,7 +143,7 @@ async fn trailers_are_carried_in_both_directions() {
 
     caller
         .send(
-            "POST / HTTP/1.1\r\nHost: a.example\r\nTE: trailers\r\nConnection: te\r\nTrailer: x-sum\r\n\
+            "POST / HTTP/1.1\r\nHost: a.example\r\nTE: trailers\r\nConnection: te\r\nTrailer: x-sum, x-forwarded-for\r\n\
              Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\nx-forwarded-for: 6.6.6.6\r\n\r\n",
         )
         .await;

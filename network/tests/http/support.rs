@@ -33,6 +33,8 @@ use tokio::{
 pub enum Word {
     Accepts,
     Refuses(Code),
+    /// After a while, in which much can be written.
+    RefusesLate(Code),
     Silent,
 }
 
@@ -87,20 +89,22 @@ impl Member for FakeMember {
         let stream = std::net::TcpStream::connect(self.address).map_err(|_| Code::REFUSED)?;
         let ready = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
         let stream = ready.and_then(|()| TcpStream::from_std(stream)).map_err(|_| Code::INTERNAL)?;
-        Ok(FakeIo { stream, word: self.word })
+        Ok(FakeIo { stream, word: self.word, late: Box::pin(tokio::time::sleep(Duration::from_millis(40))) })
     }
 }
 
 pub struct FakeIo {
     stream: TcpStream,
     word: Word,
+    late: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl Upstream for FakeIo {
-    fn poll_accepted(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Code>> {
+    fn poll_accepted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Code>> {
         match self.word {
             Word::Accepts => Poll::Ready(Ok(())),
             Word::Refuses(code) => Poll::Ready(Err(code)),
+            Word::RefusesLate(code) => self.late.as_mut().poll(cx).map(|()| Err(code)),
             Word::Silent => Poll::Pending,
         }
     }
