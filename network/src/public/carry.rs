@@ -69,11 +69,12 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
                 return Ok(ending);
             }
             Err(Refused::Caller) => return Ok(Ending::Caller),
-            Err(Refused::Upstream(code)) => {
+            Err(refused @ (Refused::Upstream(_) | Refused::Overdue)) => {
+                let code = refused.code();
                 edge.metrics.stream_failure(code);
                 relay.abort(Code::CANCELLED);
-                if !is_unheard(code) || !edge.has_other(key, &tried) {
-                    edge.metrics.refuse(fault_of(code));
+                if !may_repeat(refused, kept.size) || !edge.has_other(key, &tried) {
+                    edge.metrics.refuse(Fault::of_stream(code));
                     return Err(());
                 }
                 edge.metrics.retries.inc();
@@ -87,7 +88,8 @@ async fn accepted(relay: &mut Relay<'_>, kept: &mut Kept, wait: Duration) -> Res
     let waiting = poll_fn(|cx| relay.poll_accepted(kept, cx));
     match tokio::time::timeout(wait, waiting).await {
         Ok(result) => result,
-        Err(_) => Err(Refused::Upstream(Code::UPSTREAM_TIMEOUT)),
+        // The agent did not say so: the upstream may get the connection at this very moment.
+        Err(_) => Err(Refused::Overdue),
     }
 }
 
@@ -98,6 +100,8 @@ pub(super) enum Refused {
     Caller,
     /// The agent, or its upstream, said so.
     Upstream(Code),
+    /// Nobody said anything in time.
+    Overdue,
 }
 
 /// What the caller has sent and no upstream has taken for certain: at the limit nothing more is read.
@@ -119,27 +123,36 @@ impl Kept {
     }
 }
 
-/// Returns true when nothing of the connection has reached an upstream.
-fn is_unheard(code: Code) -> bool {
-    matches!(
-        code,
-        Code::UPSTREAM_REFUSED
-            | Code::UPSTREAM_TIMEOUT
-            | Code::UPSTREAM_UNREACHABLE
-            | Code::UPSTREAM_TLS
-            | Code::REFUSED
-            | Code::SESSION_LOST
-            | Code::UNBOUND
-            | Code::LIMIT
-            | Code::BUSY
-            | Code::SHUTDOWN
-    )
+impl Refused {
+    const fn code(self) -> Code {
+        match self {
+            Self::Caller => Code::CONNECTION_RESET,
+            Self::Upstream(code) => code,
+            Self::Overdue => Code::UPSTREAM_TIMEOUT,
+        }
+    }
 }
 
-fn fault_of(code: Code) -> Fault {
-    match code {
-        Code::UPSTREAM_TIMEOUT => Fault::UpstreamTimeout,
-        _ => Fault::UpstreamRefused,
+/// Returns true when no upstream can have heard anything of the caller, who sent `sent` octets.
+///
+/// An agent that says why not has handed nothing over. One that is lost, or silent, may have done so unheard: then only a
+/// caller that has not said anything can be served by another.
+fn may_repeat(refused: Refused, sent: usize) -> bool {
+    match refused {
+        Refused::Caller => false,
+        Refused::Overdue | Refused::Upstream(Code::SESSION_LOST) => sent == 0,
+        Refused::Upstream(code) => matches!(
+            code,
+            Code::UPSTREAM_REFUSED
+                | Code::UPSTREAM_TIMEOUT
+                | Code::UPSTREAM_UNREACHABLE
+                | Code::UPSTREAM_TLS
+                | Code::REFUSED
+                | Code::UNBOUND
+                | Code::LIMIT
+                | Code::BUSY
+                | Code::SHUTDOWN
+        ),
     }
 }
 
@@ -147,4 +160,27 @@ fn fault_of(code: Code) -> Fault {
 fn reset(socket: &TcpStream) {
     // A socket that is gone needs no reset.
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_upstream_may_have_heard_is_never_said_to_another() {
+        for refused in [Refused::Upstream(Code::SESSION_LOST), Refused::Overdue] {
+            assert!(may_repeat(refused, 0), "{refused:?}");
+            assert!(!may_repeat(refused, 1), "{refused:?}");
+        }
+        assert!(!may_repeat(Refused::Upstream(Code::CONNECTION_RESET), 0));
+        assert!(!may_repeat(Refused::Upstream(Code::POLICY), 0));
+        assert!(!may_repeat(Refused::Caller, 0));
+    }
+
+    #[test]
+    fn what_an_agent_says_it_has_not_handed_over_goes_to_another() {
+        for code in [Code::UPSTREAM_REFUSED, Code::UPSTREAM_TIMEOUT, Code::REFUSED, Code::UNBOUND] {
+            assert!(may_repeat(Refused::Upstream(code), 65_536), "{code}");
+        }
+    }
 }
