@@ -114,6 +114,11 @@ impl Edge {
         found(self.router.read().find_port(port))
     }
 
+    /// Returns true when somebody serves the TCP port at this moment.
+    pub fn serves_port(&self, port: u16) -> bool {
+        matches!(self.router.read().find_port(port), Found::Live(_))
+    }
+
     /// Opens a stream to the least loaded agent that serves `key` and is not in `tried`, and adds it there.
     ///
     /// Returns as soon as the stream is open on this side. Before anything of the caller was taken by an upstream,

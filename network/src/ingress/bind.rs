@@ -64,6 +64,12 @@ impl Ingress {
             Ok((_, replaced)) => {
                 self.edge.metrics.binds.inc();
                 self.displaced(replaced);
+                // Who served the port before may have closed it since: from here on it stays.
+                if let Err(refused) = self.opened(key.clone()) {
+                    let ended = self.edge.router.write().unbind(id, bind.id);
+                    self.ended(ended);
+                    return Err(refused);
+                }
                 Ok(self.url(&key))
             }
             Err(refused) => {
@@ -117,7 +123,7 @@ impl Ingress {
         match (&key, &self.entrances.tcp) {
             (Key::Port(port), Some(ports)) => ports.open(*port).map(Key::Port).map_err(|error| {
                 warn!(port, %error, "a TCP port cannot be opened");
-                (Fault::SchemeNotServed, Code::UNSUPPORTED)
+                (Fault::SchemeNotServed, Code::BUSY) // whoever has it may leave: asked again with the usual backoff
             }),
             (Key::Name(..) | Key::Port(_), _) => Ok(key),
         }
@@ -126,7 +132,8 @@ impl Ingress {
     async fn claimed(&self, key: &Key, member: &Member) -> Result<(), (Fault, Code)> {
         let (endpoint, owned) = (key.to_string(), key.owned());
         let most = self.edge.limits.load().endpoints_per_account;
-        let claimant = Claimant { endpoint: &endpoint, owned: &owned, account: member.account, most };
+        let above = key.above();
+        let claimant = Claimant { endpoint: &endpoint, owned: &owned, above: &above, account: member.account, most };
         match self.store.claim(claimant).await {
             Ok(Claim::Owned) => Ok(()),
             Ok(Claim::Taken) => Err((Fault::InUse, Code::IN_USE)), // no word about whose it is
@@ -162,7 +169,7 @@ impl Ingress {
         }
     }
 
-    /// Takes binds from the sessions of a token that its ACL no longer allows.
+    /// Ends the sessions of a token that have bound what its ACL no longer allows; the agents come back for the rest.
     pub(crate) fn recheck(&self, token: &str, acl: &Acl) {
         if !self.sessions.set_acl(token, acl) {
             return;
@@ -172,19 +179,21 @@ impl Ingress {
                 Key::Name(_, name) => acl.allows(Object::Name(name)),
                 Key::Port(port) => acl.allows(Object::Port(*port)),
             });
+            if lost.is_empty() {
+                continue;
+            }
             for (bind, ended) in lost {
                 info!(session = %id, bind = bind.0, endpoint = %ended.key, "an endpoint is not allowed any more");
-                session.unbound(bind, refusal(Fault::Forbidden, Code::FORBIDDEN, None));
                 self.ended([ended]);
             }
+            // What was taken away must not live on in open connections: the agent comes back for what is left (V42, V75).
+            session.close(Code::SHUTDOWN, "the rules of the token have changed");
         }
     }
 
     fn close_unless_served(&self, key: &Key) {
-        if let (Key::Port(port), Some(ports)) = (key, &self.entrances.tcp)
-            && !self.edge.router.read().live().any(|(live, _)| **live == *key)
-        {
-            ports.close(*port);
+        if let (Key::Port(port), Some(ports)) = (key, &self.entrances.tcp) {
+            ports.close_unserved(*port);
         }
     }
 

@@ -124,13 +124,13 @@ impl Ingress {
         self.sessions.begin(id, session.clone());
         self.edge.router.write().session_began(id, agent, account);
         self.edge.metrics.sessions_began.inc();
+        let _leaving = Leaving { ingress: &self, id };
         let counted = Counted::count(&self.edge.metrics.sessions);
         info!(session = %id, %agent, token, software = %adit_core::escape(&software), "a session began");
         if self.edge.is_draining() {
             session.drain(Code::SHUTDOWN, None, "the node stops");
         }
         let cause = self.serve(id, &session, events).await;
-        self.leave(id);
         drop((place, counted));
         info!(session = %id, %cause, "a session ended");
     }
@@ -183,6 +183,21 @@ impl Ingress {
     fn leave(&self, id: SessionId) {
         let ended = self.edge.router.write().session_ended(id);
         self.ended(ended);
+    }
+}
+
+/// Takes a session out of the table when it is over, however its task ends: a panic harms no other session (V98).
+struct Leaving<'a> {
+    ingress: &'a Ingress,
+    id: SessionId,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.ingress.edge.metrics.panics.inc();
+        }
+        self.ingress.leave(self.id);
     }
 }
 

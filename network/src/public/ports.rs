@@ -53,9 +53,13 @@ impl Ports {
         Ok(port)
     }
 
-    /// Closes a port; connections that are open go on.
-    pub fn close(&self, port: u16) {
-        if let Some(task) = self.open.lock().remove(&port) {
+    /// Closes a port that nobody serves; connections that are open go on.
+    ///
+    /// Looks and closes in one step: whoever binds the port opens it afterwards, and finds it either open or gone.
+    pub fn close_unserved(&self, port: u16) {
+        let mut open = self.open.lock();
+        let served = self.public.edge.serves_port(port);
+        if !served && let Some(task) = open.remove(&port) {
             task.abort();
         }
     }

@@ -85,6 +85,18 @@ impl Key {
     }
 }
 
+impl Key {
+    /// Returns the wildcards that the name is inside of, the nearest first.
+    pub fn above(&self) -> Vec<String> {
+        match self {
+            Self::Name(_, NamePattern::Exact(base) | NamePattern::Below(base)) => {
+                base.parents().map(|parent| format!("*.{parent}")).collect()
+            }
+            Self::Port(_) => Vec::new(),
+        }
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

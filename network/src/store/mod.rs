@@ -76,6 +76,8 @@ pub struct Claimant<'a> {
     pub endpoint: &'a str,
     /// What belongs to an account: the name whatever the scheme, or `tcp:5432`.
     pub owned: &'a str,
+    /// The wildcards that the name is inside of, the nearest first.
+    pub above: &'a [String],
     /// The account.
     pub account: i64,
     /// How many endpoints one account may own.
@@ -234,7 +236,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn claim(&self, claimant: Claimant<'_>) -> Result<Claim, StoreError> {
-        let Claimant { endpoint, owned, account, most } = claimant;
+        let Claimant { endpoint, owned, above, account, most } = claimant;
         let now = unix_now();
         let oldest = now - i64::try_from(QUARANTINE.as_secs()).unwrap_or(i64::MAX);
         // A claim an hour old is fresh enough: reconnecting fleets must not become a storm of writes.
@@ -256,6 +258,19 @@ impl Store {
             .await?;
         if foreign.is_some() {
             return Ok(Claim::Taken);
+        }
+        for wildcard in above {
+            // The nearest wildcard decides, online or not: a name inside it is its account's to give (V77).
+            let owner = sqlx::query("SELECT account FROM endpoints WHERE owned = ? AND bound >= ? LIMIT 1")
+                .bind(wildcard)
+                .bind(oldest)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            match owner.map(|row| row.try_get::<i64, _>(0)).transpose()? {
+                Some(owner) if owner == account => break,
+                Some(_) => return Ok(Claim::Taken),
+                None => {}
+            }
         }
         sqlx::query("DELETE FROM endpoints WHERE bound < ?").bind(oldest).execute(&mut *transaction).await?;
         let count: i64 = sqlx::query("SELECT count(*) FROM endpoints WHERE account = ? AND endpoint <> ?")

@@ -1,6 +1,7 @@
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use super::*;
+use crate::router::Key;
 
 #[tokio::test]
 async fn a_token_is_stored_as_a_hash_only_and_authenticates() {
@@ -90,6 +91,19 @@ async fn a_released_name_is_free_after_its_quarantine() {
 }
 
 #[tokio::test]
+async fn a_name_inside_the_wildcard_of_another_account_is_taken_even_when_nobody_is_online() {
+    let dir = Dir::new("inside");
+    let store = dir.two_accounts().await;
+    claim(&store, "https://*.example.com", 1).await;
+    claim(&store, "https://*.a.example.com", 1).await;
+
+    assert_eq!(claim(&store, "tls://crm.example.com", 2).await, Claim::Taken, "V77");
+    assert_eq!(claim(&store, "https://*.b.example.com", 2).await, Claim::Taken, "V77");
+    assert_eq!(claim(&store, "https://example.com", 2).await, Claim::Owned);
+    assert_eq!(claim(&store, "https://x.a.example.com", 1).await, Claim::Owned);
+}
+
+#[tokio::test]
 async fn a_bind_that_lasts_keeps_its_name() {
     let dir = Dir::new("touch");
     let store = dir.two_accounts().await;
@@ -114,8 +128,8 @@ async fn an_account_owns_so_many_endpoints_and_not_one_more() {
 }
 
 async fn claim(store: &Store, endpoint: &str, account: i64) -> Claim {
-    let owned = endpoint.split_once("://").unwrap().1;
-    store.claim(Claimant { endpoint, owned, account, most: 3 }).await.unwrap()
+    let key = Key::parse(endpoint).unwrap();
+    store.claim(Claimant { endpoint, owned: &key.owned(), above: &key.above(), account, most: 3 }).await.unwrap()
 }
 
 struct Dir(PathBuf);
