@@ -1,5 +1,6 @@
 //! The life of the process: start everything, watch the database and the signals, drain, end.
 
+mod descriptors;
 mod reload;
 mod watch;
 
@@ -86,6 +87,7 @@ struct Bound {
 pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Result<(), ServeError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut signals = Signals::new()?;
+    descriptors::prepare(&config.limits);
     let network = start(&config, &provider).await?;
     info!(node = %config.node, region = %config.region, "the network serves");
     if ready {
