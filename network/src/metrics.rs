@@ -217,6 +217,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_has_every_metric() {
+        let page = include_str!("../../docs/operations.md");
+        for line in Metrics::new().text().unwrap().lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let (name, about) = line.split_once(' ').unwrap();
+            let named = |row: &str| row.starts_with(&format!("| `{name}")) && row.contains(about.trim_end_matches('.'));
+            assert!(page.lines().any(named), "docs/operations.md has no row for {line}");
+        }
+    }
+
+    #[test]
     fn the_text_has_names_units_and_codes() {
         let metrics = Metrics::new();
         metrics.refuse(Fault::EndpointUnknown);

@@ -33,6 +33,11 @@ macro_rules! limits {
 
             /// Returns the names, in the order of the documentation.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)+];
+
+            /// The names with what is written about them, as the documentation has it.
+            #[cfg(test)]
+            pub(super) const DOCUMENTED: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($name), concat!($($doc),+)),)+];
         }
     };
 }

@@ -13,6 +13,20 @@ fn a_small_configuration_is_complete_with_its_defaults() {
 }
 
 #[test]
+fn the_documentation_has_every_limit_and_its_example_is_valid() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let page = fs::read_to_string(path).unwrap();
+    for (name, about) in Limits::DOCUMENTED {
+        let row = format!("| `{name}` |{about} |\n");
+        assert!(page.contains(&row), "docs/operations.md has no {row}");
+    }
+    let example = page.split_once("```yaml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+    let config = parse(example).unwrap();
+    assert_eq!((config.limits, config.heartbeat.interval_min), (Limits::default(), Duration::from_secs(1)));
+    assert_eq!(config.drain_deadline, Duration::from_secs(30));
+}
+
+#[test]
 fn every_fault_is_reported_at_once_with_its_line_and_key() {
     let text = "\
 ingress:
