@@ -12,7 +12,7 @@ use tracing::{
 };
 use tracing_subscriber::{
     Registry,
-    filter::Targets,
+    filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::Writer,
@@ -61,8 +61,16 @@ impl LogHandle {
     }
 }
 
+/// Returns whether `text` says what to log: a level, or levels by module.
+pub(crate) fn is_filter(text: &str) -> bool {
+    targets(text).is_ok()
+}
+
 fn targets(level: &str) -> Result<Targets, LogError> {
-    level.parse().map_err(|error: tracing_subscriber::filter::ParseError| LogError(error.to_string()))
+    // `Targets` alone takes a misspelt level for the name of a module.
+    let known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    let targets = level.split(',').all(|part| !part.is_empty() && known(part)).then(|| level.parse().ok()).flatten();
+    targets.ok_or_else(|| LogError(format!("{level:?} is neither a level nor levels by module")))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +114,17 @@ fn json(time: &str, level: Level, fields: &Fields) -> String {
     for (name, value) in &fields.others {
         line.insert((*name).to_owned(), value.clone());
     }
-    Value::Object(line).to_string()
+    let line = Value::Object(line).to_string();
+    let mut safe = String::with_capacity(line.len());
+    for c in line.chars() {
+        // JSON itself escapes only what is below 0x20; outside of texts there are no such characters.
+        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 fn logfmt(time: &str, level: Level, fields: &Fields) -> String {
@@ -198,7 +216,7 @@ mod tests {
     use super::*;
 
     fn fields() -> Fields {
-        let hostile = "a\n{\"level\":\"error\"}\u{1b}]0;x\u{7}\u{202e}";
+        let hostile = "a\n{\"level\":\"error\"}\u{1b}]0;x\u{7}\u{9b}2J\u{202e}\u{2028}";
         Fields { message: "endpoint bound".into(), others: vec![("text", hostile.into()), ("count", 3.into())] }
     }
 
@@ -208,7 +226,7 @@ mod tests {
             let line = Lines { format, colour: false }.line("2026-11-24T12:00:00Z", Level::INFO, &fields());
 
             assert!(line.chars().all(|c| !c.is_control()), "{line:?}");
-            assert!(format == LogFormat::Json || !line.contains('\u{202e}'), "{line:?}");
+            assert!(!line.contains(['\u{202e}', '\u{2028}']), "{line:?}");
             assert!(line.contains("endpoint bound"), "{line}");
         }
     }
@@ -219,7 +237,17 @@ mod tests {
 
         let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&parsed["message"], &parsed["level"]), (&"endpoint bound".into(), &"warn".into()));
-        assert_eq!(parsed["count"], 3);
+        assert_eq!((&parsed["count"], &parsed["text"]), (&3.into(), &fields().others[0].1));
+    }
+
+    #[test]
+    fn a_filter_is_a_level_or_levels_by_module() {
+        for text in ["info", "debug", "info,adit_network=trace", "adit_network=warn", "off"] {
+            assert!(is_filter(text), "{text}");
+        }
+        for text in ["", "loud", "info,", "adit_network=loud", "info,loud"] {
+            assert!(!is_filter(text), "{text}");
+        }
     }
 
     #[test]

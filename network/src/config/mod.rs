@@ -295,7 +295,7 @@ fn heartbeat(mut section: Section<'_>) -> HeartbeatRange {
 fn log(mut section: Section<'_>) -> Log {
     let log = Log {
         level: section.value("level", "info".to_owned(), "a level (error, warn, info, debug, trace)", |text| {
-            text.parse::<tracing_subscriber::filter::Targets>().is_ok().then(|| text.to_owned())
+            crate::log::is_filter(text).then(|| text.to_owned())
         }),
         format: section.value("format", LogFormat::Text, "text, logfmt or json", |text| match text {
             "text" => Some(LogFormat::Text),
