@@ -94,7 +94,9 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, shutdown: impl
 }
 
 fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Full<Bytes>> {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let only = hosts.next().filter(|_| hosts.next().is_none());
+    let host = only.and_then(|host| host.to_str().ok());
     page(request.method(), request.uri().path(), host, state)
 }
 
@@ -126,11 +128,12 @@ fn page(method: &Method, path: &str, host: Option<&str>, state: &AdminState) -> 
 
 /// Returns whether a `Host` is an address or `localhost`, with or without a port.
 fn is_literal(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, port)) => (name, port),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    let port_fits = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    port_fits && (name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok())
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
@@ -153,6 +156,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
+    use core::net::SocketAddr;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
     use super::*;
 
     fn state() -> AdminState {
@@ -197,9 +207,69 @@ mod tests {
         for host in ["127.0.0.1", "127.0.0.1:9000", "[::1]:9000", "localhost:9000"] {
             assert_eq!(status(&state, &Method::GET, "/healthz", host), 200, "{host}");
         }
-        for host in ["rebound.example", "localhost.example", "127.0.0.1.example", ""] {
+        for host in ["rebound.example", "localhost.example", "127.0.0.1.example", "[::1].example", "127.0.0.1:x", ""] {
             assert_eq!(status(&state, &Method::GET, "/healthz", host), 421, "{host}");
         }
         assert_eq!(page(&Method::GET, "/healthz", None, &state).status().as_u16(), 421);
+    }
+
+    #[tokio::test]
+    async fn over_a_socket_one_host_is_asked_for() {
+        let admin = Admin::start().await;
+
+        let (status, body) = admin.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n").await;
+        assert_eq!((status, body.ends_with("# EOF\n")), (200, true), "{body}");
+        assert_eq!(admin.ask("HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n").await, (200, String::new()));
+        assert_eq!(admin.ask("GET /metrics HTTP/1.1\r\n").await.0, 421);
+        assert_eq!(admin.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: rebound.example\r\n").await.0, 421);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_holds_no_more_than_the_places_and_gives_them_back() {
+        let admin = Admin::start().await;
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS {
+            held.push(TcpStream::connect(admin.address).await.unwrap());
+        }
+        let mut refused = TcpStream::connect(admin.address).await.unwrap();
+        assert_eq!(refused.read(&mut [0]).await.unwrap_or(0), 0);
+
+        held.clear();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(admin.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n").await.0, 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_that_does_not_end_ends_the_connection() {
+        let admin = Admin::start().await;
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: local").await.unwrap();
+
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(HEADER_TIMEOUT * 2, stream.read_to_end(&mut answer)).await;
+
+        assert!(read.is_ok() && !answer.starts_with(b"HTTP/1.1 200"));
+    }
+
+    struct Admin {
+        address: SocketAddr,
+        _task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Admin {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            Self { address, _task: tokio::spawn(serve(listener, Arc::new(state()), core::future::pending())) }
+        }
+
+        async fn ask(&self, head: &str) -> (u16, String) {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            (head[9..12].parse().unwrap(), body.to_owned())
+        }
     }
 }
