@@ -3,7 +3,7 @@
 mod authority;
 mod tokens;
 
-use core::time::Duration;
+use core::{fmt, time::Duration};
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -15,7 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     config::{Config, ConfigFault},
     errors::{self, Fault},
-    log, serve,
+    log,
+    serve::{self, ServeError},
 };
 
 /// Runs the command line of the process and returns its exit code.
@@ -48,6 +49,24 @@ struct Failure {
     text: String,
 }
 
+impl Failure {
+    /// A failure that the table of errors knows: its code, what happened, what to do.
+    fn known(exit: u8, fault: Fault, detail: &dyn fmt::Display) -> Self {
+        Self { exit, text: format!("{fault}: {detail}\n{}", fault.entry().remedy) }
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Certificate(error) => error.into(),
+            ServeError::Store(error) => error.into(),
+            ServeError::Listen { .. } => Self::known(1, Fault::ListenFailed, &error),
+            ServeError::Tls(_) | ServeError::Io(_) => Self { exit: 1, text: error.to_string() },
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self { exit: 1, text: error.to_string() }
@@ -62,7 +81,7 @@ fn serve_command(serve: &Serve) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve::run(config, path, serve.ready, log));
     runtime.shutdown_timeout(FAREWELL);
-    served.map_err(|error| Failure { exit: 1, text: error.to_string() })
+    Ok(served?)
 }
 
 fn check(path: &Path) -> Result<(), Failure> {

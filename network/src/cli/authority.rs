@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{ConfigFile, Failure, load, print};
-use crate::certificates::{CertificateError, PrivateCa, certificate_path, write_issued};
+use crate::{
+    Fault,
+    certificates::{CertificateError, PrivateCa, certificate_path, write_issued},
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CaCommand {
@@ -66,13 +69,16 @@ fn folder(named: Option<&PathBuf>, file: &ConfigFile) -> Result<PathBuf, Failure
         return Ok(folder.clone());
     }
     load(&file.config)?.private_ca.ok_or_else(|| {
-        let text = format!("{} names no private_ca: set it, or give --dir", file.config.display());
-        Failure { exit: 3, text }
+        let detail = format!("{} names no private_ca: set it, or give --dir", file.config.display());
+        Failure::known(3, Fault::ConfigInvalid, &detail)
     })
 }
 
 impl From<CertificateError> for Failure {
     fn from(error: CertificateError) -> Self {
-        Self { exit: 1, text: error.to_string() }
+        if let CertificateError::Exists(_) = error {
+            return Self { exit: 1, text: error.to_string() };
+        }
+        Self::known(1, Fault::CertificateInvalid, &error)
     }
 }

@@ -5,7 +5,10 @@ use std::{io::Write as _, path::Path};
 use clap::{Args, Subcommand};
 
 use super::{ConfigFile, Failure, Output, load, print};
-use crate::store::{Acl, Rule, Store, StoreError};
+use crate::{
+    Fault,
+    store::{Acl, Rule, Store, StoreError},
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -22,7 +25,7 @@ pub(super) struct Create {
     #[command(flatten)]
     file: ConfigFile,
     /// The account that it belongs to; made if it is new.
-    #[arg(long)]
+    #[arg(long, value_parser = account)]
     account: String,
     /// What it may bind: bind:crm.example.com, bind:*.example.com, bind:tcp:5432. Without a rule it may bind nothing.
     #[arg(long = "allow", value_parser = rule)]
@@ -116,17 +119,21 @@ async fn revoke(arguments: &Revoke) -> Result<(), Failure> {
         note("revoked: its sessions end within a second");
         return Ok(());
     }
-    let id = adit_core::escape(&arguments.id).to_string();
-    Err(Failure { exit: 1, text: format!("there is no token {id}: `adit-network token list` shows the ids") })
+    let detail = format!("there is no token {}", adit_core::escape(&arguments.id));
+    Err(Failure::known(1, Fault::NotFound, &detail))
 }
 
 async fn open(config: &Path) -> Result<Store, Failure> {
     Ok(Store::open(&load(config)?.database).await?)
 }
 
+fn account(text: &str) -> Result<String, &'static str> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_graphic());
+    if fits { Ok(text.to_owned()) } else { Err("an account is 1 to 64 visible ASCII characters") }
+}
+
 fn rule(text: &str) -> Result<Rule, String> {
-    let expected = "a rule is bind:NAME, bind:*.NAME, bind:tcp:PORT or bind:tcp:FIRST-LAST";
-    Rule::parse(text).ok_or_else(|| expected.to_owned())
+    Rule::parse(text).ok_or_else(|| format!("{}. {}", Fault::RuleInvalid, Fault::RuleInvalid.entry().remedy))
 }
 
 fn note(text: &str) {
@@ -136,6 +143,6 @@ fn note(text: &str) {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self { exit: 1, text: error.to_string() }
+        Self::known(1, Fault::DatabaseUnavailable, &error)
     }
 }
