@@ -1,0 +1,122 @@
+//! The built program's command line: what it prints where, and its exit codes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+#[test]
+fn a_token_is_printed_once_alone_and_never_listed() {
+    let home = Home::new("token");
+
+    let created = home.run(&["token", "create", "--account", "acme", "--allow", "bind:crm.example.com"]);
+    let token = created.out.trim_end();
+    assert_eq!((created.code, created.out.lines().count()), (0, 1));
+    assert!(token.starts_with("adit_") && !created.err.contains(token), "{}", created.err);
+
+    for output in ["text", "json"] {
+        let listed = home.run(&["token", "list", "--output", output]);
+        let secret = token.split('_').nth(2).unwrap();
+        assert_eq!(listed.code, 0, "{}", listed.err);
+        assert!(listed.out.contains("acme") && listed.out.contains("bind:crm.example.com"), "{}", listed.out);
+        assert!(!listed.out.contains(secret) && !listed.err.contains(secret));
+    }
+}
+
+#[test]
+fn a_token_as_json_has_its_id_and_can_be_revoked_by_it() {
+    let home = Home::new("json");
+
+    let arguments = ["token", "create", "--account", "acme", "--output", "json", "--allow", "bind:tcp:5000-5099"];
+    let created: Value = serde_json::from_str(&home.run(&arguments).out).unwrap();
+    assert_eq!((&created["account"], &created["allow"][0]), (&"acme".into(), &"bind:tcp:5000-5099".into()));
+    let id = created["id"].as_str().unwrap();
+    assert!(created["token"].as_str().unwrap().starts_with(&format!("adit_{id}_")));
+
+    let revoked = home.run(&["token", "revoke", id]);
+    assert_eq!((revoked.code, revoked.out.as_str()), (0, ""));
+    let listed: Value = serde_json::from_str(&home.run(&["token", "list", "--output", "json"]).out).unwrap();
+    assert!(listed[0]["revoked"].is_i64(), "{listed}");
+}
+
+#[test]
+fn every_failure_has_its_exit_code_and_stable_code() {
+    let home = Home::new("codes");
+    // arguments, exit code, what standard error has
+    let table: [(&[&str], i32, &str); 6] = [
+        (&["token", "create", "--account", "acme", "--allow", "crm.example.com"], 2, "ADIT-1507"),
+        (&["token", "create", "--account", "a b"], 2, "visible ASCII"),
+        (&["token", "revoke", "\u{1b}[2J"], 1, "ADIT-1506"),
+        (&["ca", "issue", "crm.example.com", "--out", "crm"], 1, "ADIT-1503"),
+        (&["serve"], 1, "ADIT-1503"),
+        (&["token", "create"], 2, "--account"),
+    ];
+    for (arguments, code, text) in table {
+        let done = home.run(arguments);
+        assert_eq!((done.code, done.out.as_str()), (code, ""), "{arguments:?}: {}", done.err);
+        assert!(done.err.contains(text) && !done.err.contains("\u{1b}[2J"), "{arguments:?}: {}", done.err);
+    }
+
+    fs::write(home.config(), "version: 1\nlog: {level: loud}\n").unwrap();
+    let invalid = home.run(&["token", "list"]);
+    assert_eq!(invalid.code, 3);
+    assert!(invalid.err.contains("log.level") && invalid.err.contains("ADIT-1502"), "{}", invalid.err);
+}
+
+#[test]
+fn a_ca_is_made_once_and_issues_to_files_of_ones_own() {
+    let home = Home::new("ca");
+
+    let made = home.run(&["ca", "init"]);
+    assert_eq!((made.code, Path::new(made.out.trim_end())), (0, home.0.join("pki/ca.pem").as_path()));
+    let again = home.run(&["ca", "init"]);
+    assert_eq!(again.code, 1);
+    assert!(again.err.contains("is not replaced"), "{}", again.err);
+
+    let prefix = home.0.join("crm").display().to_string();
+    let issued = home.run(&["ca", "issue", "crm.example.com", "127.0.0.1", "--out", &prefix]);
+    assert_eq!((issued.code, issued.out), (0, format!("{prefix}.pem\n{prefix}.key\n")), "{}", issued.err);
+}
+
+struct Home(PathBuf);
+
+struct Done {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let home = Self(folder);
+        let text = "version: 1\nprivate_ca: pki\ningress: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\n";
+        fs::write(home.config(), text).unwrap();
+        home
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.join("network.yml")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Done {
+        let output = Command::new(env!("CARGO_BIN_EXE_adit-network"))
+            .args(arguments)
+            .env("ADIT_NETWORK_CONFIG", self.config())
+            .current_dir(&self.0)
+            .output()
+            .unwrap();
+        let text = |octets| String::from_utf8(octets).unwrap();
+        Done { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
