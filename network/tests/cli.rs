@@ -92,10 +92,10 @@ struct Done {
 impl Home {
     fn new(name: &str) -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).expect("a folder");
         let home = Self(folder);
         let text = "version: 1\nprivate_ca: pki\ningress: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\n";
-        fs::write(home.config(), text).unwrap();
+        fs::write(home.config(), text).expect("a file");
         home
     }
 
@@ -109,9 +109,9 @@ impl Home {
             .env("ADIT_NETWORK_CONFIG", self.config())
             .current_dir(&self.0)
             .output()
-            .unwrap();
-        let text = |octets| String::from_utf8(octets).unwrap();
-        Done { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+            .expect("the program starts");
+        let text = |octets| String::from_utf8(octets).expect("UTF-8");
+        Done { code: output.status.code().expect("no signal"), out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
