@@ -181,6 +181,11 @@ impl<B: Backend> Connection<B> {
             core::future::poll_fn(|cx| talk.poll_hints_written(cx)).await;
         }
         end.member = Some(member);
+        if let Some(exchange) = &end.exchange
+            && answer.status().as_u16() < 400
+        {
+            exchange.release(); // an upstream may begin its answer without a 100 and read the body all the same
+        }
         let (mut head, body) = answer.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(leave), Some(upgrade)) = (leave, upgrade) else { return Err(Fault::UpstreamProtocol) };

@@ -209,6 +209,25 @@ async fn continue_comes_from_the_upstream_and_the_body_waits_for_it() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_answers_without_100_still_gets_the_body() {
+    let upstream = upstream(|mut peer, _| async move {
+        let head = peer.head().await.unwrap();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;
+        let body = peer.body(&head).await;
+        peer.send(body).await;
+    })
+    .await;
+    let edge = Edge::new(vec![upstream]).await;
+    let mut caller = edge.connect().await;
+
+    caller.send("PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").await;
+    caller.head().await.unwrap();
+    caller.send("hello").await;
+
+    caller.until("hello").await;
+}
+
+#[tokio::test]
 async fn an_upstream_that_wants_no_body_is_heard_before_it_is_sent() {
     let upstream = says_before_body(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await;
     let edge = Edge::new(vec![upstream]).await;
