@@ -98,7 +98,7 @@ drains=()
 # value KEY: takes the text or number that the JSON object in `line` has under a key.
 value() {
   local found
-  found=$(grep -o "\"$1\":[^,}]*" <<<"$line") || fail "no $1 in: $line"
+  found=$(grep -o -m 1 "\"$1\":[^,}]*" <<<"$line" | head -n 1) || fail "no $1 in: $line"
   found=${found#*:}
   found=${found#[\"[]}
   found=${found#\"}

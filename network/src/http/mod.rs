@@ -148,6 +148,13 @@ impl<B: Backend> HttpEdge<B> {
         self.limits.store(Arc::new(limits));
     }
 
+    /// Closes what waits to be used again of members that take nothing new: their session ends when nothing is open.
+    pub fn forget(&self, members: &[<B::Member as Member>::Id]) {
+        for member in members {
+            self.pool.forget(*member);
+        }
+    }
+
     /// Returns the connections to upstreams that wait to be used again.
     pub fn pooled(&self) -> usize {
         self.pool.idle()

@@ -44,6 +44,11 @@ impl<M: Member> Pool<M> {
         Arc::clone(shelf)
     }
 
+    /// Closes what waits of a member and is given nothing back: it takes no more requests.
+    pub(super) fn forget(&self, member: M::Id) {
+        drop(self.shelves.lock().remove(&member));
+    }
+
     /// Returns the connections that wait.
     pub(super) fn idle(&self) -> usize {
         self.shelves.lock().values().map(|shelf| shelf.idle.lock().len()).sum()

@@ -16,6 +16,7 @@ use crate::{
     Edge, EndpointName, Fault, Phase,
     certificates::{Certificates, ForAgents},
     config::{HeartbeatRange, PortRange},
+    http::HttpEdge,
     metrics::{Counted, ReasonLabel},
     public::Ports,
     store::{Identity, Store},
@@ -27,6 +28,8 @@ pub use sessions::{Member, Place, Sessions};
 pub struct Ingress {
     /// Endpoints, limits and numbers.
     pub edge: Arc<Edge>,
+    /// What keeps connections to upstreams for the next request.
+    pub http: Arc<HttpEdge<Edge>>,
     /// Accounts, tokens and names.
     pub store: Arc<Store>,
     /// The sessions that live.
@@ -170,7 +173,8 @@ impl Ingress {
                 }
                 Event::GoAway(goaway) => {
                     info!(session = %id, code = %goaway.code, "the agent drains");
-                    self.edge.router.write().session_drains(id);
+                    let leaving = self.edge.router.write().session_drains(id);
+                    self.http.forget(&leaving);
                 }
                 Event::Opened(stream) => stream.abort(Code::REFUSED), // the network serves nothing to agents
                 Event::Closed(cause) => return cause,

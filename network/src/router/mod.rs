@@ -174,14 +174,19 @@ impl<H: Clone> Router<H> {
         epoch
     }
 
-    /// Gives a session no new connections any more; what is open goes on.
-    pub fn session_drains(&mut self, session: SessionId) {
-        let Some(record) = self.sessions.get_mut(&session) else { return };
+    /// Gives a session no new connections any more and returns its members; what is open goes on.
+    pub fn session_drains(&mut self, session: SessionId) -> Vec<MemberId> {
+        let Some(record) = self.sessions.get_mut(&session) else { return Vec::new() };
         record.draining = true;
+        let mut leaving = Vec::new();
         for key in record.binds.values() {
             let members = self.endpoints.get_mut(key).into_iter().flat_map(|endpoint| &mut endpoint.members);
-            members.filter(|member| member.session == session).for_each(|member| member.accepting = false);
+            for member in members.filter(|member| member.session == session) {
+                member.accepting = false;
+                leaving.push(member.id);
+            }
         }
+        leaving
     }
 
     /// Takes a session out, with all it bound.

@@ -81,9 +81,11 @@ fn a_draining_session_that_loses_its_binds_is_no_ghost() {
 fn a_draining_session_gets_no_new_connection() {
     let mut table = Table::new(&[(1, 1, 1)]);
     table.bind(1, "https://a.com", true).unwrap();
+    let member = table.choose("https://a.com", &[]).unwrap().member;
 
-    table.router.session_drains(session(1));
+    let leaving = table.router.session_drains(session(1));
 
+    assert_eq!(leaving, [member]);
     assert_eq!(table.chosen("https://a.com", &[]), None);
 }
 
@@ -184,7 +186,7 @@ proptest! {
                 Act::Bind(session, endpoint, pooling) => { let _ = table.bind(session, endpoint, pooling); }
                 Act::Unbind(session_number, bind) => { table.router.unbind(session(session_number), BindId(bind)); }
                 Act::End(number) => { table.router.session_ended(session(number)); }
-                Act::Drain(number) => table.router.session_drains(session(number)),
+                Act::Drain(number) => { table.router.session_drains(session(number)); }
                 Act::Choose(endpoint) => held.extend(table.choose(endpoint, &[])),
                 Act::Release => { held.pop(); }
             }

@@ -134,6 +134,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     };
     let ingress = Arc::new(Ingress {
         edge: Arc::clone(&edge),
+        http: Arc::clone(&http),
         store,
         sessions: Arc::new(Sessions::default()),
         entrances,

@@ -1,0 +1,1 @@
+"""Starts the built programs and real peers, and watches what they say."""
