@@ -91,7 +91,7 @@ def test_a_reload_of_a_broken_file_keeps_the_old_configuration(registry):
     mark = network.process.mark()
     network.config.write_text("version: 1\nhttp: [this is: wrong\n")
     network.process.signal(signal.SIGHUP)
-    network.process.wait_for("ADIT-1502", after=mark)
+    network.process.wait_for("the old one stays in force", after=mark)
     assert curl(network, f"https://web.{DOMAIN}/hello").status == 200
 
 
@@ -103,7 +103,7 @@ def test_config_check_names_file_line_and_key(registry):
     done = run([NETWORK, "config", "check", "--config", network.config], check=False)
     said = (done.stdout + done.stderr).decode()
     assert done.returncode == 3
-    assert f"{network.config}:1" in said and "versionn" in said
+    assert f"{network.config}: line 1, column 1: versionn" in said
 
 
 def test_the_agent_checks_its_configuration_and_the_mode_of_the_file(registry):

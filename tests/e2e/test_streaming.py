@@ -1,13 +1,14 @@
 """WebSocket, server-sent events and gRPC: what is sent arrives at once, in both directions."""
 
+import asyncio
+import threading
 import time
+from concurrent import futures
 
 import grpc
 import pytest
-import websockets.sync.client
+import websockets.asyncio.client
 import websockets.sync.server
-from concurrent import futures
-import threading
 
 from harness.clients import dial, tls_context
 from harness.deployment import DOMAIN
@@ -68,34 +69,49 @@ class Chat(grpc.GenericRpcHandler):
 
 
 def open_socket(world):
-    sock = dial(world.network.ports["https"])
-    return websockets.sync.client.connect(
-        f"wss://ws.{DOMAIN}/", sock=sock, ssl=tls_context(world.network, "http/1.1"), server_hostname=f"ws.{DOMAIN}", max_size=None
+    # The client without threads: over TLS the one with threads loses its own request once in fifty times, tunnel or not.
+    return websockets.asyncio.client.connect(
+        f"wss://ws.{DOMAIN}/",
+        host="127.0.0.1",
+        port=world.network.ports["https"],
+        ssl=tls_context(world.network, "http/1.1"),
+        server_hostname=f"ws.{DOMAIN}",
+        max_size=None,
     )
 
 
 def test_websocket_first_message_of_the_server_is_not_lost(world, streaming):
-    for _ in range(20):
-        with open_socket(world) as connection:
-            assert connection.recv(5) == "first"
+    async def greet():
+        for _ in range(50):
+            async with asyncio.timeout(5), open_socket(world) as connection:
+                assert await connection.recv() == "first"
+
+    asyncio.run(greet())
 
 
 def test_websocket_carries_text_binary_and_large_messages(world, streaming):
-    with open_socket(world) as connection:
-        connection.recv(5)
-        for message in ("text ✓", b"", b"\x00" * 65_536, b"large" * 800_000):
-            connection.send(message)
-            assert connection.recv(20) == message
+    async def talk():
+        async with asyncio.timeout(30), open_socket(world) as connection:
+            await connection.recv()
+            for message in ("text ✓", b"", b"\x00" * 65_536, b"large" * 800_000):
+                await connection.send(message)
+                assert await connection.recv() == message
+
+    asyncio.run(talk())
 
 
 def test_websocket_ping_and_close_code_pass(world, streaming):
-    with open_socket(world) as connection:
-        connection.recv(5)
-        assert connection.ping().wait(5)
-        connection.send("close")
-        with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
-            connection.recv(5)
-    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4321, "as asked")
+    async def part():
+        async with asyncio.timeout(10), open_socket(world) as connection:
+            await connection.recv()
+            await (await connection.ping())
+            await connection.send("close")
+            with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+                await connection.recv()
+        return closed.value.rcvd
+
+    received = asyncio.run(part())
+    assert (received.code, received.reason) == (4321, "as asked")
 
 
 def test_each_server_sent_event_arrives_within_100_ms(world):

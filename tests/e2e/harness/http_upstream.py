@@ -3,11 +3,15 @@
 import hashlib
 import http.server
 import json
+import pathlib
+import queue
 import socket
+import sys
 import threading
 import urllib.parse
 
 from . import payload
+from .process import Process
 
 
 class Seen:
@@ -172,8 +176,6 @@ class HttpUpstream:
     """A service on a free port; `requests` is what it saw."""
 
     def __init__(self, name="upstream", host="127.0.0.1", port=0):
-        import queue
-
         self.name = name
         self.requests = []
         self.events = queue.Queue()
@@ -202,3 +204,25 @@ class HttpUpstream:
         self.events.put(None)
         self.server.shutdown()
         self.server.server_close()
+
+
+class UpstreamProcess:
+    """The same service as a process of its own, for a test that kills it."""
+
+    def __init__(self, port):
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.start()
+
+    def start(self):
+        self.process = Process("upstream", [sys.executable, "-m", "harness.http_upstream", self.port], cwd=pathlib.Path(__file__).parents[1])
+        self.process.first_stdout_line()
+
+    def close(self):
+        self.process.kill()
+
+
+if __name__ == "__main__":
+    HttpUpstream(port=int(sys.argv[1]))
+    print("ready", flush=True)
+    threading.Event().wait()
