@@ -17,6 +17,7 @@ debian_packages() {
   if [ "$goal" = test ]; then
     have curl || missing+=(curl)
     have openssl || missing+=(openssl)
+    have pgrep || missing+=(procps)
     have ncat || missing+=(ncat)
     have ssh || missing+=(openssh-client)
     have sshd || missing+=(openssh-server)

@@ -61,6 +61,11 @@ check_ports() {
       fail "port $port is taken; choose another with $variable=… make run, or let the system choose with $variable=0"
     fi
   done
+  # A tcp:// endpoint names its port: one that nobody listens on is chosen here.
+  while [ "$TCP_PORT" = 0 ]; do
+    port=$((20000 + RANDOM % 12000))
+    (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || TCP_PORT=$port
+  done
 }
 
 # spawn NAME COMMAND…: starts a program with both outputs on a pipe that `expect` reads.
@@ -181,12 +186,9 @@ endpoints:
       url: tcp://$authority
 YAML
   spawn agent target/release/adit start --all --config "$dir/agent.yml"
-  local bound=0
-  while [ "$bound" -lt 3 ]; do
-    expect agent 'endpoint bound'
-    bound=$((bound + 1))
-    case $line in *tcp://*) TCP_PORT=$(grep -o 'tcp://[^"]*' <<<"$line" | head -n 1) && TCP_PORT=${TCP_PORT##*:} ;; esac
-  done
+  expect agent 'endpoint bound'
+  expect agent 'endpoint bound'
+  expect agent 'endpoint bound'
   drain agent
 }
 
@@ -219,8 +221,9 @@ announce() {
   say "Ctrl-C ends it."
 }
 
-# The agent first: the network has then nothing to wait for.
+# The agent first: the network has then nothing to wait for. What was made for this run goes, unless something failed.
 stop() {
+  local status=$?
   trap '' INT TERM HUP
   local program pid
   for program in agent network upstream; do
@@ -230,6 +233,7 @@ stop() {
     wait "$pid" 2>/dev/null || true
   done
   [ ${#drains[@]} -eq 0 ] || kill "${drains[@]}" 2>/dev/null || true
+  case $status in 130 | 143) rm -rf "$dir" ;; esac
 }
 
 main
