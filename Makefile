@@ -1,6 +1,5 @@
 # The goals a person or CI runs; what each does is in scripts/.
 
-MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help run test lint e2e bench bench-tunnel
 

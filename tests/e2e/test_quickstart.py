@@ -16,7 +16,9 @@ PORTS = {f"{name}_PORT": "0" for name in ("HTTP", "HTTPS", "TCP", "INGRESS", "AD
 
 def make_run(**settings):
     """Starts `make run` in a process group of its own, as a terminal does."""
-    environment = {**os.environ, **PORTS, **settings}
+    outer = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # a make inside make says which folder it enters
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    environment |= {**PORTS, **settings}
     return subprocess.Popen(
         ["make", "run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
