@@ -249,6 +249,12 @@ impl Fault {
         }
     }
 
+    /// Returns the network's error with this number.
+    fn of_network(number: u16) -> Option<Self> {
+        let mut theirs = Self::ALL.iter().filter(|fault| fault.entry().number >= 2_000);
+        theirs.find(|fault| fault.entry().number == number).copied()
+    }
+
     const fn of_code(code: Code) -> Self {
         match code {
             Code::CREDENTIALS => Self::Credentials,
@@ -295,18 +301,22 @@ impl Error {
 
     /// Returns the fault behind a refused bind, with what the network said.
     pub fn of_bind(refusal: &Refusal) -> Self {
-        Self::new(Fault::of_bind(refusal.code), said(refusal))
+        Self::said(Fault::of_bind(refusal.code), refusal)
     }
 
     /// Returns the fault behind a refused session, with what the network said.
     pub fn of_session(refusal: &Refusal) -> Self {
-        Self::new(Fault::of_session(refusal.code), said(refusal))
+        Self::said(Fault::of_session(refusal.code), refusal)
     }
-}
 
-/// Returns the network's own words, made harmless and short.
-fn said(refusal: &Refusal) -> String {
-    clip(&escape(&refusal.text).to_string())
+    /// Takes the network's own words, made harmless and short, and its own number where it gives one.
+    fn said(fault: Fault, refusal: &Refusal) -> Self {
+        let text = refusal.text.as_str();
+        let numbered = text.strip_prefix("ADIT-").and_then(|rest| rest.split_once(": "));
+        let numbered = numbered.and_then(|(number, rest)| Some((Fault::of_network(number.parse().ok()?)?, rest)));
+        let (fault, text) = numbered.unwrap_or((fault, text));
+        Self::new(fault, clip(&escape(text).to_string()))
+    }
 }
 
 /// Returns at most 1 KiB of a text that somebody else wrote (V94).
@@ -381,6 +391,20 @@ mod tests {
         for (code, session, bind) in table {
             assert_eq!(Fault::of_session(code).entry().number, session, "{code}");
             assert_eq!(Fault::of_bind(code).entry().number, bind, "{code}");
+        }
+    }
+
+    #[test]
+    fn the_network_may_say_its_number_more_precisely() {
+        let told = |text: &str| {
+            let error = Error::of_session(&Refusal { code: Code::LIMIT, retry_after: None, text: text.to_owned() });
+            (error.fault, error.detail)
+        };
+
+        assert_eq!(told("ADIT-2012: the database is away"), (Fault::TokensUnchecked, "the database is away".into()));
+        assert_eq!(told("ADIT-2006: enough"), (Fault::SessionLimit, "enough".into()));
+        for text in ["ADIT-1003: not yours to say", "ADIT-2777: new", "plain"] {
+            assert_eq!(told(text), (Fault::SessionLimit, text.to_owned()));
         }
     }
 
