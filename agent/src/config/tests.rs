@@ -279,3 +279,15 @@ mod modes {
         assert!(faults[0].contains("longer than 1048576 octets"), "{faults:?}");
     }
 }
+
+#[test]
+fn the_configuration_in_the_documentation_is_valid() {
+    let page = include_str!("../../../docs/agent.md");
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+
+    let config = parse(&text.replace("authtoken: …", "authtoken: t")).unwrap();
+
+    assert_eq!(config.endpoints.len(), 1);
+    assert_eq!(config.agent.max_connections, 10_000);
+}

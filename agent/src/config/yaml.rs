@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Text(value.to_string()))
+        Ok(Raw::Typed(value.to_string()))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_scalar_is_the_text_that_was_written() {
-        for written in ["1.10", "007", "1e3", "0x10", "-5", "~x", "8080", "2_000"] {
+        for written in ["1.10", "007", "1e3", "0x10", "-5", "~x", "8080", "2_000", "no", "true"] {
             let root = parse(0, &format!("a: {written} # why\nb: [{written}, x]\n")).unwrap();
 
             let Value::Map(entries) = root.value else { panic!("not a map") };
