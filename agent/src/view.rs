@@ -87,7 +87,10 @@ fn cut(text: &str, width: usize, before: usize) -> String {
 
 #[cfg(unix)]
 fn width() -> usize {
-    rustix::termios::tcgetwinsize(io::stdout()).map_or(80, |size| usize::from(size.ws_col).max(20))
+    match rustix::termios::tcgetwinsize(io::stdout()).map(|size| size.ws_col) {
+        Ok(0) | Err(_) => 80, // a terminal that does not know
+        Ok(columns) => usize::from(columns).max(20),
+    }
 }
 
 #[cfg(not(unix))]
