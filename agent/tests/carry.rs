@@ -170,7 +170,7 @@ async fn a_caller_that_wants_no_more_of_a_silent_upstream_ends_it_within_a_momen
 async fn what_fails_before_the_upstream_has_its_own_code() {
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     assert_eq!(refused(&format!("url: 'tcp://{unused}'")).await, Code::UPSTREAM_REFUSED);
-    assert_eq!(refused("url: 'tcp://nowhere.invalid:1'").await, Code::UPSTREAM_UNREACHABLE);
+    assert_eq!(refused(&format!("url: 'tcp://{}:1'", support::unresolvable())).await, Code::UPSTREAM_UNREACHABLE);
     assert_eq!(refused("url: 'unix:/nowhere/at/all.sock'").await, Code::UPSTREAM_UNREACHABLE);
     assert_eq!(refused("url: 'tcp://169.254.169.254:80'").await, Code::POLICY);
 }

@@ -28,6 +28,11 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// A name that no resolver has to be asked about: its first part is longer than a name allows.
+pub(crate) fn unresolvable() -> String {
+    format!("{}.invalid", "x".repeat(64))
+}
+
 /// Makes a fresh folder.
 pub(crate) fn folder() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
