@@ -78,7 +78,7 @@ fn serve_command(serve: &Serve) -> Result<(), Failure> {
     let path = &serve.file.config;
     let config = load(path)?;
     let log = log::init(&config.log).map_err(|error| Failure { exit: 1, text: error.to_string() })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = serve::runtime()?;
     let served = runtime.block_on(serve::run(config, path, serve.ready, log));
     runtime.shutdown_timeout(FAREWELL);
     Ok(served?)

@@ -1,5 +1,6 @@
 //! `adit http|tcp|tls|start`: the agent as a process.
 
+use core::num::NonZeroUsize;
 use std::{
     io::{self, IsTerminal as _},
     path::PathBuf,
@@ -8,7 +9,10 @@ use std::{
 
 use adit_core::UpstreamProtocol;
 use rustls::crypto::CryptoProvider;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{mpsc, oneshot},
+};
 
 use super::{
     Failure,
@@ -139,9 +143,20 @@ fn start_log(agent: &AgentConfig) -> Result<bool, Failure> {
     Ok(shown)
 }
 
+/// Returns the runtime of the process: workers on half of the cores, or as many as `TOKIO_WORKER_THREADS` says. The
+/// upstream that is beside the agent needs the others, and so does the kernel.
+fn runtime() -> io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        builder.worker_threads((cores / 2).max(1));
+    }
+    builder.enable_all().build()
+}
+
 /// Runs an agent to its end; `None` when it was interrupted.
 fn drive(agent: Agent, shown: bool) -> Result<Option<Outcome>, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(until_interrupted(agent, shown));
     runtime.shutdown_background();
     outcome
@@ -152,7 +167,7 @@ fn drive_reloading(
     shown: bool,
     (source, sender): (Source, mpsc::Sender<Config>),
 ) -> Result<Option<Outcome>, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         tokio::spawn(reload_on_signal(source, sender));
         until_interrupted(agent, shown).await

@@ -4,7 +4,7 @@ mod descriptors;
 mod reload;
 mod watch;
 
-use core::{net::SocketAddr, time::Duration};
+use core::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 use std::{
     io::{self, Write as _},
     path::Path,
@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use tokio::{
     net::TcpListener,
+    runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
 };
@@ -225,6 +226,22 @@ async fn drain(network: &Network, signals: &mut Signals, most: Duration) {
         look.tick().await;
     }
     info!("the network has stopped");
+}
+
+/// Returns the runtime of the process: workers on half of the cores, or as many as `TOKIO_WORKER_THREADS` says.
+///
+/// The kernel's share of carrying octets is as large as ours. Measured on two cores with everything on them: one worker
+/// in network and agent carries 1.3 to 1.8 times as much as two, at two thirds of the processor time.
+///
+/// # Errors
+/// The threads cannot be made.
+pub fn runtime() -> io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        builder.worker_threads((cores / 2).max(1));
+    }
+    builder.enable_all().build()
 }
 
 /// What a signal asks.
