@@ -47,7 +47,7 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 limits! {
-    /// Public connections in all, 50,000; more are closed at once (HTTP: 503, ADIT-3010).
+    /// Public connections in all, 50,000; more are closed at once, without an answer.
     connections: usize = 50_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
     /// Public connections of one endpoint, 20,000.
     connections_per_endpoint: usize = 20_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
