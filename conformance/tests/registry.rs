@@ -147,6 +147,7 @@ fn value(config: &Config, name: &str) -> Option<u64> {
         "heartbeat.interval" => millis(config.heartbeat.interval),
         "heartbeat.tolerance" => millis(config.heartbeat.tolerance),
         "ack_delay" => millis(config.ack_delay),
+        "resume_window" => millis(config.resume_window),
         "handshake_timeout" => millis(config.handshake_timeout),
         "drain_timeout" => millis(config.drain_timeout),
         "close_timeout" => millis(config.close_timeout),

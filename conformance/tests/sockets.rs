@@ -251,6 +251,7 @@ fn hello() -> Hello {
         heartbeat: Heartbeat { interval: Duration::ZERO, tolerance: Duration::ZERO },
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
+        resume_window: Duration::ZERO,
     }
 }
 

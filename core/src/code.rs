@@ -126,6 +126,19 @@ impl Code {
         }
     }
 
+    /// Returns whether a refusal with this code ends the session that was asked for, so that asking again is vain.
+    pub(crate) const fn ends_session(self) -> bool {
+        matches!(
+            self,
+            Self::RESUME_UNKNOWN
+                | Self::RESUME_EXPIRED
+                | Self::CREDENTIALS
+                | Self::REVOKED
+                | Self::FORBIDDEN
+                | Self::VERSION
+        )
+    }
+
     /// Returns the name in the specification, if this version knows it.
     pub fn name(self) -> Option<&'static str> {
         Self::ALL.iter().find(|(code, _)| *code == self).map(|(_, name)| *name)
@@ -232,6 +245,8 @@ violations! {
     PongFlood => EXCESSIVE, "HB-007", "too many PONGs that answer nothing";
     /// The acknowledgement covers what was never sent.
     AckRange => ACK_RANGE, "RES-002", "ACK beyond what was sent";
+    /// The network resumed another session than was asked for, or one whose frames do not fit.
+    ResumeAnswer => PROTOCOL, "RES-015", "WELCOME does not fit what the agent asked to resume";
     /// A second GOAWAY raised the last stream.
     GoAwayRaised => PROTOCOL, "GO-002", "GOAWAY raised the last stream";
     /// A bind number that is in use.

@@ -35,6 +35,9 @@ pub struct Config {
     pub ack_octets: u32,
     /// The time after which counted input is acknowledged: 25 ms.
     pub ack_delay: Duration,
+    /// How long a session waits for a next link when its link is lost: 30 s. On an agent: what it asks for, zero to never
+    /// resume. On the network: the most that it grants, zero to refuse. At most 1 h.
+    pub resume_window: Duration,
     /// The binds of one session: 1,000.
     pub binds: u32,
     /// The binds or commands of the peer that may be without an answer: 100.
@@ -67,6 +70,7 @@ impl Config {
             retain_frames: 65_536,
             ack_octets: 64 << 10,
             ack_delay: Duration::from_millis(25),
+            resume_window: Duration::from_secs(30),
             binds: 1_000,
             unanswered: 100,
             handshake_timeout: Duration::from_secs(10),
@@ -127,6 +131,7 @@ impl Config {
             (self.retain_frames >= 64, "retain_frames", "at least 64"),
             (self.ack_octets >= 1, "ack_octets", "at least 1"),
             (positive(self.ack_delay) && self.ack_delay <= secs(1), "ack_delay", "more than zero, at most 1 s"),
+            (self.resume_window <= secs(3_600), "resume_window", "at most 1 h"),
             (self.binds >= 1, "binds", "at least 1"),
             (self.unanswered >= 1, "unanswered", "at least 1"),
             (positive(self.handshake_timeout), "handshake_timeout", "more than zero, at most 1 h"),

@@ -41,7 +41,11 @@ pub enum Event {
     Writable(StreamId),
     /// The peer announced that it will end the session; no more streams can be opened.
     GoAway(GoAway),
-    /// The link is over, and with it every stream.
+    /// The link is over, and the session waits for the next one: streams stall, and what is written waits.
+    Suspended(Cause),
+    /// Agent: the network has consented to go on with the session.
+    Resumed(Welcome),
+    /// The session is over, and with it every stream.
     Closed(Cause),
 }
 
@@ -75,6 +79,10 @@ pub enum Cause {
     },
     /// The transport failed.
     Transport(Loss),
+    /// The peer acknowledged nothing for three tolerances.
+    Unacknowledged,
+    /// No link came within the time for which the session was kept.
+    ResumeExpired,
 }
 
 /// How a transport failed.
@@ -98,6 +106,7 @@ impl Cause {
                 Code::DRAIN_TIMEOUT // spec: GO-005
             }
             Self::Remote(Close { code: Code::REVOKED, .. }) | Self::Local(Code::REVOKED) => Code::REVOKED,
+            Self::ResumeExpired => Code::RESUME_EXPIRED, // spec: RES-011
             Self::Local(_)
             | Self::Remote(_)
             | Self::Refused(_)
@@ -106,7 +115,22 @@ impl Cause {
             | Self::Stalled { .. }
             | Self::HandshakeTimeout
             | Self::Eof { .. }
-            | Self::Transport(_) => Code::SESSION_LOST,
+            | Self::Transport(_)
+            | Self::Unacknowledged => Code::SESSION_LOST,
+        }
+    }
+
+    /// Returns whether only the link is lost, so that the session can go on over another.
+    pub const fn is_loss(&self) -> bool {
+        match self {
+            Self::Dead { .. }
+            | Self::Stalled { .. }
+            | Self::HandshakeTimeout
+            | Self::Eof { .. }
+            | Self::Transport(_)
+            | Self::Unacknowledged => true,
+            Self::Refused(refusal) => !refusal.code.ends_session(),
+            Self::Local(_) | Self::Remote(_) | Self::Violation(_) | Self::ResumeExpired => false,
         }
     }
 }
@@ -126,6 +150,8 @@ impl fmt::Display for Cause {
             Self::Eof { clean: true } => f.write_str("the peer ended the connection"),
             Self::Eof { clean: false } => f.write_str("the connection was cut"),
             Self::Transport(loss) => write!(f, "the connection failed: {loss}"),
+            Self::Unacknowledged => f.write_str("the peer acknowledged nothing"),
+            Self::ResumeExpired => f.write_str("no connection came in time to resume the session"),
         }
     }
 }
@@ -147,6 +173,7 @@ impl fmt::Display for Loss {
 pub struct AuthRequest {
     pub(crate) hello: Hello,
     pub(crate) welcome: Welcome,
+    window: Duration,
 }
 
 impl AuthRequest {
@@ -161,12 +188,27 @@ impl AuthRequest {
             resume: None,
             resumed: None,
         };
-        Self { hello, welcome }
+        let window = hello.resume_window.min(config.resume_window);
+        Self { hello, welcome, window }
     }
 
     /// Returns what the agent said.
     pub const fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Returns how long the session may be kept without a link: the least of what both sides want. Zero when one of them
+    /// wants no resumption; an offer is then not made, whatever the consent says.
+    pub const fn resume_window(&self) -> Duration {
+        self.window
+    }
+
+    /// Takes out of a consent an offer that one side does not want, and holds its window to what both want.
+    pub(crate) fn bound_offer(&self, welcome: &mut Welcome) {
+        welcome.resume = welcome.resume.take().filter(|_| self.window > Duration::ZERO); // spec: RES-016
+        if let Some(offer) = &mut welcome.resume {
+            offer.window = offer.window.min(self.window);
+        }
     }
 
     /// Returns a consent with the negotiated version, limits and heartbeat, to be completed with names.

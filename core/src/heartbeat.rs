@@ -166,6 +166,16 @@ impl Pulse {
         Deadline::earliest(Deadline::earliest(ping, silence), stall)
     }
 
+    /// Returns how long the peer of a link that went silent takes at most to give it up.
+    pub(crate) fn patience(&self) -> Duration {
+        self.heartbeat.interval + self.heartbeat.tolerance
+    }
+
+    /// Returns how long silence is tolerated.
+    pub(crate) const fn tolerance(&self) -> Duration {
+        self.heartbeat.tolerance
+    }
+
     /// Returns the round trips, once there was one.
     pub(crate) fn rtt(&self) -> Option<Rtt> {
         self.rtt

@@ -3,6 +3,8 @@
 //! A link sees the octets inside TLS. It is driven like this: hand in what was read, pull what is to be written, report
 //! what the transport took, and call [`Link::handle_timeout`] when [`Link::poll_timeout`] is due.
 
+mod resume;
+
 use alloc::{collections::VecDeque, format, string::String, vec};
 
 use crate::{
@@ -40,6 +42,10 @@ struct Machine<S: Side> {
     pongs: Bucket,
     forgiven: Instant,
     before_welcome: usize,
+    /// Since when counted frames wait for an acknowledgement, and what was acknowledged then.
+    awaiting: Option<(Instant, u64)>,
+    /// Network: the agent has not shown yet that it has the newest secret.
+    unconfirmed: bool,
     cause: Option<Cause>,
 }
 
@@ -54,6 +60,10 @@ enum Phase {
         until: Instant,
     },
     Established,
+    /// The transport is lost; the session waits for another link.
+    Parked {
+        until: Instant,
+    },
     /// The terminal event is told; the last octets go out.
     Closing {
         until: Instant,
@@ -65,8 +75,9 @@ impl Link<side::Agent> {
     /// Starts a link on a transport that has just been secured. Versions, limits and heartbeat of `hello` are set from
     /// `config`; `seed` decides the nonces of pings.
     pub fn new(config: Config, hello: Hello, seed: u64, now: Instant) -> Self {
-        let limits = config.limits();
-        let hello = Hello { versions: vec![VERSION], limits, heartbeat: config.heartbeat, ..hello };
+        let (limits, resume_window) = (config.limits(), config.resume_window);
+        let heartbeat = config.heartbeat;
+        let hello = Hello { versions: vec![VERSION], limits, heartbeat, resume: None, resume_window, ..hello };
         let frame = config.frame;
         let mut state = Machine::new(config, seed, now);
         state.output.push_back(Encoded::message(Kind::Hello, &hello)); // spec: PRE-001
@@ -81,11 +92,19 @@ impl Link<side::Network> {
         Self { decoder, state: Machine::new(config, seed, now) }
     }
 
-    /// Consents to a session. Does nothing when the link has ended meanwhile.
-    pub fn accept(&mut self, request: AuthRequest, welcome: Welcome, now: Instant) {
+    /// Consents to a session. Does nothing when the link has ended meanwhile. An agent that asked to resume is refused:
+    /// [`Self::resume`] is the consent to that.
+    pub fn accept(&mut self, request: AuthRequest, mut welcome: Welcome, now: Instant) {
         if !matches!(self.state.phase, Phase::Asked { .. }) {
             return;
         }
+        if request.hello.resume.is_some() {
+            let text = String::from("there is no such session");
+            self.state.refuse(&Refusal { code: Code::RESUME_UNKNOWN, retry_after: None, text }, now);
+            return;
+        }
+        request.bound_offer(&mut welcome);
+        welcome.resumed = None;
         self.decoder.set_limit(self.state.config.frame);
         self.state.output.push_back(Encoded::message(Kind::Welcome, &welcome));
         self.state.establish(request.hello.limits, &welcome, now);
@@ -128,13 +147,13 @@ impl<S: Side> Link<S> {
     /// streams: only CLOSE ends a session in order.
     pub fn handle_eof(&mut self, clean: bool, now: Instant) {
         self.handle_timeout(now);
-        self.state.lost(Cause::Eof { clean }); // spec: TLS-004
+        self.state.lost(Cause::Eof { clean }, now); // spec: TLS-004
     }
 
     /// Takes the failure of the transport.
     pub fn handle_loss(&mut self, loss: Loss, now: Instant) {
         self.handle_timeout(now);
-        self.state.lost(Cause::Transport(loss));
+        self.state.lost(Cause::Transport(loss), now);
     }
 
     /// Takes that the transport accepted `written` octets and `left` octets of what was pulled still wait for it.
@@ -220,7 +239,7 @@ impl<S: Side> Link<S> {
 
     /// Returns whether the transport can be closed: nothing will be written, and nothing read matters.
     pub const fn is_finished(&self) -> bool {
-        matches!(self.state.phase, Phase::Over)
+        matches!(self.state.phase, Phase::Over | Phase::Parked { .. })
     }
 
     /// Returns the round trip of the latest question and its answer.
@@ -247,12 +266,14 @@ impl<S: Side> Machine<S> {
             pongs: Bucket::new(PONG_BURST, PONG_PERIOD, now),
             forgiven: now,
             before_welcome: 0,
+            awaiting: None,
+            unconfirmed: false,
             cause: None,
         }
     }
 
     const fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Closing { .. } | Phase::Over)
+        matches!(self.phase, Phase::Closing { .. } | Phase::Over | Phase::Parked { .. })
     }
 
     fn on_octets(&mut self, count: usize, now: Instant) -> Result<(), Violation> {
@@ -263,7 +284,11 @@ impl<S: Side> Machine<S> {
                     return Err(Violation::HandshakeTooLong); // spec: PRE-006
                 }
             }
-            Phase::Handshake { .. } | Phase::Asked { .. } | Phase::Closing { .. } | Phase::Over => {}
+            Phase::Handshake { .. }
+            | Phase::Asked { .. }
+            | Phase::Parked { .. }
+            | Phase::Closing { .. }
+            | Phase::Over => {}
             Phase::Established => {
                 if let Some(pulse) = &mut self.pulse {
                     pulse.on_input(now); // spec: HB-003
@@ -282,7 +307,7 @@ impl<S: Side> Machine<S> {
         let RawKind::Known(kind) = frame.header.kind else { return self.on_extension(&frame, now) };
         if kind == Kind::Close {
             let close = Close::decode(frame.payload)?;
-            self.lost(Cause::Remote(close));
+            self.lost(Cause::Remote(close), now);
             return Ok(());
         }
         match (self.phase, kind, S::ROLE) {
@@ -297,7 +322,7 @@ impl<S: Side> Machine<S> {
             }
             (Phase::Handshake { .. }, Kind::Refuse, Role::Agent) => {
                 let refusal = Refusal::decode(frame.payload)?;
-                self.lost(Cause::Refused(refusal));
+                self.lost(Cause::Refused(refusal), now);
                 Ok(())
             }
             (Phase::Handshake { .. } | Phase::Asked { .. }, _, _) => Err(Violation::BeforeWelcome), // spec: PRE-002
@@ -305,12 +330,21 @@ impl<S: Side> Machine<S> {
             (Phase::Established, Kind::Pong, _) => self.on_pong(frame.payload, now),
             (Phase::Established, _, _) => {
                 let Some(session) = &mut self.session else { return Ok(()) };
+                if core::mem::take(&mut self.unconfirmed) {
+                    session.confirm();
+                }
                 if kind == Kind::Ack {
-                    return session.handle_ack(be_u64(frame.payload).ok_or(Violation::FrameLength)?);
+                    session.handle_ack(be_u64(frame.payload).ok_or(Violation::FrameLength)?)?;
+                    let (waits, count) = (session.awaits_ack(), session.acknowledged());
+                    self.awaiting = self
+                        .awaiting
+                        .filter(|_| waits)
+                        .map(|(since, before)| if before < count { (now, count) } else { (since, before) });
+                    return Ok(());
                 }
                 session.handle_frame(kind, frame.header.stream, frame.payload, now)
             }
-            (Phase::Closing { .. } | Phase::Over, _, _) => Ok(()),
+            (Phase::Parked { .. } | Phase::Closing { .. } | Phase::Over, _, _) => Ok(()),
         }
     }
 
@@ -334,9 +368,6 @@ impl<S: Side> Machine<S> {
         if !hello.versions.contains(&VERSION) {
             let text = format!("this network speaks version {VERSION}");
             self.refuse(&Refusal { code: Code::VERSION, retry_after: None, text }, now); // spec: PRE-003
-        } else if hello.resume.is_some() {
-            let text = String::from("there is no such session");
-            self.refuse(&Refusal { code: Code::RESUME_UNKNOWN, retry_after: None, text }, now); // spec: RES-007
         } else {
             self.events.push_back(Event::Hello(AuthRequest::new(hello, &self.config)));
         }
@@ -348,13 +379,25 @@ impl<S: Side> Machine<S> {
         if welcome.version != VERSION {
             return Err(Violation::VersionNotOffered); // spec: PRE-003
         }
+        if self.session.is_some() {
+            self.on_resumed(&welcome, now)?;
+            self.events.push_back(Event::Resumed(welcome));
+            return Ok(());
+        }
+        if welcome.resumed.is_some() {
+            return Err(Violation::ResumeAnswer);
+        }
         self.establish(welcome.limits, &welcome, now);
         self.events.push_back(Event::Established(welcome));
         Ok(())
     }
 
     fn establish(&mut self, peer: Limits, welcome: &Welcome, now: Instant) {
-        self.session = Some(Session::new(&self.config, peer, welcome.resume.is_some()));
+        // An agent that never resumes keeps nothing, whatever it is offered.
+        let offer = welcome.resume.as_ref().filter(|_| self.config.resume_window > Duration::ZERO);
+        let mut session = Session::new(&self.config, peer, offer.is_some());
+        session.permit(welcome.session, offer);
+        self.session = Some(session);
         self.pulse = Some(Pulse::new(welcome.heartbeat, self.rng.clone(), now)); // spec: HB-010
         self.phase = Phase::Established;
         self.handle_timeout(now);
@@ -381,12 +424,20 @@ impl<S: Side> Machine<S> {
     fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
             Phase::Handshake { until } | Phase::Asked { until } if until <= now => {
+                if self.park(&Cause::HandshakeTimeout, now) {
+                    return;
+                }
                 let text = "the handshake was not complete in time";
                 self.close(Cause::HandshakeTimeout, Code::HANDSHAKE_TIMEOUT, text, now); // spec: PRE-004
             }
             Phase::Established => self.on_established_timeout(now),
-            Phase::Closing { until } if until <= now => self.phase = Phase::Over, // spec: GO-006
-            Phase::Handshake { .. } | Phase::Asked { .. } | Phase::Closing { .. } | Phase::Over => {}
+            Phase::Parked { until } if until <= now => self.conclude(Cause::ResumeExpired), // spec: RES-011
+            Phase::Closing { until } if until <= now => self.phase = Phase::Over,           // spec: GO-006
+            Phase::Handshake { .. }
+            | Phase::Asked { .. }
+            | Phase::Parked { .. }
+            | Phase::Closing { .. }
+            | Phase::Over => {}
         }
     }
 
@@ -396,6 +447,9 @@ impl<S: Side> Machine<S> {
             Some(Beat::Dead { silent_for }) => return self.dead(Cause::Dead { silent_for }, now),
             Some(Beat::Stalled { stuck_for }) => return self.dead(Cause::Stalled { stuck_for }, now),
             None => {}
+        }
+        if self.ack_deadline().is_some_and(|until| until <= now) {
+            return self.dead(Cause::Unacknowledged, now); // spec: RES-018
         }
         let Some(session) = &mut self.session else { return };
         session.handle_timeout(now);
@@ -415,11 +469,19 @@ impl<S: Side> Machine<S> {
                 let ack = session.and_then(Session::ack_due).map(|at| Deadline { at, why: TimerKind::Ack });
                 let drain = session.and_then(Session::drain_deadline);
                 let drain = drain.map(|at| Deadline { at, why: TimerKind::Drain });
-                Deadline::earliest(pulse, Deadline::earliest(ack, drain))
+                let missing = self.ack_deadline().map(|at| Deadline { at, why: TimerKind::Silence });
+                Deadline::earliest(Deadline::earliest(pulse, missing), Deadline::earliest(ack, drain))
             }
+            Phase::Parked { until } => Some(Deadline { at: until, why: TimerKind::Park }),
             Phase::Closing { until } => Some(Deadline { at: until, why: TimerKind::Close }),
             Phase::Over => None,
         }
+    }
+
+    /// Returns when frames that are not acknowledged mean that the link is dead.
+    fn ack_deadline(&self) -> Option<Instant> {
+        let tolerance = self.pulse.as_ref()?.tolerance();
+        self.awaiting.map(|(since, _)| since + tolerance.saturating_mul(3))
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Encoded> {
@@ -444,6 +506,10 @@ impl<S: Side> Machine<S> {
             return Some(Encoded::ack(count));
         }
         if let Some(frame) = session.poll_transmit() {
+            if session.awaits_ack() {
+                let count = session.acknowledged();
+                self.awaiting.get_or_insert((now, count));
+            }
             return Some(frame);
         }
         if session.is_drained() {
@@ -497,6 +563,9 @@ impl<S: Side> Machine<S> {
 
     /// Ends a link whose transport still works: the peer is told.
     fn close(&mut self, cause: Cause, code: Code, text: &str, now: Instant) {
+        if matches!(self.phase, Phase::Parked { .. }) {
+            return self.conclude(cause);
+        }
         if self.is_ending() {
             return;
         }
@@ -507,11 +576,19 @@ impl<S: Side> Machine<S> {
 
     /// Ends a link whose peer does not answer: the peer is told if the transport still takes it.
     fn dead(&mut self, cause: Cause, now: Instant) {
+        if self.park(&cause, now) {
+            return;
+        }
+        let slept = self.session.as_ref().and_then(Session::window).is_some();
+        let cause = if slept { Cause::ResumeExpired } else { cause };
         self.close(cause, Code::DEAD, "no sign of life", now);
     }
 
     /// Ends a link whose transport is gone, or whose peer has ended it.
-    fn lost(&mut self, cause: Cause) {
+    fn lost(&mut self, cause: Cause, now: Instant) {
+        if matches!(self.phase, Phase::Parked { .. }) || self.park(&cause, now) {
+            return;
+        }
         self.end(cause);
         self.output.clear();
         self.phase = Phase::Over;

@@ -73,6 +73,8 @@ impl Cause {
             | Self::Dead { .. }
             | Self::Stalled { .. }
             | Self::HandshakeTimeout
+            | Self::Unacknowledged
+            | Self::ResumeExpired
             | Self::Eof { .. } => Retry::Backoff,
         }
     }

@@ -51,13 +51,13 @@ fn silence_that_ends_in_time_is_forgiven() {
 
 #[test]
 fn when_one_direction_dies_the_side_that_hears_nothing_notices_and_tells_the_other() {
-    let mut up = Pair::with_heartbeat(secs(10), secs(15));
+    let mut up = Pair::established(Options { resumable: false, ..Options::default() });
     up.up.hole = true;
     up.run_for(secs(25));
     assert!(matches!(up.network.cause(), Some(Cause::Dead { .. })), "{:?}", up.network.cause());
     assert_eq!(closes(&up.agent.take_events()), [Code::DEAD]);
 
-    let mut down = Pair::with_heartbeat(secs(10), secs(15));
+    let mut down = Pair::established(Options { resumable: false, ..Options::default() });
     down.down.hole = true;
     down.run_for(secs(25));
     assert!(matches!(down.agent.cause(), Some(Cause::Dead { .. })), "{:?}", down.agent.cause());
@@ -97,7 +97,7 @@ fn a_machine_that_slept_asks_once_and_goes_on_if_the_other_is_still_there() {
 
 #[test]
 fn a_machine_that_slept_on_a_question_judges_before_it_asks_anew() {
-    let mut pair = Pair::with_heartbeat(secs(10), secs(15));
+    let mut pair = Pair::established(Options { resumable: false, ..Options::default() });
     pair.down.hole = true;
     pair.run_for(secs(11)); // the agent has asked and hears nothing
     pair.down.hole = false;

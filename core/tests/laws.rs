@@ -102,6 +102,50 @@ proptest! {
         prop_assert_eq!((pair.agent.session().reserved(), pair.network.session().reserved()), (0, 0), "L5: given back");
     }
 
+    /// L4 across any number of cut links: every octet once, every end, whatever was on its way, the resume included.
+    #[test]
+    fn every_stream_finishes_whole_over_many_links(
+        flows in vec((any::<bool>(), 0usize..200_000, 0usize..200_000), 1..6),
+        path in path(),
+        cuts in vec((0u64..300, 0u64..400, any::<bool>()), 1..12),
+        write in prop_oneof![1usize..20, 100usize..70_000],
+        seed in any::<u64>(),
+    ) {
+        let options = Options { up: path.clone(), down: path, seed, write, ..Options::default() };
+        let mut pair = Pair::established(options);
+        let mut flows: Vec<Flow> = flows.into_iter().map(|flow| Flow::open(&mut pair, flow)).collect();
+
+        for (before, after, lost_at_resume) in cuts {
+            pair.run_for(Duration::from_millis(before));
+            flows.iter_mut().for_each(|flow| { flow.go_on(&mut pair); });
+            if lost_at_resume && pair.agent.link.is_established() {
+                pair.redial_in_vain(Duration::from_millis(after / 10));
+            } else {
+                pair.cut();
+            }
+            prop_assert_eq!((pair.agent.link.is_parked(), pair.network.link.is_parked()), (true, true));
+            flows.iter_mut().for_each(|flow| { flow.go_on(&mut pair); });
+            pair.run_for(Duration::from_millis(after));
+            pair.resume();
+        }
+        for round in 0.. {
+            prop_assert!(round < 60_000, "L9: not finished in ten minutes");
+            pair.run_for(Duration::from_millis(10));
+            let done = flows.iter_mut().map(|flow| flow.go_on(&mut pair)).filter(|done| *done).count();
+            if done == flows.len() {
+                break;
+            }
+        }
+        pair.run_for(Duration::from_secs(2));
+
+        for flow in &flows {
+            flow.check()?;
+        }
+        for live in [pair.agent.session().stats(), pair.network.session().stats()] {
+            prop_assert_eq!((live.streams_live, live.queued, live.retained), (0, 0, 0));
+        }
+    }
+
     /// L11: the same seed and inputs give the same, at every instant.
     #[test]
     fn the_same_happens_again(
@@ -157,7 +201,7 @@ proptest! {
         path in path(),
         rounds in 0u32..40,
     ) {
-        let options = Options { up: path.clone(), down: path, ..Options::default() };
+        let options = Options { up: path.clone(), down: path, resumable: false, ..Options::default() };
         let mut pair = Pair::established(options);
         let mut flows: Vec<Flow> = flows.into_iter().map(|flow| Flow::open(&mut pair, flow)).collect();
         for _ in 0..rounds {

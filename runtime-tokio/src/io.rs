@@ -33,16 +33,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport for Socket<T> {
     }
 }
 
-/// Drives one link to its end.
+/// Drives one link to its end, and keeps its session afterwards for as long as another link may come.
 pub(crate) struct Drive<S: Side, T> {
     task: Task<S>,
-    io: Socket<T>,
+    /// Closed as soon as it is of no more use.
+    io: Option<Socket<T>>,
     alarm: Alarm,
 }
 
 impl<S: Side, T> Drive<S, T> {
     pub(crate) fn new(task: Task<S>, io: T) -> Self {
-        Self { task, io: Socket(io), alarm: Alarm::default() }
+        Self { task, io: Some(Socket(io)), alarm: Alarm::default() }
     }
 }
 
@@ -51,7 +52,11 @@ impl<S: Side, T: AsyncRead + AsyncWrite + Unpin> Future for Drive<S, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { task, io, alarm } = self.get_mut();
-        task.poll_drive(io, alarm, cx)
+        if let Some(socket) = io {
+            ready!(task.poll_drive(socket, alarm, cx));
+            *io = None;
+        }
+        task.poll_parked(alarm, cx)
     }
 }
 

@@ -65,6 +65,10 @@ pub enum Event {
     Command(CommandRequest),
     /// The peer will end the session; no more streams can be opened.
     GoAway(GoAway),
+    /// The connection is lost, and the session waits for the next: streams stall and go on.
+    Suspended(Cause),
+    /// Agent: the session goes on over another connection.
+    Resumed(Welcome),
     /// The session is over: the last event.
     Closed(Cause),
 }
@@ -329,6 +333,8 @@ fn public(event: PollEvent) -> Option<Event> {
         Core::Command(request) => Some(Event::Command(request)),
         Core::GoAway(goaway) => Some(Event::GoAway(goaway)),
         Core::Closed(cause) => Some(Event::Closed(cause)),
+        Core::Suspended(cause) => Some(Event::Suspended(cause)),
+        Core::Resumed(welcome) => Some(Event::Resumed(welcome)),
         Core::Hello(_)
         | Core::Established(_)
         | Core::Opened(_)

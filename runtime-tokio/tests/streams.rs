@@ -50,6 +50,7 @@ fn hello() -> Hello {
         heartbeat: Heartbeat { interval: Default::default(), tolerance: Default::default() },
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
+        resume_window: adit_core::Duration::ZERO,
     }
 }
 

@@ -76,6 +76,7 @@ fn hello() -> Vec<u8> {
         heartbeat: Config::agent().heartbeat,
         limits: Config::agent().limits(),
         resume: None,
+        resume_window: Duration::ZERO,
     };
     let mut octets = Vec::new();
     Encoded::message(Kind::Hello, &hello).write(&mut octets);

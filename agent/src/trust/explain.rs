@@ -50,7 +50,9 @@ pub(crate) fn explain_end(cause: &Cause) -> Error {
         Cause::Violation(_) => Fault::Protocol,
         Cause::Dead { .. } | Cause::Stalled { .. } => Fault::Silent,
         Cause::HandshakeTimeout => Fault::ConnectTimeout,
-        Cause::Local(_) | Cause::Eof { .. } | Cause::Transport(_) => Fault::ConnectionLost,
+        Cause::Local(_) | Cause::Eof { .. } | Cause::Transport(_) | Cause::Unacknowledged | Cause::ResumeExpired => {
+            Fault::ConnectionLost
+        }
     };
     Error::new(fault, cause.to_string())
 }

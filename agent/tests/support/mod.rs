@@ -218,6 +218,8 @@ async fn serve(
             | Event::Rejected(_)
             | Event::Unbound(_)
             | Event::Command(_)
+            | Event::Suspended(_)
+            | Event::Resumed(_)
             | Event::GoAway(_) => {
                 continue;
             }

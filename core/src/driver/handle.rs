@@ -6,11 +6,12 @@ use core::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use std::io::IoSlice;
 
-use super::Failure;
-use super::shared::{Port, Shared, State, Wait};
+use super::shared::{Port, Seat, Shared, State, TaskId, Wait};
+use super::{Failure, Task};
 use crate::{
-    AnswerError, AuthRequest, Bind, BindError, BindId, BindRequest, Cause, Code, Command, CommandResult, Duration,
-    Event, Open, OpenError, ReadError, Refusal, Side, Stats, StreamId, Unbind, Welcome, WriteError, side,
+    AnswerError, AuthRequest, Bind, BindError, BindId, BindRequest, Cause, Code, Command, CommandResult, Config,
+    Duration, Event, Hello, Link, Loss, Open, OpenError, ReadError, Refusal, Side, Stats, StreamId, Unbind, Welcome,
+    WriteError, side, tls::Tls,
 };
 
 /// A link and its session; clones are the same link.
@@ -80,9 +81,22 @@ impl<S: Side> Handle<S> {
         Poll::Pending
     }
 
-    /// Waits until the link has ended and returns why. Any number of tasks may wait.
+    /// Waits until the session has ended and returns why. Any number of tasks may wait.
     pub async fn closed(&self) -> Cause {
         Wait::new(&self.shared, |state| &mut state.closed, |state| state.cause.clone()).await
+    }
+
+    /// Waits until the handshake of the present link is done.
+    ///
+    /// # Errors
+    /// Why it was lost; the session may go on, see [`Self::is_parked`].
+    pub async fn established(&self) -> Result<(), Cause> {
+        Wait::new(&self.shared, |state| &mut state.shaking, |state| state.link.outcome()).await
+    }
+
+    /// Returns whether the link is lost and the session waits for another.
+    pub fn is_parked(&self) -> bool {
+        self.shared.lock().link.is_parked()
     }
 
     /// Waits until the task is gone: what the link said last is written, or never will be. Any number of tasks may wait.
@@ -90,7 +104,7 @@ impl<S: Side> Handle<S> {
         Wait::new(&self.shared, |state| &mut state.leaving, |state| state.gone.then_some(())).await;
     }
 
-    /// Returns why the link ended, if it has.
+    /// Returns why the session ended, if it has.
     pub fn cause(&self) -> Option<Cause> {
         self.shared.lock().cause.clone()
     }
@@ -156,6 +170,36 @@ impl<S: Side> Handle<S> {
 }
 
 impl Handle<side::Agent> {
+    /// Goes on with the session over a new connection, to be driven by the task that is returned; the handles and streams of
+    /// the session stay as they are. [`Self::established`] tells what came of it.
+    ///
+    /// `None` when the session is over or cannot be resumed.
+    pub fn resume(&self, tls: Tls, config: Config, hello: Hello, seed: u64) -> Option<Task<side::Agent>> {
+        let (now, clock, driver) = (self.shared.now(), self.shared.clock(), TaskId::next());
+        let mut state = self.shared.lock();
+        let link = Link::<side::Agent>::resume(&mut state.link, config, hello, seed, now)?;
+        let old = core::mem::replace(&mut state.link, link);
+        let replaced = core::mem::replace(&mut state.driver, driver);
+        let place = Arc::new(Shared::new(old, replaced, Arc::clone(&clock)));
+        state.forward.insert(replaced, place);
+        (state.failure, state.gone) = (None, false);
+        let waker = state.task.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Some(Task::seated(Seat::new(Arc::clone(&self.shared), driver), tls, clock))
+    }
+
+    /// Gives up the handshake in progress, as if its transport had failed. Does nothing once it is done.
+    pub fn hang_up(&self) {
+        self.settled(|state, now| {
+            if state.link.outcome().is_none() {
+                state.link.handle_loss(Loss::Other, now);
+            }
+        });
+    }
+
     /// Asks for an endpoint; see [`Session::bind`](crate::Session::bind).
     ///
     /// # Errors
@@ -182,6 +226,37 @@ impl Handle<side::Network> {
     /// Consents to a session.
     pub fn accept(&self, request: AuthRequest, welcome: Welcome) {
         self.settled(|state, now| state.link.accept(request, welcome, now));
+    }
+
+    /// Consents to go on with the session of `parked`, lost or alive: its handles and streams stay as they are, and this
+    /// handle is of no more use. See [`Link::resume`].
+    ///
+    /// # Errors
+    /// The request, when it is not good for that session: nothing has changed.
+    #[expect(clippy::result_large_err, reason = "moved once a handshake")]
+    pub fn resume(&self, request: AuthRequest, parked: &Self, welcome: Welcome) -> Result<(), AuthRequest> {
+        if Arc::ptr_eq(&self.shared, &parked.shared) {
+            return Err(request);
+        }
+        let now = self.shared.now();
+        let mut wake: Vec<Waker> = Vec::new();
+        // The order is safe: a link that was not answered yet is nobody's parked one.
+        let mut theirs = parked.shared.lock();
+        let mut own = self.shared.lock();
+        own.link.resume(request, &mut theirs.link, welcome, now)?;
+        core::mem::swap(&mut own.link, &mut theirs.link);
+        let (mine, replaced) = (own.driver, theirs.driver);
+        (own.driver, theirs.driver) = (replaced, mine);
+        own.forward.insert(mine, Arc::clone(&parked.shared));
+        theirs.forward.insert(replaced, Arc::clone(&self.shared));
+        (theirs.failure, theirs.gone) = (None, false);
+        wake.extend(own.task.take());
+        wake.extend(theirs.task.take());
+        own.settle(&mut wake);
+        theirs.settle(&mut wake);
+        drop((own, theirs));
+        wake.into_iter().for_each(Waker::wake);
+        Ok(())
     }
 
     /// Refuses a session.

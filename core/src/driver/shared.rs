@@ -1,14 +1,14 @@
 //! What the task and the handles share: the link, and who waits for what.
 
 use alloc::{
-    boxed::Box,
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     vec::Vec,
 };
 use core::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     task::{Context, Poll, Waker},
 };
 use std::{
@@ -25,7 +25,7 @@ use crate::{Cause, Code, Event, Instant, Link, Open, ReadError, Side, StreamId, 
 #[derive(Debug)]
 pub(super) struct Shared<S: Side> {
     state: Mutex<State<S>>,
-    clock: Box<dyn Clock>,
+    clock: Arc<dyn Clock>,
     /// Handles of the link and of its streams. Not the count of the `Arc`: that one falls only after the last handle
     /// could have woken the task.
     handles: AtomicUsize,
@@ -34,6 +34,10 @@ pub(super) struct Shared<S: Side> {
 #[derive(Debug)]
 pub(super) struct State<S: Side> {
     pub(super) link: Link<S>,
+    /// The task that drives the link.
+    pub(super) driver: TaskId,
+    /// Where the tasks went that drove it before and have not noticed yet.
+    pub(super) forward: BTreeMap<TaskId, Arc<Shared<S>>>,
     /// The task, while it sleeps.
     pub(super) task: Option<Waker>,
     pub(super) cause: Option<Cause>,
@@ -46,6 +50,8 @@ pub(super) struct State<S: Side> {
     /// Whether the task is gone, and the transport with it.
     pub(super) gone: bool,
     pub(super) leaving: Waiters,
+    /// Who waits for the outcome of a handshake.
+    pub(super) shaking: Waiters,
     waiting: BTreeMap<StreamId, Waiting>,
 }
 
@@ -117,11 +123,55 @@ pub(super) struct Waiting {
     pub(super) accepted: Option<Waker>,
 }
 
+/// Names a task among all of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TaskId(u64);
+
+impl TaskId {
+    /// Returns a name that no other task has.
+    pub(super) fn next() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Self(COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A task's way to the link that it drives, wherever that was moved.
+#[derive(Debug)]
+pub(super) struct Seat<S: Side> {
+    shared: Arc<Shared<S>>,
+    task: TaskId,
+}
+
+impl<S: Side> Seat<S> {
+    pub(super) const fn new(shared: Arc<Shared<S>>, task: TaskId) -> Self {
+        Self { shared, task }
+    }
+
+    /// Runs `act` on the link that is this task's, which may have been moved since it last looked.
+    pub(super) fn with<T>(&mut self, act: impl FnOnce(&mut State<S>) -> T) -> T {
+        loop {
+            let mut state = self.shared.lock();
+            let next = if state.driver == self.task { None } else { state.forward.remove(&self.task) };
+            debug_assert!(next.is_some() || state.driver == self.task, "who is replaced is told where to go");
+            let Some(next) = next else { return act(&mut state) };
+            drop(state);
+            self.shared = next;
+        }
+    }
+
+    /// Returns whether nobody is left who could want anything of the link.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.shared.handles.load(Ordering::Acquire) == 0
+    }
+}
+
 impl<S: Side> Shared<S> {
-    pub(super) fn new(link: Link<S>, clock: Box<dyn Clock>) -> Self {
+    pub(super) fn new(link: Link<S>, driver: TaskId, clock: Arc<dyn Clock>) -> Self {
         Self {
             state: Mutex::new(State {
                 link,
+                driver,
+                forward: BTreeMap::new(),
                 task: None,
                 cause: None,
                 failure: None,
@@ -130,6 +180,7 @@ impl<S: Side> Shared<S> {
                 closed: Waiters::default(),
                 gone: false,
                 leaving: Waiters::default(),
+                shaking: Waiters::default(),
                 waiting: BTreeMap::new(),
             }),
             clock,
@@ -137,13 +188,12 @@ impl<S: Side> Shared<S> {
         }
     }
 
-    /// Returns whether nobody is left who could want anything of the link.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.handles.load(Ordering::Acquire) == 0
-    }
-
     pub(super) fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<S>> {
@@ -179,6 +229,8 @@ impl<S: Side> State<S> {
                 Event::Accepted(id) => self.wake(id, |waiting| waiting.accepted.take(), wake),
                 Event::Hello(_)
                 | Event::Established(_)
+                | Event::Suspended(_)
+                | Event::Resumed(_)
                 | Event::Bind(_)
                 | Event::Unbind(_)
                 | Event::CommandResult(_)
@@ -193,8 +245,11 @@ impl<S: Side> State<S> {
         if self.link.has_control_event() {
             wake.extend(self.listener.take());
         }
-        if self.cause.is_none() && self.link.cause().is_some() {
-            self.cause = self.link.cause().cloned();
+        if self.link.outcome().is_some() {
+            wake.extend(self.shaking.take());
+        }
+        if self.cause.is_none() && self.link.ended().is_some() {
+            self.cause = self.link.ended().cloned();
             wake.extend(self.listener.take());
             wake.extend(self.closed.take());
         }

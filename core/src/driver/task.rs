@@ -10,13 +10,17 @@ use std::{
     thread_local,
 };
 
-use super::{Clock, Handle, Timer, Transport, shared::Shared};
+use super::{
+    Clock, Handle, Timer, Transport,
+    shared::{Seat, Shared, TaskId},
+};
 use crate::{Code, Instant, Link, Loss, Side, frame::Encoded, tls::Tls};
 
 /// Drives one link over one transport until both are over.
 #[derive(Debug)]
 pub struct Task<S: Side> {
-    shared: Arc<Shared<S>>,
+    seat: Seat<S>,
+    clock: Arc<dyn Clock>,
     tls: Tls,
     phase: Phase,
     batch: Vec<Encoded>,
@@ -53,24 +57,29 @@ pub enum Failure {
 impl<S: Side> Task<S> {
     /// Joins a link that was just made with the TLS connection below it.
     pub fn new(link: Link<S>, tls: Tls, clock: Box<dyn Clock>) -> (Self, Handle<S>) {
-        let shared = Arc::new(Shared::new(link, clock));
+        let (driver, clock) = (TaskId::next(), Arc::from(clock));
+        let shared = Arc::new(Shared::new(link, driver, Arc::clone(&clock)));
         let handle = Handle::new(Arc::clone(&shared));
-        let task = Self {
-            shared,
+        (Self::seated(Seat::new(shared, driver), tls, clock), handle)
+    }
+
+    pub(super) const fn seated(seat: Seat<S>, tls: Tls, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            seat,
+            clock,
             tls,
             phase: Phase::Securing,
             batch: Vec::new(),
             small: Vec::new(),
             wake: Vec::new(),
             ended: false,
-        };
-        (task, handle)
+        }
     }
 
-    /// Drives until nothing moves. Ready when link and transport are over.
+    /// Drives until nothing moves. Ready when the transport is over: drop it, and go on with [`Self::poll_parked`].
     pub fn poll_drive(&mut self, io: &mut impl Transport, timer: &mut impl Timer, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS {
-            let now = self.shared.now();
+            let now = self.clock.now();
             // Overdue is judged by the clock, before anything else is asked.
             self.expire(now, cx);
             let mut moved = self.write(io, now, cx);
@@ -87,23 +96,41 @@ impl<S: Side> Task<S> {
         Poll::Pending
     }
 
+    /// Keeps a session whose link is lost. Ready when another link has it, or it is over.
+    pub fn poll_parked(&mut self, timer: &mut impl Timer, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = self.clock.now();
+            self.expire(now, cx);
+            self.settle();
+            let Some(until) = self.seat.with(|state| state.link.is_parked().then(|| state.link.poll_timeout())) else {
+                return Poll::Ready(());
+            };
+            let wait = until.map_or(Poll::Pending, |deadline| timer.poll_until(deadline.at, cx));
+            if wait.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
     /// Returns the TLS connection, for what it knows of the peer.
     pub const fn tls(&self) -> &Tls {
         &self.tls
     }
 
-    fn expire(&self, now: Instant, cx: &Context<'_>) {
-        let mut state = self.shared.lock();
-        if self.shared.is_abandoned() {
-            state.link.close(Code::NO_ERROR, "nobody is left", now);
-        }
-        match &mut state.task {
+    fn expire(&mut self, now: Instant, cx: &Context<'_>) {
+        self.seat.with(|state| match &mut state.task {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             place => *place = Some(cx.waker().clone()),
-        }
-        if state.link.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
-            state.link.handle_timeout(now);
-        }
+        });
+        let abandoned = self.seat.is_abandoned();
+        self.seat.with(|state| {
+            if abandoned {
+                state.link.close(Code::NO_ERROR, "nobody is left", now);
+            }
+            if state.link.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+                state.link.handle_timeout(now);
+            }
+        });
     }
 
     /// Writes while the transport takes something; returns whether anything moved.
@@ -115,7 +142,7 @@ impl<S: Side> Task<S> {
             }
             if !self.tls.wants_write() {
                 if self.phase == Phase::Open {
-                    self.shared.lock().link.handle_written(written, 0, now);
+                    self.seat.with(|state| state.link.handle_written(written, 0, now));
                     written = 0;
                 }
                 if !self.seal(now) {
@@ -134,7 +161,7 @@ impl<S: Side> Task<S> {
                 }
                 Err(_) if writer.blocked => {
                     if self.phase == Phase::Open {
-                        self.shared.lock().link.handle_written(written, 1, now);
+                        self.seat.with(|state| state.link.handle_written(written, 1, now));
                     }
                     return moved;
                 }
@@ -147,7 +174,7 @@ impl<S: Side> Task<S> {
         }
         if written > 0 && self.phase == Phase::Open {
             let left = usize::from(self.tls.wants_write());
-            self.shared.lock().link.handle_written(written, left, now);
+            self.seat.with(|state| state.link.handle_written(written, left, now));
         }
         moved
     }
@@ -158,16 +185,17 @@ impl<S: Side> Task<S> {
             return false;
         }
         let mut octets = 0;
-        let mut state = self.shared.lock();
-        while octets < BATCH
-            && let Some(frame) = state.link.poll_transmit(now)
-        {
-            octets += frame.len();
-            self.batch.push(frame);
-        }
-        // Sending makes room, and that is news for writers.
-        state.settle(&mut self.wake);
-        drop(state);
+        let (batch, wake) = (&mut self.batch, &mut self.wake);
+        self.seat.with(|state| {
+            while octets < BATCH
+                && let Some(frame) = state.link.poll_transmit(now)
+            {
+                octets += frame.len();
+                batch.push(frame);
+            }
+            // Sending makes room, and that is news for writers.
+            state.settle(wake);
+        });
         for frame in self.batch.drain(..) {
             let (header, payload) = (frame.header(), frame.payload());
             // Small frames share a record; a large one fills its own.
@@ -228,8 +256,8 @@ impl<S: Side> Task<S> {
         if matches!(self.phase, Phase::Parting(_) | Phase::Lingering(_)) {
             return;
         }
-        let shared = &self.shared;
-        let result = self.tls.read(cipher, |plain| shared.lock().link.handle_input(plain, now));
+        let seat = &mut self.seat;
+        let result = self.tls.read(cipher, |plain| seat.with(|state| state.link.handle_input(plain, now)));
         if let Err(error) = result {
             self.fail(Failure::Tls(error), Loss::Tls, now);
             return;
@@ -246,37 +274,41 @@ impl<S: Side> Task<S> {
         }
     }
 
-    fn on_eof(&self, now: Instant) {
-        let clean = self.tls.peer_closed();
-        let mut state = self.shared.lock();
-        if self.phase == Phase::Securing {
-            state.failure.get_or_insert(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-        state.link.handle_eof(clean, now);
+    fn on_eof(&mut self, now: Instant) {
+        let (clean, securing) = (self.tls.peer_closed(), self.phase == Phase::Securing);
+        self.seat.with(|state| {
+            if securing {
+                state.failure.get_or_insert(Failure::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+            state.link.handle_eof(clean, now);
+        });
     }
 
     /// Takes a failure below the link. An alert of TLS still goes out if the transport takes it.
     fn fail(&mut self, failure: Failure, loss: Loss, now: Instant) {
         let gone = matches!(failure, Failure::Io(_));
-        let mut state = self.shared.lock();
-        state.failure.get_or_insert(failure);
-        state.link.handle_loss(loss, now);
-        drop(state);
+        self.seat.with(|state| {
+            state.failure.get_or_insert(failure);
+            state.link.handle_loss(loss, now);
+        });
         self.phase = if gone { Phase::Over } else { Phase::Parting(now + PARTING) };
     }
 
     fn settle(&mut self) {
-        self.shared.lock().settle(&mut self.wake);
+        let wake = &mut self.wake;
+        self.seat.with(|state| state.settle(wake));
         for waker in self.wake.drain(..) {
             waker.wake();
         }
     }
 
     fn poll_over(&mut self, io: &mut impl Transport, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let (lost, finished) =
+            self.seat.with(|state| (matches!(state.link.outcome(), Some(Err(_))), state.link.is_finished()));
         match self.phase {
             // Nothing can be said yet, and a silent peer must not hold what nobody wants.
-            Phase::Securing if self.shared.lock().link.cause().is_some() => self.phase = Phase::Over,
-            Phase::Open if self.shared.lock().link.is_finished() => {
+            Phase::Securing if lost => self.phase = Phase::Over,
+            Phase::Open if finished => {
                 self.tls.close();
                 self.phase = Phase::Parting(now + PARTING);
                 self.write(io, now, cx);
@@ -297,11 +329,11 @@ impl<S: Side> Task<S> {
         }
     }
 
-    fn poll_timer(&self, timer: &mut impl Timer, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_timer(&mut self, timer: &mut impl Timer, cx: &mut Context<'_>) -> Poll<()> {
         let at = match self.phase {
             Phase::Parting(until) | Phase::Lingering(until) => Some(until),
             Phase::Securing | Phase::Open | Phase::Over => {
-                self.shared.lock().link.poll_timeout().map(|deadline| deadline.at)
+                self.seat.with(|state| state.link.poll_timeout()).map(|deadline| deadline.at)
             }
         };
         at.map_or(Poll::Pending, |at| timer.poll_until(at, cx))
@@ -311,13 +343,15 @@ impl<S: Side> Task<S> {
 impl<S: Side> Drop for Task<S> {
     fn drop(&mut self) {
         // A task that is dropped takes its transport along: whoever waits must learn of it.
-        let now = self.shared.now();
-        let mut state = self.shared.lock();
-        state.link.handle_loss(Loss::Other, now);
-        state.settle(&mut self.wake);
-        state.gone = true;
-        self.wake.extend(state.leaving.take());
-        drop(state);
+        let now = self.clock.now();
+        let wake = &mut self.wake;
+        self.seat.with(|state| {
+            state.link.handle_loss(Loss::Other, now);
+            state.link.forsake(); // nobody would end it in time
+            state.settle(wake);
+            state.gone = true;
+            wake.extend(state.leaving.take());
+        });
         self.wake.drain(..).for_each(Waker::wake);
     }
 }

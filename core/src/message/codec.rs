@@ -23,6 +23,7 @@ impl Message for Hello {
         if let Some(resume) = &self.resume {
             writer.message(9, resume);
         }
+        writer.duration(10, self.resume_window);
     }
 
     fn decode(input: &[u8]) -> Result<Self, Violation> {
@@ -37,6 +38,7 @@ impl Message for Hello {
             heartbeat: HEARTBEAT,
             limits: LIMITS,
             resume: None,
+            resume_window: Duration::ZERO,
         };
         each(input, |field, value| {
             match field {
@@ -49,6 +51,7 @@ impl Message for Hello {
                 7 => hello.heartbeat = value.message()?,
                 8 => hello.limits = value.message()?,
                 9 => hello.resume = Some(value.message()?),
+                10 => hello.resume_window = value.duration()?,
                 _ => {} // spec: MSG-002
             }
             Ok(())

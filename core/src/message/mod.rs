@@ -57,6 +57,8 @@ pub struct Hello {
     pub limits: Limits,
     /// The session to go on with, if any.
     pub resume: Option<Resume>,
+    /// How long the agent wants its session kept without a link; zero for an agent that never resumes.
+    pub resume_window: Duration,
 }
 
 /// A request to go on with a session.

@@ -273,6 +273,7 @@ proptest! {
                 secret: Secret::new(secret),
                 received,
             }),
+            resume_window: Duration::from_millis(millis),
         };
         prop_assert_eq!(Hello::decode(&encoded(&hello)), Ok(hello));
     }
@@ -314,6 +315,7 @@ fn hello() -> Hello {
         heartbeat: Heartbeat { interval: Duration::from_secs(10), tolerance: Duration::from_secs(15) },
         limits: Limits { frame: 16_376, window: 16_384, streams: 100 },
         resume: Some(Resume { session: SessionId([7; 16]), secret: Secret::new([9; 32]), received: 12 }),
+        resume_window: Duration::from_secs(30),
     }
 }
 

@@ -3,6 +3,7 @@
 mod control;
 mod recv;
 mod replay;
+mod resume;
 mod schedule;
 mod send;
 mod stream;
@@ -16,6 +17,7 @@ use core::marker::PhantomData;
 use crate::{Cause, Code, Config, Event, Instant, Limits, Open, Side, StreamId, Violation, flow::Pool, frame::Kind};
 use control::Control;
 use replay::{Incoming, Outgoing};
+use resume::Permit;
 use stream::{Acceptance, SendState, Stream};
 
 pub use control::{AnswerError, BindError};
@@ -42,6 +44,7 @@ pub struct Session<S: Side> {
     control: Control,
     outgoing: Outgoing,
     incoming: Incoming,
+    permit: Option<Permit>,
     over: Option<Code>,
     stats: Stats,
     side: PhantomData<S>,
@@ -121,6 +124,7 @@ impl<S: Side> Session<S> {
             control: Control::default(),
             outgoing: Outgoing::new(keeps, config),
             incoming: Incoming::new(config),
+            permit: None,
             over: None,
             stats: Stats::default(),
             side: PhantomData,

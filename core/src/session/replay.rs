@@ -11,6 +11,8 @@ pub(crate) struct Outgoing {
     acknowledged: u64,
     kept: VecDeque<Encoded>,
     kept_octets: u64,
+    /// The frames at the end of `kept` that have not been sent on the present link.
+    again: usize,
     keeps: bool,
     max_frames: u64,
     max_octets: u64,
@@ -23,6 +25,7 @@ impl Outgoing {
             acknowledged: 0,
             kept: VecDeque::new(),
             kept_octets: 0,
+            again: 0,
             keeps,
             max_frames: config.retain_frames as u64,
             max_octets: config.retain_octets,
@@ -46,7 +49,7 @@ impl Outgoing {
 
     /// Takes the peer's count of processed frames; a count that is not higher changes nothing.
     pub(crate) fn on_ack(&mut self, count: u64) -> Result<(), Violation> {
-        if count > self.sent {
+        if count > self.sent.saturating_sub(self.again as u64) {
             return Err(Violation::AckRange); // spec: RES-002
         }
         while self.acknowledged < count {
@@ -59,6 +62,35 @@ impl Outgoing {
             self.kept = VecDeque::new();
         }
         Ok(())
+    }
+
+    /// Returns whether a peer that has processed so many frames can be given the rest.
+    pub(crate) const fn can_resume_at(&self, received: u64) -> bool {
+        self.keeps && self.acknowledged <= received && received <= self.sent
+    }
+
+    /// Sends again, on a new link, all that the peer has not processed.
+    pub(crate) fn resume_at(&mut self, received: u64) -> Result<(), Violation> {
+        self.again = 0;
+        self.on_ack(received)?;
+        self.again = self.kept.len(); // spec: RES-005
+        Ok(())
+    }
+
+    /// Returns the next frame to send again.
+    pub(crate) fn poll_again(&mut self) -> Option<Encoded> {
+        let frame = self.kept.get(self.kept.len().checked_sub(self.again)?).filter(|_| self.again > 0)?.clone();
+        self.again -= 1;
+        Some(frame)
+    }
+
+    /// Returns whether there are frames to send again.
+    pub(crate) const fn repeats(&self) -> bool {
+        self.again > 0
+    }
+
+    pub(crate) const fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     pub(crate) const fn sent(&self) -> u64 {
@@ -110,6 +142,12 @@ impl Incoming {
         } else if self.due.is_none() {
             self.due = Some(now + self.max_delay);
         }
+    }
+
+    /// Owes an acknowledgement at once.
+    pub(crate) const fn owe(&mut self) {
+        self.owed = true;
+        self.due = None;
     }
 
     /// Lets time pass.

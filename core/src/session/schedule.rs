@@ -7,7 +7,13 @@ use crate::{Side, frame::Encoded};
 impl<S: Side> Session<S> {
     /// Returns the next counted frame to send, decided as late as it is asked for.
     pub(crate) fn poll_transmit(&mut self) -> Option<Encoded> {
-        if self.over.is_some() || !self.outgoing.has_room() {
+        if self.over.is_some() {
+            return None;
+        }
+        if self.outgoing.repeats() {
+            return self.outgoing.poll_again();
+        }
+        if !self.outgoing.has_room() {
             return None;
         }
         let frame = self.next_frame()?;
@@ -17,9 +23,9 @@ impl<S: Side> Session<S> {
 
     /// Returns whether [`Self::poll_transmit`] may have something to give.
     pub(crate) fn wants_transmit(&self) -> bool {
-        self.over.is_none()
-            && self.outgoing.has_room()
-            && (!self.urgent.is_empty() || !self.ready.is_empty() || self.control.has_output() || self.owes_streams())
+        let has_new =
+            !self.urgent.is_empty() || !self.ready.is_empty() || self.control.has_output() || self.owes_streams();
+        self.over.is_none() && (self.outgoing.repeats() || (has_new && self.outgoing.has_room()))
     }
 
     fn next_frame(&mut self) -> Option<Encoded> {

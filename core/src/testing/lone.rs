@@ -34,6 +34,23 @@ impl Lone<side::Network> {
         lone
     }
 
+    /// Returns a network with a session that can be resumed and nothing left to say.
+    pub fn resumable_network(config: Config) -> Self {
+        let mut lone = Self::network(config);
+        let hello = Hello { resume_window: Duration::from_secs(30), ..a_hello() };
+        lone.hear(&raw(Kind::Hello.number(), 0, &encoded(&hello)));
+        for event in lone.events() {
+            if let Event::Hello(request) = event {
+                let mut welcome = request.welcome(SessionId([7; 16]), "local", "node-1");
+                let offer = crate::ResumeOffer { secret: crate::Secret::new([9; 16]), window: Duration::from_secs(30) };
+                welcome.resume = Some(offer);
+                lone.link.accept(request, welcome, lone.now);
+            }
+        }
+        lone.settle();
+        lone
+    }
+
     /// Consents to the session that was asked for.
     pub fn answer(&mut self) {
         for event in self.events() {
@@ -64,6 +81,11 @@ impl Lone<side::Agent> {
 }
 
 impl<S: Side> Lone<S> {
+    /// Goes on alone with a link that had a peer.
+    pub const fn over(link: Link<S>, now: Instant) -> Self {
+        Self { link, now }
+    }
+
     /// Lets octets arrive.
     pub fn hear(&mut self, octets: &[u8]) {
         self.link.handle_input(octets, self.now);

@@ -53,7 +53,8 @@ pub struct Pair {
     /// The wire towards the agent.
     pub down: Wire,
     now: Instant,
-    resumable: bool,
+    options: Options,
+    secrets: u8,
 }
 
 /// One side of a [`Pair`].
@@ -71,15 +72,16 @@ impl Pair {
     /// Joins two sides that have said nothing.
     pub fn new(options: Options) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
-        let agent = Link::<side::Agent>::new(options.agent, hello(), options.seed, now);
-        let network = Link::<side::Network>::new(options.network, options.seed.wrapping_add(1), now);
+        let agent = Link::<side::Agent>::new(options.agent.clone(), hello(), options.seed, now);
+        let network = Link::<side::Network>::new(options.network.clone(), options.seed.wrapping_add(1), now);
         Self {
             agent: Peer::new(agent, options.write),
             network: Peer::new(network, options.write),
-            up: Wire::new(options.up),
-            down: Wire::new(options.down),
+            up: Wire::new(options.up.clone()),
+            down: Wire::new(options.down.clone()),
             now,
-            resumable: options.resumable,
+            options,
+            secrets: 9,
         }
     }
 
@@ -108,15 +110,76 @@ impl Pair {
             self.step(until);
             if let Some(request) = self.network.take_request() {
                 let mut welcome = request.welcome(SessionId([7; 16]), "local", "node-1");
-                if self.resumable {
-                    let (secret, window) = (Secret::new([9; 16]), Duration::from_secs(30));
-                    welcome.resume = Some(crate::ResumeOffer { secret, window });
-                }
+                welcome.resume = self.offer();
                 self.network.link.accept(request, welcome, self.now);
             }
         }
         self.settle();
         self.agent.events.retain(|event| !matches!(event, Event::Established(_)));
+    }
+
+    /// Gives both sides new links and new wires, whatever became of the old, and lets the agent ask to resume; nothing is
+    /// delivered yet. Returns the network's old link, which still has the session.
+    ///
+    /// # Panics
+    /// When the agent's session cannot be resumed.
+    pub fn redial(&mut self) -> Link<side::Network> {
+        let seed = u64::from(self.secrets);
+        let options = &self.options;
+        let agent = Link::<side::Agent>::resume(&mut self.agent.link, options.agent.clone(), hello(), seed, self.now);
+        self.agent.link = agent.expect("the session can be resumed");
+        let network = Link::<side::Network>::new(options.network.clone(), seed, self.now);
+        (self.up, self.down) = (Wire::new(options.up.clone()), Wire::new(options.down.clone()));
+        (self.agent.output, self.network.output) = (Vec::new(), Vec::new());
+        core::mem::replace(&mut self.network.link, network)
+    }
+
+    /// Gives both sides new links and resumes the session over them.
+    ///
+    /// # Panics
+    /// When that does not come about within 9 s.
+    pub fn resume(&mut self) {
+        let mut old = self.redial();
+        let until = self.now + Duration::from_secs(9);
+        while !self.agent.link.is_established() {
+            assert!(self.now < until, "the session is resumed");
+            self.step(until);
+            if let Some(request) = self.network.take_request() {
+                let mut welcome = request.welcome(SessionId([7; 16]), "local", "node-1");
+                welcome.resume = self.offer();
+                self.network.link.resume(request, &mut old, welcome, self.now).expect("the request is good");
+            }
+        }
+        self.agent.events.retain(|event| !matches!(event, Event::Resumed(_)));
+    }
+
+    /// Lets the agent ask to resume and cuts the new link `after` the network's consent, wherever that is by then: both
+    /// sides are without a link again.
+    ///
+    /// # Panics
+    /// When the session cannot be resumed.
+    pub fn redial_in_vain(&mut self, after: Duration) {
+        let mut old = self.redial();
+        let until = self.now + Duration::from_secs(9);
+        let request = loop {
+            assert!(self.now < until, "the agent asks");
+            self.step(until);
+            if let Some(request) = self.network.take_request() {
+                break request;
+            }
+        };
+        let mut welcome = request.welcome(SessionId([7; 16]), "local", "node-1");
+        welcome.resume = self.offer();
+        self.network.link.resume(request, &mut old, welcome, self.now).expect("the request is good");
+        self.run_for(after);
+        self.cut();
+    }
+
+    /// Returns a new offer, when the network makes any.
+    pub fn offer(&mut self) -> Option<crate::ResumeOffer> {
+        self.secrets = self.secrets.wrapping_add(1);
+        let (secret, window) = (Secret::new([self.secrets; 16]), Duration::from_secs(30));
+        self.options.resumable.then_some(crate::ResumeOffer { secret, window })
     }
 
     /// Returns the instant that it is.
@@ -305,5 +368,6 @@ pub(super) fn hello() -> Hello {
         heartbeat: Heartbeat { interval: Duration::ZERO, tolerance: Duration::ZERO },
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
+        resume_window: Duration::ZERO,
     }
 }

@@ -178,7 +178,12 @@ impl Ingress {
                 }
                 Event::Opened(stream) => stream.abort(Code::REFUSED), // the network serves nothing to agents
                 Event::Closed(cause) => return cause,
-                Event::Bound(_) | Event::Rejected(_) | Event::Unbound(_) | Event::Command(_) => {}
+                Event::Suspended(_)
+                | Event::Resumed(_)
+                | Event::Bound(_)
+                | Event::Rejected(_)
+                | Event::Unbound(_)
+                | Event::Command(_) => {}
             }
         }
         session.closed().await

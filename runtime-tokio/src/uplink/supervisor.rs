@@ -151,6 +151,7 @@ impl Attempt {
             heartbeat: options.config.heartbeat,
             limits: options.config.limits(),
             resume: None,
+            resume_window: Duration::ZERO, // what the configuration says
         };
         let tls = (Arc::clone(&options.tls), name);
         let made = connect_over(stream, tls, options.config.clone(), hello, seed()).await;
@@ -210,6 +211,7 @@ impl Attempt {
                     session.gone().await;
                     return;
                 }
+                Event::Suspended(_) | Event::Resumed(_) => {} // no connection is offered to resume over
                 Event::Bind(_) | Event::Unbind(_) | Event::CommandResult(_) => {} // the network's business
             }
         }
