@@ -148,11 +148,24 @@ where
     handle
 }
 
+/// Gives a handshake up when nobody waits for it any more.
+struct Hangup<'a>(&'a Handle<side::Agent>);
+
+impl Drop for Hangup<'_> {
+    fn drop(&mut self) {
+        self.0.hang_up();
+    }
+}
+
 fn setup_error<S: Side>(handle: &Handle<S>, event: Option<PollEvent>) -> SetupError {
     let cause = match event {
         Some(PollEvent::Event(adit_core::Event::Closed(cause))) => cause,
         _ => handle.cause().unwrap_or(Cause::Local(Code::INTERNAL)),
     };
+    setup_failure(handle, cause)
+}
+
+fn setup_failure<S: Side>(handle: &Handle<S>, cause: Cause) -> SetupError {
     match (handle.take_failure(), cause) {
         (_, cause @ (Cause::Refused(_) | Cause::HandshakeTimeout)) => SetupError::Closed(cause),
         (Some(Failure::Tls(error)), _) => SetupError::Tls(error),
@@ -168,6 +181,12 @@ impl Incoming {
         self.request.hello()
     }
 
+    /// Returns how long the session may be kept without a connection, as far as both sides want; zero not at all. An offer in
+    /// the consent is held to it.
+    pub const fn resume_window(&self) -> Duration {
+        self.request.resume_window()
+    }
+
     /// Returns a consent with the negotiated version, limits and heartbeat, to be completed.
     pub fn welcome(&self, session: SessionId, region: &str, node: &str) -> Welcome {
         self.request.welcome(session, region, node)
@@ -178,6 +197,18 @@ impl Incoming {
         let id = welcome.session;
         self.handle.accept(self.request, welcome);
         (Session { handle: self.handle.clone(), id }, Events { handle: self.handle })
+    }
+
+    /// Consents to go on with a session, lost or alive, that the agent asked to resume: its handles, events and streams stay as
+    /// they are. What is negotiated and counted in `welcome` is filled in; its offer is the permission for the next time.
+    ///
+    /// # Errors
+    /// The agent, when its request is not good for that session: nothing has changed. Refuse it with
+    /// [`Code::RESUME_UNKNOWN`], the one answer for every reason.
+    #[expect(clippy::result_large_err, reason = "moved once a handshake")]
+    pub fn resume(self, session: &NetworkSession, welcome: Welcome) -> Result<(), Self> {
+        let Self { handle, request } = self;
+        handle.resume(request, &session.handle, welcome).map_err(|request| Self { handle, request })
     }
 
     /// Refuses and closes the connection.
@@ -228,6 +259,11 @@ impl<S: Side> Session<S> {
         self.handle.gone().await;
     }
 
+    /// Returns whether the connection is lost and the session waits for another.
+    pub fn is_parked(&self) -> bool {
+        self.handle.is_parked()
+    }
+
     /// Returns why the session ended, if it has.
     pub fn cause(&self) -> Option<Cause> {
         self.handle.cause()
@@ -255,6 +291,31 @@ impl<S: Side> Session<S> {
 }
 
 impl Session<side::Agent> {
+    /// Goes on with the session over a new connection: its handles, events and streams stay as they are. The handshake timeout
+    /// of `config` bounds it; [`Event::Resumed`] or [`Event::Suspended`] tells the events as well.
+    ///
+    /// # Errors
+    /// [`SetupError`]: without a connection, the session waits for another try or is over.
+    pub async fn resume_over<T>(
+        &self,
+        io: T,
+        (tls, name): (Arc<ClientConfig>, ServerName<'static>),
+        config: Config,
+        hello: Hello,
+        seed: u64,
+    ) -> Result<(), SetupError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let tls = Tls::client(tls, name).map_err(SetupError::Tls)?;
+        let Some(task) = self.handle.resume(tls, config, hello, seed) else {
+            return Err(SetupError::Closed(self.cause().unwrap_or(Cause::ResumeExpired)));
+        };
+        tokio::spawn(Drive::new(task, io));
+        let _hangup = Hangup(&self.handle); // does nothing to a handshake that is done
+        self.handle.established().await.map_err(|cause| setup_failure(&self.handle, cause))
+    }
+
     /// Asks for an endpoint; the answer is [`Event::Bound`] or [`Event::Rejected`].
     ///
     /// # Errors
