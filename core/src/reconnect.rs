@@ -24,6 +24,11 @@ pub struct ReconnectPolicy {
     pub dials: u32,
     /// How long a session has to live before the delay begins anew: 10 s.
     pub stable_after: Duration,
+    /// How long only the target that holds a session is dialed to resume it: 5 s. Then the others have their turn as well,
+    /// for a new session.
+    pub faithful: Duration,
+    /// The last ceiling of the delay while a session waits to be resumed: 1 s.
+    pub resume_cap: Duration,
     /// The time that one dial may take, from resolving the name to the end of the handshake: 30 s.
     pub dial_timeout: Duration,
 }
@@ -36,6 +41,8 @@ impl Default for ReconnectPolicy {
             cap: Duration::from_secs(30),
             dials: 4,
             stable_after: Duration::from_secs(10),
+            faithful: Duration::from_secs(5),
+            resume_cap: Duration::from_secs(1),
             dial_timeout: Duration::from_secs(30),
         }
     }
@@ -58,6 +65,10 @@ pub(crate) struct Reconnect {
     cost: u32,
     dialed: Option<Instant>,
     eager: Eager,
+    /// The delays while a session waits to be resumed.
+    resume_backoff: Backoff,
+    /// While a session waits to be resumed: the target that has it, and until when no other has its turn.
+    resuming: Option<(usize, Instant)>,
 }
 
 /// What the owner has to do.
@@ -105,6 +116,7 @@ impl Reconnect {
         let policy = ReconnectPolicy { floor, dial_timeout, base: policy.base.max(floor), ..policy };
         Self {
             backoff: Backoff::new(policy.floor, policy.base, policy.cap),
+            resume_backoff: Backoff::new(policy.floor, policy.base, policy.resume_cap),
             policy,
             rng,
             state: if targets == 0 { State::Barred { told: false } } else { State::Waiting { until: now } },
@@ -115,6 +127,46 @@ impl Reconnect {
             cost: 0,
             dialed: None,
             eager: Eager::Fresh,
+            resuming: None,
+        }
+    }
+
+    /// Takes note that the link of a session is lost after it lived this long, and that the session waits at `target`.
+    ///
+    /// A link that lived is replaced at once, but for a spread that keeps the agents of one node apart.
+    pub(crate) fn on_suspended(&mut self, target: usize, lived: Duration, retry: Retry, now: Instant) {
+        self.resuming = Some((target, now + self.policy.faithful));
+        let lasted = RESUMED <= lived;
+        if lasted {
+            self.resume_backoff.reset();
+        }
+        if self.state != State::Resting {
+            return;
+        }
+        self.state = match retry {
+            Retry::Never | Retry::Now | Retry::Soon | Retry::Backoff if lasted => {
+                let spread = u64::try_from(self.policy.floor.as_nanos()).unwrap_or(u64::MAX);
+                State::Waiting { until: now + Duration::from_nanos(self.rng.between(0, spread)) }
+            }
+            Retry::Never | Retry::Now | Retry::Soon | Retry::Backoff | Retry::After(_) => self.wait(retry, now),
+        };
+    }
+
+    /// Dials this target first, because it has the session that may be resumed.
+    pub(crate) const fn prefer(&mut self, target: usize) {
+        self.next = target;
+    }
+
+    /// Takes note that no session waits to be resumed any more.
+    pub(crate) const fn on_settled(&mut self) {
+        self.resuming = None;
+    }
+
+    /// Returns the target of the dial in progress.
+    pub(crate) const fn dialing(&self) -> Option<usize> {
+        match self.state {
+            State::Dialing { target, .. } => Some(target),
+            State::Resting | State::Waiting { .. } | State::Barred { .. } => None,
         }
     }
 
@@ -127,6 +179,7 @@ impl Reconnect {
         self.barred.fill(false);
         self.next = self.after(target);
         self.state = State::Resting;
+        self.resuming = None;
         true
     }
 
@@ -197,7 +250,8 @@ impl Reconnect {
         match self.state {
             State::Waiting { until } if until <= now => {
                 self.attempts += 1;
-                let (attempt, target) = (self.attempts, self.next);
+                let holder = self.resuming.filter(|(target, until)| now < *until && !self.barred[*target]);
+                let (attempt, target) = (self.attempts, holder.map_or(self.next, |(target, _)| target));
                 self.state = State::Dialing { attempt, target, deadline: now + self.policy.dial_timeout };
                 self.dialed = Some(now);
                 Some(Order::Dial { attempt, target })
@@ -249,6 +303,11 @@ impl Reconnect {
     }
 
     fn back_off(&mut self, cost: u32) -> Duration {
+        if self.resuming.is_some() {
+            let delay = self.resume_backoff.draw(&mut self.rng);
+            self.resume_backoff.double();
+            return delay;
+        }
         let delay = self.backoff.draw(&mut self.rng);
         self.dials = self.dials.saturating_add(1);
         self.cost = self.cost.saturating_add(cost);
@@ -270,6 +329,9 @@ impl Reconnect {
 /// What a failed dial counts towards a doubling, and what one counts that met nobody.
 const FULL: u32 = 5;
 const SOON: u32 = 1;
+
+/// How long a link must have lived to be replaced at once.
+const RESUMED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

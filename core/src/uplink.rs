@@ -40,6 +40,16 @@ pub enum Action {
         /// The index of the target.
         target: usize,
     },
+    /// Connect to this target and resume the session there; report `handle_resumed` or `handle_closed` for the attempt. While it
+    /// lasts the session may still live on its old link.
+    Resume {
+        /// Names the dial. Never used twice.
+        attempt: u64,
+        /// Names the session, which keeps its name.
+        session: u64,
+        /// The index of the target.
+        target: usize,
+    },
     /// End this dial or session at once, if it still exists. No report is needed.
     Hangup {
         /// Names it.
@@ -117,7 +127,7 @@ impl Action {
     fn session(&self) -> Option<u64> {
         match self {
             Self::Bind { attempt, .. } | Self::Unbind { attempt, .. } | Self::Drain { attempt } => Some(*attempt),
-            Self::Dial { .. } | Self::Hangup { .. } | Self::GiveUp(_) => None,
+            Self::Dial { .. } | Self::Resume { .. } | Self::Hangup { .. } | Self::GiveUp(_) => None,
         }
     }
 }
@@ -125,7 +135,12 @@ impl Action {
 #[derive(Clone, Copy, Debug)]
 struct Live {
     attempt: u64,
+    /// Since when it has the link it has, or had last.
     since: Instant,
+    target: usize,
+    resumable: bool,
+    /// Whether it has no link.
+    suspended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,17 +175,54 @@ impl Uplink {
         if self.stage == Stage::Over {
             return;
         }
-        if self.stage != Stage::Running || !self.reconnect.on_established(attempt) {
+        let target = self.reconnect.dialing();
+        let (Stage::Running, Some(target), true) = (self.stage, target, self.reconnect.on_established(attempt)) else {
             self.actions.push_back(Action::Hangup { attempt });
             return;
-        }
-        if let Some(old) = self.current()
+        };
+        if let Some(Live { attempt: old, suspended, .. }) = self.current
             && self.leave(old, now)
         {
-            self.actions.push_back(Action::Drain { attempt: old });
-            self.drain(old, now);
+            if suspended {
+                self.actions.push_back(Action::Hangup { attempt: old }); // nobody would let it drain
+            } else {
+                self.actions.push_back(Action::Drain { attempt: old });
+                self.drain(old, now);
+            }
         }
-        self.current = Some(Live { attempt, since: now });
+        self.current = Some(Live { attempt, since: now, target, resumable: false, suspended: false });
+        self.handle_timeout(now);
+    }
+
+    /// Takes note that the network offered that the session may be resumed, or no longer does.
+    pub fn handle_offer(&mut self, attempt: u64, resumable: bool) {
+        if let Some(live) = self.current.as_mut().filter(|live| live.attempt == attempt) {
+            live.resumable = resumable;
+        }
+    }
+
+    /// Takes note that the link of a session is lost, and that the session waits to be resumed: its binds stay in force.
+    /// A session that drains is not resumed.
+    pub fn handle_suspended(&mut self, attempt: u64, retry: Retry, now: Instant) {
+        self.handle_timeout(now);
+        if let Some(live) = self.current.as_mut().filter(|live| live.attempt == attempt && !live.suspended) {
+            (live.suspended, live.resumable) = (true, true);
+            let (target, lived) = (live.target, now.since(live.since));
+            self.reconnect.on_life(lived);
+            self.reconnect.on_suspended(target, lived, retry, now);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Takes note that a dial took a session to a new link.
+    pub fn handle_resumed(&mut self, attempt: u64, now: Instant) {
+        self.handle_timeout(now);
+        if self.reconnect.on_established(attempt) {
+            match &mut self.current {
+                Some(live) => (live.suspended, live.since) = (false, now),
+                None => self.reconnect.on_lost(Retry::Now, now), // it drains meanwhile: the next one is still to be made
+            }
+        }
         self.handle_timeout(now);
     }
 
@@ -225,6 +277,9 @@ impl Uplink {
         self.handle_timeout(now);
         if self.stage == Stage::Running {
             let order = self.reconnect.on_network_change(now);
+            if let Some(Live { target, resumable: true, .. }) = self.current {
+                self.reconnect.prefer(target);
+            }
             self.obey(order, now);
         }
         self.handle_timeout(now);
@@ -282,11 +337,15 @@ impl Uplink {
             Stage::Running => {
                 let order = self.reconnect.on_stop();
                 self.obey(order, now);
-                if let Some(attempt) = self.current()
+                if let Some(Live { attempt, suspended, .. }) = self.current
                     && self.leave(attempt, now)
                 {
-                    self.actions.push_back(Action::Drain { attempt });
-                    self.draining.insert(attempt, deadline);
+                    if suspended {
+                        self.actions.push_back(Action::Hangup { attempt }); // nobody would let it drain
+                    } else {
+                        self.actions.push_back(Action::Drain { attempt });
+                        self.draining.insert(attempt, deadline);
+                    }
                 }
                 self.stage = Stage::Ending { deadline, reason: GiveUp::Shutdown };
             }
@@ -335,15 +394,25 @@ impl Uplink {
     /// Makes the session no longer the current one, if it is that.
     fn leave(&mut self, attempt: u64, now: Instant) -> bool {
         let Some(live) = self.current.take_if(|live| live.attempt == attempt) else { return false };
-        self.reconnect.on_life(now.since(live.since));
+        if !live.suspended {
+            self.reconnect.on_life(now.since(live.since));
+        }
+        self.reconnect.on_settled();
         self.binds.on_session();
+        for action in &mut self.actions {
+            if let Action::Resume { attempt: dial, session, target } = *action
+                && session == attempt
+            {
+                *action = Action::Dial { attempt: dial, target };
+            }
+        }
         self.actions.retain(|action| action.session() != Some(attempt));
         true
     }
 
     /// A dial beside a living session was a precaution; when it fails, the heartbeat of that one will tell if there is a need.
     fn settle(&mut self) {
-        if self.current.is_some() {
+        if self.current.is_some_and(|live| !live.suspended) {
             self.reconnect.on_stop();
         }
     }
@@ -363,9 +432,22 @@ impl Uplink {
 
     fn obey(&mut self, order: Option<Order>, now: Instant) {
         match order {
-            Some(Order::Dial { attempt, target }) => self.actions.push_back(Action::Dial { attempt, target }),
+            Some(Order::Dial { attempt, target }) => {
+                let action = match self.current {
+                    Some(Live { attempt: session, target: held, resumable: true, .. }) if held == target => {
+                        Action::Resume { attempt, session, target }
+                    }
+                    Some(_) | None => Action::Dial { attempt, target },
+                };
+                self.actions.push_back(action);
+            }
             Some(Order::Hangup { attempt }) => self.actions.push_back(Action::Hangup { attempt }),
             Some(Order::GiveUp) => {
+                if let Some(attempt) = self.current()
+                    && self.leave(attempt, now)
+                {
+                    self.actions.push_back(Action::Hangup { attempt }); // it waits for a link that nobody will make
+                }
                 self.stage = Stage::Ending { deadline: now + DRAIN_LIMIT, reason: GiveUp::Refused };
                 self.handle_timeout(now);
             }

@@ -298,6 +298,107 @@ fn a_shutdown_ends_at_its_deadline_whatever_the_sessions_do() {
 }
 
 #[test]
+fn a_session_that_lost_its_link_is_resumed_where_it_is_and_its_binds_stay_in_force() {
+    let mut uplink = uplink();
+    let id = uplink.bind(wish("https://one.example"), at(0));
+    uplink.handle_established(1, at(0));
+    uplink.handle_offer(1, true);
+    uplink.handle_bound(1, &granted(id), at(0));
+    actions(&mut uplink);
+
+    uplink.handle_suspended(1, Retry::Backoff, at(60));
+    let due = uplink.poll_timeout().expect("a dial").at;
+    assert!(due <= at(60) + Duration::from_millis(100), "a link that lived is replaced at once");
+    uplink.handle_timeout(due);
+    assert_eq!(actions(&mut uplink), [Action::Resume { attempt: 2, session: 1, target: 0 }]);
+    uplink.handle_closed(2, Retry::Backoff, due);
+    let again = uplink.poll_timeout().expect("a dial").at;
+    uplink.handle_timeout(again);
+    assert_eq!(actions(&mut uplink), [Action::Resume { attempt: 3, session: 1, target: 0 }]);
+    uplink.handle_resumed(3, again);
+
+    assert_eq!((uplink.current(), actions(&mut uplink)), (Some(1), Vec::new()));
+    assert_eq!(uplink.poll_timeout(), None);
+}
+
+#[test]
+fn a_target_that_stays_away_is_left_for_another_and_a_new_session() {
+    let mut uplink = uplink();
+    uplink.handle_established(1, at(0));
+    uplink.handle_offer(1, true);
+    actions(&mut uplink);
+    uplink.handle_suspended(1, Retry::Backoff, at(60));
+
+    let (mut now, mut dials) = (at(60), Vec::new());
+    while now < at(70) {
+        now = uplink.poll_timeout().expect("a dial").at;
+        uplink.handle_timeout(now);
+        match &*actions(&mut uplink) {
+            [Action::Resume { attempt, target: 0, .. }] => {
+                dials.push((now, true));
+                uplink.handle_closed(*attempt, Retry::Backoff, now);
+            }
+            [Action::Dial { attempt, target: 1 }] => {
+                assert!(at(65) <= now, "others have no turn for 5 s");
+                uplink.handle_established(*attempt, now);
+                assert_eq!(actions(&mut uplink), [Action::Hangup { attempt: 1 }]);
+                assert_eq!(uplink.current(), Some(*attempt));
+                return;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("no other target was dialed: {dials:?}");
+}
+
+#[test]
+fn delays_while_a_session_waits_stay_short_and_a_link_that_does_not_live_is_not_replaced_at_once() {
+    let mut uplink = Uplink::new(1, ReconnectPolicy::default(), 5, at(0));
+    uplink.handle_established(1, at(0));
+    uplink.handle_offer(1, true);
+    actions(&mut uplink);
+    let mut now = at(60);
+    for round in 0..40 {
+        uplink.handle_suspended(1, Retry::Backoff, now);
+        let due = uplink.poll_timeout().expect("a dial").at;
+        let delay = due.since(now);
+        let least = if round == 0 { Duration::ZERO } else { Duration::from_millis(100) };
+        assert!(least <= delay && delay <= Duration::from_secs(1), "{delay:?} in round {round}");
+        now = due;
+        uplink.handle_timeout(now);
+        let [Action::Resume { attempt, .. }] = *actions(&mut uplink) else { panic!("no dial") };
+        uplink.handle_resumed(attempt, now);
+    }
+}
+
+#[test]
+fn a_network_change_resumes_beside_a_link_that_seems_alive() {
+    let mut uplink = uplink();
+    uplink.handle_established(1, at(0));
+    uplink.handle_offer(1, true);
+    actions(&mut uplink);
+
+    uplink.handle_network_change(at(60));
+    assert_eq!(actions(&mut uplink), [Action::Resume { attempt: 2, session: 1, target: 0 }]);
+    uplink.handle_closed(2, Retry::Backoff, at(61));
+    assert_eq!(uplink.poll_timeout(), None, "the heartbeat of the old link tells if there is a need");
+}
+
+#[test]
+fn a_shutdown_ends_a_session_that_waits_at_once() {
+    let mut uplink = uplink();
+    uplink.handle_established(1, at(0));
+    uplink.handle_suspended(1, Retry::Backoff, at(60));
+    actions(&mut uplink);
+
+    uplink.shutdown(Duration::from_secs(30), at(61));
+
+    let [.., Action::Hangup { attempt: 1 }, Action::GiveUp(GiveUp::Shutdown)] = &*actions(&mut uplink) else {
+        panic!("it lingers")
+    };
+}
+
+#[test]
 fn a_shutdown_acts_in_every_state() {
     let mut dialing = uplink();
     dialing.shutdown(Duration::from_secs(30), at(1));
@@ -315,6 +416,7 @@ fn a_shutdown_acts_in_every_state() {
 #[derive(Clone, Debug)]
 enum Step {
     Established,
+    Suspended(Retry),
     Failed(Retry),
     Lost(u8, Retry),
     GoAway(Option<u64>),
@@ -331,6 +433,8 @@ enum Step {
 #[derive(Default)]
 struct World {
     dialing: Option<u64>,
+    /// The session that the dial would resume.
+    resuming: Option<u64>,
     /// By attempt: what was asked for and is not answered, what is bound.
     sessions: BTreeMap<u64, (BTreeSet<BindId>, BTreeSet<BindId>)>,
     wishes: Vec<BindId>,
@@ -348,6 +452,14 @@ impl World {
                     assert_eq!(self.dialing.replace(*attempt), None, "two dials at once");
                     assert!(*attempt > self.attempts && *target < 2);
                     self.attempts = *attempt;
+                    self.resuming = None;
+                }
+                Action::Resume { attempt, session, target } => {
+                    assert_eq!(self.dialing.replace(*attempt), None, "two dials at once");
+                    assert!(*attempt > self.attempts && *target < 2);
+                    assert_eq!(uplink.current(), Some(*session));
+                    self.attempts = *attempt;
+                    self.resuming = Some(*session);
                 }
                 Action::Hangup { attempt } => {
                     self.dialing.take_if(|dialing| dialing == attempt);
@@ -378,9 +490,22 @@ impl World {
         let current = uplink.current();
         match step {
             Step::Established => {
-                if let Some(attempt) = self.dialing.take() {
+                let Some(attempt) = self.dialing.take() else { return };
+                if let Some(session) = self.resuming.take() {
+                    if self.sessions.contains_key(&session) {
+                        uplink.handle_resumed(attempt, now);
+                    } else {
+                        uplink.handle_closed(attempt, Retry::Now, now);
+                    }
+                } else {
                     self.sessions.insert(attempt, Default::default());
                     uplink.handle_established(attempt, now);
+                }
+            }
+            Step::Suspended(retry) => {
+                if let Some(session) = current {
+                    uplink.handle_offer(session, true);
+                    uplink.handle_suspended(session, retry, now);
                 }
             }
             Step::Failed(retry) => {
@@ -516,6 +641,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => Just(Step::Established),
         4 => retry.clone().prop_map(Step::Failed),
+        4 => retry.clone().prop_map(Step::Suspended),
         3 => (any::<u8>(), retry).prop_map(|(which, retry)| Step::Lost(which, retry)),
         2 => prop::option::of(0..400_u64).prop_map(Step::GoAway),
         8 => prop::option::weighted(0.4, code()).prop_map(Step::Answer),
@@ -579,7 +705,11 @@ fn notices(uplink: &mut Uplink) -> Vec<Notice> {
 fn asked(actions: &[Action]) -> Vec<(u64, BindId)> {
     let binds = actions.iter().filter_map(|action| match action {
         Action::Bind { attempt, bind } => Some((*attempt, bind.id)),
-        Action::Dial { .. } | Action::Hangup { .. } | Action::Unbind { .. } | Action::Drain { .. } => None,
+        Action::Dial { .. }
+        | Action::Resume { .. }
+        | Action::Hangup { .. }
+        | Action::Unbind { .. }
+        | Action::Drain { .. } => None,
         Action::GiveUp(_) => None,
     });
     binds.collect()
