@@ -202,16 +202,19 @@ impl Uplink {
     }
 
     /// Takes note that the link of a session is lost, and that the session waits to be resumed: its binds stay in force.
-    /// A session that drains is not resumed.
-    pub fn handle_suspended(&mut self, attempt: u64, retry: Retry, now: Instant) {
+    /// A session that drains is not resumed. Returns whether that is news.
+    pub fn handle_suspended(&mut self, attempt: u64, retry: Retry, now: Instant) -> bool {
         self.handle_timeout(now);
+        let mut news = false;
         if let Some(live) = self.current.as_mut().filter(|live| live.attempt == attempt && !live.suspended) {
             (live.suspended, live.resumable) = (true, true);
             let (target, lived) = (live.target, now.since(live.since));
             self.reconnect.on_life(lived);
             self.reconnect.on_suspended(target, lived, retry, now);
+            news = true;
         }
         self.handle_timeout(now);
+        news
     }
 
     /// Takes note that a dial took a session to a new link.

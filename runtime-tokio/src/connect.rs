@@ -11,7 +11,7 @@ use adit_core::Retry;
 use tokio::{
     net::{TcpSocket, TcpStream, lookup_host},
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::SocketOptions;
@@ -26,6 +26,9 @@ pub struct ConnectOptions {
     pub stagger: Duration,
     /// The time that everything may take: 10 s.
     pub timeout: Duration,
+    /// After how long an address that has not answered is tried once more, beside: not at all. On a path that comes back,
+    /// a new attempt is answered sooner than one whose retransmissions have become rare.
+    pub again: Option<Duration>,
     /// What the socket is set to.
     pub socket: SocketOptions,
 }
@@ -36,6 +39,7 @@ impl Default for ConnectOptions {
             resolve_timeout: Duration::from_secs(5),
             stagger: Duration::from_millis(250),
             timeout: Duration::from_secs(10),
+            again: None,
             socket: SocketOptions::default(),
         }
     }
@@ -51,6 +55,13 @@ impl Default for ConnectOptions {
 pub async fn connect(host: &str, port: u16, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
     let attempt = async {
         let addresses = resolve(host, port, options.resolve_timeout).await?;
+        let again = options.again;
+        let dial = move |address| async move {
+            match again {
+                Some(after) => dial_again(address, after).await,
+                None => dial(address).await,
+            }
+        };
         let stream = race(addresses, options.stagger, dial).await?;
         let address = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], port)));
         options.socket.apply(&stream).map_err(|error| ConnectError::from_io(&error, address))?;
@@ -221,6 +232,22 @@ async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
     socket.connect(address).await
 }
+
+/// Dials, and once more after each `after` without an answer; the first answer counts.
+async fn dial_again(address: SocketAddr, after: Duration) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    attempts.spawn(dial(address));
+    loop {
+        let more = attempts.len() < MAX_TOGETHER;
+        tokio::select! {
+            Some(ended) = attempts.join_next() => return ended.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into())),
+            () = sleep(after), if more => drop(attempts.spawn(dial(address))),
+        }
+    }
+}
+
+/// Attempts at one address that wait for an answer at the same time.
+const MAX_TOGETHER: usize = 10;
 
 /// More addresses of one name than this are not tried in one attempt.
 const MAX_ADDRESSES: usize = 32;

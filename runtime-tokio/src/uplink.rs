@@ -101,6 +101,18 @@ pub enum UplinkEvent {
         /// The address of the network.
         remote: SocketAddr,
     },
+    /// The connection is lost; the session, its endpoints and its streams wait for the next one.
+    Suspended {
+        /// Why.
+        cause: adit_core::Cause,
+        /// When the network is dialed; `None` when that is under way.
+        retry_in: Option<Duration>,
+    },
+    /// The session goes on over a new connection: no octet and no stream is lost.
+    Resumed {
+        /// The address of the network.
+        remote: SocketAddr,
+    },
     /// The session is lost.
     Disconnected {
         /// Why.

@@ -77,6 +77,17 @@ impl Memory {
                 });
                 Next::Continue
             }
+            UplinkEvent::Suspended { cause, retry_in } => self.suspended(&cause, retry_in),
+            UplinkEvent::Resumed { remote } => {
+                tracing::debug!(%remote, "connected");
+                tracing::info!("session resumed: open connections go on");
+                self.last = None;
+                self.status.change(|board| {
+                    board.session = SessionState::Online;
+                    board.trouble = None;
+                });
+                Next::Continue
+            }
             UplinkEvent::Disconnected { cause, retry_in } => self.disconnected(&cause, retry_in),
             UplinkEvent::Draining => {
                 tracing::info!("the network ends this session: another is made, open connections may finish");
@@ -116,6 +127,19 @@ impl Memory {
         let refused = told.fault == Fault::Revoked || told.fault == Fault::Credentials && !self.was_connected;
         let hopeless = self.patience == Patience::Command && !self.was_connected && self.failures >= self.targets.len();
         if refused || hopeless { Next::Fail(told) } else { Next::Continue }
+    }
+
+    /// The endpoints stay bound: the session waits for the next connection.
+    fn suspended(&self, cause: &Cause, retry_in: Option<Duration>) -> Next {
+        let told = explain_end(cause);
+        let retry_in = retry_in.map(shown);
+        tracing::warn!(error = %told, retry_in, "connection lost: the session and its open connections wait for the next");
+        self.trouble(&told);
+        self.status.change(|board| {
+            board.session = SessionState::Reconnecting;
+            board.round_trip = None;
+        });
+        Next::Continue
     }
 
     fn disconnected(&mut self, cause: &Cause, retry_in: Option<Duration>) -> Next {

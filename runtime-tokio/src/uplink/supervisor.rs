@@ -15,12 +15,12 @@ use adit_core::{
     side,
 };
 use rustls::pki_types::ServerName;
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
 
 use super::{DialError, Shared, UplinkEvent, UplinkOptions};
 use crate::{
-    AgentSession, ConnectError, Event, Events, Stream, SystemClock, clock::Alarm, connect, connect_over,
-    uplink::CommandReply,
+    AgentSession, ConnectError, ConnectOptions, Event, Events, Stream, SystemClock, clock::Alarm, connect,
+    connect_over, uplink::CommandReply,
 };
 
 /// Performs actions until the last.
@@ -57,12 +57,10 @@ fn perform(shared: &Arc<Shared>, options: &Arc<UplinkOptions>, attempts: &mut Jo
         let action = shared.lock().core.poll_action()?;
         match action {
             Action::Dial { attempt, target } => {
-                shared.tell(UplinkEvent::Dialing { attempt, target });
-                let dial = run(Attempt { shared: Arc::clone(shared), attempt, target }, Arc::clone(options));
-                // Under the lock: the task must find its handle in place.
-                let mut state = shared.lock();
-                let handle = attempts.spawn(dial);
-                state.dials.insert(attempt, (target, handle));
+                dial(shared, options, attempts, Attempt::new(shared, attempt, target, None))
+            }
+            Action::Resume { attempt, session, target } => {
+                dial(shared, options, attempts, Attempt::new(shared, attempt, target, Some(session)));
             }
             Action::Hangup { attempt } => hang_up(shared, attempt),
             Action::Bind { attempt, bind } => {
@@ -89,6 +87,15 @@ fn perform(shared: &Arc<Shared>, options: &Arc<UplinkOptions>, attempts: &mut Jo
     }
 }
 
+fn dial(shared: &Shared, options: &Arc<UplinkOptions>, attempts: &mut JoinSet<()>, attempt: Attempt) {
+    let (number, target) = (attempt.number, attempt.target);
+    shared.tell(UplinkEvent::Dialing { attempt: number, target });
+    // Under the lock: the task must find its handle in place.
+    let mut state = shared.lock();
+    let handle = attempts.spawn(run(attempt, Arc::clone(options)));
+    state.dials.insert(number, (target, handle));
+}
+
 fn session(shared: &Shared, attempt: u64) -> Option<AgentSession> {
     shared.lock().sessions.get(&attempt).cloned()
 }
@@ -111,14 +118,22 @@ fn hang_up(shared: &Shared, attempt: u64) {
 /// One dial, and the session that comes of it.
 struct Attempt {
     shared: Arc<Shared>,
-    attempt: u64,
+    number: u64,
     target: usize,
+    /// The session that it is to take to a new connection.
+    resumes: Option<u64>,
 }
 
 async fn run(attempt: Attempt, options: Arc<UplinkOptions>) {
+    if let Some(session) = attempt.resumes {
+        return match attempt.resume(&options, session).await {
+            Ok(remote) => attempt.settle(session, remote),
+            Err(error) => attempt.fail(error),
+        };
+    }
     match attempt.dial(&options).await {
         Ok((session, events, welcome, remote)) => {
-            if attempt.establish(session.clone(), welcome, remote) {
+            if attempt.establish(session.clone(), &options, welcome, remote) {
                 attempt.attend(session, events).await;
             }
         }
@@ -127,10 +142,36 @@ async fn run(attempt: Attempt, options: Arc<UplinkOptions>) {
 }
 
 impl Attempt {
+    fn new(shared: &Arc<Shared>, number: u64, target: usize, resumes: Option<u64>) -> Self {
+        Self { shared: Arc::clone(shared), number, target, resumes }
+    }
+
     async fn dial(
         &self,
         options: &UplinkOptions,
     ) -> Result<(AgentSession, Events<side::Agent>, Welcome, SocketAddr), DialError> {
+        let (stream, remote, name) = self.connect(options, &options.connect).await?;
+        let tls = (Arc::clone(&options.tls), name);
+        let made = connect_over(stream, tls, options.config.clone(), self.hello(options), seed()).await;
+        let (session, events, welcome) = made.map_err(DialError::Setup)?;
+        Ok((session, events, welcome, remote))
+    }
+
+    /// Takes a session to a new connection.
+    async fn resume(&self, options: &UplinkOptions, session: u64) -> Result<SocketAddr, DialError> {
+        let Some(session) = self::session(&self.shared, session) else { return Err(DialError::Abandoned) };
+        let connect = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
+        let (stream, remote, name) = self.connect(options, &connect).await?;
+        let tls = (Arc::clone(&options.tls), name);
+        let resumed = session.resume_over(stream, tls, options.config.clone(), self.hello(options), seed()).await;
+        resumed.map(|()| remote).map_err(DialError::Setup)
+    }
+
+    async fn connect(
+        &self,
+        options: &UplinkOptions,
+        how: &ConnectOptions,
+    ) -> Result<(TcpStream, SocketAddr, ServerName<'static>), DialError> {
         let Some(target) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
         let name = match &options.server_name {
             Some(name) => name.clone(),
@@ -139,34 +180,51 @@ impl Attempt {
                 ServerName::try_from(host.to_owned()).map_err(|_| DialError::Name { host: target.host.clone() })?
             }
         };
-        let stream = connect(&target.host, target.port, &options.connect).await.map_err(DialError::Connect)?;
+        let stream = connect(&target.host, target.port, how).await.map_err(DialError::Connect)?;
         let remote = stream.peer_addr().map_err(|_| DialError::Connect(ConnectError::Timeout))?;
-        let hello = Hello {
+        Ok((stream, remote, name))
+    }
+
+    fn hello(&self, options: &UplinkOptions) -> Hello {
+        Hello {
             versions: Vec::new(), // what the link speaks
             agent: options.agent,
-            incarnation: self.attempt,
+            incarnation: self.resumes.unwrap_or(self.number),
             token: options.token.clone(),
             software: options.software.clone(),
             metadata: options.metadata.clone(),
             heartbeat: options.config.heartbeat,
             limits: options.config.limits(),
-            resume: None,
-            resume_window: Duration::ZERO, // what the configuration says
-        };
-        let tls = (Arc::clone(&options.tls), name);
-        let made = connect_over(stream, tls, options.config.clone(), hello, seed()).await;
-        let (session, events, welcome) = made.map_err(DialError::Setup)?;
-        Ok((session, events, welcome, remote))
+            resume: None, // what the session says
+            resume_window: options.config.resume_window,
+        }
+    }
+
+    /// Makes it known that the session goes on.
+    fn settle(&self, session: u64, remote: SocketAddr) {
+        self.shared.act(|state, now| {
+            if state.dials.remove(&self.number).is_none() {
+                return;
+            }
+            state.core.handle_resumed(self.number, now);
+            self.shared.tell(UplinkEvent::Resumed { remote });
+            // Lost again already: that may have been told before it was known to be there.
+            if state.sessions.get(&session).is_some_and(AgentSession::is_parked) {
+                state.core.handle_suspended(session, Retry::Backoff, now);
+            }
+        });
     }
 
     /// Makes the session known, unless the dial was hung up meanwhile.
-    fn establish(&self, session: AgentSession, welcome: Welcome, remote: SocketAddr) -> bool {
+    fn establish(&self, session: AgentSession, options: &UplinkOptions, welcome: Welcome, remote: SocketAddr) -> bool {
+        let resumable = welcome.resume.is_some() && options.config.resume_window > Duration::ZERO;
         self.shared.act(|state, now| {
-            let wanted = state.dials.remove(&self.attempt).is_some();
+            let wanted = state.dials.remove(&self.number).is_some();
             if wanted {
-                state.sessions.insert(self.attempt, session);
+                state.sessions.insert(self.number, session);
                 self.shared.tell(UplinkEvent::Connected { welcome, remote });
-                state.core.handle_established(self.attempt, now);
+                state.core.handle_established(self.number, now);
+                state.core.handle_offer(self.number, resumable);
             }
             wanted
         })
@@ -174,8 +232,8 @@ impl Attempt {
 
     fn fail(&self, error: DialError) {
         self.shared.act(|state, now| {
-            if state.dials.remove(&self.attempt).is_some() {
-                state.core.handle_closed(self.attempt, error.retry(), now);
+            if state.dials.remove(&self.number).is_some() {
+                state.core.handle_closed(self.number, error.retry(), now);
                 let retry_in = state.core.redial_in(now);
                 self.shared.tell(UplinkEvent::DialFailed { target: self.target, error, retry_in });
             }
@@ -184,7 +242,7 @@ impl Attempt {
 
     /// Passes on what happens to the session, until its end.
     async fn attend(&self, session: AgentSession, mut events: Events<side::Agent>) {
-        let Self { shared, attempt, .. } = self;
+        let Self { shared, number: attempt, .. } = self;
         while let Some(event) = events.next().await {
             match event {
                 Event::Opened(stream) => self.deliver(stream),
@@ -211,7 +269,15 @@ impl Attempt {
                     session.gone().await;
                     return;
                 }
-                Event::Suspended(_) | Event::Resumed(_) => {} // no connection is offered to resume over
+                Event::Suspended(cause) => shared.act(|state, now| {
+                    if state.core.handle_suspended(*attempt, cause.retry(), now) {
+                        let retry_in = state.core.redial_in(now);
+                        shared.tell(UplinkEvent::Suspended { cause, retry_in });
+                    }
+                }),
+                Event::Resumed(welcome) => {
+                    shared.act(|state, _| state.core.handle_offer(*attempt, welcome.resume.is_some()));
+                }
                 Event::Bind(_) | Event::Unbind(_) | Event::CommandResult(_) => {} // the network's business
             }
         }
@@ -235,9 +301,9 @@ impl Drop for Attempt {
     /// Whatever became of the task, the core learns that the attempt is over.
     fn drop(&mut self) {
         self.shared.act(|state, now| {
-            state.dials.remove(&self.attempt);
-            state.sessions.remove(&self.attempt);
-            state.core.handle_closed(self.attempt, Retry::Backoff, now);
+            state.dials.remove(&self.number);
+            state.sessions.remove(&self.number);
+            state.core.handle_closed(self.number, Retry::Backoff, now);
         });
     }
 }
@@ -250,6 +316,9 @@ pub(super) fn seed() -> u64 {
 /// A machine that sleeps stops the timers of tokio and not the clock: a deadline that passed meanwhile is seen this long
 /// after it woke.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// After how long a dial that resumes is made once more beside the first: callers wait meanwhile.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the transports may take after the links are over.
 const LEAVE: Duration = Duration::from_secs(2);

@@ -1,0 +1,381 @@
+//! Sessions that go on over other connections: real sockets, real TLS, and a relay that cuts, stalls and swallows.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are part of them")]
+
+use core::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+use std::sync::Arc;
+
+use adit_core::{
+    AgentId, Bind, BindId, Cause, Code, Config, Open, ReconnectPolicy, Refusal, ResumeOffer, Rng, Secret, SessionId,
+    UpstreamProtocol,
+};
+use adit_tokio::{
+    ConnectOptions, Event, Incoming, Intake, ListenOptions, NetworkSession, Stream, Target, Uplink, UplinkEvent,
+    UplinkEvents, UplinkOptions, accept, client_config, code_of, listen, server_config,
+};
+use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_cuts_lose_no_octet_in_either_direction() {
+    const OCTETS: usize = 12 << 20;
+    let network = Network::new(30);
+    let relay = Relay::new(network.address, Some(128 << 10)).await;
+    let mut options = network.options(relay.address);
+    let millis = Duration::from_millis;
+    (options.reconnect.floor, options.reconnect.base, options.reconnect.resume_cap) =
+        (millis(1), millis(5), millis(10));
+    let (uplink, mut events) = Uplink::start(options);
+    let mut endpoint = uplink.bind(wish());
+    let session = network.session().await;
+    within(session.bound()).await;
+
+    let near = session.open(endpoint.id());
+    let far = within(endpoint.accept()).await.unwrap();
+    let sums = within(async {
+        tokio::join!(pump(near, 1, 2, OCTETS), pump(far, 2, 1, OCTETS), async {
+            while relay.cuts.load(Ordering::Relaxed) < 100 {
+                let event = events.next().await.unwrap();
+                assert!(!matches!(event, UplinkEvent::Disconnected { .. } | UplinkEvent::GaveUp { .. }), "{event:?}");
+            }
+        })
+    })
+    .await;
+
+    assert_eq!((sums.0, sums.1), (true, true));
+    assert!(relay.cuts.load(Ordering::Relaxed) >= 100);
+    assert!(network.resumes.load(Ordering::Relaxed) >= 90, "{:?}", network.resumes);
+    assert_eq!(session.session.cause(), None);
+}
+
+#[tokio::test]
+async fn a_connection_that_swallows_everything_is_replaced_by_one_that_works() {
+    let network = Network::new(30);
+    let relay = Relay::new(network.address, None).await;
+    let mut options = network.options(relay.address);
+    options.config.heartbeat.interval = Duration::from_secs(1);
+    options.config.heartbeat.tolerance = Duration::from_secs(1);
+    let (uplink, mut events) = Uplink::start(options);
+    let mut endpoint = uplink.bind(wish());
+    let session = network.session().await;
+    within(session.bound()).await;
+    let mut near = session.open(endpoint.id());
+    let mut far = within(endpoint.accept()).await.unwrap();
+
+    relay.swallows.store(true, Ordering::Relaxed);
+    near.write_all(b"swallowed").await.unwrap();
+    let suspended = find(&mut events, |event| matches!(event, UplinkEvent::Suspended { .. })).await;
+    assert!(matches!(suspended, UplinkEvent::Suspended { cause: Cause::Dead { .. }, .. }), "{suspended:?}");
+    relay.swallows.store(false, Ordering::Relaxed);
+    find(&mut events, |event| matches!(event, UplinkEvent::Resumed { .. })).await;
+
+    let mut received = [0; 9];
+    within(far.read_exact(&mut received)).await.unwrap();
+    assert_eq!(&received, b"swallowed");
+}
+
+#[tokio::test]
+async fn without_a_connection_in_time_streams_end_with_a_code_that_says_so() {
+    let network = Network::new(1);
+    let relay = Relay::new(network.address, None).await;
+    let (uplink, mut events) = Uplink::start(network.options(relay.address));
+    let mut endpoint = uplink.bind(wish());
+    let session = network.session().await;
+    within(session.bound()).await;
+    let mut near = session.open(endpoint.id());
+    let mut far = within(endpoint.accept()).await.unwrap();
+
+    relay.refuses.store(true, Ordering::Relaxed);
+    relay.cut();
+
+    let error = within(far.read_u8()).await.unwrap_err();
+    assert_eq!(code_of(&error), Some(Code::RESUME_EXPIRED));
+    let error = within(near.read_u8()).await.unwrap_err();
+    assert_eq!(code_of(&error), Some(Code::RESUME_EXPIRED));
+    assert_eq!(within(session.session.closed()).await, Cause::ResumeExpired);
+    relay.refuses.store(false, Ordering::Relaxed);
+    find(&mut events, |event| matches!(event, UplinkEvent::Connected { .. })).await;
+}
+
+#[tokio::test]
+async fn a_network_change_moves_the_session_while_the_old_connection_lives() {
+    let network = Network::new(30);
+    let relay = Relay::new(network.address, None).await;
+    let (uplink, mut events) = Uplink::start(network.options(relay.address));
+    let mut endpoint = uplink.bind(wish());
+    let session = network.session().await;
+    within(session.bound()).await;
+    let mut near = session.open(endpoint.id());
+    let mut far = within(endpoint.accept()).await.unwrap();
+    find(&mut events, |event| matches!(event, UplinkEvent::Connected { .. })).await;
+
+    uplink.reconnect_now();
+    find(&mut events, |event| matches!(event, UplinkEvent::Resumed { .. })).await;
+
+    near.write_all(b"on").await.unwrap();
+    let mut received = [0; 2];
+    within(far.read_exact(&mut received)).await.unwrap();
+    assert_eq!(network.resumes.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn an_agent_that_never_resumes_begins_anew() {
+    let network = Network::new(30);
+    let relay = Relay::new(network.address, None).await;
+    let mut options = network.options(relay.address);
+    options.config.resume_window = Duration::ZERO;
+    let (uplink, mut events) = Uplink::start(options);
+    let mut endpoint = uplink.bind(wish());
+    let session = network.session().await;
+    within(session.bound()).await;
+    let _near = session.open(endpoint.id());
+    let mut far = within(endpoint.accept()).await.unwrap();
+
+    relay.cut();
+
+    let error = within(far.read_u8()).await.unwrap_err();
+    assert_eq!(code_of(&error), Some(Code::SESSION_LOST));
+    find(&mut events, |event| matches!(event, UplinkEvent::Disconnected { .. })).await;
+    assert_eq!(within(network.session()).await.session.cause(), None);
+}
+
+/// Writes its octets and reads the other's, both to the end; returns whether they were what the other wrote.
+async fn pump(stream: Stream, mine: u64, theirs: u64, length: usize) -> bool {
+    let (mut reads, mut writes) = stream.into_split();
+    let write = async {
+        let (mut rng, mut left) = (Rng::new(mine), length);
+        while left > 0 {
+            let chunk: Vec<u8> = (0..(8 << 10)).flat_map(|_| rng.next().to_be_bytes()).take(left).collect();
+            left -= chunk.len();
+            writes.write_all(&chunk).await.unwrap();
+        }
+        writes.shutdown().await.unwrap();
+    };
+    let read = async {
+        let (mut rng, mut left, mut same) = (Rng::new(theirs), length, true);
+        let mut chunk = vec![0; 64 << 10];
+        while left > 0 {
+            let size = left.min(chunk.len());
+            reads.read_exact(chunk.get_mut(..size).unwrap()).await.unwrap();
+            let expected: Vec<u8> = (0..(8 << 10)).flat_map(|_| rng.next().to_be_bytes()).take(size).collect();
+            same &= chunk.get(..size) == Some(&*expected);
+            left -= size;
+        }
+        same && reads.read(&mut chunk).await.unwrap() == 0
+    };
+    tokio::join!(write, read).1
+}
+
+/// A network that offers resumption and resumes.
+struct Network {
+    address: SocketAddr,
+    roots: RootCertStore,
+    sessions: tokio::sync::Mutex<mpsc::UnboundedReceiver<Served>>,
+    resumes: Arc<AtomicUsize>,
+}
+
+struct Served {
+    session: NetworkSession,
+    binds: tokio::sync::Mutex<mpsc::UnboundedReceiver<BindId>>,
+}
+
+impl Served {
+    async fn bound(&self) -> BindId {
+        self.binds.lock().await.recv().await.unwrap()
+    }
+
+    fn open(&self, bind: BindId) -> Stream {
+        self.session.open(Open { bind: Some(bind), ..Open::default() }).unwrap()
+    }
+}
+
+impl Network {
+    /// Returns one that keeps sessions for so many seconds.
+    fn new(window: u64) -> Self {
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(issued.cert.der().clone()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into());
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tls = Arc::new(server_config(vec![issued.cert.der().clone()], key, provider).unwrap());
+        let options = ListenOptions::default();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut intake = Intake::new(listener, options, move |stream, _| {
+            let tls = Arc::clone(&tls);
+            async move { accept(stream, tls, Config::network(), 7).await.ok() }
+        });
+        let (tell, sessions) = mpsc::unbounded_channel();
+        let resumes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&resumes);
+        tokio::spawn(async move {
+            let mut current: Option<NetworkSession> = None;
+            let secrets = AtomicU64::new(1);
+            while let Some(incoming) = intake.next().await {
+                serve(incoming, &mut current, &secrets, window, &tell, &count);
+            }
+        });
+        Self { address, roots, sessions: tokio::sync::Mutex::new(sessions), resumes }
+    }
+
+    async fn session(&self) -> Served {
+        within(async { self.sessions.lock().await.recv().await.unwrap() }).await
+    }
+
+    fn options(&self, through: SocketAddr) -> UplinkOptions {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        UplinkOptions {
+            targets: vec![Target { host: "127.0.0.1".into(), port: through.port() }],
+            tls: Arc::new(client_config(self.roots.clone(), provider).unwrap()),
+            server_name: Some("localhost".try_into().unwrap()),
+            config: Config::agent(),
+            token: Secret::new(*b"token"),
+            agent: AgentId([1; 16]),
+            software: "test".into(),
+            metadata: String::new(),
+            connect: ConnectOptions::default(),
+            reconnect: ReconnectPolicy::default(),
+        }
+    }
+}
+
+fn serve(
+    incoming: Incoming,
+    current: &mut Option<NetworkSession>,
+    secrets: &AtomicU64,
+    window: u64,
+    tell: &mpsc::UnboundedSender<Served>,
+    resumes: &AtomicUsize,
+) {
+    let mut welcome = incoming.welcome(SessionId([3; 16]), "local", "node");
+    let secret = [secrets.fetch_add(1, Ordering::Relaxed).to_be_bytes(); 2].concat();
+    welcome.resume = Some(ResumeOffer { secret: Secret::new(secret), window: Duration::from_secs(window) });
+    if incoming.hello().resume.is_some() {
+        let unknown = Refusal { code: Code::RESUME_UNKNOWN, retry_after: None, text: String::new() };
+        let Some(session) = current else { return incoming.refuse(unknown) };
+        match incoming.resume(session, welcome) {
+            Ok(()) => drop(resumes.fetch_add(1, Ordering::Relaxed)),
+            Err(incoming) => incoming.refuse(unknown),
+        }
+        return;
+    }
+    let (session, mut events) = incoming.accept(welcome);
+    *current = Some(session.clone());
+    let (bound, binds) = mpsc::unbounded_channel();
+    let serves = session.clone();
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if let Event::Bind(request) = event {
+                let id = request.bind().id;
+                serves.bound(request, "https://one.example/");
+                let _ = bound.send(id);
+            }
+        }
+    });
+    let _ = tell.send(Served { session, binds: tokio::sync::Mutex::new(binds) });
+}
+
+/// A relay between agent and network.
+struct Relay {
+    address: SocketAddr,
+    swallows: Arc<AtomicBool>,
+    refuses: Arc<AtomicBool>,
+    cuts: Arc<AtomicUsize>,
+    cut: watch::Sender<u64>,
+}
+
+impl Relay {
+    /// Returns one that cuts each connection after about so many octets.
+    async fn new(to: SocketAddr, after: Option<u64>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let relay = Self {
+            address: listener.local_addr().unwrap(),
+            swallows: Arc::default(),
+            refuses: Arc::default(),
+            cuts: Arc::default(),
+            cut: watch::channel(0).0,
+        };
+        let (swallows, refuses) = (Arc::clone(&relay.swallows), Arc::clone(&relay.refuses));
+        let (cuts, cut) = (Arc::clone(&relay.cuts), relay.cut.clone());
+        tokio::spawn(async move {
+            let mut rng = Rng::new(11);
+            while let Ok((near, _)) = listener.accept().await {
+                if refuses.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let far = TcpStream::connect(to).await.unwrap();
+                let limit = after.map_or(u64::MAX, |after| rng.between(after / 8, after * 2));
+                let (swallows, cuts, mut cut) = (Arc::clone(&swallows), Arc::clone(&cuts), cut.subscribe());
+                tokio::spawn(async move {
+                    let left = AtomicU64::new(limit);
+                    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+                    tokio::select! {
+                        () = carry(near_read, far_write, &swallows, &left) => {}
+                        () = carry(far_read, near_write, &swallows, &left) => {}
+                        _ = cut.changed() => {}
+                    }
+                    cuts.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        relay
+    }
+
+    fn cut(&self) {
+        self.cut.send_modify(|count| *count += 1);
+    }
+}
+
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    swallows: &AtomicBool,
+    left: &AtomicU64,
+) {
+    let mut octets = vec![0; 32 << 10];
+    while let Ok(count @ 1..) = from.read(&mut octets).await {
+        if swallows.load(Ordering::Relaxed) {
+            continue;
+        }
+        let allowed = left.load(Ordering::Relaxed).min(count as u64);
+        left.fetch_sub(allowed, Ordering::Relaxed);
+        let part = octets.get(..usize::try_from(allowed).unwrap()).unwrap();
+        if to.write_all(part).await.is_err() || allowed < count as u64 {
+            return;
+        }
+    }
+}
+
+async fn find(events: &mut UplinkEvents, wanted: impl Fn(&UplinkEvent) -> bool) -> UplinkEvent {
+    loop {
+        let event = within(events.next()).await.unwrap();
+        if wanted(&event) {
+            return event;
+        }
+    }
+}
+
+/// Real sockets take real time; only a test that fails waits for long.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), future).await.expect("in time")
+}
+
+fn wish() -> Bind {
+    Bind {
+        id: BindId(0),
+        url: "https://one.example".into(),
+        pooling: false,
+        upstream_protocol: UpstreamProtocol::Http1,
+        name: String::new(),
+        description: String::new(),
+        metadata: String::new(),
+    }
+}
