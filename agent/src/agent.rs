@@ -164,6 +164,7 @@ impl Agent {
         let agent = &self.config.agent;
         let mut config = adit_core::Config::agent();
         config.heartbeat = agent.heartbeat;
+        config.resume_window = agent.resume_window;
         let server_name = match &agent.server_name {
             Some(name) => Some(
                 ServerName::try_from(name.clone())

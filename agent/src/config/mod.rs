@@ -52,6 +52,8 @@ pub struct AgentConfig {
     pub token: Token,
     /// `heartbeat_interval`, 10 s, and `heartbeat_tolerance`, 15 s.
     pub heartbeat: Heartbeat,
+    /// `resume_window`: how long a session waits for its next connection, 30 s; 0s to end it with its connection.
+    pub resume_window: Duration,
     /// `metadata`: text for the vendor, at most 4,096 octets.
     pub metadata: String,
     /// `log`: where the log goes.

@@ -49,6 +49,9 @@ fn agent(mut section: Section<'_, '_>) -> AgentConfig {
         roots: roots(&mut section),
         token: token(&mut section),
         heartbeat: heartbeat(&mut section),
+        resume_window: section.value("resume_window", Duration::from_secs(30), "a time from 0s to 1h", |text| {
+            duration(text).filter(|window| *window <= Duration::from_secs(3_600))
+        }),
         metadata: text(&mut section, "metadata", MAX_METADATA),
         log: log(&mut section),
         log_level: log_level(&mut section),

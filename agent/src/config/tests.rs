@@ -29,6 +29,7 @@ agent:
   authtoken: t0k3n
   heartbeat_interval: 5s
   heartbeat_tolerance: 7s
+  resume_window: 0s
   metadata: '{\"site\": 4}'
   log: agent.log
   log_level: debug
@@ -62,6 +63,7 @@ fn a_whole_configuration_is_read() {
     assert_eq!(agent.token, Token::Given(Secret::new(*b"t0k3n")));
     let secs = Duration::from_secs;
     assert_eq!(agent.heartbeat, Heartbeat { interval: secs(5), tolerance: secs(7) });
+    assert_eq!(agent.resume_window, secs(0));
     assert_eq!(agent.metadata, "{\"site\": 4}");
     assert_eq!((agent.log, agent.log_level.as_str()), (LogOutput::File("/etc/adit/agent.log".into()), "debug"));
     assert_eq!(agent.log_format, Some(LogFormat::Json));
@@ -83,6 +85,7 @@ fn what_is_not_said_is_safe() {
     assert_eq!((agent.roots, agent.token), (Roots::Host, Token::Missing));
     let secs = Duration::from_secs;
     assert_eq!(agent.heartbeat, Heartbeat { interval: secs(10), tolerance: secs(15) });
+    assert_eq!(agent.resume_window, secs(30));
 }
 
 #[test]
