@@ -39,7 +39,7 @@ pub struct Edge {
     /// Who may come in.
     pub admission: Arc<Admission>,
     phase: watch::Sender<Phase>,
-    /// Rung when an endpoint was bound, for connections that are held.
+    /// Rung when an endpoint was bound or an agent is back, for connections that are held.
     arrivals: Notify,
     held: AtomicUsize,
 }
@@ -132,12 +132,13 @@ impl Edge {
             self.metrics.limit("connections_per_endpoint");
             return Err(Fault::TooManyConnections);
         }
-        let (hold, most) = (limits.hold, limits.connections_per_agent);
+        let most = limits.connections_per_agent;
         drop(limits);
         match self.try_open(key, open, tried, most) {
-            Err(Fault::NoAgent) if hold > Duration::ZERO && tried.is_empty() => {
-                self.held(key, open, tried, most, hold).await
-            }
+            Err(Fault::NoAgent) => match self.hold(key, tried) {
+                Some(hold) => self.held(key, open, tried, most, hold).await,
+                None => Err(Fault::NoAgent),
+            },
             result => result,
         }
     }
@@ -152,12 +153,13 @@ impl Edge {
             self.metrics.limit("connections_per_endpoint");
             return Err(Fault::TooManyConnections);
         }
-        let (hold, most) = (limits.hold, limits.connections_per_agent);
+        let most = limits.connections_per_agent;
         drop(limits);
         let chosen = self.try_choose(key, tried, most);
-        if !matches!(chosen, Err(Fault::NoAgent)) || hold.is_zero() || !tried.is_empty() {
+        if !matches!(chosen, Err(Fault::NoAgent)) {
             return chosen;
         }
+        let Some(hold) = self.hold(key, tried) else { return chosen };
         let _place = self.hold_place()?;
         let until = Instant::now() + hold;
         loop {
@@ -172,7 +174,15 @@ impl Edge {
         }
     }
 
-    /// Tells those who wait for an agent that an endpoint was bound.
+    /// Returns how long a connection for which no agent is there waits for one, if at all.
+    fn hold(&self, key: &Key, tried: &[MemberId]) -> Option<Duration> {
+        let limits = self.limits.load();
+        let parked = self.router.read().has_parked(key);
+        let hold = if parked { limits.hold.max(limits.hold_parked) } else { limits.hold };
+        (tried.is_empty() && hold > Duration::ZERO).then_some(hold)
+    }
+
+    /// Tells those who wait for an agent that an endpoint was bound, or that an agent is back.
     pub fn arrived(&self) {
         self.arrivals.notify_waiters();
     }

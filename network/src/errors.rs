@@ -155,6 +155,10 @@ faults! {
     Unbound = 2014, None, Customer, "endpoint given up",
         "The agent gave the endpoint up.",
         "Nothing, if it was meant.";
+    /// There is no such session to go on with.
+    SessionUnknown = 2015, None, Vendor, "session not resumed",
+        "There is no session that the agent may go on with: it has expired, or the node was restarted. A new one follows.",
+        "Nothing. If it happens while the node runs, raise limits.resume_window or limits.parked_sessions.";
 
     /// No such endpoint.
     EndpointUnknown = 3001, Some(404), Caller, "endpoint not found",

@@ -19,6 +19,12 @@ pub struct Metrics {
     pub sessions: Gauge,
     /// Agent sessions that began.
     pub sessions_began: Counter,
+    /// Agent sessions that wait for their agents.
+    pub sessions_parked: Gauge,
+    /// Times that a session went on over another connection.
+    pub sessions_resumed: Counter,
+    /// Agent sessions that waited in vain.
+    pub sessions_expired: Counter,
     /// Endpoints that are bound.
     pub binds: Gauge,
     /// Connections of callers that are open, by listener.
@@ -118,6 +124,11 @@ impl Metrics {
         let (bytes_in, bytes_out): (Counter, Counter) = Default::default();
         registry.register_with_unit("received", "Payload from callers, TCP and TLS", Unit::Bytes, bytes_in.clone());
         registry.register_with_unit("sent", "Payload to callers, TCP and TLS", Unit::Bytes, bytes_out.clone());
+        let (sessions_parked, sessions_resumed, sessions_expired) = register! {
+            "sessions_parked", "Agent sessions that wait for their agents";
+            "sessions_resumed", "Times that a session went on over another connection";
+            "sessions_expired", "Agent sessions that waited in vain";
+        };
         let (sessions, sessions_began, binds, connections, accepted, streams, retries) = register! {
             "sessions", "Agent sessions that live";
             "sessions_began", "Agent sessions that began";
@@ -141,6 +152,9 @@ impl Metrics {
             registry,
             sessions,
             sessions_began,
+            sessions_parked,
+            sessions_resumed,
+            sessions_expired,
             binds,
             connections,
             accepted,

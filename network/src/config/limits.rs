@@ -95,4 +95,12 @@ limits! {
     hold: Duration = Duration::ZERO, values::duration, "a time from 0 to 1m", secs(0)..=secs(60);
     /// Connections that may wait so, 1,000.
     held_connections: usize = 1_000, values::count, "a count from 1 to 100,000", 1..=100_000;
+    /// How long a session is kept, and its connections wait, when the agent is lost, 30 s; agents may ask for less. 0: it ends.
+    resume_window: Duration = secs(30), values::duration, "a time from 0 to 1h", secs(0)..=secs(3_600);
+    /// How long a new connection waits for an agent that is lost and may come back, 10 s; then ADIT-3002.
+    hold_parked: Duration = secs(10), values::duration, "a time from 0 to 1m", secs(0)..=secs(60);
+    /// Sessions that wait for their agents, 10,000; one more, and the one that has waited longest ends.
+    parked_sessions: usize = 10_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
+    /// Octets that such sessions keep together, 1 GiB; above, those that have waited longest end.
+    parked_size: usize = 1 << 30, values::size, "a size from 1MiB to 1TiB", (1 << 20)..=(1 << 40);
 }

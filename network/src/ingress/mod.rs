@@ -6,8 +6,8 @@ mod sessions;
 use core::{net::SocketAddr, time::Duration};
 use std::{io, sync::Arc};
 
-use adit_core::{Code, Config, Heartbeat, Refusal, SessionId, side};
-use adit_tokio::{Event, Events, Incoming, Intake, ListenOptions, SetupError, accept, listen};
+use adit_core::{Cause, Code, Config, Heartbeat, Refusal, ResumeOffer, Secret, SessionId, side};
+use adit_tokio::{Event, Events, Incoming, Intake, ListenOptions, NetworkSession, SetupError, accept, listen};
 use arc_swap::ArcSwap;
 use rustls::{ServerConfig, crypto::CryptoProvider, server::NoServerSessionStorage, version::TLS13};
 use tracing::{debug, info, warn};
@@ -107,7 +107,10 @@ impl Ingress {
                 return incoming.refuse(refusal(fault, code, retry_after));
             }
         };
-        let Some(id) = random_id() else {
+        if incoming.hello().resume.is_some() {
+            return self.resume(incoming, &identity);
+        }
+        let Some(id) = random().map(SessionId) else {
             self.edge.metrics.refuse(Fault::Busy);
             return incoming.refuse(refusal(Fault::Busy, Code::INTERNAL, None));
         };
@@ -115,6 +118,8 @@ impl Ingress {
         let (agent, software) = (hello.agent, hello.software.clone());
         let mut welcome = incoming.welcome(id, &self.region, &self.node);
         welcome.heartbeat = clamp(welcome.heartbeat, **self.heartbeat.load());
+        welcome.resume = self.offer();
+        self.sessions.release(identity.account, agent);
         let Identity { token, account, acl } = identity;
         let member = Member { token: token.clone(), account, agent, acl };
         let limits = self.edge.limits.load_full();
@@ -134,8 +139,68 @@ impl Ingress {
             session.drain(Code::SHUTDOWN, None, "the node stops");
         }
         let cause = self.serve(id, &session, events).await;
+        if cause == Cause::ResumeExpired {
+            self.edge.metrics.sessions_expired.inc();
+        }
         drop((place, counted));
         info!(session = %id, %cause, "a session ended");
+    }
+
+    /// Decides whether an agent goes on with its session. Every no is the same, whatever was wrong.
+    fn resume(&self, incoming: Incoming, identity: &Identity) {
+        let hello = incoming.hello();
+        let (agent, id) = (hello.agent, hello.resume.as_ref().map(|resume| resume.session).unwrap_or_default());
+        let mut welcome = incoming.welcome(id, &self.region, &self.node);
+        welcome.heartbeat = clamp(welcome.heartbeat, **self.heartbeat.load());
+        welcome.resume = self.offer();
+        let member = self.sessions.member(id);
+        // spec: RES-013
+        let same = member.is_some_and(|member| {
+            (member.account, member.agent, &member.token) == (identity.account, agent, &identity.token)
+        });
+        let session = self.sessions.get(id).filter(|_| same);
+        let resumed = match &session {
+            Some(session) => incoming.resume(session, welcome),
+            None => Err(incoming),
+        };
+        if let Err(incoming) = resumed {
+            self.edge.metrics.refuse(Fault::SessionUnknown);
+            info!(%agent, session = %id, code = Fault::SessionUnknown.code(), "a session was not resumed");
+            return incoming.refuse(refusal(Fault::SessionUnknown, Code::RESUME_UNKNOWN, None));
+        }
+        self.sessions.unpark(id);
+        self.edge.router.write().session_parked(id, false);
+        self.edge.arrived();
+        self.edge.metrics.sessions_resumed.inc();
+        info!(session = %id, %agent, "a session was resumed");
+        self.recheck(&identity.token, &identity.acl);
+        if self.edge.is_draining()
+            && let Some(session) = session
+        {
+            session.drain(Code::SHUTDOWN, None, "the node stops");
+        }
+    }
+
+    /// Returns the permission to resume, unless the configuration gives none.
+    fn offer(&self) -> Option<ResumeOffer> {
+        let window = self.edge.limits.load().resume_window;
+        if window.is_zero() {
+            return None;
+        }
+        Some(ResumeOffer { secret: Secret::new(random::<32>()?), window })
+    }
+
+    /// Takes note that a session waits for its agent, unless that is over already.
+    fn park(&self, id: SessionId, session: &NetworkSession, cause: &Cause) {
+        let mut router = self.edge.router.write();
+        if !session.is_parked() {
+            return;
+        }
+        let members = router.session_parked(id, true);
+        drop(router);
+        self.http.forget(&members);
+        self.sessions.park(id, self.edge.limits.load().parked_sessions);
+        info!(session = %id, %cause, "a session waits for its agent");
     }
 
     async fn authenticate(&self, incoming: &Incoming) -> Result<Identity, (Fault, Code, Option<Duration>)> {
@@ -153,12 +218,7 @@ impl Ingress {
         }
     }
 
-    async fn serve(
-        &self,
-        id: SessionId,
-        session: &adit_tokio::NetworkSession,
-        mut events: Events<side::Network>,
-    ) -> adit_core::Cause {
+    async fn serve(&self, id: SessionId, session: &NetworkSession, mut events: Events<side::Network>) -> Cause {
         while let Some(event) = events.next().await {
             match event {
                 Event::Bind(request) => self.bind(id, session, request).await,
@@ -178,12 +238,8 @@ impl Ingress {
                 }
                 Event::Opened(stream) => stream.abort(Code::REFUSED), // the network serves nothing to agents
                 Event::Closed(cause) => return cause,
-                Event::Suspended(_)
-                | Event::Resumed(_)
-                | Event::Bound(_)
-                | Event::Rejected(_)
-                | Event::Unbound(_)
-                | Event::Command(_) => {}
+                Event::Suspended(cause) => self.park(id, session, &cause),
+                Event::Resumed(_) | Event::Bound(_) | Event::Rejected(_) | Event::Unbound(_) | Event::Command(_) => {}
             }
         }
         session.closed().await
@@ -242,10 +298,10 @@ fn refusal(fault: Fault, code: Code, retry_after: Option<Duration>) -> Refusal {
     Refusal { code, retry_after, text: format!("{}: {} {}", fault.code(), entry.explanation, entry.remedy) }
 }
 
-fn random_id() -> Option<SessionId> {
-    let mut id = [0; 16];
-    aws_lc_rs::rand::fill(&mut id).ok()?;
-    Some(SessionId(id))
+fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut octets = [0; N];
+    aws_lc_rs::rand::fill(&mut octets).ok()?;
+    Some(octets)
 }
 
 fn clamp(asked: Heartbeat, range: HeartbeatRange) -> Heartbeat {

@@ -1,6 +1,9 @@
 //! The sessions that live, and how many there may be.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use adit_core::{AgentId, Code, SessionId};
 use adit_tokio::NetworkSession;
@@ -12,6 +15,15 @@ use crate::{config::Limits, store::Acl};
 #[derive(Debug, Default)]
 pub struct Sessions {
     table: Mutex<HashMap<SessionId, Entry>>,
+    parked: Mutex<Parked>,
+}
+
+/// The sessions that wait for their agents, the longest first.
+#[derive(Debug, Default)]
+struct Parked {
+    order: BTreeMap<u64, SessionId>,
+    places: HashMap<SessionId, u64>,
+    count: u64,
 }
 
 /// Whose session it is.
@@ -98,11 +110,76 @@ impl Sessions {
         changed
     }
 
-    /// Announces the end to every session.
+    /// Announces the end to every session; one that waits for its agent ends at once.
     pub fn drain(&self) {
         let sessions: Vec<_> = self.table.lock().values().filter_map(|entry| entry.session.clone()).collect();
         for session in sessions {
-            session.drain(Code::SHUTDOWN, None, "the node stops");
+            if session.is_parked() {
+                session.close(Code::SHUTDOWN, "the node stops");
+            } else {
+                session.drain(Code::SHUTDOWN, None, "the node stops");
+            }
+        }
+    }
+
+    /// Notes that a session waits for its agent; ends those that have waited longest while there are more than `most`.
+    pub fn park(&self, id: SessionId, most: usize) {
+        let mut ending = Vec::new();
+        let mut parked = self.parked.lock();
+        parked.remove(id);
+        let place = parked.count;
+        parked.count += 1;
+        parked.order.insert(place, id);
+        parked.places.insert(id, place);
+        while parked.order.len() > most {
+            ending.extend(parked.pop());
+        }
+        drop(parked);
+        self.end(&ending);
+    }
+
+    /// Notes that a session waits no more.
+    pub fn unpark(&self, id: SessionId) {
+        self.parked.lock().remove(id);
+    }
+
+    /// Ends sessions that wait, the longest first, until the others keep no more than `most` octets.
+    pub fn weigh(&self, most: u64) {
+        let waiting: Vec<SessionId> = self.parked.lock().order.values().copied().collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let weight = |id: &SessionId| {
+            let stats = self.get(*id).map(|session| session.stats()).unwrap_or_default();
+            stats.queued.saturating_add(stats.retained)
+        };
+        let weights: Vec<(SessionId, u64)> = waiting.iter().map(|id| (*id, weight(id))).collect();
+        let mut total: u64 = weights.iter().map(|(_, weight)| weight).sum();
+        let mut ending = Vec::new();
+        for (id, weight) in weights {
+            if total <= most {
+                break;
+            }
+            total -= weight;
+            ending.push(id);
+        }
+        self.end(&ending);
+    }
+
+    /// Ends the sessions of an agent that wait for it: it has begun a new one.
+    pub fn release(&self, account: i64, agent: AgentId) {
+        let table = self.table.lock();
+        let same = table.values().filter(|entry| (entry.member.account, entry.member.agent) == (account, agent));
+        let sessions: Vec<_> = same.filter_map(|entry| entry.session.clone()).collect();
+        drop(table);
+        for session in sessions.into_iter().filter(NetworkSession::is_parked) {
+            session.close(Code::REPLACED, "the agent began a new session");
+        }
+    }
+
+    fn end(&self, sessions: &[SessionId]) {
+        for session in sessions.iter().filter_map(|id| self.get(*id)).filter(NetworkSession::is_parked) {
+            session.close(Code::LIMIT, "too many sessions wait for their agents");
         }
     }
 
@@ -114,6 +191,11 @@ impl Sessions {
         }
     }
 
+    /// Returns how many wait for their agents.
+    pub fn parked(&self) -> usize {
+        self.parked.lock().order.len()
+    }
+
     /// Returns how many there are.
     pub fn count(&self) -> usize {
         self.table.lock().len()
@@ -123,6 +205,21 @@ impl Sessions {
 impl Drop for Place {
     fn drop(&mut self) {
         self.sessions.table.lock().remove(&self.id);
+        self.sessions.unpark(self.id);
+    }
+}
+
+impl Parked {
+    fn remove(&mut self, id: SessionId) {
+        if let Some(place) = self.places.remove(&id) {
+            self.order.remove(&place);
+        }
+    }
+
+    fn pop(&mut self) -> Option<SessionId> {
+        let (_, id) = self.order.pop_first()?;
+        self.places.remove(&id);
+        Some(id)
     }
 }
 

@@ -141,6 +141,8 @@ struct SessionRecord {
     account: i64,
     epoch: u64,
     draining: bool,
+    /// Whether it waits for its agent.
+    parked: bool,
     /// Connections that all binds of the session carry.
     load: Arc<Load>,
     binds: BTreeMap<BindId, Arc<Key>>,
@@ -169,7 +171,8 @@ impl<H: Clone> Router<H> {
     pub fn session_began(&mut self, session: SessionId, agent: AgentId, account: i64) -> u64 {
         self.epoch += 1;
         let (epoch, load) = (self.epoch, Arc::default());
-        let record = SessionRecord { agent, account, epoch, draining: false, load, binds: BTreeMap::new() };
+        let record =
+            SessionRecord { agent, account, epoch, draining: false, parked: false, load, binds: BTreeMap::new() };
         self.sessions.insert(session, record);
         epoch
     }
@@ -187,6 +190,15 @@ impl<H: Clone> Router<H> {
             }
         }
         leaving
+    }
+
+    /// Notes whether a session waits for its agent, and returns its members: new connections go to others meanwhile.
+    pub fn session_parked(&mut self, session: SessionId, parked: bool) -> Vec<MemberId> {
+        let Some(record) = self.sessions.get_mut(&session) else { return Vec::new() };
+        record.parked = parked;
+        let endpoints = record.binds.values().filter_map(|key| self.endpoints.get(key));
+        let members = endpoints.flat_map(|endpoint| &endpoint.members);
+        members.filter(|member| member.session == session).map(|member| member.id).collect()
     }
 
     /// Takes a session out, with all it bound.
@@ -283,7 +295,8 @@ impl<H: Clone> Router<H> {
         let endpoint = self.endpoints.get(key)?;
         let open = |member: &&Member<H>| {
             let session = self.sessions.get(&member.session)?;
-            let fits = member.accepting && session.load.open() < most && !exclude.contains(&member.id);
+            let fits =
+                member.accepting && !session.parked && session.load.open() < most && !exclude.contains(&member.id);
             fits.then(|| (session.load.open(), member.load.served(), member.id))
         };
         let (_, member) = endpoint
@@ -305,7 +318,17 @@ impl<H: Clone> Router<H> {
     /// Returns true when the endpoint has a member that is not in `exclude`.
     pub fn has_other(&self, key: &Key, exclude: &[MemberId]) -> bool {
         let members = self.endpoints.get(key).map_or(&[][..], |endpoint| &endpoint.members);
-        members.iter().any(|member| member.accepting && !exclude.contains(&member.id))
+        members.iter().any(|member| self.serves(member) && !exclude.contains(&member.id))
+    }
+
+    /// Returns true when somebody serves the endpoint who waits for an agent that may come back.
+    pub fn has_parked(&self, key: &Key) -> bool {
+        let members = self.endpoints.get(key).map_or(&[][..], |endpoint| &endpoint.members);
+        members.iter().any(|member| member.accepting && !self.serves(member))
+    }
+
+    fn serves(&self, member: &Member<H>) -> bool {
+        member.accepting && self.sessions.get(&member.session).is_some_and(|session| !session.parked)
     }
 
     /// Returns the connections that an endpoint has open.

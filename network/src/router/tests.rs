@@ -90,6 +90,24 @@ fn a_draining_session_gets_no_new_connection() {
 }
 
 #[test]
+fn while_a_session_waits_for_its_agent_new_connections_go_to_others() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 1)]);
+    table.bind(1, "https://a.com", true).unwrap();
+    let member = table.choose("https://a.com", &[]).unwrap().member;
+
+    assert_eq!(table.router.session_parked(session(1), true), [member]);
+    assert_eq!(table.chosen("https://a.com", &[]), None);
+    assert!(!table.router.has_other(&key("https://a.com"), &[]) && table.router.has_parked(&key("https://a.com")));
+    table.bind(2, "https://a.com", true).unwrap();
+    assert_eq!(table.chosen("https://a.com", &[]), Some(2));
+
+    assert_eq!(table.router.session_parked(session(1), false), [member]);
+    assert!(!table.router.has_parked(&key("https://a.com")));
+    let chosen = [table.choose("https://a.com", &[]), table.choose("https://a.com", &[])];
+    assert_eq!(chosen.map(|chosen| chosen.map(|chosen| chosen.handle).unwrap()).iter().sum::<u8>(), 3, "both serve");
+}
+
+#[test]
 fn the_least_loaded_member_is_chosen_and_those_that_failed_are_not() {
     let mut table = Table::new(&[(1, 1, 1), (2, 2, 1), (3, 3, 1)]);
     for session in 1..=3 {

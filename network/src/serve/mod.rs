@@ -167,6 +167,7 @@ fn protocol(config: &Config) -> adit_core::Config {
     protocol.open_streams = u32::try_from(config.limits.connections_per_agent).unwrap_or(u32::MAX);
     protocol.binds = u32::try_from(config.limits.binds_per_session).unwrap_or(u32::MAX).saturating_add(1);
     protocol.handshake_timeout = config.limits.handshake_timeout;
+    protocol.resume_window = Duration::from_secs(3_600); // what is offered is held to the limits in force
     protocol.drain_timeout = config.drain_deadline.max(Duration::from_millis(1));
     protocol
 }

@@ -34,6 +34,8 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
             readiness.set_database(up);
         }
         ingress.edge.metrics.store_up.set(i64::from(up));
+        ingress.sessions.weigh(ingress.edge.limits.load().parked_size as u64);
+        ingress.edge.metrics.sessions_parked.set(i64::try_from(ingress.sessions.parked()).unwrap_or(i64::MAX));
         if touched.elapsed() >= TOUCH {
             touched = Instant::now();
             let live: Vec<_> = ingress.edge.router.read().live().map(|(key, _)| key.to_string()).collect();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one event among many")]
 
+mod resume;
 mod support;
 
 use core::time::Duration;

@@ -1,0 +1,341 @@
+//! Sessions that lost their agent, and what becomes of them.
+
+use core::time::Duration;
+use std::{net::Shutdown, sync::Arc};
+
+use adit_tokio::{
+    AgentSession, Event, Events, SetupError, Stream, client_config, connect_over,
+    proto::{
+        AgentId, Bind, BindId, Cause, Code, Config, FRAME, Heartbeat, Hello, Limits, Message as _, Refusal, Resume,
+        Secret, UpstreamProtocol, VERSION, Welcome,
+        frame::{Decoder, Encoded, Kind, RawKind},
+        side,
+    },
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::support::{Network, until};
+
+#[tokio::test]
+async fn a_connection_survives_the_loss_of_the_agents_and_no_octet_is_lost() {
+    let network = Network::start("");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
+    let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    caller.write_all(b"before").await.unwrap();
+    let mut stream = agent.stream().await;
+    assert_eq!(exactly(&mut stream, 6).await, b"before");
+
+    agent.cut();
+    agent.until_suspended().await;
+    caller.write_all(b" between").await.unwrap();
+    stream.write_all(b"answer").await.unwrap();
+    agent.resume(&network, agent.hello()).await.unwrap();
+
+    assert_eq!(exactly(&mut stream, 8).await, b" between");
+    assert_eq!(exactly(&mut caller, 6).await, b"answer");
+    assert!(network.admin("/metrics").contains("adit_sessions_resumed_total 1"));
+    let log = network.log();
+    assert!(log.contains("a session was resumed") && log.contains("a session waits for its agent"), "{log}");
+}
+
+/// RES-010, RES-013, RES-007: one answer for every reason, and the session is as it was.
+#[tokio::test]
+async fn another_agent_or_token_resumes_nothing_and_harms_nothing() {
+    let network = Network::start("");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (_, other) = network.token(&["bind:tcp:0-65535"]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
+    let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut stream = agent.stream().await;
+    agent.cut();
+    agent.until_suspended().await;
+
+    for hello in [Hello { token: other, ..agent.hello() }, Hello { agent: AgentId([2; 16]), ..agent.hello() }] {
+        assert_eq!(refused(&network, &agent, hello).await, Code::RESUME_UNKNOWN);
+    }
+    agent.resume(&network, agent.hello()).await.unwrap();
+
+    caller.write_all(b"still here").await.unwrap();
+    assert_eq!(exactly(&mut stream, 10).await, b"still here");
+}
+
+/// Asks with the secret of an agent, as one who has stolen it; returns the code of the refusal.
+async fn refused(network: &Network, agent: &Agent, hello: Hello) -> Code {
+    let offer = agent.welcome.resume.as_ref().unwrap();
+    let resume = Some(Resume { session: agent.welcome.session, secret: offer.secret.clone(), received: 0 });
+    let (mut io, _socket) = dial(network).await;
+    let hello = Hello { versions: vec![VERSION], resume, resume_window: Duration::from_secs(30), ..hello };
+    let mut tls = rustls::ClientConnection::new(Arc::clone(&agent.tls.0), agent.tls.1.clone()).unwrap();
+    let limits = Config::agent().limits();
+    let mut said = Vec::new();
+    Encoded::message(Kind::Hello, &Hello { limits, ..hello }).write(&mut said);
+    std::io::Write::write_all(&mut tls.writer(), &said).unwrap();
+    let mut heard = Vec::new();
+    loop {
+        let mut out = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut out).unwrap();
+        }
+        io.write_all(&out).await.unwrap();
+        let mut octets = vec![0; 16 << 10];
+        let count = timeout(PATIENCE, io.read(&mut octets)).await.expect("in time").unwrap();
+        tls.read_tls(&mut &octets[..count]).unwrap();
+        tls.process_new_packets().unwrap();
+        let _ = std::io::Read::read_to_end(&mut tls.reader(), &mut heard);
+        let mut decoder = Decoder::new(FRAME);
+        if let Ok(Some(frame)) = decoder.next(&mut &*heard) {
+            assert_eq!(frame.header.kind, RawKind::Known(Kind::Refuse));
+            return Refusal::decode(frame.payload).unwrap().code;
+        }
+        assert!(count > 0, "closed without an answer");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_revoked_meanwhile_resumes_nothing() {
+    let network = Network::start("");
+    let (id, token) = network.token(&["bind:tcp:0-65535"]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
+    let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let _stream = agent.stream().await;
+    agent.cut();
+    agent.until_suspended().await;
+
+    network.run(&["token", "revoke", &id]);
+
+    let error = agent.resume(&network, agent.hello()).await.unwrap_err();
+    assert!(
+        matches!(&error, SetupError::Closed(Cause::Refused(refusal)) if refusal.code == Code::CREDENTIALS),
+        "{error}"
+    );
+    let ended = timeout(PATIENCE, caller.read(&mut [0])).await.unwrap();
+    assert!(ended.is_err(), "a connection that stands is reset");
+}
+
+#[tokio::test]
+async fn a_new_connection_waits_for_the_agent_and_another_agent_of_the_pool_takes_it_at_once() {
+    let network = Network::start("");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, true).await;
+    agent.cut();
+    agent.until_suspended().await;
+
+    let mut held = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    held.write_all(b"held").await.unwrap();
+    until("the connection is held", || network.log().contains("a session waits for its agent")).await;
+    agent.resume(&network, agent.hello()).await.unwrap();
+    let mut stream = agent.stream().await;
+    assert_eq!(exactly(&mut stream, 4).await, b"held");
+
+    agent.cut();
+    agent.until_suspended().await;
+    let mut other = Agent::join(&network, &token, 2).await;
+    other.bind(&format!("tcp://:{port}"), true).await;
+    let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    caller.write_all(b"taken").await.unwrap();
+    assert_eq!(exactly(&mut other.stream().await, 5).await, b"taken");
+}
+
+#[tokio::test]
+async fn a_connection_for_which_no_agent_comes_back_is_told_so() {
+    let network = Network::start("limits: {hold_parked: 100ms}\n");
+    let (_, token) = network.token(&["bind:web.example.com"]);
+    let mut agent = Agent::join(&network, &token, 1).await;
+    agent.bind("http://web.example.com", false).await;
+    agent.cut();
+    agent.until_suspended().await;
+
+    let mut caller = TcpStream::connect(network.address("http")).await.unwrap();
+    caller.write_all(b"GET / HTTP/1.1\r\nHost: web.example.com\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, caller.read_to_string(&mut answer)).await.unwrap().unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.to_lowercase().contains("retry-after: 5") && answer.contains("ADIT-3002"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_new_session_of_the_same_agent_ends_the_one_that_waits_for_it() {
+    let network = Network::start("");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
+    let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let _stream = agent.stream().await;
+    agent.cut();
+    agent.until_suspended().await;
+
+    let mut next = Agent::join(&network, &token, 1).await;
+
+    assert!(timeout(PATIENCE, caller.read(&mut [0])).await.unwrap().is_err(), "its connections are reset");
+    next.bind(&format!("tcp://:{port}"), false).await;
+    assert_eq!(agent.try_to_resume(&network, agent.hello()).await, Code::RESUME_UNKNOWN);
+}
+
+#[tokio::test]
+async fn so_many_sessions_wait_and_the_one_that_waited_longest_makes_room() {
+    let network = Network::start("limits: {parked_sessions: 1}\n");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (mut first, _) = Agent::bound(&network, &token, 1, false).await;
+    let (mut second, _) = Agent::bound(&network, &token, 2, false).await;
+    for (agent, count) in [(&mut first, 1), (&mut second, 2)] {
+        agent.cut();
+        agent.until_suspended().await;
+        until("it is seen", || network.log().matches("a session waits for its agent").count() == count).await;
+    }
+
+    assert_eq!(first.try_to_resume(&network, first.hello()).await, Code::RESUME_UNKNOWN);
+    second.resume(&network, second.hello()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_network_that_grants_no_window_keeps_nothing() {
+    let network = Network::start("limits: {resume_window: 0s}\n");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
+    assert_eq!(agent.welcome.resume, None);
+    let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let _stream = agent.stream().await;
+
+    agent.cut();
+
+    assert!(timeout(PATIENCE, caller.read(&mut [0])).await.unwrap().is_err());
+}
+
+/// An agent of which the test holds the socket.
+struct Agent {
+    session: AgentSession,
+    events: Events<side::Agent>,
+    welcome: Welcome,
+    socket: std::net::TcpStream,
+    tls: (Arc<ClientConfig>, ServerName<'static>),
+    hello: Hello,
+}
+
+impl Agent {
+    async fn join(network: &Network, token: &Secret, number: u8) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(network.folder.join("ca/ca.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let tls = (Arc::new(client_config(roots, provider).unwrap()), name);
+        let hello = hello(token, number);
+        let (io, socket) = dial(network).await;
+        let (session, events, welcome) =
+            connect_over(io, tls.clone(), Config::agent(), hello.clone(), 1).await.unwrap();
+        Self { session, events, welcome, socket, tls, hello }
+    }
+
+    /// Joins and binds a port.
+    async fn bound(network: &Network, token: &Secret, number: u8, pooling: bool) -> (Self, u16) {
+        let mut agent = Self::join(network, token, number).await;
+        let url = agent.bind("tcp://:0", pooling).await;
+        (agent, url.rsplit_once(':').unwrap().1.parse().unwrap())
+    }
+
+    async fn bind(&mut self, url: &str, pooling: bool) -> String {
+        let bind = Bind {
+            id: BindId(1),
+            url: url.to_owned(),
+            pooling,
+            upstream_protocol: UpstreamProtocol::Http1,
+            name: String::new(),
+            description: String::new(),
+            metadata: String::new(),
+        };
+        self.session.bind(&bind).unwrap();
+        match self.next().await {
+            Event::Bound(bound) => bound.url,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        timeout(PATIENCE, self.events.next()).await.expect("in time").expect("more")
+    }
+
+    async fn stream(&mut self) -> Stream {
+        loop {
+            match self.next().await {
+                Event::Opened(stream) => {
+                    stream.accept();
+                    return stream;
+                }
+                Event::Suspended(_) | Event::Resumed(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        self.hello.clone()
+    }
+
+    /// Cuts the connection at both ends.
+    fn cut(&self) {
+        self.socket.shutdown(Shutdown::Both).unwrap();
+    }
+
+    async fn until_suspended(&mut self) {
+        loop {
+            match self.next().await {
+                Event::Suspended(_) => return,
+                Event::Resumed(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn resume(&mut self, network: &Network, hello: Hello) -> Result<(), SetupError> {
+        let (io, socket) = dial(network).await;
+        self.socket = socket;
+        self.session.resume_over(io, self.tls.clone(), Config::agent(), hello, 2).await
+    }
+
+    /// Tries to resume in vain; returns the code of the refusal.
+    async fn try_to_resume(&mut self, network: &Network, hello: Hello) -> Code {
+        match self.resume(network, hello).await {
+            Err(SetupError::Closed(Cause::Refused(refusal))) => refusal.code,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn dial(network: &Network) -> (TcpStream, std::net::TcpStream) {
+    let io = TcpStream::connect(network.address("ingress")).await.unwrap();
+    let std = io.into_std().unwrap();
+    let socket = std.try_clone().unwrap();
+    (TcpStream::from_std(std).unwrap(), socket)
+}
+
+fn hello(token: &Secret, number: u8) -> Hello {
+    let heartbeat = Heartbeat { interval: Duration::from_secs(10), tolerance: Duration::from_secs(15) };
+    Hello {
+        versions: Vec::new(),
+        agent: AgentId([number; 16]),
+        incarnation: 1,
+        token: token.clone(),
+        software: String::from("test"),
+        metadata: String::new(),
+        heartbeat,
+        limits: Limits { frame: 0, window: 0, streams: 0 },
+        resume: None,
+        resume_window: Duration::ZERO,
+    }
+}
+
+async fn exactly(stream: &mut (impl tokio::io::AsyncRead + Unpin), count: usize) -> Vec<u8> {
+    let mut octets = vec![0; count];
+    timeout(PATIENCE, stream.read_exact(&mut octets)).await.expect("in time").unwrap();
+    octets
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
