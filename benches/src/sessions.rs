@@ -51,7 +51,7 @@ async fn open(adit: &Adit, tls: &Arc<ClientConfig>, number: u64) -> io::Result<(
         heartbeat: Heartbeat { interval: hour, tolerance: hour },
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
-        resume_window: core::time::Duration::ZERO,
+        resume_window: Duration::ZERO,
     };
     let name = ServerName::from(address.ip());
     let (session, events, _) = connect_over(stream, (Arc::clone(tls), name), Config::agent(), hello, number)

@@ -143,6 +143,18 @@ fn of_two_requests_with_one_secret_one_link_goes_on() {
     assert!(resume(&mut third, &mut second).is_err(), "the secret was confirmed as used");
 }
 
+#[test]
+fn what_the_old_link_had_not_told_is_told_by_the_new_one() {
+    let mut pair = Pair::established(Options::default());
+    let now = pair.now();
+    pair.network.link.handle_loss(Loss::Reset, now); // nobody has looked
+    pair.agent.link.handle_loss(Loss::Reset, now);
+    pair.resume();
+
+    let told = |events: Vec<Event>| events.into_iter().filter(|event| matches!(event, Event::Suspended(_))).count();
+    assert_eq!((told(pair.agent.take_events()), told(pair.network.take_events())), (1, 1));
+}
+
 /// RES-008
 #[test]
 fn a_resume_takes_the_session_from_a_link_that_seems_alive() {
