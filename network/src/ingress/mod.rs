@@ -168,8 +168,9 @@ impl Ingress {
             info!(%agent, session = %id, code = Fault::SessionUnknown.code(), "a session was not resumed");
             return incoming.refuse(refusal(Fault::SessionUnknown, Code::RESUME_UNKNOWN, None));
         }
-        self.sessions.unpark(id);
-        self.edge.router.write().session_parked(id, false);
+        if let Some(session) = &session {
+            self.note(id, session);
+        }
         self.edge.arrived();
         self.edge.metrics.sessions_resumed.inc();
         info!(session = %id, %agent, "a session was resumed");
@@ -190,17 +191,32 @@ impl Ingress {
         Some(ResumeOffer { secret: Secret::new(random::<32>()?), window })
     }
 
-    /// Takes note that a session waits for its agent, unless that is over already.
+    /// Takes note that a session waits for its agent, unless that is over already. A node that drains waits for nobody.
     fn park(&self, id: SessionId, session: &NetworkSession, cause: &Cause) {
-        let mut router = self.edge.router.write();
-        if !session.is_parked() {
-            return;
+        if self.edge.is_draining() {
+            return session.close(Code::SHUTDOWN, "the node stops");
         }
-        let members = router.session_parked(id, true);
+        if self.note(id, session) {
+            info!(session = %id, %cause, "a session waits for its agent");
+        }
+    }
+
+    /// Notes everywhere whether a session waits for its agent, as it is now, and returns that. Under one lock: it may be
+    /// resumed and lost again at any moment, and each time somebody says so.
+    fn note(&self, id: SessionId, session: &NetworkSession) -> bool {
+        let mut router = self.edge.router.write();
+        let parked = session.is_parked();
+        let members = router.session_parked(id, parked);
+        if parked {
+            self.sessions.park(id, self.edge.limits.load().parked_sessions);
+        } else {
+            self.sessions.unpark(id);
+        }
         drop(router);
-        self.http.forget(&members);
-        self.sessions.park(id, self.edge.limits.load().parked_sessions);
-        info!(session = %id, %cause, "a session waits for its agent");
+        if parked {
+            self.http.forget(&members);
+        }
+        parked
     }
 
     async fn authenticate(&self, incoming: &Incoming) -> Result<Identity, (Fault, Code, Option<Duration>)> {

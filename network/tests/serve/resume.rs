@@ -34,8 +34,7 @@ async fn a_connection_survives_the_loss_of_the_agents_and_no_octet_is_lost() {
     let mut stream = agent.stream().await;
     assert_eq!(exactly(&mut stream, 6).await, b"before");
 
-    agent.cut();
-    agent.until_suspended().await;
+    agent.lose(&network).await;
     caller.write_all(b" between").await.unwrap();
     stream.write_all(b"answer").await.unwrap();
     agent.resume(&network, agent.hello()).await.unwrap();
@@ -56,8 +55,7 @@ async fn another_agent_or_token_resumes_nothing_and_harms_nothing() {
     let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
     let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let mut stream = agent.stream().await;
-    agent.cut();
-    agent.until_suspended().await;
+    agent.lose(&network).await;
 
     for hello in [Hello { token: other, ..agent.hello() }, Hello { agent: AgentId([2; 16]), ..agent.hello() }] {
         assert_eq!(refused(&network, &agent, hello).await, Code::RESUME_UNKNOWN);
@@ -107,8 +105,7 @@ async fn a_token_that_was_revoked_meanwhile_resumes_nothing() {
     let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
     let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let _stream = agent.stream().await;
-    agent.cut();
-    agent.until_suspended().await;
+    agent.lose(&network).await;
 
     network.run(&["token", "revoke", &id]);
 
@@ -126,18 +123,15 @@ async fn a_new_connection_waits_for_the_agent_and_another_agent_of_the_pool_take
     let network = Network::start("");
     let (_, token) = network.token(&["bind:tcp:0-65535"]);
     let (mut agent, port) = Agent::bound(&network, &token, 1, true).await;
-    agent.cut();
-    agent.until_suspended().await;
+    agent.lose(&network).await;
 
     let mut held = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     held.write_all(b"held").await.unwrap();
-    until("the connection is held", || network.log().contains("a session waits for its agent")).await;
     agent.resume(&network, agent.hello()).await.unwrap();
     let mut stream = agent.stream().await;
     assert_eq!(exactly(&mut stream, 4).await, b"held");
 
-    agent.cut();
-    agent.until_suspended().await;
+    agent.lose(&network).await;
     let mut other = Agent::join(&network, &token, 2).await;
     other.bind(&format!("tcp://:{port}"), true).await;
     let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -151,8 +145,7 @@ async fn a_connection_for_which_no_agent_comes_back_is_told_so() {
     let (_, token) = network.token(&["bind:web.example.com"]);
     let mut agent = Agent::join(&network, &token, 1).await;
     agent.bind("http://web.example.com", false).await;
-    agent.cut();
-    agent.until_suspended().await;
+    agent.lose(&network).await;
 
     let mut caller = TcpStream::connect(network.address("http")).await.unwrap();
     caller.write_all(b"GET / HTTP/1.1\r\nHost: web.example.com\r\nConnection: close\r\n\r\n").await.unwrap();
@@ -170,8 +163,7 @@ async fn a_new_session_of_the_same_agent_ends_the_one_that_waits_for_it() {
     let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
     let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let _stream = agent.stream().await;
-    agent.cut();
-    agent.until_suspended().await;
+    agent.lose(&network).await;
 
     let mut next = Agent::join(&network, &token, 1).await;
 
@@ -186,14 +178,32 @@ async fn so_many_sessions_wait_and_the_one_that_waited_longest_makes_room() {
     let (_, token) = network.token(&["bind:tcp:0-65535"]);
     let (mut first, _) = Agent::bound(&network, &token, 1, false).await;
     let (mut second, _) = Agent::bound(&network, &token, 2, false).await;
-    for (agent, count) in [(&mut first, 1), (&mut second, 2)] {
-        agent.cut();
-        agent.until_suspended().await;
-        until("it is seen", || network.log().matches("a session waits for its agent").count() == count).await;
-    }
+    first.lose(&network).await;
+    second.lose(&network).await;
 
     assert_eq!(first.try_to_resume(&network, first.hello()).await, Code::RESUME_UNKNOWN);
     second.resume(&network, second.hello()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_drains_waits_for_nobody() {
+    let network = Network::start("");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
+    let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let _stream = agent.stream().await;
+    network.signal(rustix::process::Signal::TERM);
+    loop {
+        match agent.next().await {
+            Event::GoAway(_) => break,
+            other => drop(other),
+        }
+    }
+
+    agent.cut();
+
+    let ended = timeout(Duration::from_secs(5), caller.read(&mut [0])).await.expect("before the drain's deadline");
+    assert!(ended.is_err(), "a connection that stands is reset");
 }
 
 #[tokio::test]
@@ -282,6 +292,15 @@ impl Agent {
     /// Cuts the connection at both ends.
     fn cut(&self) {
         self.socket.shutdown(Shutdown::Both).unwrap();
+    }
+
+    /// Cuts the connection and waits until both sides know.
+    async fn lose(&mut self, network: &Network) {
+        let parked = || network.log().matches("a session waits for its agent").count();
+        let before = parked();
+        self.cut();
+        self.until_suspended().await;
+        until("the network knows", || parked() > before).await;
     }
 
     async fn until_suspended(&mut self) {
