@@ -4,7 +4,7 @@
 
 use adit_core::{
     Bind, BindError, BindId, Cause, Code, Config, Duration, Event, Heartbeat, Hello, Loss, Message, Open, ReadError,
-    Refusal, Resume, Secret, SessionId, Violation, Welcome, WriteError,
+    Refusal, Resume, ResumeOffer, Secret, SessionId, Violation, Welcome, WriteError,
     frame::{Encoded, Kind},
     testing::{Lone, Options, Pair, a_hello, a_welcome, closed_with, encoded, raw},
 };
@@ -201,6 +201,62 @@ fn the_window_is_the_least_that_both_sides_want() {
     assert_eq!(pair.network.cause(), Some(&Cause::ResumeExpired));
 }
 
+/// RES-016: a network that grants more than was asked for is not believed.
+#[test]
+fn an_agent_waits_no_longer_than_it_wants_to_whatever_it_is_offered() {
+    let mut config = Config::agent();
+    config.resume_window = secs(5);
+    let mut lone = Lone::agent(config);
+    lone.say();
+    let offer = ResumeOffer { secret: Secret::new([9; 16]), window: Duration::from_millis(u64::MAX) };
+    lone.hear(&raw(Kind::Welcome.number(), 0, &encoded(&Welcome { resume: Some(offer), ..a_welcome() })));
+    let now = lone.now();
+    lone.link.handle_eof(false, now);
+    assert!(lone.link.is_parked());
+
+    lone.wait(secs(5));
+
+    assert_eq!(lone.events().last(), Some(&Event::Closed(Cause::ResumeExpired)));
+}
+
+/// RES-011: also while a network lets the agent wait for its answer.
+#[test]
+fn a_handshake_that_resumes_does_not_outlast_the_window() {
+    let mut pair = Pair::established(Options::default());
+    let stream = pair.open();
+    pair.settle();
+    pair.cut();
+    pair.run_for(secs(25));
+    pair.redial();
+    pair.up.hole = true;
+    pair.run_for(secs(5) - Duration::from_millis(1));
+    assert_eq!(pair.agent.write(stream, b"x"), Ok(1));
+
+    pair.run_for(Duration::from_millis(1));
+
+    assert_eq!(pair.agent.take_events().last(), Some(&Event::Closed(Cause::ResumeExpired)));
+    assert_eq!(pair.agent.write(stream, b"x"), Err(WriteError::Lost(Code::RESUME_EXPIRED)));
+}
+
+#[test]
+fn a_peer_that_comes_and_goes_makes_no_news_pile_up() {
+    let mut lone = Lone::resumable_network(Config::network());
+    for _ in 0..200 {
+        let now = lone.now();
+        lone.link.handle_loss(Loss::Reset, now); // nobody looks
+        let resume = Resume {
+            session: SessionId([7; 16]),
+            secret: Secret::new([9; 16]),
+            received: lone.link.session().unwrap().sent(),
+        };
+        let mut next = lone_network(&resume, 1);
+        resume_with(&mut next, &mut lone, resume.secret.clone()).unwrap();
+        lone = next;
+    }
+
+    assert!(lone.events().len() <= 1);
+}
+
 #[test]
 fn a_close_ends_the_session_and_a_violation_too() {
     let mut pair = Pair::established(Options::default());
@@ -378,9 +434,18 @@ fn resume(
     new: &mut Lone<adit_core::side::Network>,
     old: &mut Lone<adit_core::side::Network>,
 ) -> Result<(), adit_core::AuthRequest> {
+    resume_with(new, old, Secret::new([0x5a; 16]))
+}
+
+#[expect(clippy::result_large_err, reason = "moved once a handshake")]
+fn resume_with(
+    new: &mut Lone<adit_core::side::Network>,
+    old: &mut Lone<adit_core::side::Network>,
+    secret: Secret,
+) -> Result<(), adit_core::AuthRequest> {
     let request = take_request(new);
     let mut welcome = request.welcome(SessionId([7; 16]), "", "");
-    welcome.resume = Some(adit_core::ResumeOffer { secret: Secret::new([0x5a; 16]), window: secs(30) });
+    welcome.resume = Some(ResumeOffer { secret, window: secs(30) });
     let now = new.now();
     let result = new.link.resume(request, &mut old.link, welcome, now);
     let _: Vec<Encoded> = if result.is_ok() { new.say() } else { Vec::new() };

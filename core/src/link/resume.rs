@@ -33,7 +33,8 @@ impl Link<side::Agent> {
         link.state.output.push_back(Encoded::message(Kind::Hello, &hello));
         link.state.events = core::mem::take(&mut old.state.events);
         let mut session = old.state.session.take()?;
-        session.park(now);
+        let until = session.park(now).map_or(now, |window| window.min(now + link.state.config.handshake_timeout));
+        link.state.phase = Phase::Handshake { until };
         link.state.session = Some(session);
         old.state.give_way();
         Some(link)
@@ -144,7 +145,12 @@ impl<S: Side> Machine<S> {
         (self.ping, self.pong, self.pulse, self.awaiting) = (None, None, None, None);
         self.phase = Phase::Parked { until };
         self.cause = Some(cause.clone());
+        // What was not looked at is out of date: a peer that comes and goes makes nothing pile up.
+        self.events.retain(|event| !matches!(event, Event::Suspended(_) | Event::Resumed(_)));
         self.events.push_back(Event::Suspended(cause.clone()));
+        if until <= now {
+            self.conclude(Cause::ResumeExpired);
+        }
         true
     }
 

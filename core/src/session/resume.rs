@@ -16,14 +16,15 @@ pub(super) struct Permit {
 }
 
 impl<S: Side> Session<S> {
-    /// Takes the offer of a WELCOME, sent or received. Without one the session ends with its link.
+    /// Takes the offer of a WELCOME, sent or received. Without one the session ends with its link. However long the peer would
+    /// wait, this side waits no longer than it wants to.
     pub(crate) fn permit(&mut self, session: SessionId, offer: Option<&ResumeOffer>) {
         let used = self.permit.take().map(|old| old.secret);
         self.permit = offer.map(|offer| Permit {
             session,
             secret: offer.secret.clone(),
             used,
-            window: offer.window,
+            window: offer.window.min(self.config.resume_window), // spec: RES-016
             parked: None,
         });
     }
