@@ -62,16 +62,9 @@ proptest! {
         window in 1_024u32..40_000,
         seed in any::<u64>(),
     ) {
-        let small = |mut config: Config| {
-            (config.window, config.window_eager, config.window_max) = (window, window, 80_000);
-            (config.pool, config.streams, config.open_streams) = (100_000, 16, 16);
-            (config.send_stream, config.send_total) = (20_000, 40_000);
-            (config.retain_octets, config.retain_frames) = (65_536, 64);
-            config
-        };
         let options = Options {
-            agent: small(Config::agent()),
-            network: small(Config::network()),
+            agent: small(Config::agent(), window),
+            network: small(Config::network(), window),
             up: path.clone(),
             down: path,
             seed,
@@ -81,25 +74,7 @@ proptest! {
         let mut pair = Pair::established(options);
         let mut flows: Vec<Flow> = flows.into_iter().map(|flow| Flow::open(&mut pair, flow)).collect();
 
-        for round in 0.. {
-            prop_assert!(round < 60_000, "L9: not finished in ten minutes");
-            pair.run_for(Duration::from_millis(10));
-            prop_assert_eq!((pair.agent.cause(), pair.network.cause()), (None, None));
-            let done = flows.iter_mut().map(|flow| flow.go_on(&mut pair)).filter(|done| *done).count();
-            bounded(&mut pair)?;
-            if done == flows.len() {
-                break;
-            }
-        }
-        pair.run_for(Duration::from_secs(2));
-
-        for flow in &flows {
-            flow.check()?;
-        }
-        for live in [pair.agent.session().stats(), pair.network.session().stats()] {
-            prop_assert_eq!((live.streams_live, live.queued, live.retained), (0, 0, 0));
-        }
-        prop_assert_eq!((pair.agent.session().reserved(), pair.network.session().reserved()), (0, 0), "L5: given back");
+        finish(&mut pair, &mut flows)?;
     }
 
     /// L4 across any number of cut links: every octet once, every end, whatever was on its way, the resume included.
@@ -109,9 +84,11 @@ proptest! {
         path in path(),
         cuts in vec((0u64..300, 0u64..400, any::<bool>()), 1..12),
         write in prop_oneof![1usize..20, 100usize..70_000],
+        window in 1_024u32..40_000,
         seed in any::<u64>(),
     ) {
-        let options = Options { up: path.clone(), down: path, seed, write, ..Options::default() };
+        let (agent, network) = (small(Config::agent(), window), small(Config::network(), window));
+        let options = Options { agent, network, up: path.clone(), down: path, seed, write, ..Options::default() };
         let mut pair = Pair::established(options);
         let mut flows: Vec<Flow> = flows.into_iter().map(|flow| Flow::open(&mut pair, flow)).collect();
 
@@ -128,22 +105,7 @@ proptest! {
             pair.run_for(Duration::from_millis(after));
             pair.resume();
         }
-        for round in 0.. {
-            prop_assert!(round < 60_000, "L9: not finished in ten minutes");
-            pair.run_for(Duration::from_millis(10));
-            let done = flows.iter_mut().map(|flow| flow.go_on(&mut pair)).filter(|done| *done).count();
-            if done == flows.len() {
-                break;
-            }
-        }
-        pair.run_for(Duration::from_secs(2));
-
-        for flow in &flows {
-            flow.check()?;
-        }
-        for live in [pair.agent.session().stats(), pair.network.session().stats()] {
-            prop_assert_eq!((live.streams_live, live.queued, live.retained), (0, 0, 0));
-        }
+        finish(&mut pair, &mut flows)?;
     }
 
     /// L11: the same seed and inputs give the same, at every instant.
@@ -217,6 +179,39 @@ proptest! {
         prop_assert_eq!(pair.agent.take_events().iter().filter(closed).count(), 1);
         prop_assert_eq!(pair.network.take_events().iter().filter(closed).count(), 1);
     }
+}
+
+/// A configuration whose limits are soon reached.
+fn small(mut config: Config, window: u32) -> Config {
+    (config.window, config.window_eager, config.window_max) = (window, window, 80_000);
+    (config.pool, config.streams, config.open_streams) = (100_000, 16, 16);
+    (config.send_stream, config.send_total) = (20_000, 40_000);
+    (config.retain_octets, config.retain_frames) = (65_536, 64);
+    config
+}
+
+/// L2, L4, L5, L9: every stream finishes with every octet as it was written, and what was taken is given back.
+fn finish(pair: &mut Pair, flows: &mut [Flow]) -> Result<(), TestCaseError> {
+    for round in 0.. {
+        prop_assert!(round < 60_000, "L9: not finished in ten minutes");
+        pair.run_for(Duration::from_millis(10));
+        prop_assert_eq!((pair.agent.cause(), pair.network.cause()), (None, None));
+        let done = flows.iter_mut().map(|flow| flow.go_on(pair)).filter(|done| *done).count();
+        bounded(pair)?;
+        if done == flows.len() {
+            break;
+        }
+    }
+    pair.run_for(Duration::from_secs(2));
+
+    for flow in flows {
+        flow.check()?;
+    }
+    for live in [pair.agent.session().stats(), pair.network.session().stats()] {
+        prop_assert_eq!((live.streams_live, live.queued, live.retained), (0, 0, 0));
+    }
+    prop_assert_eq!((pair.agent.session().reserved(), pair.network.session().reserved()), (0, 0), "L5: given back");
+    Ok(())
 }
 
 fn lawful<S: Tested>(steps: &[Step]) -> Result<(), TestCaseError> {

@@ -13,8 +13,8 @@ use adit_core::{
     UpstreamProtocol,
 };
 use adit_tokio::{
-    ConnectOptions, Event, Incoming, Intake, ListenOptions, NetworkSession, Stream, Target, Uplink, UplinkEvent,
-    UplinkEvents, UplinkOptions, accept, client_config, code_of, listen, server_config,
+    ConnectOptions, Endpoint, Event, Incoming, Intake, ListenOptions, NetworkSession, Stream, Target, Uplink,
+    UplinkEvent, UplinkEvents, UplinkOptions, accept, client_config, code_of, listen, server_config,
 };
 use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 use tokio::{
@@ -34,12 +34,7 @@ async fn a_hundred_cuts_lose_no_octet_in_either_direction() {
     (options.reconnect.floor, options.reconnect.base, options.reconnect.resume_cap) =
         (millis(1), millis(5), millis(10));
     let (uplink, mut events) = Uplink::start(options);
-    let mut endpoint = uplink.bind(wish());
-    let session = network.session().await;
-    within(session.bound()).await;
-
-    let near = session.open(endpoint.id());
-    let far = within(endpoint.accept()).await.unwrap();
+    let (session, _endpoint, near, far) = carried(&network, &uplink).await;
     let sums = within(async {
         tokio::join!(pump(near, 1, 2, OCTETS), pump(far, 2, 1, OCTETS), async {
             while relay.cuts.load(Ordering::Relaxed) < 100 {
@@ -64,11 +59,7 @@ async fn a_connection_that_swallows_everything_is_replaced_by_one_that_works() {
     options.config.heartbeat.interval = Duration::from_secs(1);
     options.config.heartbeat.tolerance = Duration::from_secs(1);
     let (uplink, mut events) = Uplink::start(options);
-    let mut endpoint = uplink.bind(wish());
-    let session = network.session().await;
-    within(session.bound()).await;
-    let mut near = session.open(endpoint.id());
-    let mut far = within(endpoint.accept()).await.unwrap();
+    let (_session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
 
     relay.swallows.store(true, Ordering::Relaxed);
     near.write_all(b"swallowed").await.unwrap();
@@ -87,11 +78,7 @@ async fn without_a_connection_in_time_streams_end_with_a_code_that_says_so() {
     let network = Network::new(1);
     let relay = Relay::new(network.address, None).await;
     let (uplink, mut events) = Uplink::start(network.options(relay.address));
-    let mut endpoint = uplink.bind(wish());
-    let session = network.session().await;
-    within(session.bound()).await;
-    let mut near = session.open(endpoint.id());
-    let mut far = within(endpoint.accept()).await.unwrap();
+    let (session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
 
     relay.refuses.store(true, Ordering::Relaxed);
     relay.cut();
@@ -110,11 +97,7 @@ async fn a_network_change_moves_the_session_while_the_old_connection_lives() {
     let network = Network::new(30);
     let relay = Relay::new(network.address, None).await;
     let (uplink, mut events) = Uplink::start(network.options(relay.address));
-    let mut endpoint = uplink.bind(wish());
-    let session = network.session().await;
-    within(session.bound()).await;
-    let mut near = session.open(endpoint.id());
-    let mut far = within(endpoint.accept()).await.unwrap();
+    let (_session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
     find(&mut events, |event| matches!(event, UplinkEvent::Connected { .. })).await;
 
     uplink.reconnect_now();
@@ -133,11 +116,7 @@ async fn an_agent_that_never_resumes_begins_anew() {
     let mut options = network.options(relay.address);
     options.config.resume_window = Duration::ZERO;
     let (uplink, mut events) = Uplink::start(options);
-    let mut endpoint = uplink.bind(wish());
-    let session = network.session().await;
-    within(session.bound()).await;
-    let _near = session.open(endpoint.id());
-    let mut far = within(endpoint.accept()).await.unwrap();
+    let (_session, _endpoint, _near, mut far) = carried(&network, &uplink).await;
 
     relay.cut();
 
@@ -145,6 +124,16 @@ async fn an_agent_that_never_resumes_begins_anew() {
     assert_eq!(code_of(&error), Some(Code::SESSION_LOST));
     find(&mut events, |event| matches!(event, UplinkEvent::Disconnected { .. })).await;
     assert_eq!(within(network.session()).await.session.cause(), None);
+}
+
+/// Carries one connection: the network's session, the endpoint, and both ends of a stream.
+async fn carried(network: &Network, uplink: &Uplink) -> (Served, Endpoint, Stream, Stream) {
+    let mut endpoint = uplink.bind(wish());
+    let session = network.session().await;
+    within(session.bound()).await;
+    let near = session.open(endpoint.id());
+    let far = within(endpoint.accept()).await.unwrap();
+    (session, endpoint, near, far)
 }
 
 /// Writes its octets and reads the other's, both to the end; returns whether they were what the other wrote.

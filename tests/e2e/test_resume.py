@@ -54,6 +54,21 @@ def line(registry):
     return make
 
 
+def carried(site):
+    """A caller's connection that is carried to the upstream."""
+    sock = dial(site.ports["echo"])
+    sock.sendall(b"x")
+    assert receive(sock, 1) == b"x"
+    return sock
+
+
+def expect_reset(sock):
+    with pytest.raises(ConnectionResetError):
+        while sock.recv(1):
+            pass
+        raise AssertionError("an end that looks complete")
+
+
 def sink_and_source(sock):
     """Answers with the digest of what came, after it has sent as much as the first line asked for."""
     head = b""
@@ -250,15 +265,10 @@ def test_a_program_that_was_frozen_for_half_a_minute_resumes(line):
 def test_after_the_window_connections_end_and_the_next_session_serves(line):
     site = line(resume_window="1s")
     mark = site.agent.process.mark()
-    sock = dial(site.ports["echo"])
-    sock.sendall(b"x")
-    assert receive(sock, 1) == b"x"
+    sock = carried(site)
     site.relay.refuses = True
     site.relay.cut()
-    with pytest.raises(ConnectionResetError):
-        while sock.recv(1):
-            pass
-        raise AssertionError("an end that looks complete")
+    expect_reset(sock)
     site.relay.refuses = False
     site.agent.wait_bound(after=mark)
     assert curl(site.network, f"https://web.{DOMAIN}/hello").status == 200
@@ -267,30 +277,20 @@ def test_after_the_window_connections_end_and_the_next_session_serves(line):
 def test_a_customer_may_forbid_it(line):
     site = line(resume_window="0s")
     mark = site.agent.process.mark()
-    sock = dial(site.ports["echo"])
-    sock.sendall(b"x")
-    assert receive(sock, 1) == b"x"
+    sock = carried(site)
     site.relay.cut()
-    with pytest.raises(ConnectionResetError):
-        while sock.recv(1):
-            pass
-        raise AssertionError("an end that looks complete")
+    expect_reset(sock)
     site.agent.process.wait_for("session lost", after=mark)
     site.agent.wait_bound(after=mark)
 
 
 def test_a_token_revoked_while_there_is_no_connection_ends_the_session(line):
     site = line()
-    sock = dial(site.ports["echo"])
-    sock.sendall(b"x")
-    assert receive(sock, 1) == b"x"
+    sock = carried(site)
     site.relay.refuses = True
     site.relay.cut()
     site.agent.process.wait_for("connection lost")
     site.network.revoke(site.token)
     site.relay.refuses = False
-    with pytest.raises(ConnectionResetError):
-        while sock.recv(1):
-            pass
-        raise AssertionError("an end that looks complete")
+    expect_reset(sock)
     assert not any("session resumed" in text for text in site.agent.process.lines)
