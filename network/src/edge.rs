@@ -165,7 +165,7 @@ impl Edge {
         loop {
             let arrival = self.arrivals.notified();
             match self.try_choose(key, tried, most) {
-                Err(Fault::NoAgent) => {}
+                Err(Fault::NoAgent) if self.hold(key, &[]).is_some() => {}
                 result => return result,
             }
             if timeout_at(until, arrival).await.is_err() {
@@ -182,7 +182,7 @@ impl Edge {
         (tried.is_empty() && hold > Duration::ZERO).then_some(hold)
     }
 
-    /// Tells those who wait for an agent that an endpoint was bound, or that an agent is back.
+    /// Tells those who wait for an agent that an endpoint was bound, that an agent is back, or that it will not come back.
     pub fn arrived(&self) {
         self.arrivals.notify_waiters();
     }
@@ -258,7 +258,7 @@ impl Edge {
         loop {
             let arrival = self.arrivals.notified();
             match self.try_open(key, open, tried, most) {
-                Err(Fault::NoAgent) => {}
+                Err(Fault::NoAgent) if self.hold(key, &[]).is_some() => {}
                 result => return result,
             }
             if timeout_at(until, arrival).await.is_err() {

@@ -99,8 +99,8 @@ limits! {
     resume_window: Duration = secs(30), values::duration, "a time from 0 to 1h", secs(0)..=secs(3_600);
     /// How long a new connection waits for an agent that is lost and may come back, 10 s; then ADIT-3002.
     hold_parked: Duration = secs(10), values::duration, "a time from 0 to 1m", secs(0)..=secs(60);
-    /// Sessions that wait for their agents, 10,000; one more, and the one that has waited longest ends.
+    /// Sessions that wait for their agents, 10,000; one more, and the account with most of them loses the one that waited longest.
     parked_sessions: usize = 10_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
-    /// Octets that such sessions keep together, 1 GiB; above, those that have waited longest end.
+    /// Octets that such sessions keep together, 1 GiB; above, the account that keeps most loses those that waited longest.
     parked_size: usize = 1 << 30, values::size, "a size from 1MiB to 1TiB", (1 << 20)..=(1 << 40);
 }

@@ -264,6 +264,7 @@ impl Ingress {
     fn leave(&self, id: SessionId) {
         let ended = self.edge.router.write().session_ended(id);
         self.ended(ended);
+        self.edge.arrived(); // nobody waits any longer for an agent that does not come back
     }
 }
 

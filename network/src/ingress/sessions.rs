@@ -1,7 +1,7 @@
 //! The sessions that live, and how many there may be.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -21,7 +21,7 @@ pub struct Sessions {
 /// The sessions that wait for their agents, the longest first.
 #[derive(Debug, Default)]
 struct Parked {
-    order: BTreeMap<u64, SessionId>,
+    order: BTreeMap<u64, (SessionId, i64)>,
     places: HashMap<SessionId, u64>,
     count: u64,
 }
@@ -122,20 +122,21 @@ impl Sessions {
         }
     }
 
-    /// Notes that a session waits for its agent; ends those that have waited longest while there are more than `most`.
+    /// Notes that a session waits for its agent. While more than `most` wait, the one that has waited longest ends, of the
+    /// account that has most of them.
     pub fn park(&self, id: SessionId, most: usize) {
-        let mut ending = Vec::new();
+        let Some(account) = self.member(id).map(|member| member.account) else { return };
         let mut parked = self.parked.lock();
         parked.remove(id);
         let place = parked.count;
         parked.count += 1;
-        parked.order.insert(place, id);
+        parked.order.insert(place, (id, account));
         parked.places.insert(id, place);
-        while parked.order.len() > most {
-            ending.extend(parked.pop());
-        }
+        let waiting: Vec<_> =
+            if parked.order.len() > most { parked.order.values().copied().collect() } else { Vec::new() };
         drop(parked);
-        self.end(&ending);
+        let waiting: Vec<_> = waiting.into_iter().map(|(id, account)| (id, account, 1)).collect();
+        self.end(&excess(&waiting, most as u64));
     }
 
     /// Notes that a session waits no more.
@@ -143,27 +144,16 @@ impl Sessions {
         self.parked.lock().remove(id);
     }
 
-    /// Ends sessions that wait, the longest first, until the others keep no more than `most` octets.
+    /// Ends sessions that wait until the others keep no more than `most` octets: of the account that keeps most, the one that
+    /// has waited longest.
     pub fn weigh(&self, most: u64) {
-        let waiting: Vec<SessionId> = self.parked.lock().order.values().copied().collect();
-        if waiting.is_empty() {
-            return;
-        }
-        let weight = |id: &SessionId| {
-            let stats = self.get(*id).map(|session| session.stats()).unwrap_or_default();
+        let waiting: Vec<_> = self.parked.lock().order.values().copied().collect();
+        let weight = |id: SessionId| {
+            let stats = self.get(id).map(|session| session.stats()).unwrap_or_default();
             stats.queued.saturating_add(stats.retained)
         };
-        let weights: Vec<(SessionId, u64)> = waiting.iter().map(|id| (*id, weight(id))).collect();
-        let mut total: u64 = weights.iter().map(|(_, weight)| weight).sum();
-        let mut ending = Vec::new();
-        for (id, weight) in weights {
-            if total <= most {
-                break;
-            }
-            total -= weight;
-            ending.push(id);
-        }
-        self.end(&ending);
+        let waiting: Vec<_> = waiting.into_iter().map(|(id, account)| (id, account, weight(id))).collect();
+        self.end(&excess(&waiting, most));
     }
 
     /// Ends the sessions of an agent that wait for it: it has begun a new one.
@@ -215,17 +205,56 @@ impl Parked {
             self.order.remove(&place);
         }
     }
+}
 
-    fn pop(&mut self) -> Option<SessionId> {
-        let (_, id) = self.order.pop_first()?;
-        self.places.remove(&id);
-        Some(id)
+/// Returns whom to give up so that the weights of the others are `most` together at the most. `waiting` are sessions with
+/// their accounts and weights, those first that have waited longest. Who takes most gives first: no account can push out
+/// what another keeps.
+fn excess(waiting: &[(SessionId, i64, u64)], most: u64) -> Vec<SessionId> {
+    let mut accounts: BTreeMap<i64, (u128, VecDeque<(SessionId, u128)>)> = BTreeMap::new();
+    let mut total = 0;
+    for (id, account, weight) in waiting {
+        let (sum, sessions) = accounts.entry(*account).or_default();
+        let weight = u128::from(*weight);
+        *sum += weight;
+        total += weight;
+        sessions.push_back((*id, weight));
     }
+    let mut given_up = Vec::new();
+    while total > u128::from(most)
+        && let Some((sum, sessions)) = accounts.values_mut().max_by_key(|(sum, _)| *sum)
+        && let Some((id, weight)) = sessions.pop_front()
+    {
+        *sum -= weight;
+        total -= weight;
+        given_up.push(id);
+    }
+    given_up
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_takes_most_gives_first_and_of_it_what_has_waited_longest() {
+        let id = |number| SessionId([number; 16]);
+        type Row<'a> = (&'a [(u8, i64, u64)], u64, &'a [u8]);
+        let table: [Row<'_>; 6] = [
+            (&[(1, 1, 5), (2, 2, 5)], 10, &[]),
+            (&[(1, 1, 1), (2, 2, 1), (3, 2, 1)], 2, &[2]),
+            (&[(1, 1, 10), (2, 2, 40), (3, 2, 40), (4, 3, 5)], 60, &[2]),
+            (&[(1, 1, 10), (2, 2, 9), (3, 1, 10), (4, 1, 10)], 20, &[1, 3]),
+            (&[(1, 1, 7), (2, 2, 8)], 0, &[2, 1]),
+            (&[(1, 1, u64::MAX), (2, 2, u64::MAX)], 1, &[2, 1]),
+        ];
+        for (waiting, most, expected) in table {
+            let waiting: Vec<_> =
+                waiting.iter().map(|(number, account, weight)| (id(*number), *account, *weight)).collect();
+            let expected: Vec<_> = expected.iter().map(|number| id(*number)).collect();
+            assert_eq!(excess(&waiting, most), expected, "{waiting:?} {most}");
+        }
+    }
 
     #[test]
     fn so_many_sessions_are_let_in_and_not_one_more() {

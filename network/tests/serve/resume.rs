@@ -157,6 +157,23 @@ async fn a_connection_for_which_no_agent_comes_back_is_told_so() {
 }
 
 #[tokio::test]
+async fn nobody_waits_longer_for_an_agent_than_its_session_does() {
+    let network = Network::start("limits: {hold_parked: 60s}\n");
+    let (_, token) = network.token(&["bind:web.example.com"]);
+    let mut agent = Agent::join_for(&network, &token, 1, Duration::from_secs(1)).await;
+    agent.bind("http://web.example.com", false).await;
+    agent.lose(&network).await;
+
+    let mut caller = TcpStream::connect(network.address("http")).await.unwrap();
+    caller.write_all(b"GET / HTTP/1.1\r\nHost: web.example.com\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, caller.read_to_string(&mut answer)).await.expect("long before 60 s").unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("ADIT-3002"), "{answer}");
+    assert!(network.admin("/metrics").contains("adit_sessions_expired_total 1"));
+}
+
+#[tokio::test]
 async fn a_new_session_of_the_same_agent_ends_the_one_that_waits_for_it() {
     let network = Network::start("");
     let (_, token) = network.token(&["bind:tcp:0-65535"]);
@@ -232,6 +249,13 @@ struct Agent {
 
 impl Agent {
     async fn join(network: &Network, token: &Secret, number: u8) -> Self {
+        Self::join_for(network, token, number, Duration::from_secs(30)).await
+    }
+
+    /// Joins with a session that is kept for `window`.
+    async fn join_for(network: &Network, token: &Secret, number: u8, window: Duration) -> Self {
+        let mut config = Config::agent();
+        config.resume_window = window;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(network.folder.join("ca/ca.pem")).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -239,8 +263,7 @@ impl Agent {
         let tls = (Arc::new(client_config(roots, provider).unwrap()), name);
         let hello = hello(token, number);
         let (io, socket) = dial(network).await;
-        let (session, events, welcome) =
-            connect_over(io, tls.clone(), Config::agent(), hello.clone(), 1).await.unwrap();
+        let (session, events, welcome) = connect_over(io, tls.clone(), config, hello.clone(), 1).await.unwrap();
         Self { session, events, welcome, socket, tls, hello }
     }
 
