@@ -303,18 +303,14 @@ impl Reconnect {
     }
 
     fn back_off(&mut self, cost: u32) -> Duration {
-        if self.resuming.is_some() {
-            let delay = self.resume_backoff.draw(&mut self.rng);
-            self.resume_backoff.double();
-            return delay;
-        }
-        let delay = self.backoff.draw(&mut self.rng);
+        let backoff = if self.resuming.is_some() { &mut self.resume_backoff } else { &mut self.backoff };
+        let delay = backoff.draw(&mut self.rng);
         self.dials = self.dials.saturating_add(1);
         self.cost = self.cost.saturating_add(cost);
         let every_target = self.barred.len() <= self.dials as usize;
         if every_target && self.policy.dials.saturating_mul(FULL) <= self.cost {
             (self.dials, self.cost) = (0, 0);
-            self.backoff.double(); // spec: TIME-003
+            backoff.double(); // spec: TIME-003
         }
         delay
     }

@@ -104,3 +104,22 @@ fn a_shutdown_ends_a_session_that_waits_at_once() {
         panic!("it lingers")
     };
 }
+
+#[test]
+fn a_network_that_restarts_is_dialed_as_often_by_who_waits_as_by_who_begins_anew() {
+    let mut uplink = Uplink::new(1, ReconnectPolicy::default(), 5, at(0));
+    uplink.handle_established(1, at(0));
+    uplink.handle_offer(1, true);
+    actions(&mut uplink);
+    uplink.handle_suspended(1, Retry::Backoff, at(60));
+
+    let mut now = at(60);
+    for _ in 0..20 {
+        let due = uplink.poll_timeout().expect("a dial").at;
+        assert!(due.since(now) <= Duration::from_millis(500), "{:?}", due.since(now));
+        now = due;
+        uplink.handle_timeout(now);
+        let [Action::Resume { attempt, .. }] = *actions(&mut uplink) else { panic!("no dial") };
+        uplink.handle_closed(attempt, Retry::Soon, now); // nobody listens yet
+    }
+}
