@@ -354,6 +354,16 @@ impl Shared {
         result
     }
 
+    /// Tells the core that a session is over, and the user if it was the current one. Again it changes nothing.
+    fn conclude(&self, state: &mut State, session: u64, cause: adit_core::Cause, now: Instant) {
+        let current = state.core.current() == Some(session);
+        state.core.handle_closed(session, cause.retry(), now);
+        if current {
+            let retry_in = state.core.redial_in(now);
+            self.tell(UplinkEvent::Disconnected { cause, retry_in });
+        }
+    }
+
     fn tell(&self, event: UplinkEvent) {
         let _ = self.events.send(event); // nobody need listen
     }

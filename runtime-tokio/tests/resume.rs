@@ -92,6 +92,33 @@ async fn without_a_connection_in_time_streams_end_with_a_code_that_says_so() {
     find(&mut events, |event| matches!(event, UplinkEvent::Connected { .. })).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "anything else is wrong")]
+async fn a_network_that_forgot_the_session_is_asked_once_and_a_new_one_follows_at_once() {
+    let network = Network::new(30);
+    let relay = Relay::new(network.address, None).await;
+    let (uplink, mut events) = Uplink::start(network.options(relay.address));
+    let (_session, _endpoint, _near, mut far) = carried(&network, &uplink).await;
+    network.forgets.store(true, Ordering::Relaxed);
+
+    relay.cut();
+
+    let error = within(far.read_u8()).await.unwrap_err();
+    assert_eq!(code_of(&error), Some(Code::SESSION_LOST));
+    find(&mut events, |event| matches!(event, UplinkEvent::Suspended { .. })).await;
+    let (mut dials, mut told) = (0, 0);
+    loop {
+        match within(events.next()).await.unwrap() {
+            UplinkEvent::Dialing { .. } => dials += 1,
+            UplinkEvent::Disconnected { .. } => told += 1,
+            UplinkEvent::DialFailed { retry_in, .. } => assert_eq!(retry_in, None, "the next dial is under way"),
+            UplinkEvent::Connected { .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((dials, told), (2, 1));
+}
+
 #[tokio::test]
 async fn a_network_change_moves_the_session_while_the_old_connection_lives() {
     let network = Network::new(30);
@@ -169,6 +196,7 @@ struct Network {
     roots: RootCertStore,
     sessions: tokio::sync::Mutex<mpsc::UnboundedReceiver<Served>>,
     resumes: Arc<AtomicUsize>,
+    forgets: Arc<AtomicBool>,
 }
 
 struct Served {
@@ -204,15 +232,19 @@ impl Network {
         });
         let (tell, sessions) = mpsc::unbounded_channel();
         let resumes = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&resumes);
+        let forgets = Arc::new(AtomicBool::new(false));
+        let (count, forgetful) = (Arc::clone(&resumes), Arc::clone(&forgets));
         tokio::spawn(async move {
             let mut current: Option<NetworkSession> = None;
             let secrets = AtomicU64::new(1);
             while let Some(incoming) = intake.next().await {
+                if forgetful.load(Ordering::Relaxed) {
+                    current = None;
+                }
                 serve(incoming, &mut current, &secrets, window, &tell, &count);
             }
         });
-        Self { address, roots, sessions: tokio::sync::Mutex::new(sessions), resumes }
+        Self { address, roots, sessions: tokio::sync::Mutex::new(sessions), resumes, forgets }
     }
 
     async fn session(&self) -> Served {

@@ -233,6 +233,11 @@ impl Attempt {
     fn fail(&self, error: DialError) {
         self.shared.act(|state, now| {
             if state.dials.remove(&self.number).is_some() {
+                // A session that ended with this dial is told first: the next dial must not try to resume it.
+                let over = self.resumes.and_then(|session| Some((session, state.sessions.get(&session)?.cause()?)));
+                if let Some((session, cause)) = over {
+                    self.shared.conclude(state, session, cause, now);
+                }
                 state.core.handle_closed(self.number, error.retry(), now);
                 let retry_in = state.core.redial_in(now);
                 self.shared.tell(UplinkEvent::DialFailed { target: self.target, error, retry_in });
@@ -259,12 +264,7 @@ impl Attempt {
                 Event::Closed(cause) => {
                     shared.act(|state, now| {
                         state.sessions.remove(attempt);
-                        let current = state.core.current() == Some(*attempt);
-                        state.core.handle_closed(*attempt, cause.retry(), now);
-                        if current {
-                            let retry_in = state.core.redial_in(now);
-                            shared.tell(UplinkEvent::Disconnected { cause, retry_in });
-                        }
+                        shared.conclude(state, *attempt, cause, now);
                     });
                     session.gone().await;
                     return;
