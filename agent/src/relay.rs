@@ -46,7 +46,7 @@ pub(crate) async fn relay(stream: Stream, socket: Socket, first: Bytes) -> Endin
             socket.abort();
         }
         Ending::Upstream => {
-            stream.abort(Code::CONNECTION_RESET);
+            stream.abort(Code::CONNECTION_RESET); // spec: END-007
             socket.abort();
         }
     }

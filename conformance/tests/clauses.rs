@@ -3,104 +3,108 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use adit_conformance::{FrameVectors, MessageVectors, citations, clauses};
+use adit_conformance::{Digests, Place, PlaceRole, citations, clauses, is_clause, members, places, report};
 use adit_core::Violation;
 
 #[test]
-fn every_clause_that_code_or_specification_cites_exists() {
+fn every_clause_that_is_cited_exists() {
     let clauses = clauses();
-    let cited = sources().into_iter().chain(files(&root().join("conformance/spec"), &["md", "proto"]));
-    for file in cited {
-        for id in citations(&read(&file)) {
-            assert!(clauses.contains_key(id), "{}: there is no {id}", file.display());
-        }
+    for Place { name, clauses: cited, .. } in places() {
+        cited.iter().for_each(|id| assert!(clauses.contains_key(id), "{name}: there is no {id}"));
+    }
+    for file in files("conformance/spec", &["md", "proto"]) {
+        citations(&file)
+            .iter()
+            .for_each(|id| assert!(clauses.contains_key(*id), "the specification: there is no {id}"));
     }
 }
 
 #[test]
-fn every_clause_that_a_vector_names_exists() {
-    let clauses = clauses();
-    for id in in_vectors() {
-        assert!(clauses.contains_key(&id), "{id}");
+fn a_citation_in_the_code_has_the_form_of_a_clause() {
+    for member in members().iter().filter(|member| *member != "conformance") {
+        for file in files(&format!("{member}/src"), &["rs"]) {
+            for line in file.lines().filter(|line| line.contains("// spec: ")) {
+                let cited = line.split("// spec: ").nth(1).and_then(|rest| rest.split([' ', ',']).next());
+                assert!(cited.is_some_and(is_clause), "{member}: {line}");
+            }
+        }
     }
 }
 
 #[test]
 fn every_violation_is_raised_somewhere() {
-    let core: String = files(&root().join("core/src"), &["rs"])
-        .iter()
-        .filter(|file| !file.ends_with("code.rs") && !file.ends_with("tests.rs"))
-        .map(|file| read(file))
-        .collect();
+    let core: String = files("core/src", &["rs"]).into_iter().filter(|file| !file.contains("violations! {")).collect();
     for violation in Violation::ALL {
         assert!(core.contains(&format!("Violation::{violation:?}")), "{violation:?} is never raised");
     }
 }
 
-/// A clause that nothing tests stands in `open.json` with the reason; one that a vector or scenario tests does not.
+/// A clause that no code cites stands in `uncited.json` with the reason: it binds who writes an application, or says what
+/// words mean.
 #[test]
-fn every_clause_is_tested_or_listed_as_open() {
-    let open: BTreeMap<String, String> =
-        serde_json::from_str(&read(&root().join("conformance/open.json"))).expect("open.json is well formed");
-    let shown: BTreeSet<String> = in_vectors().into_iter().chain(in_scenarios()).collect();
-    let tests = sources().into_iter().filter(|file| is_test(file));
-    let mentioned: BTreeSet<String> = tests.flat_map(|file| owned(&read(&file))).chain(shown.clone()).collect();
+fn every_clause_is_cited_by_code_or_listed_with_a_reason() {
+    let listed = list("conformance/uncited.json");
+    let cited = cited_by(&[PlaceRole::Code]);
 
     for id in clauses().keys() {
-        assert!(mentioned.contains(id) || open.contains_key(id), "nothing tests {id}, and open.json does not say so");
+        assert!(cited.contains(id) || listed.contains_key(id), "no code cites {id}, and uncited.json does not say why");
+        assert!(!(cited.contains(id) && listed.contains_key(id)), "code cites {id}: take it off uncited.json");
+    }
+    listed.keys().for_each(|id| assert!(clauses().contains_key(id), "uncited.json: there is no {id}"));
+}
+
+/// A clause that nothing shows stands in `open.json` with the reason; one that a test, scenario or vector shows does not.
+#[test]
+fn every_clause_is_tested_or_listed_as_open() {
+    let open = list("conformance/open.json");
+    let shown = cited_by(&[PlaceRole::Test, PlaceRole::Case]);
+
+    for id in clauses().keys() {
+        assert!(shown.contains(id) || open.contains_key(id), "nothing tests {id}, and open.json does not say so");
         assert!(!(shown.contains(id) && open.contains_key(id)), "{id} is tested: take it off open.json");
     }
-    for id in open.keys() {
-        assert!(clauses().contains_key(id), "open.json: there is no {id}");
+    open.keys().for_each(|id| assert!(clauses().contains_key(id), "open.json: there is no {id}"));
+}
+
+/// The text of a clause and what shows it change together, or somebody has looked at both.
+#[test]
+fn every_clause_says_what_it_said_when_its_tests_were_looked_at() {
+    let now = Digests::of(&clauses(), &places());
+    let then = Digests::load();
+
+    let changed = report(&then.changed(&now));
+    assert!(changed.is_empty(), "{changed}Then: cargo run -p adit-conformance --example renew-digests");
+    for id in then.0.keys() {
+        assert!(now.0.contains_key(id), "digests.json: there is no {id}: a number that is given up is not used again");
     }
 }
 
-fn in_vectors() -> Vec<String> {
-    let (frames, messages) = (FrameVectors::load(), MessageVectors::load());
-    let mut found: Vec<String> = frames.valid.into_iter().flat_map(|vector| vector.clauses).collect();
-    found.extend(frames.invalid.into_iter().map(|vector| vector.clause));
-    found.extend(messages.valid.into_iter().flat_map(|vector| vector.clauses));
-    found.extend(messages.invalid.into_iter().map(|vector| vector.clause));
-    found
+fn cited_by(roles: &[PlaceRole]) -> BTreeSet<String> {
+    places().into_iter().filter(|place| roles.contains(&place.role)).flat_map(|place| place.clauses).collect()
 }
 
-fn in_scenarios() -> Vec<String> {
-    files(&root().join("conformance/scenarios"), &["json"]).iter().flat_map(|file| owned(&read(file))).collect()
+fn list(file: &str) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(root().join(file)).expect("readable");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-fn owned(text: &str) -> Vec<String> {
-    citations(text).into_iter().map(str::to_owned).collect()
-}
-
-/// The code of the workspace.
-fn sources() -> Vec<PathBuf> {
-    let crates = ["core", "runtime-tokio", "network", "agent", "benches", "tests"];
-    crates.iter().flat_map(|name| files(&root().join(name), &["rs", "py"])).collect()
-}
-
-fn is_test(file: &Path) -> bool {
-    file.ends_with("tests.rs") || file.components().any(|part| part.as_os_str() == "tests")
-}
-
-fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+/// The contents of all files in a folder.
+fn files(folder: &str, extensions: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(files(&path, extensions));
-        } else if path.extension().is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted)) {
-            found.push(path);
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted)) {
+                found.push(fs::read_to_string(&path).expect("readable"));
+            }
         }
     }
-    found.sort();
     found
-}
-
-fn read(file: &Path) -> String {
-    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 fn root() -> &'static Path {

@@ -108,6 +108,50 @@ fn the_limits_and_timers_are_the_defaults_of_the_core() {
     }
 }
 
+/// LIM-001: a limit that the configuration has and the registry has not is one that no peer can notice.
+#[test]
+fn the_limits_and_timers_are_complete() {
+    let registry = Registry::load();
+    let listed: BTreeSet<&str> = registry
+        .limits
+        .iter()
+        .map(|limit| limit.name.as_str())
+        .chain(registry.timers.iter().map(|timer| timer.name.as_str()))
+        .map(|name| name.split('.').next().unwrap_or_default())
+        .chain(["window_eager", "window_max", "pool", "open_streams", "send_stream", "send_total"])
+        .collect();
+
+    let shown = format!("{:#?}", Config::agent());
+    let fields = shown.lines().filter_map(|line| line.strip_prefix("    ").filter(|line| !line.starts_with(' ')));
+    let fields: BTreeSet<&str> = fields.filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
+
+    assert_eq!(fields, listed);
+}
+
+/// LIM-001
+#[test]
+fn a_limit_or_time_outside_of_its_range_is_refused() {
+    let registry = Registry::load();
+    let limits = registry.limits.iter().map(|limit| (&limit.name, limit.least, limit.most));
+    let timers = registry.timers.iter().map(|timer| (&timer.name, timer.least_ms, Some(timer.most_ms)));
+    for (name, least, most) in limits.chain(timers) {
+        let check = |number: u64| {
+            let mut config = Config::agent();
+            // What other fields must not be below.
+            (config.window_eager, config.window_max, config.send_stream) = (1 << 20, 8 << 20, 1 << 20);
+            config.heartbeat.interval = config.heartbeat.interval.min(adit_core::Duration::from_secs(1));
+            set(&mut config, name, number);
+            config.check().is_ok()
+        };
+        assert!(check(least), "{name}: {least}");
+        assert!(least == 0 || !check(least - 1), "{name}: {}", least - 1);
+        if let Some(most) = most {
+            assert!(check(most), "{name}: {most}");
+            assert!(!check(most + 1), "{name}: {}", most + 1);
+        }
+    }
+}
+
 #[test]
 fn the_constants_are_those_of_the_core() {
     let registry = Registry::load();
@@ -129,6 +173,32 @@ fn every_reference_of_the_registry_exists() {
     let cited = registry.limits.iter().map(|limit| &limit.clause);
     for clause in cited.chain(registry.timers.iter().map(|timer| &timer.clause)) {
         assert!(clauses.contains_key(clause), "{clause}");
+    }
+}
+
+fn set(config: &mut Config, name: &str, number: u64) {
+    let (small, time) = (u32::try_from(number).expect("small"), adit_core::Duration::from_millis(number));
+    match name {
+        "frame" => config.frame = small,
+        "window" => config.window = small,
+        "streams" => config.streams = small,
+        "binds" => config.binds = small,
+        "unanswered" => config.unanswered = small,
+        "oddities" => config.oddities = small,
+        "ack_octets" => config.ack_octets = small,
+        "retain_octets" => config.retain_octets = number,
+        "retain_frames" => config.retain_frames = small,
+        "heartbeat.interval" => {
+            config.heartbeat.interval = time;
+            config.heartbeat.tolerance = config.heartbeat.tolerance.max(time / 2);
+        }
+        "heartbeat.tolerance" => config.heartbeat.tolerance = time,
+        "ack_delay" => config.ack_delay = time,
+        "resume_window" => config.resume_window = time,
+        "handshake_timeout" => config.handshake_timeout = time,
+        "drain_timeout" => config.drain_timeout = time,
+        "close_timeout" => config.close_timeout = time,
+        _ => panic!("{name} is not known here"),
     }
 }
 

@@ -140,6 +140,7 @@ impl Config {
             (self.oddities >= 10, "oddities", "at least 10"),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
+            // spec: LIM-001
             Some((_, field, expected)) => Err(ConfigError { field, expected }),
             None => Ok(()),
         }

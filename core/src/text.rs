@@ -18,7 +18,7 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|c| match c {
             '\\' => f.write_str("\\\\"),
-            c if is_harmful(c) => write!(f, "{}", c.escape_unicode()),
+            c if is_harmful(c) => write!(f, "{}", c.escape_unicode()), // spec: MSG-007
             c => f.write_char(c),
         })
     }

@@ -6,7 +6,7 @@ pub use core::time::Duration;
 ///
 /// Arithmetic saturates: a hostile or broken clock makes a deadline too late or too early, never a panic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+pub struct Instant(u64); // spec: TIME-001, and never the time of day
 
 impl Instant {
     /// The origin.

@@ -33,6 +33,7 @@ def test_a_revoked_token_ends_its_session_within_a_second(world):
     assert agent.process.wait() == 4
 
 
+# BIND-002
 def test_a_token_without_acl_binds_nothing(world):
     token = world.network.token()
     agent = world.registry.agent(world.network, token, web("without", world.http), name="without")
@@ -50,6 +51,7 @@ def test_an_acl_for_a_domain_does_not_cover_another_that_ends_alike(world):
     agent.stop()
 
 
+# BIND-005
 def test_one_refused_bind_harms_no_other(world):
     token = world.network.token(f"allowed.{DOMAIN}")
     agent = world.registry.agent(world.network, token, {**web("allowed", world.http), **web("forbidden", world.http)}, name="mixed")
@@ -68,6 +70,7 @@ def test_a_token_of_another_network_is_refused_for_good_and_not_shown(world):
     assert "ADIT-2001" in agent.process.text()
 
 
+# BIND-003
 def test_a_second_bind_without_pooling_is_refused_and_the_first_serves_on(world):
     token = world.network.token(f"single.{DOMAIN}")
     first = world.registry.agent(world.network, token, web("single", world.http), name="single-first")

@@ -142,6 +142,7 @@ def test_ncat_as_upstream_half_closes_and_still_hears_the_caller(tcp):
     assert server.first_stdout_line() == "heard you"
 
 
+# END-007
 def test_each_direction_ends_by_itself(tcp):
     ended = threading.Event()
 
@@ -160,6 +161,7 @@ def test_each_direction_ends_by_itself(tcp):
     upstream.close()
 
 
+# END-007
 def test_a_reset_of_the_upstream_is_a_reset_for_the_caller(tcp):
     def refuse(sock):
         receive(sock, 4)
@@ -175,6 +177,7 @@ def test_a_reset_of_the_upstream_is_a_reset_for_the_caller(tcp):
     upstream.close()
 
 
+# END-007
 def test_a_reset_of_the_caller_is_a_reset_for_the_upstream(tcp):
     outcome = []
     done = threading.Event()

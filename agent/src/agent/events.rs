@@ -188,7 +188,7 @@ impl Memory {
         let text = escape(text);
         if !allowed {
             let error = Fault::CommandForbidden;
-            reply.answer(Code::FORBIDDEN, "the agent's configuration does not allow it");
+            reply.answer(Code::FORBIDDEN, "the agent's configuration does not allow it"); // spec: CMD-001
             tracing::warn!(command = word, %text, %error, remedy = error.entry().remedy, "remote command refused");
             return Next::Continue;
         }

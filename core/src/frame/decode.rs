@@ -32,6 +32,7 @@ enum State {
 impl Decoder {
     /// Returns a decoder that accepts payloads of up to `max_frame` octets.
     pub const fn new(max_frame: u32) -> Self {
+        // spec: FRAME-010, nothing of a frame outlives its link
         Self { limit: max_frame, state: State::START, buffer: Vec::new() }
     }
 

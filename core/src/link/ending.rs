@@ -15,7 +15,7 @@ impl<S: Side> Machine<S> {
         }
         self.output.push_back(Encoded::message(Kind::Refuse, refusal));
         self.end(Cause::Local(refusal.code));
-        self.phase = Phase::Closing { until: now + self.config.close_timeout };
+        self.phase = Phase::Closing { until: now + self.config.close_timeout }; // spec: PRE-008
     }
 
     pub(super) fn violated(&mut self, violation: Violation, now: Instant) {

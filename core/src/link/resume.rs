@@ -60,6 +60,7 @@ impl Link<side::Network> {
         old.handle_timeout(now);
         let asked = matches!(self.state.phase, Phase::Asked { .. });
         let session = old.state.session.take_if(|session| {
+            // spec: RES-009
             asked && request.hello.resume.as_ref().is_some_and(|resume| session.admits(resume)) // spec: RES-007
         });
         let (Some(mut session), Some(resume)) = (session, &request.hello.resume) else { return Err(request) };

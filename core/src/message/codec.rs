@@ -51,8 +51,8 @@ impl Message for Hello {
                 7 => hello.heartbeat = value.message()?,
                 8 => hello.limits = value.message()?,
                 9 => hello.resume = Some(value.message()?),
-                10 => hello.resume_window = value.duration()?,
-                _ => {} // spec: MSG-002
+                10 => hello.resume_window = value.duration()?, // spec: PRE-007
+                _ => {}                                        // spec: MSG-002
             }
             Ok(())
         })?;
@@ -234,7 +234,7 @@ impl Message for Close {
         let mut close = Self { code: Code::NO_ERROR, text: String::new() };
         each(input, |field, value| {
             match field {
-                1 => close.code = Code(value.u32()?),
+                1 => close.code = Code(value.u32()?), // spec: GO-007, a code that is not known is no fault
                 2 => close.text = value.text(TEXT)?,
                 _ => {}
             }

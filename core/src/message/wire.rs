@@ -41,7 +41,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn duration(&mut self, field: u32, value: Duration) {
-        self.number(field, millis(value));
+        self.number(field, millis(value)); // spec: MSG-008
     }
 
     pub(super) fn maybe_duration(&mut self, field: u32, value: Option<Duration>) {

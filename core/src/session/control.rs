@@ -166,6 +166,7 @@ impl Session<side::Network> {
     pub fn bound(&mut self, request: BindRequest, url: &str) {
         let id = request.bind.id;
         if self.settle(&request) {
+            // spec: BIND-001
             self.control.binds.insert(id.0, BindState::Bound);
             self.control.send(Kind::Bound, &Bound { id, url: url.into() });
         }
@@ -175,7 +176,7 @@ impl Session<side::Network> {
     pub fn reject(&mut self, request: BindRequest, refusal: Refusal) {
         let id = request.bind.id;
         if self.settle(&request) {
-            self.control.binds.remove(&id.0);
+            self.control.binds.remove(&id.0); // spec: BIND-005
             self.control.send(Kind::Rejected, &BindRefusal { id, refusal });
         }
     }
@@ -291,6 +292,7 @@ impl<S: Side> Session<S> {
             return Err(Violation::BindFlood); // spec: BIND-007
         }
         if control.binds.len() >= self.config.binds as usize {
+            // spec: LIM-002
             let refusal = Refusal { code: Code::LIMIT, retry_after: None, text: String::from("too many binds") };
             control.send(Kind::Rejected, &BindRefusal { id: bind.id, refusal });
             return self.charge_oddity();
@@ -305,12 +307,12 @@ impl<S: Side> Session<S> {
     fn on_unbind(&mut self, unbind: Unbind) -> Result<(), Violation> {
         // UNBIND may cross REJECTED or UNBOUND on the way.
         if self.control.binds.remove(&unbind.id.0).is_none() {
-            return self.charge_oddity();
+            return self.charge_oddity(); // spec: BIND-009
         }
         if self.control.events.len() > self.config.binds as usize {
             self.charge_oddity()?; // an application that does not listen, or an agent that binds and unbinds in haste
         }
-        self.control.events.push_back(Event::Unbind(unbind));
+        self.control.events.push_back(Event::Unbind(unbind)); // spec: BIND-004
         Ok(())
     }
 

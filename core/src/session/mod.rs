@@ -341,7 +341,7 @@ impl<S: Side> Session<S> {
 
     fn insert(&mut self, id: u32, open: Open, ours: bool) {
         let window = self.config.window;
-        let mut stream = Box::new(Stream::new(open, ours, self.peer.window, window));
+        let mut stream = Box::new(Stream::new(open, ours, self.peer.window, window)); // spec: CREDIT-003
         let eager = u64::from(self.config.window_eager);
         if self.pool.is_plentiful(eager) && stream.recv.credit.grow(eager, &mut self.pool) {
             stream.owed.credit = true;
@@ -363,7 +363,7 @@ impl<S: Side> Session<S> {
         if stream.ours {
             self.opened.ours_live = self.opened.ours_live.saturating_sub(1);
         } else {
-            self.opened.theirs_over = self.opened.theirs_over.saturating_add(1);
+            self.opened.theirs_over = self.opened.theirs_over.saturating_add(1); // spec: STREAM-005
         }
         // In a crowd that lasts nobody takes the gone off its list.
         if self.crowded.len() > self.streams.len().saturating_mul(2).saturating_add(64) {

@@ -92,7 +92,7 @@ impl<S: Side> Session<S> {
         if u64::from(count) > self.opened.theirs_granted {
             return Err(Violation::StreamLimit); // spec: STREAM-004
         }
-        let open = Open::decode(payload)?;
+        let open = Open::decode(payload)?; // spec: CODE-004, before anything is changed
         let skipped = count.saturating_sub(self.opened.theirs).saturating_sub(1);
         self.opened.theirs_over = self.opened.theirs_over.saturating_add(u64::from(skipped));
         self.opened.theirs = count;
@@ -121,7 +121,8 @@ impl<S: Side> Session<S> {
         stream.recv.credit.on_data(payload.len())?;
         self.stats.data_received = self.stats.data_received.saturating_add(payload.len() as u64);
         if stream.recv.state == RecvState::Open {
-            stream.recv.push(payload);
+            // spec: STREAM-010, what is not wanted is thrown away
+            stream.recv.push(payload); // spec: STREAM-011
             stream.news.readable |= core::mem::take(&mut stream.recv.waiting);
             self.accepted_by_use(id);
             self.tell(id);
@@ -155,7 +156,7 @@ impl<S: Side> Session<S> {
     }
 
     pub(super) fn on_reset(&mut self, id: u32, payload: &[u8]) -> Result<(), Violation> {
-        let code = Code(be_u32(payload).ok_or(Violation::FrameLength)?);
+        let code = Code(be_u32(payload).ok_or(Violation::FrameLength)?); // spec: END-006
         if !self.known(id)? {
             return Ok(()); // spec: END-008
         }
@@ -167,7 +168,7 @@ impl<S: Side> Session<S> {
             RecvState::Unwanted | RecvState::UnwantedEnded => RecvState::UnwantedEnded,
             RecvState::Open | RecvState::Ended | RecvState::Reset(_) => RecvState::Reset(code),
         };
-        stream.recv.queue = VecDeque::new();
+        stream.recv.queue = VecDeque::new(); // spec: END-003
         stream.owed.credit = false;
         stream.owed.stop = None;
         stream.news.readable |= core::mem::take(&mut stream.recv.waiting);

@@ -19,7 +19,7 @@ impl<S: Side> Session<S> {
     /// Takes the offer of a WELCOME, sent or received. Without one the session ends with its link. However long the peer would
     /// wait, this side waits no longer than it wants to.
     pub(crate) fn permit(&mut self, session: SessionId, offer: Option<&ResumeOffer>) {
-        let used = self.permit.take().map(|old| old.secret);
+        let used = self.permit.take().map(|old| old.secret); // spec: RES-012, the WELCOME may be lost
         self.permit = offer.map(|offer| Permit {
             session,
             secret: offer.secret.clone(),

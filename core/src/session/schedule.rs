@@ -36,7 +36,7 @@ impl<S: Side> Session<S> {
             self.opened.theirs_granted = self.grantable();
             return Some(Encoded::streams(self.opened.theirs_granted));
         }
-        self.next_urgent().or_else(|| self.next_data())
+        self.next_urgent().or_else(|| self.next_data()) // spec: CREDIT-011
     }
 
     /// Returns how many streams the peer may be told it may open, in all.
@@ -98,7 +98,7 @@ impl<S: Side> Session<S> {
             let length = front.len().min(most).min(credit);
             let data =
                 if length == front.len() { send.queue.pop_front().unwrap_or_default() } else { front.split_to(length) };
-            send.credit.spend(length);
+            send.credit.spend(length); // spec: CREDIT-005
             send.queued = send.queued.saturating_sub(length);
             let finishes = send.queue.is_empty() && send.state == SendState::Finishing;
             self.queued = self.queued.saturating_sub(length as u64);

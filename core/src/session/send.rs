@@ -210,7 +210,7 @@ impl<S: Side> Session<S> {
         if id.div_ceil(2) > highest {
             return Err(Violation::StreamIdle); // spec: STREAM-007
         }
-        Ok(false)
+        Ok(false) // spec: STREAM-008
     }
 }
 

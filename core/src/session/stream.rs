@@ -89,6 +89,7 @@ pub(crate) enum RecvState {
 /// Control frames owed: what is in the set is in it once, the newest value wins.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Owed {
+    // spec: LIM-004
     pub(crate) open: bool,
     pub(crate) accept: bool,
     pub(crate) reset: Option<Code>,
@@ -137,7 +138,7 @@ impl Stream {
 
     /// Returns whether nothing more can happen: both directions ended, nothing owed, the application gone.
     pub(crate) fn is_over(&self) -> bool {
-        self.released && !self.owed.any() && self.send.is_over() && self.recv.is_ended()
+        self.released && !self.owed.any() && self.send.is_over() && self.recv.is_ended() // spec: END-001
     }
 }
 

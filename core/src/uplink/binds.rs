@@ -48,7 +48,7 @@ impl Binds {
     /// Begins anew: another session, or none, knows nothing of what was asked before (BIND-006).
     pub(super) fn on_session(&mut self) {
         self.left.clear();
-        self.wishes.values_mut().for_each(|wish| wish.state = State::Due);
+        self.wishes.values_mut().for_each(|wish| wish.state = State::Due); // spec: BIND-006
     }
 
     /// Returns whether this is news.

@@ -154,7 +154,7 @@ impl Ingress {
             let Refusal { code, text, .. } = refusal(Fault::Replaced, Code::REPLACED, None);
             if empty {
                 info!(%session, "a session was replaced by a newer one of the same agent");
-                ghost.close(code, &text);
+                ghost.close(code, &text); // spec: AUTH-005
             } else {
                 ghost.unbound(bind, Refusal { code, text, retry_after: None });
             }

@@ -108,6 +108,7 @@ impl Ingress {
             }
         };
         if incoming.hello().resume.is_some() {
+            // spec: RES-010, after the token
             return self.resume(incoming, &identity);
         }
         let Some(id) = random().map(SessionId) else {
@@ -119,12 +120,13 @@ impl Ingress {
         let mut welcome = incoming.welcome(id, &self.region, &self.node);
         welcome.heartbeat = clamp(welcome.heartbeat, **self.heartbeat.load());
         welcome.resume = self.offer();
-        self.sessions.release(identity.account, agent);
+        self.sessions.release(identity.account, agent); // spec: AUTH-005
         let Identity { token, account, acl } = identity;
         let member = Member { token: token.clone(), account, agent, acl };
         let limits = self.edge.limits.load_full();
         // Decided and counted in one step, so that many at a time cannot pass a limit together.
         let Some(place) = self.sessions.enter(id, member, &limits) else {
+            // spec: AUTH-004
             self.edge.metrics.refuse(Fault::TooManySessions);
             return incoming.refuse(refusal(Fault::TooManySessions, Code::LIMIT, Some(Duration::from_secs(30))));
         };
@@ -331,12 +333,12 @@ fn server_config(
     certificates: Arc<Certificates>,
     provider: Arc<CryptoProvider>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13])?;
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13])?; // spec: TLS-001
     let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(ForAgents(certificates)));
-    config.alpn_protocols = vec![b"adit/1".to_vec()];
+    config.alpn_protocols = vec![b"adit/1".to_vec()]; // spec: TLS-002
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.max_early_data_size = 0;
+    config.max_early_data_size = 0; // spec: TLS-003
     Ok(config)
 }
 

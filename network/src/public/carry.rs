@@ -20,7 +20,7 @@ pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls:
     let Visitor { socket, address, local, _admitted, _counted } = visitor;
     let open = Open {
         bind: None,
-        caller: Some(address),
+        caller: Some(address), // spec: ADDR-001
         local: Some(local),
         tls: tls.map(|tls| *tls),
         endpoint: key.to_string(),

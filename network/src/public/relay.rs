@@ -81,7 +81,7 @@ impl<'a> Relay<'a> {
         let ending = poll_fn(|cx| self.poll(cx)).await;
         match ending {
             Ending::Complete => {}
-            Ending::Caller => self.stream.abort(Code::CONNECTION_RESET),
+            Ending::Caller => self.stream.abort(Code::CONNECTION_RESET), // spec: END-007
             Ending::Upstream(_) => self.stream.abort(Code::CANCELLED),
         }
         ending

@@ -225,13 +225,13 @@ impl<H: Clone> Router<H> {
             if member.agent == agent && member.epoch > epoch {
                 return Err(BindError::Fenced);
             }
-            let shared = member.pooling && wish.pooling;
+            let shared = member.pooling && wish.pooling; // spec: BIND-003
             if member.session == wish.session || (member.agent != agent && !shared) {
                 return Err(BindError::InUse);
             }
         }
 
-        let replaced = self.displace(&key, agent);
+        let replaced = self.displace(&key, agent); // spec: BIND-003
         self.member += 1;
         let id = MemberId(self.member);
         let key = match self.endpoints.get_key_value(&key) {

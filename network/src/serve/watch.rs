@@ -61,6 +61,7 @@ async fn look(ingress: &Ingress, watch: &mut Option<Watch>) -> Result<(), StoreE
                 for (session, handle) in ingress.sessions.of_token(&token) {
                     info!(%session, token, "the token was revoked: the session ends");
                     let entry = Fault::Revoked.entry();
+                    // spec: AUTH-003
                     handle.close(Code::REVOKED, &format!("{}: {}", Fault::Revoked.code(), entry.explanation));
                 }
             }

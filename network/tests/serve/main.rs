@@ -10,7 +10,7 @@ use std::{fs, time::Instant};
 
 use adit_tokio::{
     DialError, SetupError, UplinkEvent,
-    proto::{Cause, Code, Secret},
+    proto::{Cause, Code, Refusal, Secret},
 };
 use rustix::process::Signal;
 use support::{Network, echo, mode, until};
@@ -35,6 +35,7 @@ async fn a_caller_reaches_an_upstream_and_each_direction_ends_by_itself() {
     assert_eq!(heard, b"hello caller");
 }
 
+/// AUTH-003
 #[tokio::test]
 async fn a_revoked_token_ends_its_sessions_within_a_second() {
     let network = Network::start("");
@@ -71,6 +72,7 @@ async fn rules_that_are_taken_away_end_what_they_allowed() {
     assert_eq!(code, Code::FORBIDDEN);
 }
 
+/// AUTH-001, RES-014
 #[tokio::test]
 async fn a_wrong_token_is_refused_with_a_long_wait_and_never_written_down() {
     let network = Network::start("");
@@ -80,15 +82,7 @@ async fn a_wrong_token_is_refused_with_a_long_wait_and_never_written_down() {
 
     for shown in [Secret::new(wrong), Secret::new(*b"adit_x"), Secret::new(*b"hunter2hunter2")] {
         let mut agent = network.agent(&shown, 1);
-        let refusal = agent
-            .until("a refusal", |event| match event {
-                UplinkEvent::DialFailed {
-                    error: DialError::Setup(SetupError::Closed(Cause::Refused(refusal))),
-                    ..
-                } => Some(refusal.clone()),
-                _ => None,
-            })
-            .await;
+        let refusal = agent.until("a refusal", refused).await;
         assert_eq!(refusal.code, Code::CREDENTIALS);
         assert!(refusal.retry_after >= Some(Duration::from_secs(30)));
         assert!(refusal.text.starts_with("ADIT-2001"), "{}", refusal.text);
@@ -102,6 +96,7 @@ async fn a_wrong_token_is_refused_with_a_long_wait_and_never_written_down() {
     assert_eq!(mode(&network.folder.join("adit.db")), 0o600);
 }
 
+/// MSG-007
 #[tokio::test]
 async fn the_text_of_an_agent_forges_no_line_of_the_log() {
     let network = Network::start("");
@@ -116,6 +111,7 @@ async fn the_text_of_an_agent_forges_no_line_of_the_log() {
     assert!(!log.lines().any(|line| line.starts_with("level=error")), "V94: {log}");
 }
 
+/// AUTH-005, BIND-003
 #[tokio::test]
 async fn a_new_session_of_the_same_agent_takes_over_and_another_agent_is_refused() {
     let network = Network::start("");
@@ -165,6 +161,22 @@ async fn a_connection_that_one_agent_refuses_goes_to_another_with_all_that_was_s
         assert_eq!(heard, b"said once");
     }
     assert!(network.admin("/metrics").contains("adit_retries_total"));
+}
+
+/// AUTH-004
+#[tokio::test]
+async fn a_session_beyond_the_limit_of_its_token_is_refused_with_a_time_to_wait() {
+    let network = Network::start("limits: {sessions_per_token: 1}\n");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let mut first = network.agent(&token, 1);
+    echo(first.bind("tcp://:0", false), b"x");
+    let port = first.bound_port().await;
+
+    let refusal = network.agent(&token, 2).until("a refusal", refused).await;
+
+    assert_eq!(refusal.code, Code::LIMIT);
+    assert!(refusal.retry_after > Some(Duration::ZERO), "{refusal:?}");
+    connect(port).await.read_exact(&mut [0]).await.unwrap();
 }
 
 #[tokio::test]
@@ -275,6 +287,15 @@ async fn connect(port: u16) -> TcpStream {
 fn disconnected(event: &UplinkEvent) -> Option<Cause> {
     match event {
         UplinkEvent::Disconnected { cause, .. } => Some(cause.clone()),
+        _ => None,
+    }
+}
+
+fn refused(event: &UplinkEvent) -> Option<Refusal> {
+    match event {
+        UplinkEvent::DialFailed { error: DialError::Setup(SetupError::Closed(Cause::Refused(refusal))), .. } => {
+            Some(refusal.clone())
+        }
         _ => None,
     }
 }
