@@ -180,7 +180,7 @@ impl Message for Heartbeat {
 impl Message for Limits {
     fn encode(&self, out: &mut Vec<u8>) {
         let mut writer = Writer(out);
-        writer.number(1, self.frame);
+        writer.present(1, self.frame); // absent means another limit than zero
         writer.number(2, self.window);
         writer.number(3, self.streams);
     }

@@ -187,6 +187,13 @@ fn absent_limits_are_the_usual_frame_and_nothing_else() {
 }
 
 #[test]
+fn a_frame_limit_of_zero_is_not_taken_for_an_absent_one() {
+    let limits = Limits { frame: 0, window: 1, streams: 2 };
+
+    assert_eq!(Limits::decode(&encoded(&limits)), Ok(limits));
+}
+
+#[test]
 fn an_unknown_command_is_kept_and_an_unknown_upstream_protocol_is_not() {
     let request = CommandRequest { id: 9, command: Command::Unknown(77), text: String::new() };
 
