@@ -1,7 +1,7 @@
 # The goals a person or CI runs; what each does is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint e2e bench bench-tunnel
+.PHONY: help run test lint e2e fuzz bench bench-tunnel
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -19,6 +19,10 @@ lint: ## Check format, lints, licences and advisories
 e2e: ## Run the end-to-end tests alone (ARGS="-k psql")
 	@scripts/install-tools.sh test
 	@scripts/e2e.sh $(ARGS)
+
+fuzz: ## Fuzz each target for 20 s (TARGET=session HOURS=2)
+	@scripts/install-tools.sh fuzz
+	@scripts/fuzz.sh $(or $(TARGET),all) $(if $(HOURS),$$(awk 'BEGIN { print int($(HOURS) * 3600) }'))
 
 bench: bench-tunnel ## Run all benchmarks
 

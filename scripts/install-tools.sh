@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|bench
+# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|fuzz|bench
 #
 # Debian packages by apt-get (as root, or by sudo where it asks no password); everything else under target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 goal=${1:-test}
 deny_version=0.20.2
+fuzz_version=0.13.2
 sbin=/usr/local/sbin:/usr/sbin:/sbin
 export PATH="$PATH:$sbin"
 
@@ -45,15 +46,21 @@ debian_packages() {
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# Built without optimisation worth waiting for: it runs for a second.
-cargo_deny() {
-  if PATH="$PWD/target/tools/bin:$PATH" cargo deny --version 2>/dev/null | grep -qxF "cargo-deny $deny_version"; then
+# cargo_tool NAME VERSION: installs a subcommand of cargo, built without optimisation worth waiting for: it runs for a second.
+cargo_tool() {
+  local name=$1 version=$2
+  if PATH="$PWD/target/tools/bin:$PATH" cargo "${name#cargo-}" --version 2>/dev/null | grep -qxF "$name $version"; then
     return 0
   fi
   CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
     CARGO_TARGET_DIR="$PWD/target/tools/build" \
-    cargo install --locked --quiet --root target/tools "cargo-deny@$deny_version"
+    cargo install --locked --quiet --root target/tools "$name@$version"
   rm -rf target/tools/build
+}
+
+# The fuzzers are instrumented by the compiler in a way that only nightly knows.
+nightly() {
+  rustc +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal --no-self-update
 }
 
 python_packages() {
@@ -68,8 +75,9 @@ python_packages() {
 }
 
 case $goal in
-  lint) debian_packages && cargo_deny ;;
-  test) debian_packages && cargo_deny && python_packages ;;
+  lint) debian_packages && cargo_tool cargo-deny $deny_version ;;
+  test) debian_packages && cargo_tool cargo-deny $deny_version && python_packages ;;
+  fuzz) nightly && cargo_tool cargo-fuzz $fuzz_version ;;
   bench) debian_packages ;;
-  *) echo "usage: $0 lint|test|bench" >&2; exit 2 ;;
+  *) echo "usage: $0 lint|test|fuzz|bench" >&2; exit 2 ;;
 esac

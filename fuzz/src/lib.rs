@@ -1,0 +1,35 @@
+//! What the fuzzers run: one function a target, each a law that holds for any octets. How to run them is in `README.md`.
+//!
+//! A law that is broken panics. The octets are choices, taken in order; when they are used up every choice is the first one,
+//! so that any input is a whole run and a shorter one is a simpler run.
+#![expect(clippy::missing_panics_doc, reason = "a panic is how a broken law is told")]
+
+mod choices;
+mod decoder;
+mod messages;
+
+pub use choices::Choices;
+pub use decoder::decoder;
+pub use messages::{
+    bind, bind_refusal, bound, close, command, command_result, goaway, hello, open, refusal, unbind, welcome,
+};
+
+/// A fuzz target: its name, and the law.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every fuzz target.
+pub const TARGETS: &[Target] = &[
+    ("bind", bind),
+    ("bind_refusal", bind_refusal),
+    ("bound", bound),
+    ("close", close),
+    ("command", command),
+    ("command_result", command_result),
+    ("decoder", decoder),
+    ("goaway", goaway),
+    ("hello", hello),
+    ("open", open),
+    ("refusal", refusal),
+    ("unbind", unbind),
+    ("welcome", welcome),
+];
