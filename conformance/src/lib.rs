@@ -1,19 +1,26 @@
-//! The Adit protocol as data: clauses, registry, schema and vectors, read from the files beside this crate.
+//! The Adit protocol as data: clauses, registry, schema, vectors and scenarios, read from the files beside this crate.
 //!
-//! The specification itself is `spec/README.md`. Nothing here knows the types of an implementation.
+//! The specification itself is `spec/README.md`. Nothing here knows the types of an implementation: a [`Player`] speaks with
+//! whatever is a [`Subject`].
 
 mod clauses;
 mod digests;
+mod player;
 mod registry;
 mod scenario;
 mod schema;
+mod subject;
 mod trace;
 mod vectors;
+mod verdict;
 
 pub use clauses::{Clause, citations, clauses, is_clause};
 pub use digests::{Digests, Reviewed, report};
+pub use player::Player;
 pub use registry::{CodeEntry, Extensions, FrameType, Limit, Registry, Timer, ViolationEntry};
-pub use scenario::{FrameSpec, Hope, Player, Scenario, Side, Step, Subject};
+pub use scenario::{FrameSpec, Scenario, Side, Step};
 pub use schema::Schema;
+pub use subject::{Hope, Lack, Subject};
 pub use trace::{Place, PlaceRole, members, places};
 pub use vectors::{FrameVectors, Heard, Malformed, MessageVectors, Misframed, ValidFrames, ValidMessage, octets};
+pub use verdict::{Failure, Verdict};

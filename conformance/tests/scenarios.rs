@@ -49,7 +49,7 @@ fn a_scenario_that_is_not_kept_to_fails() {
     let scenario = Scenario::read(file).unwrap().remove(0);
 
     let error = Player::new().play(&scenario, &mut Echo::network(Config::network())).unwrap_err();
-    assert!(error.contains("a made-up rule (step 3): Pong carries"), "{error}");
+    assert!(error.contains("a made-up rule (step 3: Pong 1 where"), "{error}");
 }
 
 /// The application of the scenarios, on a link alone.
