@@ -1,7 +1,7 @@
 # The goals a person or CI runs; what each does is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint e2e fuzz bench bench-tunnel
+.PHONY: help run test lint e2e fuzz
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -24,7 +24,11 @@ fuzz: ## Fuzz each target for 20 s (TARGET=session HOURS=2)
 	@scripts/install-tools.sh fuzz
 	@scripts/fuzz.sh $(or $(TARGET),all) $(if $(HOURS),$$(awk 'BEGIN { print int($(HOURS) * 3600) }'))
 
-bench: bench-tunnel ## Run all benchmarks
+.PHONY: bench bench-core bench-tunnel
+bench: bench-core bench-tunnel ## Run all benchmarks
+
+bench-core: ## Measure frames and sessions, in memory (ARGS="memory/bulk")
+	@cargo bench -q --locked -p adit-benches -- $(ARGS)
 
 bench-tunnel: ## Measure the tunnel beside no tunnel and two HAProxy (ARGS="--json FILE")
 	@scripts/install-tools.sh bench

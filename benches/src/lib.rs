@@ -1,0 +1,10 @@
+//! What is measured, apart from who measures it: sessions joined in memory, and the loads that they carry.
+
+pub mod frames;
+pub mod pair;
+pub mod secure;
+
+/// What a sender hands over at once, in octets.
+pub const BLOCK: usize = 64 << 10;
+/// What one exchange carries each way, in octets.
+pub const MESSAGE: usize = 64;
