@@ -4,7 +4,7 @@ pub mod frames;
 pub mod pair;
 pub mod secure;
 
-/// What a sender hands over at once, in octets.
-pub const BLOCK: usize = 64 << 10;
+/// What a sender hands over at once, in octets: four whole frames.
+pub const BLOCK: usize = 4 * adit_core::FRAME as usize;
 /// What one exchange carries each way, in octets.
 pub const MESSAGE: usize = 64;
