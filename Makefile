@@ -27,7 +27,7 @@ fuzz: ## Fuzz each target for 20 s (TARGET=session HOURS=2)
 .PHONY: bench bench-core bench-tunnel
 bench: bench-core bench-tunnel ## Run all benchmarks
 
-bench-core: ## Measure frames and sessions, in memory (ARGS="memory/bulk")
+bench-core: ## Measure frames and sessions beside h2 and yamux (ARGS="memory/bulk")
 	@cargo bench -q --locked -p adit-benches -- $(ARGS)
 
 bench-tunnel: ## Measure the tunnel beside no tunnel and two HAProxy (ARGS="--json FILE")

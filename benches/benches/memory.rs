@@ -5,11 +5,16 @@ use std::time::Instant;
 
 use adit_benches::{
     BLOCK,
+    mux::{self, Dialer, h2, yamux},
     pair::{Options, Pair},
     secure::End,
 };
 use bytes::Bytes;
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+    measurement::WallTime,
+};
+use tokio::runtime::Runtime;
 
 fn bulk(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("memory/bulk");
@@ -35,7 +40,19 @@ fn bulk(criterion: &mut Criterion) {
             }
         });
     });
+    beside(&mut group, "h2", |runtime| runtime.block_on(h2::in_memory()).expect("memory"));
+    beside(&mut group, "yamux", |runtime| runtime.block_on(yamux::in_memory()).expect("memory"));
     group.finish();
+}
+
+fn beside<D: Dialer>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, join: impl FnOnce(&Runtime) -> D) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("no IO");
+    let dialer = join(&runtime);
+    for streams in [1, 100] {
+        group.bench_function(BenchmarkId::new(name, streams), |bencher| {
+            bencher.iter(|| runtime.block_on(mux::bulk(&dialer, streams, BULK)).expect("it is taken"));
+        });
+    }
 }
 
 fn echo(criterion: &mut Criterion) {
@@ -47,7 +64,19 @@ fn echo(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, at_once), |bencher| bencher.iter(|| pair.echo(320, at_once)));
         }
     }
+    echo_beside(&mut group, "h2", |runtime| runtime.block_on(h2::in_memory()).expect("memory"));
+    echo_beside(&mut group, "yamux", |runtime| runtime.block_on(yamux::in_memory()).expect("memory"));
     group.finish();
+}
+
+fn echo_beside<D: Dialer>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, join: impl FnOnce(&Runtime) -> D) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("no IO");
+    let dialer = join(&runtime);
+    for at_once in [1, 32] {
+        group.bench_function(BenchmarkId::new(name, at_once), |bencher| {
+            bencher.iter(|| runtime.block_on(mux::echo(&dialer, 320, at_once)).expect("it comes back"));
+        });
+    }
 }
 
 fn credit(criterion: &mut Criterion) {
