@@ -191,7 +191,7 @@ impl Agent {
         let files = self.config.files.iter().map(|file| std::fs::canonicalize(file).unwrap_or_else(|_| file.clone()));
         let mut key: Vec<String> = files.map(|file| file.display().to_string()).collect();
         key.extend(self.config.endpoints.iter().map(|endpoint| endpoint.name.clone()));
-        identity::lasting(&key.join("\n"), folder, &self.provider)
+        identity::lasting(&key.join("\n"), folder, &self.provider) // spec: AUTH-006
     }
 
     fn reload(&mut self, config: Config, places: &mut Places) {

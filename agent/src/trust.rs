@@ -164,6 +164,7 @@ impl ServerCertVerifier for Witness {
         if intermediates.len() > MAX_CHAIN || total > MAX_CHAIN_OCTETS {
             return Err(CertificateError::UnknownIssuer.into()); // no path is worth that much searching (V32)
         }
+        // spec: TLS-005
         let result = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         if result.is_err() {
             let seen = Seen { certificate: end_entity.clone().into_owned(), name: server_name.to_str().into(), now };

@@ -116,6 +116,7 @@ async fn a_large_transfer_arrives_whole_in_both_directions_at_once() {
     assert!(got_down == *data && got_up.await.unwrap().unwrap() == *data);
 }
 
+/// END-007
 #[tokio::test]
 async fn a_caller_that_resets_is_a_reset_for_the_upstream() {
     let tunnel = Tunnel::new("").await;
@@ -129,6 +130,7 @@ async fn a_caller_that_resets_is_a_reset_for_the_upstream() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
+/// END-007
 #[tokio::test]
 async fn an_upstream_that_resets_is_a_reset_for_the_caller() {
     let tunnel = Tunnel::new("").await;
@@ -166,6 +168,7 @@ async fn a_caller_that_wants_no_more_of_a_silent_upstream_ends_it_within_a_momen
     assert!(matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{kind}");
 }
 
+/// CODE-005
 #[tokio::test]
 async fn what_fails_before_the_upstream_has_its_own_code() {
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -175,12 +178,30 @@ async fn what_fails_before_the_upstream_has_its_own_code() {
     assert_eq!(refused("url: 'tcp://169.254.169.254:80'").await, Code::POLICY);
 }
 
+/// CODE-005
 #[tokio::test]
 async fn an_upstream_that_does_not_answer_the_handshake_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
 
     assert_eq!(refused(&format!("url: 'tls://{address}', connect_timeout: 200ms")).await, Code::UPSTREAM_TIMEOUT);
+}
+
+/// ADDR-003
+#[tokio::test]
+async fn the_upstream_is_that_of_the_configuration_whatever_the_network_names() {
+    let tunnel = Tunnel::new("").await;
+    let decoy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = decoy.local_addr().unwrap();
+
+    let stream = tunnel.network.open_as(URL, |open| {
+        open.endpoint = format!("tcp://{address}");
+        open.local = Some(address);
+    });
+
+    timeout(PATIENCE, tunnel.upstream.accept()).await.unwrap().unwrap();
+    stream.accepted().await.unwrap();
+    decoy.into_std().unwrap().accept().expect_err("nobody comes");
 }
 
 #[tokio::test]
@@ -263,6 +284,7 @@ async fn an_upstream_in_tls_is_verified_unless_the_owner_says_otherwise() {
     assert_eq!(refused(&format!("{url}, ca: '{}'", other.display())).await, Code::UPSTREAM_TLS);
 }
 
+/// CODE-005
 #[tokio::test]
 async fn connections_beyond_the_limit_are_refused_and_the_others_go_on() {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();

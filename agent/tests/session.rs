@@ -80,6 +80,7 @@ async fn an_endpoint_whose_roots_cannot_be_read_is_not_bound_and_the_others_are(
     assert!(board.endpoints[0].problem.starts_with("ADIT-1004"), "{:?}", board.endpoints[0]);
 }
 
+/// CMD-001
 #[tokio::test]
 async fn every_remote_command_is_refused_unless_the_configuration_allows_it() {
     let mut network = Network::start(Rules::default()).await;
@@ -98,6 +99,7 @@ async fn every_remote_command_is_refused_unless_the_configuration_allows_it() {
     assert_eq!(agent.status.board().session, SessionState::Online);
 }
 
+/// CMD-004
 #[tokio::test]
 async fn commands_that_are_allowed_are_obeyed() {
     for (key, command, code, outcome) in [
@@ -171,6 +173,7 @@ async fn a_configuration_read_again_changes_what_it_must_and_drops_no_connection
     assert_eq!(names, ["a", "c"]);
 }
 
+/// AUTH-006
 #[tokio::test]
 async fn a_restarted_agent_keeps_its_name_and_another_configuration_has_another() {
     let mut network = Network::start(Rules::default()).await;

@@ -39,6 +39,7 @@ async fn said(address: &str, pem: &str) -> (Option<i32>, String) {
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
+/// TLS-005, SEC-003
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_is_not_trusted_is_told_with_its_issuer_and_fingerprint() {
     let authority = Authority::new("Somebody else's authority");
@@ -54,6 +55,7 @@ async fn a_certificate_that_is_not_trusted_is_told_with_its_issuer_and_fingerpri
     assert!(text.contains(&print), "{text}");
 }
 
+/// TLS-005, SEC-003
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_for_another_name_is_told_with_the_names_it_has() {
     let authority = Authority::new("Ours");
@@ -67,6 +69,7 @@ async fn a_certificate_for_another_name_is_told_with_the_names_it_has() {
     assert!(text.starts_with(expected), "{text}");
 }
 
+/// TLS-005, SEC-003
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_out_of_its_time_is_told_with_both_times() {
     for (from, until, expected) in [

@@ -57,7 +57,7 @@ pub fn is_clause(word: &str) -> bool {
 
 const AREAS: &[&str] = &[
     "TLS", "PRE", "FRAME", "MSG", "STREAM", "END", "CREDIT", "HB", "RES", "GO", "AUTH", "BIND", "CMD", "ADDR", "LIM",
-    "CODE", "TIME",
+    "CODE", "TIME", "SEC",
 ];
 
 macro_rules! files {
@@ -77,4 +77,5 @@ files![
     "ending.md",
     "session.md",
     "limits.md",
+    "security.md",
 ];

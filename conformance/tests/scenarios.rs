@@ -164,7 +164,7 @@ impl Line {
             if !self.back.is_empty() && session.write(id, &mut self.back).is_err() {
                 return;
             }
-            match session.read(id, 4_096) {
+            match session.read(id, 65_536) {
                 Ok(Some(chunk)) => self.back = chunk,
                 Ok(None) => {
                     self.over = session.finish(id).is_ok();

@@ -164,6 +164,7 @@ impl Config {
         let received = windows.saturating_mul(9) / 4; // octets that came in small frames take up to so much
         let sent = self.send_total.saturating_add(u64::from(self.send_stream)); // the last write may go that far beyond
         let sent = sent.saturating_add(streams.saturating_mul(u64::from(self.frame)));
+        // spec: LIM-005
         [tables, retained, received, sent, u64::from(self.frame) * 2].into_iter().fold(0, u64::saturating_add)
     }
 }

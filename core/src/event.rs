@@ -116,7 +116,7 @@ impl Cause {
             | Self::HandshakeTimeout
             | Self::Eof { .. }
             | Self::Transport(_)
-            | Self::Unacknowledged => Code::SESSION_LOST,
+            | Self::Unacknowledged => Code::SESSION_LOST, // spec: CODE-006
         }
     }
 
@@ -130,7 +130,7 @@ impl Cause {
             | Self::Transport(_)
             | Self::Unacknowledged => true,
             Self::Refused(refusal) => !refusal.code.ends_session(),
-            Self::Local(_) | Self::Remote(_) | Self::Violation(_) | Self::ResumeExpired => false,
+            Self::Local(_) | Self::Remote(_) | Self::Violation(_) | Self::ResumeExpired => false, // spec: RES-019
         }
     }
 }

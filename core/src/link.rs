@@ -308,7 +308,7 @@ impl<S: Side> Machine<S> {
         let RawKind::Known(kind) = frame.header.kind else { return self.on_extension(&frame, now) };
         if kind == Kind::Close {
             let close = Close::decode(frame.payload)?;
-            self.lost(Cause::Remote(close), now);
+            self.lost(Cause::Remote(close), now); // spec: GO-008
             return Ok(());
         }
         match (self.phase, kind, S::ROLE) {
@@ -388,7 +388,7 @@ impl<S: Side> Machine<S> {
         if welcome.resumed.is_some() {
             return Err(Violation::ResumeAnswer);
         }
-        self.establish(welcome.limits, &welcome, now);
+        self.establish(welcome.limits, &welcome, now); // spec: PRE-011
         self.events.push_back(Event::Established(welcome));
         Ok(())
     }
@@ -493,7 +493,7 @@ impl<S: Side> Machine<S> {
             return None;
         }
         if let Some(nonce) = self.pong.take() {
-            return Some(Encoded::pong(nonce)); // spec: HB-002
+            return Some(Encoded::pong(nonce)); // spec: HB-002, HB-012
         }
         if let Some(nonce) = self.ping.take() {
             if let Some(pulse) = &mut self.pulse {

@@ -135,7 +135,7 @@ impl Reconnect {
     ///
     /// A link that lived is replaced at once, but for a spread that keeps the agents of one node apart.
     pub(crate) fn on_suspended(&mut self, target: usize, lived: Duration, retry: Retry, now: Instant) {
-        self.resuming = Some((target, now + self.policy.faithful));
+        self.resuming = Some((target, now + self.policy.faithful)); // spec: TIME-007
         let lasted = RESUMED <= lived;
         if lasted {
             self.resume_backoff.reset();

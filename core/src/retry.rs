@@ -23,6 +23,7 @@ impl Retry {
     /// A delay that the network names wins, but credentials that were refused are never shown again in a hurry.
     pub fn session(code: Code, retry_after: Option<Duration>) -> Self {
         let own = match code {
+            // spec: TIME-005
             Code::VERSION => return Self::Never,
             Code::CREDENTIALS | Code::REVOKED => {
                 return Self::After(retry_after.map_or(CREDENTIALS, |asked| asked.max(CREDENTIALS))); // spec: AUTH-002
@@ -51,6 +52,7 @@ impl Retry {
     /// Returns when to ask for a bind again after it was refused or taken back.
     pub fn bind(refusal: &Refusal) -> Self {
         let own = match refusal.code {
+            // spec: TIME-006
             // Only a person can change these; asking more often helps nobody.
             Code::FORBIDDEN | Code::BAD_NAME | Code::UNSUPPORTED => Self::After(FORBIDDEN),
             Code(_) => match refusal.code.class() {
@@ -100,6 +102,7 @@ mod tests {
     use super::*;
     use crate::Close;
 
+    /// TIME-005
     #[test]
     fn every_known_code_has_its_answer_and_an_unknown_one_backs_off() {
         for &(code, name) in Code::ALL {
@@ -141,6 +144,7 @@ mod tests {
         assert_eq!(drain(Code::REVOKED, None), Retry::After(secs(30)));
     }
 
+    /// TIME-006
     #[test]
     fn a_refused_bind_waits_as_its_code_says() {
         let bind = |code, retry_after| Retry::bind(&Refusal { code, retry_after, text: String::new() });

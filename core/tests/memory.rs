@@ -11,6 +11,7 @@ use adit_core::{
 use bytes::Bytes;
 use common::{data, stream};
 
+/// LIM-005, SEC-001
 #[test]
 fn every_attack_at_once_stays_within_the_worst_case() {
     let config = small();

@@ -257,6 +257,7 @@ fn a_peer_that_comes_and_goes_makes_no_news_pile_up() {
     assert!(lone.events().len() <= 1);
 }
 
+/// RES-019
 #[test]
 fn a_close_ends_the_session_and_a_violation_too() {
     let mut pair = Pair::established(Options::default());

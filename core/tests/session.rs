@@ -329,6 +329,7 @@ fn a_drain_lets_streams_finish_refuses_new_ones_and_then_closes() {
     assert!(pair.network.link.is_finished() && pair.agent.link.is_finished());
 }
 
+/// CODE-006, GO-005
 #[test]
 fn a_drain_ends_at_its_deadline_whatever_the_streams_do() {
     let mut pair = Pair::established(Options::default());
@@ -343,6 +344,7 @@ fn a_drain_ends_at_its_deadline_whatever_the_streams_do() {
     assert_eq!(pair.agent.read(stream), Err(ReadError::Lost(Code::DRAIN_TIMEOUT)));
 }
 
+/// CODE-006
 #[test]
 fn a_lost_transport_ends_every_stream_with_a_code_after_what_had_arrived() {
     let mut pair = Pair::established(Options { resumable: false, ..Options::default() });

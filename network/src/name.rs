@@ -103,7 +103,7 @@ impl NamePattern {
     pub fn matches(&self, name: &EndpointName) -> bool {
         match self {
             Self::Exact(own) => own == name,
-            Self::Below(parent) => is_below(name, parent),
+            Self::Below(parent) => is_below(name, parent), // spec: BIND-011
         }
     }
 
@@ -275,6 +275,7 @@ mod tests {
 
     use super::*;
 
+    /// BIND-011
     #[test]
     fn a_name_has_one_form() {
         for text in ["crm.example.com", "CRM.Example.COM", "crm.example.com.", "CRM.EXAMPLE.COM."] {
@@ -289,6 +290,7 @@ mod tests {
         assert_eq!(name("xn--bcher-kva.example").as_str(), "xn--bcher-kva.example");
     }
 
+    /// BIND-011
     #[test]
     fn what_is_not_a_name_is_refused_with_its_reason() {
         let (label, long) = ("a".repeat(64), format!("{}a.com", "a.".repeat(125)));
@@ -330,6 +332,7 @@ mod tests {
         assert_eq!(EndpointName::from_authority("u@a.example:80"), Err(NameError::Letter));
     }
 
+    /// BIND-011
     #[test]
     fn a_wildcard_stands_for_one_label_or_more() {
         let pattern = pattern("*.Example.com");
@@ -358,6 +361,7 @@ mod tests {
         assert!(!pattern("a.example.com").covers(&wide));
     }
 
+    /// BIND-011
     #[test]
     fn exact_beats_wildcard_and_the_longest_wildcard_wins() {
         let mut map = NameMap::default();

@@ -15,6 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// SEC-001
 #[tokio::test]
 async fn handshakes_run_aside_and_one_that_fails_harms_no_other() {
     let (mut intake, address) = intake(ListenOptions::default());
@@ -51,6 +52,7 @@ async fn a_silent_peer_is_closed_at_the_deadline() {
     assert_eq!((outcome, stats.expired), (Some(b'g'), 1));
 }
 
+/// LIM-006
 #[tokio::test]
 async fn beyond_the_cap_the_oldest_half_open_connection_gives_way() {
     let mut options = ListenOptions::default();

@@ -275,11 +275,13 @@ def header_of(tcp, version):
     return heads[0], caller, port
 
 
+# ADDR-002
 def test_proxy_protocol_v1_names_the_caller(tcp):
     head, caller, port = header_of(tcp, 1)
     assert head == f"PROXY TCP4 127.0.0.1 127.0.0.1 {caller[1]} {port}\r\nhello".encode()
 
 
+# ADDR-002
 def test_proxy_protocol_v2_names_the_caller_and_the_endpoint(tcp):
     head, caller, port = header_of(tcp, 2)
     assert head[:14] == b"\r\n\r\n\x00\r\nQUIT\n\x21\x11"

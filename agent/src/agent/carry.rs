@@ -57,7 +57,7 @@ async fn carry(stream: Stream, service: Arc<Service>, permit: OwnedSemaphorePerm
     // In a box of its own, which is gone before the long part begins.
     let socket = Box::pin(async {
         let _turn = service.limits.dials.acquire().await;
-        service.upstream.connect().await
+        service.upstream.connect().await // spec: ADDR-003, whatever OPEN names
     })
     .await;
     let socket = match socket {

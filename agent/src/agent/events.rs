@@ -193,6 +193,7 @@ impl Memory {
             return Next::Continue;
         }
         let outcome = match command {
+            // spec: CMD-004
             Command::Stop => Outcome::Ended,
             Command::Restart => Outcome::Restart,
             Command::Update | Command::Unknown(_) => {

@@ -193,7 +193,7 @@ impl Upstream {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the others are not about upstreams")]
     fn fail(&self, fault: Fault, detail: &str) -> Failure {
         let code = match fault {
-            Fault::UpstreamRefused => Code::UPSTREAM_REFUSED,
+            Fault::UpstreamRefused => Code::UPSTREAM_REFUSED, // spec: CODE-005
             Fault::UpstreamTimeout => Code::UPSTREAM_TIMEOUT,
             Fault::UpstreamTls => Code::UPSTREAM_TLS,
             Fault::UpstreamForbidden => Code::POLICY,

@@ -149,15 +149,21 @@ impl Network {
     }
 
     pub(crate) fn open(&self, url: &str) -> Stream {
+        self.open_as(url, |_| {})
+    }
+
+    /// Opens a stream of which the network tells something else.
+    pub(crate) fn open_as(&self, url: &str, tell: impl FnOnce(&mut Open)) -> Stream {
         let binds = self.binds.lock().expect("not poisoned");
         let (_, id) = binds.iter().rev().find(|(bound, _)| bound == url).expect("bound");
-        let open = Open {
+        let mut open = Open {
             bind: Some(*id),
             caller: Some("192.0.2.7:50000".parse().expect("an address")),
             local: Some("198.51.100.1:443".parse().expect("an address")),
             endpoint: url.to_owned(),
             ..Open::default()
         };
+        tell(&mut open);
         self.session().open(open).expect("a stream")
     }
 

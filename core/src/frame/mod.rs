@@ -176,7 +176,7 @@ impl Header {
         let [l0, l1, l2, kind, s0, s1, s2, s3] = octets; // spec: FRAME-001
         let length = u32::from_be_bytes([0, l0, l1, l2]);
         let stream = u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]); // spec: FRAME-005
-        let kind = RawKind::new(kind)?;
+        let kind = RawKind::new(kind)?; // spec: FRAME-011
         if length > limit {
             return Err(Violation::FrameTooLong); // spec: FRAME-003
         }

@@ -15,7 +15,7 @@ impl Message for Hello {
         writer.numbers(1, &self.versions, VERSIONS);
         writer.octets(2, &self.agent.0, ID);
         writer.number(3, self.incarnation);
-        writer.secret(4, &self.token, TOKEN);
+        writer.secret(4, &self.token, TOKEN); // spec: SEC-003
         writer.text(5, &self.software, SOFTWARE);
         writer.text(6, &self.metadata, METADATA);
         writer.message(7, &self.heartbeat);
@@ -517,6 +517,7 @@ impl Command {
 fn each<'a>(input: &'a [u8], mut set: impl FnMut(u32, Value<'a>) -> Result<(), Violation>) -> Result<(), Violation> {
     let mut fields = Fields(input);
     while let Some((field, value)) = fields.next()? {
+        // spec: MSG-009
         set(field, value)?;
     }
     Ok(())
@@ -541,4 +542,4 @@ const RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// What is announced by saying nothing.
 const HEARTBEAT: Heartbeat = Heartbeat { interval: Duration::ZERO, tolerance: Duration::ZERO };
-const LIMITS: Limits = Limits { frame: FRAME, window: 0, streams: 0 };
+const LIMITS: Limits = Limits { frame: FRAME, window: 0, streams: 0 }; // spec: PRE-009

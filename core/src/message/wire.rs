@@ -198,7 +198,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn bool(self) -> Result<bool, Violation> {
-        Ok(self.u64()? != 0)
+        Ok(self.u64()? != 0) // spec: MSG-010
     }
 
     pub(super) fn duration(self) -> Result<Duration, Violation> {
@@ -259,7 +259,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn message<M: Message>(self) -> Result<M, Violation> {
-        M::decode(self.octets(usize::MAX)?)
+        M::decode(self.octets(usize::MAX)?) // spec: MSG-011
     }
 }
 

@@ -226,6 +226,7 @@ impl<S: Side> Session<S> {
             return;
         }
         let last = S::ROLE.peer().stream(self.opened.theirs).unwrap_or(0);
+        // spec: GO-009, nothing else changes
         self.control.drain = Some(Drain { last, until: now + self.config.drain_timeout });
         self.control.send(Kind::GoAway, &GoAway { last, code, retry_after, text: String::from(text) });
     }
@@ -241,7 +242,7 @@ impl<S: Side> Session<S> {
         self.control.drains()
             && self.streams.is_empty()
             && !self.control.has_output()
-            && self.outgoing.is_acknowledged()
+            && self.outgoing.is_acknowledged() // spec: GO-010
     }
 
     /// Charges something harmless without purpose.
@@ -347,7 +348,7 @@ impl<S: Side> Session<S> {
         if self.control.binds.get(&unbound.id.0) != Some(&BindState::Bound) {
             return self.charge_oddity();
         }
-        self.control.binds.remove(&unbound.id.0);
+        self.control.binds.remove(&unbound.id.0); // spec: BIND-013
         self.control.events.push_back(Event::Unbound(unbound));
         Ok(())
     }
@@ -357,7 +358,7 @@ impl<S: Side> Session<S> {
             return Err(Violation::CommandFlood); // spec: CMD-003
         }
         if self.control.commands.contains(&request.id) {
-            return self.charge_oddity();
+            return self.charge_oddity(); // spec: CMD-005
         }
         self.control.commands.push(request.id);
         self.control.events.push_back(Event::Command(request));

@@ -144,7 +144,7 @@ impl<S: Side> Session<S> {
         }
         let count = self.opened.ours.saturating_add(1);
         if self.opened.ours_live >= self.config.open_streams || u64::from(count) > self.opened.ours_granted {
-            return Err(OpenError::Limit);
+            return Err(OpenError::Limit); // spec: STREAM-015
         }
         let Some(id) = S::ROLE.stream(count).filter(|id| *id <= MAX_STREAM) else {
             return Err(OpenError::Draining); // spec: STREAM-003
@@ -193,7 +193,7 @@ impl<S: Side> Session<S> {
     /// out.
     pub fn release(&mut self, id: StreamId) {
         self.reset_unfinished(id, Code::CANCELLED);
-        self.stop(id, Code::CANCELLED);
+        self.stop(id, Code::CANCELLED); // spec: END-010
         self.with(id.0, |stream| stream.released = true);
         self.remove_if_over(id.0);
     }

@@ -69,7 +69,7 @@ impl<S: Side> Session<S> {
             RecvState::Ended => stream.recv.state = RecvState::UnwantedEnded,
             RecvState::Open => {
                 stream.recv.state = RecvState::Unwanted;
-                stream.owed.credit = false;
+                stream.owed.credit = false; // spec: CREDIT-015
                 if !over {
                     stream.owed.stop = Some(code);
                 }
@@ -118,7 +118,7 @@ impl<S: Side> Session<S> {
         if stream.recv.is_ended() {
             return Err(Violation::StreamEnded); // spec: STREAM-009
         }
-        stream.recv.credit.on_data(payload.len())?;
+        stream.recv.credit.on_data(payload.len())?; // spec: END-011, also where it is not wanted
         self.stats.data_received = self.stats.data_received.saturating_add(payload.len() as u64);
         if stream.recv.state == RecvState::Open {
             // spec: STREAM-010, what is not wanted is thrown away

@@ -45,7 +45,7 @@ impl<S: Side> Session<S> {
     }
 
     fn owes_streams(&self) -> bool {
-        let step = u64::from(self.config.streams / 4).max(1);
+        let step = u64::from(self.config.streams / 4).max(1); // spec: STREAM-016
         self.grantable().saturating_sub(self.opened.theirs_granted) >= step
     }
 
@@ -55,6 +55,7 @@ impl<S: Side> Session<S> {
             let (number, owed) = (StreamId(id), &mut stream.owed);
             // OPEN is the first frame of a stream, whatever else is owed.
             let frame = if core::mem::take(&mut owed.open) {
+                // spec: STREAM-014
                 stream.open.take().map(|open| Encoded::open(number, &open))
             } else if core::mem::take(&mut owed.accept) {
                 Some(Encoded::accept(number))
@@ -86,7 +87,7 @@ impl<S: Side> Session<S> {
             stream.in_ready = false;
             let send = &mut stream.send;
             if !send.has_work() {
-                continue;
+                continue; // spec: CREDIT-013
             }
             let credit = usize::try_from(send.credit.available()).unwrap_or(usize::MAX);
             let Some(front) = send.queue.front_mut() else {
@@ -95,7 +96,7 @@ impl<S: Side> Session<S> {
                 self.remove_if_over(id);
                 return Some(frame);
             };
-            let length = front.len().min(most).min(credit);
+            let length = front.len().min(most).min(credit); // spec: CREDIT-012, FRAME-012
             let data =
                 if length == front.len() { send.queue.pop_front().unwrap_or_default() } else { front.split_to(length) };
             send.credit.spend(length); // spec: CREDIT-005

@@ -179,7 +179,7 @@ impl<S: Side> Session<S> {
             return;
         }
         stream.send.state = state;
-        let dropped = stream.send.clear();
+        let dropped = stream.send.clear(); // spec: END-012
         stream.owed.accept = false;
         stream.owed.blocked = None;
         stream.news.writable |= core::mem::take(&mut stream.send.waiting);

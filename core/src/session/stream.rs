@@ -154,7 +154,7 @@ impl SendHalf {
     pub(crate) fn has_work(&self) -> bool {
         match self.state {
             SendState::Open => !self.queue.is_empty() && self.credit.available() > 0,
-            SendState::Finishing => self.queue.is_empty() || self.credit.available() > 0,
+            SendState::Finishing => self.queue.is_empty() || self.credit.available() > 0, // spec: CREDIT-014
             SendState::Finished | SendState::Reset | SendState::Stopped(_) => false,
         }
     }

@@ -60,6 +60,7 @@ fn a_refused_bind_is_retried_by_itself_and_harms_no_other() {
     assert_eq!(asked(&actions(&mut uplink)), [(1, bad)]);
 }
 
+/// TIME-006
 #[test]
 fn a_refused_bind_waits_longer_each_time_and_as_long_as_it_is_told() {
     let mut uplink = uplink();
@@ -81,6 +82,7 @@ fn a_refused_bind_waits_longer_each_time_and_as_long_as_it_is_told() {
     assert!(Duration::from_secs(120) <= delay && delay <= Duration::from_secs(132), "{delay:?}");
 }
 
+/// BIND-013
 #[test]
 fn a_bind_that_was_taken_back_is_asked_for_again() {
     let mut uplink = uplink();

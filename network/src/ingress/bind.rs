@@ -70,7 +70,7 @@ impl Ingress {
                     self.ended(ended);
                     return Err(refused);
                 }
-                Ok(self.url(&key))
+                Ok(self.url(&key)) // spec: BIND-012
             }
             Err(refused) => {
                 self.close_unless_served(&key);
@@ -83,7 +83,7 @@ impl Ingress {
     fn permitted(&self, wish: Wish, acl: &Acl) -> Result<Key, (Fault, Code)> {
         let key = match wish {
             Wish::Exact(key) => key,
-            Wish::AnyName(scheme) => Key::Name(scheme, self.made_up_name()?),
+            Wish::AnyName(scheme) => Key::Name(scheme, self.made_up_name()?), // spec: BIND-012
         };
         let object = match &key {
             Key::Name(_, name) => Object::Name(name),
@@ -176,6 +176,7 @@ impl Ingress {
         }
         for (id, session) in self.sessions.of_token(token) {
             let lost = self.edge.router.write().recheck(id, |key| match key {
+                // spec: AUTH-007
                 Key::Name(_, name) => acl.allows(Object::Name(name)),
                 Key::Port(port) => acl.allows(Object::Port(*port)),
             });

@@ -70,7 +70,7 @@ impl Ingress {
         let limits = self.edge.limits.load_full();
         let mut options = ListenOptions::default();
         options.handshake_timeout = limits.handshake_timeout;
-        options.half_open = limits.ingress_handshakes;
+        options.half_open = limits.ingress_handshakes; // spec: LIM-006
         let listener = listen(address, &options)?;
         let address = listener.local_addr()?;
         let tls = server_config(Arc::clone(&self.edge.certificates), Arc::clone(provider)).map_err(io::Error::other)?;
@@ -99,6 +99,7 @@ impl Ingress {
     /// Decides whether an agent gets a session, and serves it.
     async fn admit(self: Arc<Self>, incoming: Incoming, peer: SocketAddr) {
         let identity = match self.authenticate(&incoming).await {
+            // spec: SEC-002, before anything that HELLO names
             Ok(identity) => identity,
             Err((fault, code, retry_after)) => {
                 self.edge.metrics.refuse(fault);
@@ -112,6 +113,7 @@ impl Ingress {
             return self.resume(incoming, &identity);
         }
         let Some(id) = random().map(SessionId) else {
+            // spec: PRE-010
             self.edge.metrics.refuse(Fault::Busy);
             return incoming.refuse(refusal(Fault::Busy, Code::INTERNAL, None));
         };
@@ -190,7 +192,7 @@ impl Ingress {
         if window.is_zero() {
             return None;
         }
-        Some(ResumeOffer { secret: Secret::new(random::<32>()?), window })
+        Some(ResumeOffer { secret: Secret::new(random::<32>()?), window }) // spec: PRE-010
     }
 
     /// Takes note that a session waits for its agent, unless that is over already. A node that drains waits for nobody.
@@ -279,6 +281,7 @@ struct Leaving<'a> {
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // spec: SEC-001
             self.ingress.edge.metrics.panics.inc();
         }
         self.ingress.leave(self.id);

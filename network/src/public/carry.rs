@@ -23,7 +23,7 @@ pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls:
         caller: Some(address), // spec: ADDR-001
         local: Some(local),
         tls: tls.map(|tls| *tls),
-        endpoint: key.to_string(),
+        endpoint: key.to_string(), // spec: ADDR-002
     };
     let mut phase = edge.phase();
     tokio::select! {

@@ -52,6 +52,7 @@ impl Wish {
     ///
     /// A path, a user, a query or a port beside a name are refused: what is not understood is not bound.
     pub fn parse(url: &str) -> Option<Self> {
+        // spec: BIND-010
         let (scheme, rest) = url.split_once("://")?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if scheme.eq_ignore_ascii_case("tcp") {
@@ -110,6 +111,7 @@ impl fmt::Display for Key {
 mod tests {
     use super::*;
 
+    /// BIND-010
     #[test]
     fn an_url_names_a_scheme_and_a_name_or_a_port() {
         let name = |scheme, name| Some(Wish::Exact(Key::Name(scheme, NamePattern::parse(name).unwrap())));
@@ -127,6 +129,7 @@ mod tests {
         }
     }
 
+    /// BIND-010
     #[test]
     fn what_is_not_understood_is_not_bound() {
         let wrong =

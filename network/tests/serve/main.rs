@@ -19,6 +19,7 @@ use tokio::{
     net::TcpStream,
 };
 
+/// BIND-012, END-007
 #[tokio::test]
 async fn a_caller_reaches_an_upstream_and_each_direction_ends_by_itself() {
     let network = Network::start("");
@@ -54,6 +55,7 @@ async fn a_revoked_token_ends_its_sessions_within_a_second() {
     assert!(matches!(cause, Cause::Remote(close) if close.code == Code::REVOKED));
 }
 
+/// AUTH-007
 #[tokio::test]
 async fn rules_that_are_taken_away_end_what_they_allowed() {
     let network = Network::start("");

@@ -66,6 +66,20 @@ async fn another_agent_or_token_resumes_nothing_and_harms_nothing() {
     assert_eq!(exactly(&mut stream, 10).await, b"still here");
 }
 
+/// PRE-010
+#[tokio::test]
+async fn no_session_and_no_secret_comes_twice() {
+    let network = Network::start("");
+    let (_, token) = network.token(&[]);
+    let mut seen = std::collections::BTreeSet::new();
+
+    for number in 0..8 {
+        let agent = Agent::join(&network, &token, number).await;
+        assert!(seen.insert(agent.welcome.session.0.to_vec()), "a session came twice");
+        assert!(seen.insert(agent.welcome.resume.unwrap().secret.expose().to_vec()), "a secret came twice");
+    }
+}
+
 /// Asks with the secret of an agent, as one who has stolen it; returns the code of the refusal.
 async fn refused(network: &Network, agent: &Agent, hello: Hello) -> Code {
     let offer = agent.welcome.resume.as_ref().unwrap();
@@ -98,6 +112,7 @@ async fn refused(network: &Network, agent: &Agent, hello: Hello) -> Code {
     }
 }
 
+/// SEC-002
 #[tokio::test]
 async fn a_token_that_was_revoked_meanwhile_resumes_nothing() {
     let network = Network::start("");

@@ -28,6 +28,7 @@ fn a_session_that_lost_its_link_is_resumed_where_it_is_and_its_binds_stay_in_for
     assert_eq!(uplink.poll_timeout(), None);
 }
 
+/// TIME-007
 #[test]
 fn a_target_that_stays_away_is_left_for_another_and_a_new_session() {
     let mut uplink = uplink();
@@ -58,6 +59,7 @@ fn a_target_that_stays_away_is_left_for_another_and_a_new_session() {
     panic!("no other target was dialed: {dials:?}");
 }
 
+/// TIME-007
 #[test]
 fn delays_while_a_session_waits_stay_short_and_a_link_that_does_not_live_is_not_replaced_at_once() {
     let mut uplink = Uplink::new(1, ReconnectPolicy::default(), 5, at(0));
