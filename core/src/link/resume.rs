@@ -64,6 +64,7 @@ impl Link<side::Network> {
             asked && request.hello.resume.as_ref().is_some_and(|resume| session.admits(resume)) // spec: RES-007
         });
         let (Some(mut session), Some(resume)) = (session, &request.hello.resume) else { return Err(request) };
+        session.show(&resume.secret);
         let resumed = session.resume_at(resume.received);
         debug_assert_eq!(resumed, Ok(()), "the count was found possible");
         self.state.events.append(&mut old.state.events);

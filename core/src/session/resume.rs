@@ -8,7 +8,7 @@ use crate::{Duration, Instant, Resume, ResumeOffer, Secret, SessionId, Side, Vio
 pub(super) struct Permit {
     session: SessionId,
     secret: Secret,
-    /// The secret that was used last, good until its use is confirmed: WELCOME may have been lost.
+    /// The secret that was shown last, good until its use is confirmed: any number of WELCOMEs may be lost.
     used: Option<Secret>,
     window: Duration,
     /// Until when the session waits for a link, while there is none.
@@ -27,6 +27,13 @@ impl<S: Side> Session<S> {
             window: offer.window.min(self.config.resume_window), // spec: RES-016
             parked: None,
         });
+    }
+
+    /// Takes note of the secret that a good request showed: the agent has no newer one for sure.
+    pub(crate) fn show(&mut self, secret: &Secret) {
+        if let Some(permit) = &mut self.permit {
+            permit.secret = secret.clone();
+        }
     }
 
     /// Takes note that the peer speaks on the newest link, and so has the newest secret.
