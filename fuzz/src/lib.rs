@@ -7,12 +7,14 @@
 mod choices;
 mod decoder;
 mod messages;
+mod model;
 
 pub use choices::Choices;
 pub use decoder::decoder;
 pub use messages::{
     bind, bind_refusal, bound, close, command, command_result, goaway, hello, open, refusal, unbind, welcome,
 };
+pub use model::model;
 
 /// A fuzz target: its name, and the law.
 pub type Target = (&'static str, fn(&[u8]));
@@ -28,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("decoder", decoder),
     ("goaway", goaway),
     ("hello", hello),
+    ("model", model),
     ("open", open),
     ("refusal", refusal),
     ("unbind", unbind),

@@ -1,0 +1,107 @@
+//! The model of what concerns the session as a whole: two queues on their way, and what each side holds.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use adit_core::{BindRequest, Event};
+
+/// Binds and commands of one session.
+#[derive(Debug, Default)]
+pub(super) struct Binds {
+    /// The numbers given so far.
+    pub(super) last: u32,
+    pub(super) to_network: VecDeque<Up>,
+    pub(super) to_agent: VecDeque<Down>,
+    /// What each side holds, and whether it is in force.
+    pub(super) at_agent: BTreeMap<u32, bool>,
+    pub(super) at_network: BTreeMap<u32, bool>,
+    /// What the network's application has not answered.
+    pub(super) requests: Vec<BindRequest>,
+    /// What the agent's application has not answered.
+    pub(super) commands: Vec<u32>,
+}
+
+/// On its way to the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Up {
+    Bind(u32),
+    Unbind(u32),
+    Answer(u32),
+}
+
+/// On its way to the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Down {
+    Bound(u32),
+    Rejected(u32),
+    Unbound(u32),
+    Command(u32),
+}
+
+impl Binds {
+    /// Takes what the network was told.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what concerns streams is taken elsewhere")]
+    pub(super) fn on_network_event(&mut self, event: Event) {
+        self.skip();
+        let told = match event {
+            Event::Bind(request) => {
+                let id = request.bind().id.0;
+                self.at_network.insert(id, false);
+                self.requests.push(request);
+                Up::Bind(id)
+            }
+            Event::Unbind(unbind) => {
+                self.at_network.remove(&unbind.id.0);
+                Up::Unbind(unbind.id.0)
+            }
+            Event::CommandResult(result) => Up::Answer(result.id),
+            other => panic!("the network was told {other:?}"),
+        };
+        assert_eq!(self.to_network.pop_front(), Some(told), "each message once, in order");
+    }
+
+    /// Takes what the agent was told.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what concerns streams is taken elsewhere")]
+    pub(super) fn on_agent_event(&mut self, event: Event) {
+        self.skip();
+        let told = match event {
+            Event::Bound(bound) => {
+                self.at_agent.insert(bound.id.0, true);
+                Down::Bound(bound.id.0)
+            }
+            Event::Rejected(no) => {
+                self.at_agent.remove(&no.id.0);
+                Down::Rejected(no.id.0)
+            }
+            Event::Unbound(no) => {
+                self.at_agent.remove(&no.id.0);
+                Down::Unbound(no.id.0)
+            }
+            Event::Command(request) => {
+                self.commands.push(request.id);
+                Down::Command(request.id)
+            }
+            other => panic!("the agent was told {other:?}"),
+        };
+        assert_eq!(self.to_agent.pop_front(), Some(told), "each message once, in order");
+    }
+
+    /// Panics when something has not arrived.
+    pub(super) fn assert_complete(&mut self) {
+        self.skip();
+        assert!(self.to_network.is_empty() && self.to_agent.is_empty(), "RES: not everything arrived: {self:?}");
+    }
+
+    /// Nobody is told of what concerns a bind that was given up meanwhile.
+    fn skip(&mut self) {
+        while let Some(Up::Unbind(id)) = self.to_network.front()
+            && !self.at_network.contains_key(id)
+        {
+            self.to_network.pop_front();
+        }
+        while let Some(Down::Bound(id) | Down::Rejected(id) | Down::Unbound(id)) = self.to_agent.front()
+            && !self.at_agent.contains_key(id)
+        {
+            self.to_agent.pop_front();
+        }
+    }
+}
