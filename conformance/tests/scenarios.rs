@@ -4,12 +4,12 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use adit_conformance::{Player, Scenario, Side, Subject, clauses};
+use adit_conformance::{Lack, Player, Scenario, Side, Subject, clauses};
 use adit_core::{
-    Bind, BindId, Code, CommandResult, Config, Duration, Event, Open, ReadError, Refusal, Session, SessionId, StreamId,
-    UpstreamProtocol,
+    AuthRequest, Bind, BindId, Code, CommandResult, Config, Duration, Event, Link, Open, ReadError, Refusal,
+    ResumeOffer, Secret, Session, SessionId, StreamId, UpstreamProtocol, Welcome,
     side::{Agent, Network},
-    testing::Lone,
+    testing::{Lone, a_hello},
 };
 use bytes::Bytes;
 use common::{configured, scenarios};
@@ -54,9 +54,14 @@ fn a_scenario_that_is_not_kept_to_fails() {
 
 /// The application of the scenarios, on a link alone.
 struct Echo<S: adit_core::Side> {
+    config: Config,
     lone: Lone<S>,
+    /// The link before, whose session may be resumed.
+    old: Option<Link<S>>,
+    links: u8,
     streams: BTreeMap<StreamId, Line>,
     on_event: fn(&mut Self, Event),
+    next_link: fn(&mut Self),
 }
 
 /// What is on its way back on one stream.
@@ -68,18 +73,45 @@ struct Line {
 
 impl Echo<Network> {
     fn network(config: Config) -> Self {
-        Self { lone: Lone::network(config), streams: BTreeMap::new(), on_event: Self::on_network_event }
+        let lone = Lone::network(config.clone());
+        Self::new(config, lone, Self::on_network_event, Self::listen_again)
+    }
+
+    fn listen_again(&mut self) {
+        let now = self.lone.now();
+        let link = Link::<Network>::new(self.config.clone(), u64::from(self.links), now);
+        let last = core::mem::replace(&mut self.lone.link, link);
+        if last.session().is_some() {
+            self.old = Some(last); // a link that was refused has taken nothing
+        }
+    }
+
+    fn answer(&mut self, request: AuthRequest) {
+        let now = self.lone.now();
+        let secret = Secret::new([self.links; 32]);
+        let offer = Some(ResumeOffer { secret, window: Duration::from_secs(30) });
+        let welcome = |request: &AuthRequest| Welcome { resume: offer, ..request.welcome(SessionId([7; 16]), "", "") };
+        if request.hello().token.expose() == b"no" {
+            self.lone.link.refuse(request, refusal(Code::CREDENTIALS), now);
+        } else if request.hello().resume.is_none() {
+            let welcome = welcome(&request);
+            self.lone.link.accept(request, welcome, now);
+        } else {
+            let welcome = welcome(&request);
+            let resumed = match &mut self.old {
+                Some(old) => self.lone.link.resume(request, old, welcome, now),
+                None => Err(request),
+            };
+            if let Err(request) = resumed {
+                self.lone.link.refuse(request, refusal(Code::RESUME_UNKNOWN), now);
+            }
+        }
     }
 
     fn on_network_event(&mut self, event: Event) {
         let now = self.lone.now();
         if let Event::Hello(request) = event {
-            if request.hello().token.expose() == b"no" {
-                let refusal = refusal(Code::CREDENTIALS);
-                return self.lone.link.refuse(request, refusal, now);
-            }
-            let welcome = request.welcome(SessionId([7; 16]), "", "");
-            self.lone.link.accept(request, welcome, now);
+            self.answer(request);
         } else if let Event::Bind(request) = event {
             let (id, url) = (request.bind().id, request.bind().url.clone());
             let session = self.lone.session();
@@ -106,7 +138,15 @@ impl Echo<Network> {
 
 impl Echo<Agent> {
     fn agent(config: Config) -> Self {
-        Self { lone: Lone::agent(config), streams: BTreeMap::new(), on_event: Self::on_agent_event }
+        let lone = Lone::agent(config.clone());
+        Self::new(config, lone, Self::on_agent_event, Self::dial_again)
+    }
+
+    fn dial_again(&mut self) {
+        let (now, seed) = (self.lone.now(), u64::from(self.links));
+        let old = &mut self.lone.link;
+        let resuming = Link::<Agent>::resume(old, self.config.clone(), a_hello(), seed, now);
+        *old = resuming.unwrap_or_else(|| Link::<Agent>::new(self.config.clone(), a_hello(), seed, now));
     }
 
     fn on_agent_event(&mut self, event: Event) {
@@ -131,6 +171,10 @@ impl Echo<Agent> {
 }
 
 impl<S: adit_core::Side> Echo<S> {
+    fn new(config: Config, lone: Lone<S>, on_event: fn(&mut Self, Event), next_link: fn(&mut Self)) -> Self {
+        Self { config, lone, old: None, links: 1, streams: BTreeMap::new(), on_event, next_link }
+    }
+
     fn on_stream_event(&mut self, event: Event) {
         let Event::Opened(id) = event else { return };
         let session = self.lone.session();
@@ -213,6 +257,14 @@ impl<S: adit_core::Side> Subject for Echo<S> {
 
     fn is_closed(&self) -> bool {
         self.lone.link.is_finished()
+    }
+
+    fn redial(&mut self) -> Result<(), Lack> {
+        self.cut();
+        self.run();
+        self.links += 1;
+        (self.next_link)(self);
+        Ok(())
     }
 }
 

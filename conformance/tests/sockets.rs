@@ -51,7 +51,7 @@ fn every_scenario_without_time_goes_as_it_says() {
 
 /// A scenario in which time passes takes as long as it says; one about turns needs an application without tasks.
 fn is_played(scenario: &Scenario) -> bool {
-    let waits = scenario.steps.iter().any(|step| matches!(step, Step::Wait(_)));
+    let waits = scenario.steps.iter().any(|step| matches!(step, Step::Wait(_) | Step::Redial | Step::Resume(_)));
     !waits && !scenario.what.contains("take turns")
 }
 
