@@ -4,8 +4,10 @@
 mod lone;
 #[expect(clippy::missing_panics_doc, reason = "a test that asks for the impossible fails")]
 mod pair;
+mod puppet;
 mod wire;
 
 pub use lone::{Lone, a_hello, a_welcome, closed_with, encoded, raw};
 pub use pair::{Options, Pair, Peer};
+pub use puppet::Puppet;
 pub use wire::{Path, Wire};

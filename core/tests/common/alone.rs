@@ -4,12 +4,12 @@ use adit_core::{
     BindId, Code, Command, CommandResult, Config, Duration, Event, Open, Refusal, Session, Side, Unbind,
     frame::{Encoded, Kind},
     side::{Agent, Network},
-    testing::{Lone, raw},
+    testing::{Lone, Puppet, raw},
 };
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 
-use super::{bind, plausible, puppet::Puppet, stream};
+use super::{bind, plausible, stream};
 
 /// One side alone, and an application that does anything.
 pub(crate) struct Alone<S: Tested> {

@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod alone;
-pub(crate) mod puppet;
 
 use adit_core::{
     Bind, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandRequest, CommandResult, Config, Event,
