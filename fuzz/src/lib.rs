@@ -6,15 +6,21 @@
 
 mod choices;
 mod decoder;
+mod handshake;
 mod messages;
 mod model;
+mod reconnect;
+mod session;
 
 pub use choices::Choices;
 pub use decoder::decoder;
+pub use handshake::handshake;
 pub use messages::{
     bind, bind_refusal, bound, close, command, command_result, goaway, hello, open, refusal, unbind, welcome,
 };
 pub use model::model;
+pub use reconnect::reconnect;
+pub use session::session;
 
 /// A fuzz target: its name, and the law.
 pub type Target = (&'static str, fn(&[u8]));
@@ -29,10 +35,13 @@ pub const TARGETS: &[Target] = &[
     ("command_result", command_result),
     ("decoder", decoder),
     ("goaway", goaway),
+    ("handshake", handshake),
     ("hello", hello),
     ("model", model),
     ("open", open),
+    ("reconnect", reconnect),
     ("refusal", refusal),
+    ("session", session),
     ("unbind", unbind),
     ("welcome", welcome),
 ];

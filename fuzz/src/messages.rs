@@ -49,9 +49,9 @@ parsers! {
 }
 
 /// Values of a message within its limits, or a little beyond them.
-struct Maker<'c, 'a> {
-    choices: &'c mut Choices<'a>,
-    beyond: bool,
+pub(crate) struct Maker<'c, 'a> {
+    pub(crate) choices: &'c mut Choices<'a>,
+    pub(crate) beyond: bool,
 }
 
 fn law<M: Message + PartialEq + Debug>(octets: &[u8], make: fn(&mut Maker<'_, '_>) -> M) {
@@ -174,12 +174,12 @@ fn a_command_result(maker: &mut Maker<'_, '_>) -> CommandResult {
     CommandResult { id: maker.choices.number(), code: maker.code(), text: maker.text(1_024) }
 }
 
-fn a_goaway(maker: &mut Maker<'_, '_>) -> GoAway {
+pub(crate) fn a_goaway(maker: &mut Maker<'_, '_>) -> GoAway {
     let retry_after = maker.retry_after();
     GoAway { last: maker.choices.number(), code: maker.code(), retry_after, text: maker.text(1_024) }
 }
 
-fn a_hello(maker: &mut Maker<'_, '_>) -> Hello {
+pub(crate) fn a_hello(maker: &mut Maker<'_, '_>) -> Hello {
     let versions = (0..maker.choices.between(0, if maker.beyond { 20 } else { 16 })).map(|_| maker.choices.number());
     Hello {
         versions: versions.collect(),
@@ -199,7 +199,7 @@ fn a_hello(maker: &mut Maker<'_, '_>) -> Hello {
     }
 }
 
-fn an_open(maker: &mut Maker<'_, '_>) -> Open {
+pub(crate) fn an_open(maker: &mut Maker<'_, '_>) -> Open {
     Open {
         bind: maker.choices.maybe(|choices| BindId(choices.number())),
         caller: maker.choices.maybe(an_address),
@@ -214,7 +214,7 @@ fn an_open(maker: &mut Maker<'_, '_>) -> Open {
     }
 }
 
-fn a_refusal(maker: &mut Maker<'_, '_>) -> Refusal {
+pub(crate) fn a_refusal(maker: &mut Maker<'_, '_>) -> Refusal {
     Refusal { code: maker.code(), retry_after: maker.retry_after(), text: maker.text(1_024) }
 }
 
@@ -222,7 +222,7 @@ fn an_unbind(maker: &mut Maker<'_, '_>) -> Unbind {
     Unbind { id: BindId(maker.choices.number()), cut: maker.choices.coin() }
 }
 
-fn a_welcome(maker: &mut Maker<'_, '_>) -> Welcome {
+pub(crate) fn a_welcome(maker: &mut Maker<'_, '_>) -> Welcome {
     Welcome {
         version: maker.choices.number(),
         session: SessionId(maker.choices.number()),

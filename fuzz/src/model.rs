@@ -190,7 +190,7 @@ fn a_path(choices: &mut Choices<'_>) -> Path {
 }
 
 /// A bind with this number.
-fn a_bind(id: BindId) -> adit_core::Bind {
+pub(crate) fn a_bind(id: BindId) -> adit_core::Bind {
     adit_core::Bind {
         id,
         url: String::from("tcp://:1"),
