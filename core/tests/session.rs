@@ -2,8 +2,8 @@
 #![cfg(feature = "testing")]
 
 use adit_core::{
-    Bind, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandRequest, CommandResult, Config, Duration,
-    Event, GoAway, Loss, Open, OpenError, ReadError, Refusal, StreamId, Unbind, UpstreamProtocol, WriteError,
+    Bind, BindError, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandRequest, CommandResult, Config,
+    Duration, Event, GoAway, Loss, Open, OpenError, ReadError, Refusal, StreamId, Unbind, UpstreamProtocol, WriteError,
     testing::{Options, Pair, Path},
 };
 
@@ -223,15 +223,40 @@ fn an_answer_to_a_bind_that_was_given_up_answers_no_later_one() {
     pair.agent.link.session_mut().unwrap().bind(&bind(1, "https://a.example")).unwrap();
     pair.settle();
     let Some(Event::Bind(first)) = pair.network.take_events().pop() else { panic!("no bind") };
-    let session = pair.agent.link.session_mut().unwrap();
-    session.unbind(Unbind { id: BindId(1), cut: false });
-    session.bind(&bind(1, "https://other.example")).unwrap();
+    pair.agent.link.session_mut().unwrap().unbind(Unbind { id: BindId(1), cut: false });
+    pair.run_for(secs(1));
+    pair.agent.link.session_mut().unwrap().bind(&bind(1, "https://other.example")).unwrap();
     pair.settle();
 
     pair.network.link.session_mut().unwrap().bound(first, "https://a.example");
     pair.settle();
 
     assert_eq!(pair.agent.take_events(), []);
+}
+
+#[test]
+fn a_bind_number_that_was_given_up_is_not_used_while_its_answer_may_be_on_the_way() {
+    let mut pair = Pair::established(Options::default());
+    let again = bind(1, "https://other.example");
+    pair.agent.link.session_mut().unwrap().bind(&bind(1, "https://a.example")).unwrap();
+    pair.settle();
+    let Some(Event::Bind(first)) = pair.network.take_events().pop() else { panic!("no bind") };
+    let session = pair.agent.link.session_mut().unwrap();
+    session.unbind(Unbind { id: BindId(1), cut: false });
+    let in_use = Err(BindError::InUse(BindId(1)));
+    assert_eq!(session.bind(&again), in_use);
+    let session = pair.network.link.session_mut().unwrap();
+    session.bound(first, "https://a.example");
+    assert!(session.unbound(BindId(1), refusal(Code::IN_USE)));
+
+    pair.run_for(secs(1)); // BOUND and UNBOUND cross UNBIND, which is acknowledged
+
+    assert_eq!(pair.agent.take_events(), []);
+    let session = pair.agent.link.session_mut().unwrap();
+    assert_eq!(session.bind(&again), Ok(()));
+    assert_eq!(session.bind(&again), in_use);
+    pair.settle();
+    assert_eq!((pair.agent.cause(), pair.network.cause()), (None, None));
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) struct Control {
     output: VecDeque<Encoded>,
     events: VecDeque<Event>,
     binds: BTreeMap<u32, BindState>,
+    /// Numbers given up before their answer came, which may be under way: by them, the UNBIND's place among counted frames.
+    left: BTreeMap<u32, u64>,
     serial: u64,
     /// Binds or commands that wait for an answer of the application on this side.
     unanswered: u32,
@@ -50,7 +52,7 @@ struct Drain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The number is in use.
+    /// The number is in use, or was given up without an answer and the peer has not acknowledged that.
     #[error("bind {0:?} is asked for or in force")]
     InUse(BindId),
     /// There are as many binds as a session may have.
@@ -127,10 +129,13 @@ impl Session<side::Agent> {
             return Err(BindError::Ending);
         }
         let control = &mut self.control;
-        if control.binds.contains_key(&bind.id.0) {
+        let acknowledged = self.outgoing.acknowledged();
+        control.left.retain(|_, unbound| *unbound > acknowledged);
+        // An answer to the BIND before would be taken for the answer to this one.
+        if control.binds.contains_key(&bind.id.0) || control.left.contains_key(&bind.id.0) {
             return Err(BindError::InUse(bind.id));
         }
-        if control.binds.len() >= self.config.binds as usize {
+        if control.binds.len() + control.left.len() >= self.config.binds as usize {
             return Err(BindError::Limit);
         }
         control.binds.insert(bind.id.0, BindState::Asked(0));
@@ -140,8 +145,15 @@ impl Session<side::Agent> {
 
     /// Gives a bind up, asked for or in force; does nothing for one that is neither.
     pub fn unbind(&mut self, unbind: Unbind) {
-        if self.over.is_none() && self.control.binds.remove(&unbind.id.0).is_some() {
-            self.control.send(Kind::Unbind, &unbind);
+        if self.over.is_some() {
+            return;
+        }
+        let Some(state) = self.control.binds.remove(&unbind.id.0) else { return };
+        self.control.send(Kind::Unbind, &unbind);
+        if let BindState::Asked(_) = state {
+            // Nothing that is counted goes out before what waits here.
+            let place = self.outgoing.sent().saturating_add(self.control.output.len() as u64);
+            self.control.left.insert(unbind.id.0, place);
         }
     }
 
