@@ -5,6 +5,7 @@ mod lone;
 #[expect(clippy::missing_panics_doc, reason = "a test that asks for the impossible fails")]
 mod pair;
 mod puppet;
+pub mod sim;
 mod wire;
 
 pub use lone::{Lone, a_hello, a_welcome, closed_with, encoded, raw};

@@ -1,0 +1,408 @@
+//! An agent: the machine that outlives every session, and whoever does what it says, as a runtime does.
+
+mod events;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
+
+use super::{
+    Broken,
+    cable::Farewell,
+    clock::Clock,
+    dice::Dice,
+    ground::{Ground, Happening, Host},
+    node::Node,
+    plan::AgentPlan,
+    port::Port,
+};
+use crate::{
+    Action, Bind, BindError, BindId, BindRefusal, Code, Duration, GiveUp, Hello, Instant, Link, Loss, Notice, Refusal,
+    Retry, Role, Secret, Uplink, UpstreamProtocol, side,
+};
+
+/// One agent.
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) number: usize,
+    pub(super) plan: AgentPlan,
+    pub(super) clock: Clock,
+    away: Option<Instant>,
+    uplink: Option<Uplink>,
+    dials: BTreeMap<u64, Dialing>,
+    /// By the attempt that made them.
+    sessions: BTreeMap<u64, Port<side::Agent>>,
+    /// Links that say their last words.
+    leaving: Vec<Port<side::Agent>>,
+    wishes: BTreeSet<BindId>,
+    /// Binds of the current session that are in force.
+    bound: BTreeSet<BindId>,
+    current: Option<u64>,
+    pub(super) gave_up: Option<GiveUp>,
+    scheduled: Option<Instant>,
+    dice: Dice,
+}
+
+/// A dial under way.
+#[derive(Debug)]
+struct Dialing {
+    target: usize,
+    /// The session that it is to take to a new link.
+    resumes: Option<u64>,
+    cable: u64,
+    /// When it is given up, for the world.
+    until: Instant,
+    /// The link of a new session, once there is a connection.
+    port: Option<Port<side::Agent>>,
+    connected: bool,
+    /// What the end of the session that it resumes says about trying again.
+    verdict: Option<Retry>,
+}
+
+impl Agent {
+    pub(super) fn new(number: usize, plan: AgentPlan, dice: Dice) -> Self {
+        Self {
+            number,
+            plan,
+            clock: Clock::default(),
+            away: None,
+            uplink: None,
+            dials: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            leaving: Vec::new(),
+            wishes: BTreeSet::new(),
+            bound: BTreeSet::new(),
+            current: None,
+            gave_up: None,
+            scheduled: None,
+            dice,
+        }
+    }
+
+    /// Starts its program.
+    pub(super) fn start(&mut self, ground: &Ground) {
+        let (now, plan) = (self.clock.read(ground.now), &self.plan);
+        let mut uplink = Uplink::new(plan.targets.len(), plan.policy.clone(), self.dice.seed(), now);
+        self.wishes = (0..plan.binds).map(|_| uplink.bind(bind(), now)).collect();
+        (self.uplink, self.gave_up) = (Some(uplink), None);
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        self.away.is_none() && self.uplink.is_some()
+    }
+
+    pub(super) const fn answers(&self) -> bool {
+        self.is_up() && !self.clock.sleeps()
+    }
+
+    /// Does all that can be done now.
+    pub(super) fn run(&mut self, ground: &mut Ground) -> Result<(), Broken> {
+        if !self.answers() {
+            return Ok(());
+        }
+        let now = self.clock.read(ground.now);
+        for round in 0.. {
+            if round > 1_000 {
+                return Err(Broken::new("L6", format!("agent {} does not come to rest", self.number)));
+            }
+            let mut moved = self.pump_sessions(ground, now)?;
+            // What a link tells and what a dial waits for are two tasks: either may come first.
+            let told_first = ground.dice.percent(50);
+            moved |= if told_first { self.attend_sessions(ground, now)? } else { self.run_dials(ground, now)? };
+            moved |= if told_first { self.run_dials(ground, now)? } else { self.attend_sessions(ground, now)? };
+            if let Some(uplink) = &mut self.uplink {
+                uplink.handle_timeout(now);
+            }
+            moved |= self.obey(ground, now)?;
+            if !moved {
+                break;
+            }
+        }
+        for port in &mut self.leaving {
+            port.pump(ground, now)?;
+            port.events.clear();
+        }
+        self.leaving.retain(|port| !port.is_spent());
+        self.schedule(ground, now)
+    }
+
+    /// Takes note that one of its timers may be due; returns whether it was waited for.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        self.scheduled.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Ends its program, and with it all that it knows.
+    pub(super) fn stop(&mut self, quiet: bool, until: Instant, ground: &mut Ground) {
+        self.away = Some(self.away.map_or(until, |before| before.max(until)));
+        (self.uplink, self.scheduled, self.current) = (None, None, None);
+        for mut port in core::mem::take(&mut self.sessions).into_values() {
+            if let Some(number) = port.ledger {
+                ground.bury(number, Role::Agent);
+            }
+            port.abandon(quiet, ground);
+        }
+        for dial in core::mem::take(&mut self.dials).into_values() {
+            ground.hang_up(dial.cable, Role::Agent, Farewell::Reset);
+        }
+        for mut port in core::mem::take(&mut self.leaving) {
+            port.abandon(quiet, ground);
+        }
+        self.bound.clear();
+        ground.at(until, Happening::Return(Host::Agent(self.number)));
+    }
+
+    /// Comes back, if it is time.
+    pub(super) fn come_back(&mut self, ground: &Ground) {
+        self.clock.wake(ground.now);
+        if self.away.take_if(|until| *until <= ground.now).is_some() {
+            self.start(ground);
+        }
+    }
+
+    /// Ends its sleep or absence.
+    pub(super) fn come_back_at_once(&mut self, ground: &Ground) {
+        self.clock.wake_at_once(ground.now);
+        if self.away.take().is_some() {
+            self.start(ground);
+        }
+    }
+
+    /// Tells it that addresses or routes have changed.
+    pub(super) fn notice_change(&mut self, ground: &Ground) {
+        let now = self.clock.read(ground.now);
+        if let Some(uplink) = self.uplink.as_mut().filter(|_| !self.clock.sleeps()) {
+            uplink.handle_network_change(now);
+        }
+    }
+
+    /// Gives an endpoint up and wishes for another.
+    pub(super) fn rebind(&mut self, cut: bool, ground: &Ground) {
+        let now = self.clock.read(ground.now);
+        if let (Some(uplink), Some(old), false) = (&mut self.uplink, self.wishes.pop_first(), self.clock.sleeps()) {
+            uplink.unbind(old, cut, now);
+            self.bound.remove(&old);
+            self.wishes.insert(uplink.bind(bind(), now));
+        }
+    }
+
+    /// Ends it in order.
+    pub(super) fn shut_down(&mut self, drain: Duration, ground: &Ground) {
+        let now = self.clock.read(ground.now);
+        if let Some(uplink) = &mut self.uplink {
+            uplink.shutdown(drain, now);
+        }
+    }
+
+    /// Tells its links over certain connections that they are lost.
+    pub(super) fn lose(&mut self, cables: &[u64], ground: &mut Ground) {
+        let now = self.clock.read(ground.now);
+        let hit = |port: &&mut Port<side::Agent>| port.cable.is_some_and(|cable| cables.contains(&cable));
+        let dials = self.dials.values_mut().filter_map(|dial| dial.port.as_mut());
+        for port in self.sessions.values_mut().chain(dials).chain(&mut self.leaving).filter(hit) {
+            port.lose(ground, Loss::Reset, now);
+        }
+    }
+
+    /// Lets the application of a stream go on.
+    pub(super) fn talk(&mut self, session: usize, talk: usize, ground: &mut Ground) -> Result<(), Broken> {
+        match self.sessions.values_mut().find(|port| port.ledger == Some(session)) {
+            Some(port) => port.go_on(talk, ground),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the endpoints that it wishes for and does not have, as far as it knows and the nodes do.
+    pub(super) fn missing(&self, nodes: &[Node]) -> usize {
+        let live =
+            self.current.and_then(|attempt| self.sessions.get(&attempt)).filter(|port| port.link.is_established());
+        let Some(session) = live.and_then(|port| port.ledger) else { return self.wishes.len() };
+        let in_force =
+            |bind: &&BindId| self.bound.contains(bind) && nodes.iter().any(|it| it.has_bound(session, **bind));
+        self.wishes.len() - self.wishes.iter().filter(in_force).count()
+    }
+
+    /// Returns whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.dials.is_empty() && self.leaving.is_empty()
+    }
+
+    /// Says what is left.
+    pub(super) fn left(&self) -> String {
+        let causes = |port: &Port<side::Agent>| format!("{:?} {:?}", port.ledger, port.link.cause());
+        let sessions: Vec<_> = self.sessions.values().map(causes).collect();
+        let leaving: Vec<_> = self.leaving.iter().map(causes).collect();
+        format!("agent {}: {sessions:?} and {leaving:?}", self.number)
+    }
+
+    /// Goes on with a dial: a connection is there, or will not come, or needs another try.
+    pub(super) fn connect(&mut self, cable: u64, nodes: &mut [Node], ground: &mut Ground) -> Result<(), Broken> {
+        let Some((attempt, dial)) = self.dials.iter_mut().find(|(_, dial)| dial.cable == cable) else { return Ok(()) };
+        let (attempt, target) = (*attempt, dial.target);
+        let Some(node) = self.plan.targets.get(target).and_then(|node| nodes.get_mut(*node)) else { return Ok(()) };
+        if self.clock.sleeps() {
+            ground.after(AGAIN, Happening::Connect(cable));
+            return Ok(());
+        }
+        if !ground.is_passable(self.number, node.number) || (node.is_up() && !node.answers()) {
+            if dial.until <= ground.now {
+                self.fail(attempt, Retry::Backoff, ground)?;
+            } else {
+                ground.after(AGAIN, Happening::Connect(cable));
+            }
+            return self.run(ground);
+        }
+        if !node.is_up() {
+            self.fail(attempt, Retry::Soon, ground)?;
+            return self.run(ground);
+        }
+        node.accept(cable, ground);
+        self.shake_hands(attempt, ground)?;
+        self.run(ground)
+    }
+
+    fn shake_hands(&mut self, attempt: u64, ground: &mut Ground) -> Result<(), Broken> {
+        let Some(dial) = self.dials.get_mut(&attempt) else { return Ok(()) };
+        dial.connected = true;
+        let (now, seed, config) = (self.clock.read(ground.now), self.dice.seed(), self.plan.config.clone());
+        let hello = hello(self.number, attempt);
+        let Some(session) = dial.resumes else {
+            let link = Link::<side::Agent>::new(config, hello, seed, now);
+            dial.port = Some(Port::new(link, dial.cable, self.plan.skew));
+            return Ok(());
+        };
+        let cable = dial.cable;
+        let resumed = self.sessions.get_mut(&session).and_then(|port| {
+            let link = Link::<side::Agent>::resume(&mut port.link, config, hello, seed, now)?;
+            let mut fresh = Port::new(link, cable, self.plan.skew);
+            (fresh.ledger, fresh.events) = (port.ledger, core::mem::take(&mut port.events));
+            Some(core::mem::replace(port, fresh))
+        });
+        match resumed {
+            Some(old) => self.leaving.push(old),
+            None => self.fail(attempt, Retry::Backoff, ground)?,
+        }
+        Ok(())
+    }
+
+    /// Does what the uplink says; returns whether there was anything.
+    fn obey(&mut self, ground: &mut Ground, now: Instant) -> Result<bool, Broken> {
+        let mut moved = false;
+        while let Some(action) = self.uplink.as_mut().and_then(Uplink::poll_action) {
+            moved = true;
+            ground.say(|| format!("agent {}: {action:?}", self.number));
+            match action {
+                Action::Dial { attempt, target } => self.dial(attempt, target, None, ground),
+                Action::Resume { attempt, session, target } => self.dial(attempt, target, Some(session), ground),
+                Action::Hangup { attempt } => self.hang_up(attempt, ground, now),
+                Action::Bind { attempt, bind } => {
+                    let session = self.sessions.get_mut(&attempt).and_then(|port| port.link.session_mut());
+                    let Some(result) = session.map(|session| session.bind(&bind)) else { continue };
+                    if let (Err(BindError::Limit | BindError::InUse(_)), Some(uplink)) = (result, &mut self.uplink) {
+                        let refusal = Refusal { code: Code::LIMIT, retry_after: None, text: String::new() };
+                        uplink.handle_rejected(attempt, BindRefusal { id: bind.id, refusal }, now);
+                    }
+                }
+                Action::Unbind { attempt, unbind } => {
+                    if let Some(session) = self.sessions.get_mut(&attempt).and_then(|port| port.link.session_mut()) {
+                        session.unbind(unbind);
+                    }
+                }
+                Action::Drain { attempt } => {
+                    if let Some(session) = self.sessions.get_mut(&attempt).and_then(|port| port.link.session_mut()) {
+                        session.drain(Code::NO_ERROR, None, "", now);
+                    }
+                }
+                Action::GiveUp(reason) => self.gave_up = Some(reason),
+            }
+        }
+        self.note(ground);
+        Ok(moved)
+    }
+
+    /// Takes what the uplink tells the user.
+    fn note(&mut self, ground: &Ground) {
+        let Some(uplink) = &mut self.uplink else { return };
+        if uplink.current() != self.current {
+            self.current = uplink.current();
+            self.bound.clear();
+        }
+        while let Some(notice) = uplink.poll_notice() {
+            ground.say(|| format!("agent {}: {notice:?}", self.number));
+            match notice {
+                Notice::Bound { id, .. } => drop(self.bound.insert(id)),
+                Notice::Rejected { id, .. } | Notice::Unbound { id, .. } => drop(self.bound.remove(&id)),
+                Notice::Draining { .. } => {}
+            }
+        }
+    }
+
+    fn dial(&mut self, attempt: u64, target: usize, resumes: Option<u64>, ground: &mut Ground) {
+        let Some(node) = self.plan.targets.get(target).copied() else { return };
+        let paths = ground.paths_between(self.number, node);
+        let trip = paths.iter().map(|path| path.latency).sum::<Duration>();
+        let cable = ground.lay(self.number, node, paths);
+        let until = ground.now + CONNECT;
+        ground.report.dials += 1;
+        ground.after(trip * 2, Happening::Connect(cable)); // TCP and TLS
+        self.dials
+            .insert(attempt, Dialing { target, resumes, cable, until, port: None, connected: false, verdict: None });
+    }
+
+    fn hang_up(&mut self, attempt: u64, ground: &mut Ground, now: Instant) {
+        if let Some(port) = self.sessions.get_mut(&attempt) {
+            port.link.close(Code::DRAIN_TIMEOUT, "", now);
+            return;
+        }
+        let Some(dial) = self.dials.remove(&attempt) else { return };
+        if let Some(port) = dial.resumes.filter(|_| dial.connected).and_then(|session| self.sessions.get_mut(&session))
+            && port.cable == Some(dial.cable)
+        {
+            port.lose(ground, Loss::Other, now);
+        }
+        ground.hang_up(dial.cable, Role::Agent, Farewell::Reset);
+    }
+
+    fn schedule(&mut self, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
+        let dials = self.dials.values().filter_map(|dial| dial.port.as_ref());
+        let ports = self.sessions.values().chain(&self.leaving).chain(dials).filter_map(Port::due);
+        let own = self.uplink.as_ref().and_then(Uplink::poll_timeout);
+        if let Some(deadline) = own.filter(|deadline| deadline.at <= now) {
+            return Err(Broken::new("L3", format!("agent {}: {deadline:?} at {now:?}", self.number)));
+        }
+        let Some(due) = ports.chain(own.map(|deadline| deadline.at)).min() else { return Ok(()) };
+        let due = self.clock.world(due);
+        if self.scheduled.is_none_or(|at| due < at) {
+            self.scheduled = Some(due);
+            ground.at(due, Happening::Wake(Host::Agent(self.number)));
+        }
+        Ok(())
+    }
+}
+
+fn bind() -> Bind {
+    Bind {
+        id: BindId(0),
+        url: String::from("tcp://:1"),
+        pooling: false,
+        upstream_protocol: UpstreamProtocol::Http1,
+        name: String::new(),
+        description: String::new(),
+        metadata: String::new(),
+    }
+}
+
+fn hello(agent: usize, attempt: u64) -> Hello {
+    Hello {
+        agent: super::node::agent_name(agent),
+        incarnation: attempt,
+        token: Secret::new(*b"token"),
+        ..crate::testing::a_hello()
+    }
+}
+
+/// How long a connection is tried for, and how often.
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_secs(1);

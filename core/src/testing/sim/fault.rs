@@ -1,0 +1,98 @@
+//! How things go wrong.
+
+use super::{
+    Broken,
+    cable::Fate,
+    ground::{Happening, Host},
+    plan::Fault,
+    world::World,
+};
+use crate::{Duration, Role};
+
+impl World {
+    /// Lets one thing go wrong.
+    pub(super) fn strike(&mut self, fault: Fault) -> Result<(), Broken> {
+        let ground = &mut self.ground;
+        let now = ground.now;
+        match fault {
+            Fault::Reset { agent, told } => self.reset(agent, told),
+            Fault::Outage { agent, node, roles, lasts } => ground.interrupt(agent, node, &roles, lasts),
+            Fault::Forget { host, roles, swallow } => {
+                let fate = if swallow { Fate::Swallowed } else { Fate::Dead };
+                ground.cables_of(host).into_iter().for_each(|cable| ground.doom(cable, &roles, fate));
+            }
+            Fault::Restart { host: Host::Agent(agent), away, quiet } => {
+                self.agents[agent].stop(quiet, now + away, ground);
+            }
+            Fault::Restart { host: Host::Node(node), away, quiet } => self.nodes[node].stop(quiet, now + away, ground),
+            Fault::Drain { node, patience, away } => {
+                self.nodes[node].drain(ground);
+                let restart = Fault::Restart { host: Host::Node(node), away, quiet: false };
+                ground.after(patience, Happening::Strike(restart));
+            }
+            Fault::Sleep { host, lasts, counted } => {
+                self.clock(host).sleep(now, now + lasts, counted);
+                self.ground.after(lasts, Happening::Return(host));
+            }
+            Fault::Jump { host, by } => self.clock(host).jump(by),
+            Fault::Roam { agent, noticed } => {
+                let both = [Role::Agent, Role::Network];
+                ground.cables_of(Host::Agent(agent)).into_iter().for_each(|it| ground.doom(it, &both, Fate::Dead));
+                if noticed {
+                    self.agents[agent].notice_change(ground);
+                }
+            }
+            Fault::Refuse { node, lasts, how } => self.nodes[node].refusing = Some((how, now + lasts)),
+            Fault::TakeBack { node } => self.nodes[node].take_back(),
+            Fault::Evict { node } => self.nodes[node].evict(ground),
+            Fault::Command { node } => self.nodes[node].command(),
+            Fault::Thief { node } => self.nodes[node].rob(ground)?,
+            Fault::Rebind { agent, cut } => self.agents[agent].rebind(cut, ground),
+        }
+        self.run_all()
+    }
+
+    /// Ends all that is wrong, but for connections that are dead: those have to be found out.
+    pub(super) fn make_well(&mut self) -> Result<(), Broken> {
+        let now = self.ground.now;
+        self.ground.say(|| "nothing goes wrong any more".into());
+        for ((agent, node), until) in core::mem::take(&mut self.ground.outages) {
+            if until.iter().any(|until| *until > now) {
+                self.ground.heal(agent, node);
+            }
+        }
+        for node in &mut self.nodes {
+            node.refusing = None;
+            if node.is_draining() {
+                node.stop(false, now, &mut self.ground);
+            }
+            node.come_back_at_once(now);
+        }
+        for agent in &mut self.agents {
+            agent.come_back_at_once(&self.ground);
+        }
+        self.run_all()
+    }
+
+    /// Resets the connections of an agent; whoever is not told hears nothing more.
+    fn reset(&mut self, agent: usize, told: [bool; 2]) {
+        let ground = &mut self.ground;
+        let cables = ground.cables_of(Host::Agent(agent));
+        for (role, told) in [Role::Network, Role::Agent].into_iter().zip(told) {
+            if !told {
+                // The word of the one would tell the other.
+                cables.iter().for_each(|cable| ground.doom(*cable, &[role], Fate::Dead));
+            }
+        }
+        if told[0] {
+            self.agents[agent].lose(&cables, ground);
+        }
+        if told[1] {
+            self.nodes.iter_mut().for_each(|node| node.lose(&cables, ground));
+        }
+    }
+}
+
+/// How long everything may take to be well again after [`World::make_well`], from the constants of the policies:
+/// see [`World::patience`].
+pub(super) const SLACK: Duration = Duration::from_secs(20);

@@ -1,0 +1,358 @@
+//! A node: it authenticates, binds, offers resumption, keeps sessions that lost their agents, drains and forgets.
+
+mod admission;
+
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+
+use super::{
+    Broken,
+    clock::Clock,
+    dice::Dice,
+    ground::{Ground, Happening, Host},
+    plan::{NodePlan, Refusing, Skew, TalkPlan},
+    port::Port,
+    talk::Talk,
+};
+pub(super) use admission::agent_name;
+
+use crate::{BindId, BindRequest, Code, Command, Duration, Event, Instant, Link, Loss, Open, Refusal, Role, side};
+
+/// One node.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) number: usize,
+    plan: NodePlan,
+    pub(super) clock: Clock,
+    /// Until when its program does not run.
+    away: Option<Instant>,
+    /// What it says to whoever comes, and until when.
+    pub(super) refusing: Option<(Refusing, Instant)>,
+    draining: bool,
+    /// By record.
+    sessions: BTreeMap<usize, Held>,
+    /// Links without a session: shaking hands, or saying their last words.
+    strangers: Vec<Port<side::Network>>,
+    scheduled: Option<Instant>,
+    tickets: u64,
+    dice: Dice,
+}
+
+/// A session and what the node knows of it.
+#[derive(Debug)]
+struct Held {
+    port: Port<side::Network>,
+    agent: usize,
+    /// Binds in force.
+    binds: Vec<BindId>,
+    /// Binds to be answered later, by ticket.
+    asked: BTreeMap<u64, BindRequest>,
+    /// Since when it waits for its agent.
+    parked: Option<Instant>,
+    /// What had been acknowledged when the session was resumed last.
+    resumed_at: Option<u64>,
+    over: bool,
+}
+
+impl Node {
+    pub(super) fn new(number: usize, plan: NodePlan, dice: Dice) -> Self {
+        Self {
+            number,
+            plan,
+            clock: Clock::default(),
+            away: None,
+            refusing: None,
+            draining: false,
+            sessions: BTreeMap::new(),
+            strangers: Vec::new(),
+            scheduled: None,
+            tickets: 0,
+            dice,
+        }
+    }
+
+    /// Returns whether its program listens.
+    pub(super) const fn is_up(&self) -> bool {
+        self.away.is_none()
+    }
+
+    /// Returns whether its program listens and its machine is awake.
+    pub(super) const fn answers(&self) -> bool {
+        self.is_up() && !self.clock.sleeps()
+    }
+
+    /// Takes a connection.
+    pub(super) fn accept(&mut self, cable: u64, ground: &Ground) {
+        let now = self.clock.read(ground.now);
+        let link = Link::<side::Network>::new(self.plan.config.clone(), self.dice.seed(), now);
+        self.strangers.push(Port::new(link, cable, Skew::None));
+    }
+
+    /// Does all that can be done now.
+    pub(super) fn run(&mut self, ground: &mut Ground) -> Result<(), Broken> {
+        if !self.answers() {
+            return Ok(());
+        }
+        let now = self.clock.read(ground.now);
+        loop {
+            let mut moved = self.run_strangers(ground, now)?;
+            for number in self.sessions.keys().copied().collect::<Vec<_>>() {
+                if let Some(held) = self.sessions.get_mut(&number) {
+                    moved |= held.port.pump(ground, now)?;
+                }
+                while let Some(event) = self.sessions.get_mut(&number).and_then(|held| held.port.events.pop_front()) {
+                    moved = true;
+                    self.attend(number, event, ground, now)?;
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+        let ended: Vec<usize> = self.sessions.iter().filter(|(_, held)| held.over).map(|(number, _)| *number).collect();
+        let ended = ended.into_iter().filter_map(|number| self.sessions.remove(&number));
+        self.strangers.extend(ended.map(|held| held.port));
+        self.strangers.retain(|port| !port.is_spent());
+        self.schedule(ground);
+        Ok(())
+    }
+
+    /// Takes note that one of its timers may be due; returns whether it was waited for.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        self.scheduled.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Ends its program, and with it all that it knows.
+    pub(super) fn stop(&mut self, quiet: bool, until: Instant, ground: &mut Ground) {
+        self.away = Some(self.away.map_or(until, |before| before.max(until)));
+        (self.draining, self.scheduled) = (false, None);
+        for (number, mut held) in core::mem::take(&mut self.sessions) {
+            ground.bury(number, Role::Network);
+            held.port.abandon(quiet, ground);
+        }
+        for mut port in core::mem::take(&mut self.strangers) {
+            port.abandon(quiet, ground);
+        }
+        ground.at(until, Happening::Return(Host::Node(self.number)));
+    }
+
+    /// Comes back, if it is time.
+    pub(super) fn come_back(&mut self, now: Instant) {
+        self.clock.wake(now);
+        self.away = self.away.filter(|until| *until > now);
+    }
+
+    /// Ends its sleep or absence.
+    pub(super) fn come_back_at_once(&mut self, now: Instant) {
+        self.clock.wake_at_once(now);
+        self.away = None;
+    }
+
+    pub(super) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Tells its links over certain connections that they are lost.
+    pub(super) fn lose(&mut self, cables: &[u64], ground: &mut Ground) {
+        let now = self.clock.read(ground.now);
+        let ports = self.sessions.values_mut().map(|held| &mut held.port).chain(&mut self.strangers);
+        for port in ports.filter(|port| port.cable.is_some_and(|cable| cables.contains(&cable))) {
+            port.lose(ground, Loss::Reset, now);
+        }
+    }
+
+    /// Announces to every session that the node stops.
+    pub(super) fn drain(&mut self, ground: &Ground) {
+        self.draining = self.is_up();
+        let now = self.clock.read(ground.now);
+        for held in self.sessions.values_mut().filter(|held| !held.over) {
+            held.drain(now);
+        }
+    }
+
+    /// Opens a stream on one of the sessions; returns whether that is done.
+    pub(super) fn open(&mut self, plan: &TalkPlan, ground: &mut Ground) -> Result<bool, Broken> {
+        let able = self.numbers(|held| !held.binds.is_empty());
+        let (true, Some(number)) = (self.answers(), able.get(self.dice.index(able.len()))) else { return Ok(false) };
+        let Some(held) = self.sessions.get_mut(number) else { return Ok(false) };
+        let (bind, talk) = (held.binds.get(self.dice.index(held.binds.len())).copied(), ground.talks.len());
+        let open = Open { bind, endpoint: format!("{talk}"), ..Open::default() };
+        let Some(Ok(id)) = held.port.link.session_mut().map(|session| session.open(open)) else { return Ok(false) };
+        ground.say(|| format!("talk {talk} begins: session {number}, stream {id}"));
+        ground.talks.push(Talk::new(talk, *number, id, plan.lanes));
+        ground.ledger(*number)?.talks.insert(id.number(), talk);
+        held.port.go_on(talk, ground)?;
+        Ok(true)
+    }
+
+    /// Lets the application of a stream go on.
+    pub(super) fn talk(&mut self, session: usize, talk: usize, ground: &mut Ground) -> Result<(), Broken> {
+        match self.sessions.get_mut(&session) {
+            Some(held) => held.port.go_on(talk, ground),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a bind back, if one is in force.
+    pub(super) fn take_back(&mut self) {
+        let able = self.numbers(|held| !held.binds.is_empty());
+        let Some(held) = able.get(self.dice.index(able.len())).and_then(|it| self.sessions.get_mut(it)) else { return };
+        let bind = held.binds.swap_remove(self.dice.index(held.binds.len()));
+        if let Some(session) = held.port.link.session_mut() {
+            session.unbound(bind, refusal(Code::IN_USE, None));
+        }
+    }
+
+    /// Ends a session at once.
+    pub(super) fn evict(&mut self, ground: &Ground) {
+        let now = self.clock.read(ground.now);
+        let able = self.numbers(|_| true);
+        if let Some(held) = able.get(self.dice.index(able.len())).and_then(|it| self.sessions.get_mut(it)) {
+            held.port.link.close(Code::REVOKED, "the token was withdrawn", now);
+        }
+    }
+
+    /// Asks something of every agent.
+    pub(super) fn command(&mut self) {
+        for held in self.sessions.values_mut() {
+            if let Some(session) = held.port.link.session_mut() {
+                let _ = session.command(Command::Update, "please"); // as many as may be
+            }
+        }
+    }
+
+    /// Answers a bind that had to wait.
+    pub(super) fn answer(&mut self, ticket: u64, ground: &Ground) {
+        let refuses = self.refuses(ground.now) == Some(Refusing::Binds);
+        for held in self.sessions.values_mut() {
+            if let Some(request) = held.asked.remove(&ticket) {
+                held.decide(request, refuses);
+            }
+        }
+    }
+
+    /// Returns whether a bind of this session is in force.
+    pub(super) fn has_bound(&self, session: usize, bind: BindId) -> bool {
+        self.sessions.get(&session).is_some_and(|held| !held.over && held.binds.contains(&bind))
+    }
+
+    /// Returns whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.strangers.is_empty()
+    }
+
+    /// Says what is left.
+    pub(super) fn left(&self) -> String {
+        let causes = |port: &Port<side::Network>| format!("{:?} {:?}", port.ledger, port.link.cause());
+        let sessions: Vec<_> = self.sessions.values().map(|held| causes(&held.port)).collect();
+        let strangers: Vec<_> = self.strangers.iter().map(causes).collect();
+        format!("node {}: {sessions:?} and {strangers:?}", self.number)
+    }
+
+    fn attend(&mut self, number: usize, event: Event, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
+        let refuses = self.refuses(ground.now) == Some(Refusing::Binds);
+        let Some(held) = self.sessions.get_mut(&number) else { return Ok(()) };
+        match event {
+            Event::Bind(request) => match self.plan.slow {
+                Some(delay) => {
+                    self.tickets += 1;
+                    held.asked.insert(self.tickets, request);
+                    ground.after(delay, Happening::Answer(self.number, self.tickets));
+                }
+                None => held.decide(request, refuses),
+            },
+            Event::Unbind(unbind) => {
+                held.binds.retain(|bind| *bind != unbind.id);
+                let given_up = held.asked.iter().find(|(_, request)| request.bind().id == unbind.id).map(|it| *it.0);
+                if let Some(request) = given_up.and_then(|ticket| held.asked.remove(&ticket)) {
+                    held.decide(request, true);
+                }
+            }
+            Event::Accepted(id) | Event::Readable(id) | Event::Writable(id) => {
+                if let Some(talk) = ground.ledger(number)?.talks.get(&id.number()).copied() {
+                    held.port.go_on(talk, ground)?;
+                }
+            }
+            Event::Suspended(cause) => {
+                ground.report.suspended += 1;
+                ground.say(|| format!("node {}: session {number} is parked: {cause}", self.number));
+                if held.port.link.is_parked() {
+                    self.park(number, now);
+                }
+            }
+            Event::Closed(cause) => {
+                ground.report.end(&cause);
+                ground.say(|| format!("node {}: session {number} is over: {cause}", self.number));
+                held.over = true;
+                held.port.conclude(ground)?;
+            }
+            Event::Opened(_) | Event::CommandResult(_) | Event::GoAway(_) => {}
+            Event::Hello(_)
+            | Event::Established(_)
+            | Event::Bound(_)
+            | Event::Rejected(_)
+            | Event::Unbound(_)
+            | Event::Command(_)
+            | Event::Resumed(_) => return Err(Broken::new("harness", format!("a node hears {event:?}"))),
+        }
+        Ok(())
+    }
+
+    /// Keeps a session for its agent. The one that has waited longest makes room where too many wait.
+    fn park(&mut self, number: usize, now: Instant) {
+        let draining = self.draining;
+        if let Some(held) = self.sessions.get_mut(&number) {
+            held.parked = Some(now);
+            if draining {
+                held.port.link.close(Code::SHUTDOWN, "the node stops", now);
+            }
+        }
+        let waits = |held: &&mut Held| !held.over && held.port.link.is_parked();
+        if self.sessions.values_mut().filter(waits).count() > self.plan.parked
+            && let Some(oldest) = self.sessions.values_mut().filter(waits).min_by_key(|held| held.parked)
+        {
+            oldest.port.link.close(Code::LIMIT, "others wait", now);
+        }
+    }
+
+    fn refuses(&self, now: Instant) -> Option<Refusing> {
+        self.refusing.filter(|(_, until)| *until > now).map(|(how, _)| how)
+    }
+
+    fn numbers(&self, able: impl Fn(&Held) -> bool) -> Vec<usize> {
+        self.sessions.iter().filter(|(_, held)| !held.over && able(held)).map(|(number, _)| *number).collect()
+    }
+
+    fn schedule(&mut self, ground: &mut Ground) {
+        let ports = self.sessions.values().map(|held| &held.port).chain(&self.strangers);
+        let Some(due) = ports.filter_map(Port::due).min().map(|due| self.clock.world(due)) else { return };
+        if self.scheduled.is_none_or(|at| due < at) {
+            self.scheduled = Some(due);
+            ground.at(due, Happening::Wake(Host::Node(self.number)));
+        }
+    }
+}
+
+impl Held {
+    fn decide(&mut self, request: BindRequest, refuses: bool) {
+        let id = request.bind().id;
+        let Some(session) = self.port.link.session_mut() else { return };
+        if refuses {
+            session.reject(request, refusal(Code::BUSY, None));
+        } else {
+            self.binds.push(id);
+            session.bound(request, "tcp://:1");
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        if self.port.link.is_parked() {
+            self.port.link.close(Code::SHUTDOWN, "the node stops", now);
+        } else if let Some(session) = self.port.link.session_mut() {
+            session.drain(Code::SHUTDOWN, None, "the node stops", now);
+        }
+    }
+}
+
+fn refusal(code: Code, retry_after: Option<Duration>) -> Refusal {
+    Refusal { code, retry_after, text: String::new() }
+}
