@@ -22,6 +22,8 @@ mod message;
 mod reconnect;
 mod retry;
 mod rng;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 mod session;
 pub mod side;
 #[cfg(feature = "testing")]

@@ -1,9 +1,13 @@
 //! TLS as the state machine that it is: ciphertext in, plaintext out, and the other way round. rustls 0.23, buffered.
 
+mod config;
+
 use alloc::sync::Arc;
 use std::io::{self, BufRead, IoSlice, Write};
 
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, pki_types::ServerName};
+
+pub use config::{client_config, danger_client_config, server_config};
 
 /// The application protocol that both sides must agree on.
 pub const ALPN: &[u8] = b"adit/1";

@@ -7,8 +7,8 @@ use core::{error::Error, net::SocketAddr, time::Duration};
 use std::sync::Arc;
 
 use adit_tokio::{
-    Caller, ConnectOptions, Event, Incoming, Intake, ListenOptions, Target, Uplink, UplinkEvent, UplinkOptions, accept,
-    client_config, listen,
+    Caller, ConnectOptions, Event, Incoming, Intake, ListenOptions, Serve, Target, Uplink, UplinkEvent, UplinkOptions,
+    accept, client_config, listen,
     proto::{AgentId, Bind, BindId, Config, Open, ReconnectPolicy, Secret, SessionId, UpstreamProtocol},
     server_config,
 };
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let app = Router::new().route("/", get(hello)).into_make_service_with_connect_info::<Caller>();
-    let serving = tokio::spawn(async move { axum::serve(endpoint, app).await });
+    let serving = tokio::spawn(async move { axum::serve(Serve(endpoint), app).await });
 
     println!("a caller on {callers} hears: {}", call(callers).await?);
 

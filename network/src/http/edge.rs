@@ -64,11 +64,11 @@ impl Member for Chosen<NetworkSession> {
 
 impl Upstream for Stream {
     fn poll_accepted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Code>> {
-        Self::poll_accepted(self, cx)
+        (**self).poll_accepted(cx)
     }
 
     fn abort(&mut self, code: Code) {
-        Self::abort(self, code);
+        (**self).abort(code);
     }
 
     fn code_of(error: &io::Error) -> Option<Code> {

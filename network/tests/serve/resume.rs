@@ -354,7 +354,7 @@ impl Agent {
     async fn resume(&mut self, network: &Network, hello: Hello) -> Result<(), SetupError> {
         let (io, socket) = dial(network).await;
         self.socket = socket;
-        self.session.resume_over(io, self.tls.clone(), Config::agent(), hello, 2).await
+        self.session.resume_over(adit_tokio::Io(io), self.tls.clone(), Config::agent(), hello, 2).await
     }
 
     /// Tries to resume in vain; returns the code of the refusal.

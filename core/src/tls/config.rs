@@ -2,7 +2,7 @@
 //!
 //! The cryptography is the caller's choice and is passed in; nothing is installed for the process.
 
-use std::sync::Arc;
+use alloc::{sync::Arc, vec, vec::Vec};
 
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -12,6 +12,8 @@ use rustls::{
     server::NoServerSessionStorage,
     version::TLS13,
 };
+
+use super::ALPN;
 
 /// Returns the configuration of a dialing side that trusts `roots`.
 ///
@@ -60,8 +62,6 @@ fn finish_client(mut config: ClientConfig) -> ClientConfig {
     config.enable_early_data = false; // spec: TLS-003
     config
 }
-
-const ALPN: &[u8] = b"adit/1";
 
 #[cfg(test)]
 mod tests;

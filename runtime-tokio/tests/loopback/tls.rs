@@ -1,5 +1,4 @@
 //! What a network does with peers that speak TLS and not Adit.
-#![expect(clippy::unwrap_used, reason = "the helpers of tests are part of them")]
 
 use core::time::Duration;
 use std::{
@@ -9,39 +8,47 @@ use std::{
 };
 
 use adit_core::{Cause, Config, frame::Encoded, frame::Kind};
-use adit_tokio::{ListenOptions, SetupError, accept, client_config, listen, server_config};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, Stream, crypto::aws_lc_rs, pki_types::PrivateKeyDer,
 };
 
+use crate::rt::{
+    adit::{ListenOptions, SetupError, accept, client_config, listen, server_config},
+    here, run, unblock,
+};
+
 /// TLS-002: what comes right behind the handshake is not read either.
-#[tokio::test]
-async fn a_peer_without_the_application_protocol_is_closed_before_its_data_is_read() {
-    let (client, server) = configs();
-    let mut without = ClientConfig::clone(&client);
-    without.alpn_protocols.clear();
+#[test]
+fn a_peer_without_the_application_protocol_is_closed_before_its_data_is_read() {
+    run(async {
+        let (client, server) = configs();
+        let mut without = ClientConfig::clone(&client);
+        without.alpn_protocols.clear();
 
-    let (result, answer) = talk(without, server, hello()).await;
+        let (result, answer) = talk(without, server, hello()).await;
 
-    assert!(matches!(result, Err(SetupError::NotAdit)), "{result:?}");
-    assert_eq!(answer, [], "no octet of ours");
+        assert!(matches!(result, Err(SetupError::NotAdit)), "{result:?}");
+        assert_eq!(answer, [], "no octet of ours");
+    });
 }
 
 /// TLS-002, the other way round: the same client with the protocol is heard.
-#[tokio::test]
-async fn a_peer_with_the_application_protocol_is_heard() {
-    let (client, server) = configs();
+#[test]
+fn a_peer_with_the_application_protocol_is_heard() {
+    run(async {
+        let (client, server) = configs();
 
-    let (result, _) = talk(ClientConfig::clone(&client), server, b"no frame of ours".to_vec()).await;
+        let (result, _) = talk(ClientConfig::clone(&client), server, b"no frame of ours".to_vec()).await;
 
-    assert!(matches!(result, Err(SetupError::Closed(Cause::Violation(_)))), "{result:?}");
+        assert!(matches!(result, Err(SetupError::Closed(Cause::Violation(_)))), "{result:?}");
+    });
 }
 
 /// Completes a handshake and sends `data` in the same write as the client's last flight.
 async fn talk(client: ClientConfig, server: Arc<ServerConfig>, data: Vec<u8>) -> (Result<(), SetupError>, Vec<u8>) {
     let listener = listen("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let client = tokio::task::spawn_blocking(move || {
+    let address = here(&listener);
+    let client = unblock(move || {
         let mut connection = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -62,7 +69,7 @@ async fn talk(client: ClientConfig, server: Arc<ServerConfig>, data: Vec<u8>) ->
     });
     let (stream, _) = listener.accept().await.unwrap();
     let result = accept(stream, server, Config::network(), 1).await.map(drop);
-    (result, client.await.unwrap())
+    (result, client.await)
 }
 
 fn hello() -> Vec<u8> {

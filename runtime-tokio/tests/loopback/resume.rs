@@ -1,156 +1,172 @@
 //! Sessions that go on over other connections: real sockets, real TLS, and a relay that cuts, stalls and swallows.
-#![expect(clippy::unwrap_used, reason = "the helpers of tests are part of them")]
 
 use core::{
     net::SocketAddr,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use adit_core::{
     AgentId, Bind, BindId, Cause, Code, Config, Open, ReconnectPolicy, Refusal, ResumeOffer, Rng, Secret, SessionId,
     UpstreamProtocol,
 };
-use adit_tokio::{
-    ConnectOptions, Endpoint, Event, Incoming, Intake, ListenOptions, NetworkSession, Stream, Target, Uplink,
-    UplinkEvent, UplinkEvents, UplinkOptions, accept, client_config, code_of, listen, server_config,
-};
+use async_channel::{Receiver, Sender, unbounded};
 use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
-    time::timeout,
+
+use crate::rt::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt,
+    adit::{
+        ConnectOptions, Endpoint, Event, Incoming, Intake, ListenOptions, NetworkSession, Stream, Target, Uplink,
+        UplinkEvent, UplinkEvents, UplinkOptions, accept, client_config, code_of, listen, server_config,
+    },
+    bind, dial, here, join, octet, race, run, shutdown, spawn, split, timeout,
 };
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_cuts_lose_no_octet_in_either_direction() {
-    const OCTETS: usize = 12 << 20;
-    let network = Network::new(30);
-    let relay = Relay::new(network.address, Some(128 << 10)).await;
-    let mut options = network.options(relay.address);
-    let millis = Duration::from_millis;
-    (options.reconnect.floor, options.reconnect.base, options.reconnect.resume_cap) =
-        (millis(1), millis(5), millis(10));
-    let (uplink, mut events) = Uplink::start(options);
-    let (session, _endpoint, near, far) = carried(&network, &uplink).await;
-    let sums = within(async {
-        tokio::join!(pump(near, 1, 2, OCTETS), pump(far, 2, 1, OCTETS), async {
-            while relay.cuts.load(Ordering::Relaxed) < 100 {
-                let event = events.next().await.unwrap();
-                assert!(!matches!(event, UplinkEvent::Disconnected { .. } | UplinkEvent::GaveUp { .. }), "{event:?}");
-            }
-        })
-    })
-    .await;
+#[test]
+fn a_hundred_cuts_lose_no_octet_in_either_direction() {
+    run(async {
+        const OCTETS: usize = 12 << 20;
+        let network = Network::new(30);
+        let relay = Relay::new(network.address, Some(128 << 10)).await;
+        let mut options = network.options(relay.address);
+        let millis = Duration::from_millis;
+        (options.reconnect.floor, options.reconnect.base, options.reconnect.resume_cap) =
+            (millis(1), millis(5), millis(10));
+        let (uplink, mut events) = Uplink::start(options);
+        let (session, _endpoint, near, far) = carried(&network, &uplink).await;
+        let sums = within(Box::pin(async {
+            join(join(pump(near, 1, 2, OCTETS), pump(far, 2, 1, OCTETS)), async {
+                while relay.cuts.load(Ordering::Relaxed) < 100 {
+                    let event = events.next().await.unwrap();
+                    assert!(
+                        !matches!(event, UplinkEvent::Disconnected { .. } | UplinkEvent::GaveUp { .. }),
+                        "{event:?}"
+                    );
+                }
+            })
+            .await
+            .0
+        }))
+        .await;
 
-    assert_eq!((sums.0, sums.1), (true, true));
-    assert!(relay.cuts.load(Ordering::Relaxed) >= 100);
-    assert!(network.resumes.load(Ordering::Relaxed) >= 90, "{:?}", network.resumes);
-    assert_eq!(session.session.cause(), None);
+        assert_eq!((sums.0, sums.1), (true, true));
+        assert!(relay.cuts.load(Ordering::Relaxed) >= 100);
+        assert!(network.resumes.load(Ordering::Relaxed) >= 90, "{:?}", network.resumes);
+        assert_eq!(session.session.cause(), None);
+    });
 }
 
-#[tokio::test]
-async fn a_connection_that_swallows_everything_is_replaced_by_one_that_works() {
-    let network = Network::new(30);
-    let relay = Relay::new(network.address, None).await;
-    let mut options = network.options(relay.address);
-    options.config.heartbeat.interval = Duration::from_secs(1);
-    options.config.heartbeat.tolerance = Duration::from_secs(1);
-    let (uplink, mut events) = Uplink::start(options);
-    let (_session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
+#[test]
+fn a_connection_that_swallows_everything_is_replaced_by_one_that_works() {
+    run(async {
+        let network = Network::new(30);
+        let relay = Relay::new(network.address, None).await;
+        let mut options = network.options(relay.address);
+        options.config.heartbeat.interval = Duration::from_secs(1);
+        options.config.heartbeat.tolerance = Duration::from_secs(1);
+        let (uplink, mut events) = Uplink::start(options);
+        let (_session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
 
-    relay.swallows.store(true, Ordering::Relaxed);
-    near.write_all(b"swallowed").await.unwrap();
-    let suspended = find(&mut events, |event| matches!(event, UplinkEvent::Suspended { .. })).await;
-    assert!(matches!(suspended, UplinkEvent::Suspended { cause: Cause::Dead { .. }, .. }), "{suspended:?}");
-    relay.swallows.store(false, Ordering::Relaxed);
-    find(&mut events, |event| matches!(event, UplinkEvent::Resumed { .. })).await;
+        relay.swallows.store(true, Ordering::Relaxed);
+        near.write_all(b"swallowed").await.unwrap();
+        let suspended = find(&mut events, |event| matches!(event, UplinkEvent::Suspended { .. })).await;
+        assert!(matches!(suspended, UplinkEvent::Suspended { cause: Cause::Dead { .. }, .. }), "{suspended:?}");
+        relay.swallows.store(false, Ordering::Relaxed);
+        find(&mut events, |event| matches!(event, UplinkEvent::Resumed { .. })).await;
 
-    let mut received = [0; 9];
-    within(far.read_exact(&mut received)).await.unwrap();
-    assert_eq!(&received, b"swallowed");
+        let mut received = [0; 9];
+        within(far.read_exact(&mut received)).await.unwrap();
+        assert_eq!(&received, b"swallowed");
+    });
 }
 
-#[tokio::test]
-async fn without_a_connection_in_time_streams_end_with_a_code_that_says_so() {
-    let network = Network::new(1);
-    let relay = Relay::new(network.address, None).await;
-    let (uplink, mut events) = Uplink::start(network.options(relay.address));
-    let (session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
+#[test]
+fn without_a_connection_in_time_streams_end_with_a_code_that_says_so() {
+    run(async {
+        let network = Network::new(1);
+        let relay = Relay::new(network.address, None).await;
+        let (uplink, mut events) = Uplink::start(network.options(relay.address));
+        let (session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
 
-    relay.refuses.store(true, Ordering::Relaxed);
-    relay.cut();
+        relay.refuses.store(true, Ordering::Relaxed);
+        relay.cut();
 
-    let error = within(far.read_u8()).await.unwrap_err();
-    assert_eq!(code_of(&error), Some(Code::RESUME_EXPIRED));
-    let error = within(near.read_u8()).await.unwrap_err();
-    assert_eq!(code_of(&error), Some(Code::RESUME_EXPIRED));
-    assert_eq!(within(session.session.closed()).await, Cause::ResumeExpired);
-    relay.refuses.store(false, Ordering::Relaxed);
-    find(&mut events, |event| matches!(event, UplinkEvent::Connected { .. })).await;
+        let error = within(octet(&mut far)).await.unwrap_err();
+        assert_eq!(code_of(&error), Some(Code::RESUME_EXPIRED));
+        let error = within(octet(&mut near)).await.unwrap_err();
+        assert_eq!(code_of(&error), Some(Code::RESUME_EXPIRED));
+        assert_eq!(within(session.session.closed()).await, Cause::ResumeExpired);
+        relay.refuses.store(false, Ordering::Relaxed);
+        find(&mut events, |event| matches!(event, UplinkEvent::Connected { .. })).await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[test]
 #[expect(clippy::wildcard_enum_match_arm, reason = "anything else is wrong")]
-async fn a_network_that_forgot_the_session_is_asked_once_and_a_new_one_follows_at_once() {
-    let network = Network::new(30);
-    let relay = Relay::new(network.address, None).await;
-    let (uplink, mut events) = Uplink::start(network.options(relay.address));
-    let (_session, _endpoint, _near, mut far) = carried(&network, &uplink).await;
-    network.forgets.store(true, Ordering::Relaxed);
+fn a_network_that_forgot_the_session_is_asked_once_and_a_new_one_follows_at_once() {
+    run(async {
+        let network = Network::new(30);
+        let relay = Relay::new(network.address, None).await;
+        let (uplink, mut events) = Uplink::start(network.options(relay.address));
+        let (_session, _endpoint, _near, mut far) = carried(&network, &uplink).await;
+        network.forgets.store(true, Ordering::Relaxed);
 
-    relay.cut();
+        relay.cut();
 
-    let error = within(far.read_u8()).await.unwrap_err();
-    assert_eq!(code_of(&error), Some(Code::SESSION_LOST));
-    find(&mut events, |event| matches!(event, UplinkEvent::Suspended { .. })).await;
-    let (mut dials, mut told) = (0, 0);
-    loop {
-        match within(events.next()).await.unwrap() {
-            UplinkEvent::Dialing { .. } => dials += 1,
-            UplinkEvent::Disconnected { .. } => told += 1,
-            UplinkEvent::DialFailed { retry_in, .. } => assert_eq!(retry_in, None, "the next dial is under way"),
-            UplinkEvent::Connected { .. } => break,
-            other => panic!("{other:?}"),
+        let error = within(octet(&mut far)).await.unwrap_err();
+        assert_eq!(code_of(&error), Some(Code::SESSION_LOST));
+        find(&mut events, |event| matches!(event, UplinkEvent::Suspended { .. })).await;
+        let (mut dials, mut told) = (0, 0);
+        loop {
+            match within(events.next()).await.unwrap() {
+                UplinkEvent::Dialing { .. } => dials += 1,
+                UplinkEvent::Disconnected { .. } => told += 1,
+                UplinkEvent::DialFailed { retry_in, .. } => assert_eq!(retry_in, None, "the next dial is under way"),
+                UplinkEvent::Connected { .. } => break,
+                other => panic!("{other:?}"),
+            }
         }
-    }
-    assert_eq!((dials, told), (2, 1));
+        assert_eq!((dials, told), (2, 1));
+    });
 }
 
-#[tokio::test]
-async fn a_network_change_moves_the_session_while_the_old_connection_lives() {
-    let network = Network::new(30);
-    let relay = Relay::new(network.address, None).await;
-    let (uplink, mut events) = Uplink::start(network.options(relay.address));
-    let (_session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
-    find(&mut events, |event| matches!(event, UplinkEvent::Connected { .. })).await;
+#[test]
+fn a_network_change_moves_the_session_while_the_old_connection_lives() {
+    run(async {
+        let network = Network::new(30);
+        let relay = Relay::new(network.address, None).await;
+        let (uplink, mut events) = Uplink::start(network.options(relay.address));
+        let (_session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
+        find(&mut events, |event| matches!(event, UplinkEvent::Connected { .. })).await;
 
-    uplink.reconnect_now();
-    find(&mut events, |event| matches!(event, UplinkEvent::Resumed { .. })).await;
+        uplink.reconnect_now();
+        find(&mut events, |event| matches!(event, UplinkEvent::Resumed { .. })).await;
 
-    near.write_all(b"on").await.unwrap();
-    let mut received = [0; 2];
-    within(far.read_exact(&mut received)).await.unwrap();
-    assert_eq!(network.resumes.load(Ordering::Relaxed), 1);
+        near.write_all(b"on").await.unwrap();
+        let mut received = [0; 2];
+        within(far.read_exact(&mut received)).await.unwrap();
+        assert_eq!(network.resumes.load(Ordering::Relaxed), 1);
+    });
 }
 
-#[tokio::test]
-async fn an_agent_that_never_resumes_begins_anew() {
-    let network = Network::new(30);
-    let relay = Relay::new(network.address, None).await;
-    let mut options = network.options(relay.address);
-    options.config.resume_window = Duration::ZERO;
-    let (uplink, mut events) = Uplink::start(options);
-    let (_session, _endpoint, _near, mut far) = carried(&network, &uplink).await;
+#[test]
+fn an_agent_that_never_resumes_begins_anew() {
+    run(async {
+        let network = Network::new(30);
+        let relay = Relay::new(network.address, None).await;
+        let mut options = network.options(relay.address);
+        options.config.resume_window = Duration::ZERO;
+        let (uplink, mut events) = Uplink::start(options);
+        let (_session, _endpoint, _near, mut far) = carried(&network, &uplink).await;
 
-    relay.cut();
+        relay.cut();
 
-    let error = within(far.read_u8()).await.unwrap_err();
-    assert_eq!(code_of(&error), Some(Code::SESSION_LOST));
-    find(&mut events, |event| matches!(event, UplinkEvent::Disconnected { .. })).await;
-    assert_eq!(within(network.session()).await.session.cause(), None);
+        let error = within(octet(&mut far)).await.unwrap_err();
+        assert_eq!(code_of(&error), Some(Code::SESSION_LOST));
+        find(&mut events, |event| matches!(event, UplinkEvent::Disconnected { .. })).await;
+        assert_eq!(within(network.session()).await.session.cause(), None);
+    });
 }
 
 /// Carries one connection: the network's session, the endpoint, and both ends of a stream.
@@ -173,7 +189,7 @@ async fn pump(stream: Stream, mine: u64, theirs: u64, length: usize) -> bool {
             left -= chunk.len();
             writes.write_all(&chunk).await.unwrap();
         }
-        writes.shutdown().await.unwrap();
+        shutdown(&mut writes).await.unwrap();
     };
     let read = async {
         let (mut rng, mut left, mut same) = (Rng::new(theirs), length, true);
@@ -187,26 +203,26 @@ async fn pump(stream: Stream, mine: u64, theirs: u64, length: usize) -> bool {
         }
         same && reads.read(&mut chunk).await.unwrap() == 0
     };
-    tokio::join!(write, read).1
+    join(write, read).await.1
 }
 
 /// A network that offers resumption and resumes.
 struct Network {
     address: SocketAddr,
     roots: RootCertStore,
-    sessions: tokio::sync::Mutex<mpsc::UnboundedReceiver<Served>>,
+    sessions: Receiver<Served>,
     resumes: Arc<AtomicUsize>,
     forgets: Arc<AtomicBool>,
 }
 
 struct Served {
     session: NetworkSession,
-    binds: tokio::sync::Mutex<mpsc::UnboundedReceiver<BindId>>,
+    binds: Receiver<BindId>,
 }
 
 impl Served {
     async fn bound(&self) -> BindId {
-        self.binds.lock().await.recv().await.unwrap()
+        self.binds.recv().await.unwrap()
     }
 
     fn open(&self, bind: BindId) -> Stream {
@@ -225,16 +241,16 @@ impl Network {
         let tls = Arc::new(server_config(vec![issued.cert.der().clone()], key, provider).unwrap());
         let options = ListenOptions::default();
         let listener = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = here(&listener);
         let mut intake = Intake::new(listener, options, move |stream, _| {
             let tls = Arc::clone(&tls);
             async move { accept(stream, tls, Config::network(), 7).await.ok() }
         });
-        let (tell, sessions) = mpsc::unbounded_channel();
+        let (tell, sessions) = unbounded();
         let resumes = Arc::new(AtomicUsize::new(0));
         let forgets = Arc::new(AtomicBool::new(false));
         let (count, forgetful) = (Arc::clone(&resumes), Arc::clone(&forgets));
-        tokio::spawn(async move {
+        spawn(async move {
             let mut current: Option<NetworkSession> = None;
             let secrets = AtomicU64::new(1);
             while let Some(incoming) = intake.next().await {
@@ -244,11 +260,11 @@ impl Network {
                 serve(incoming, &mut current, &secrets, window, &tell, &count);
             }
         });
-        Self { address, roots, sessions: tokio::sync::Mutex::new(sessions), resumes, forgets }
+        Self { address, roots, sessions, resumes, forgets }
     }
 
     async fn session(&self) -> Served {
-        within(async { self.sessions.lock().await.recv().await.unwrap() }).await
+        within(self.sessions.recv()).await.unwrap()
     }
 
     fn options(&self, through: SocketAddr) -> UplinkOptions {
@@ -273,7 +289,7 @@ fn serve(
     current: &mut Option<NetworkSession>,
     secrets: &AtomicU64,
     window: u64,
-    tell: &mpsc::UnboundedSender<Served>,
+    tell: &Sender<Served>,
     resumes: &AtomicUsize,
 ) {
     let mut welcome = incoming.welcome(SessionId([3; 16]), "local", "node");
@@ -290,18 +306,18 @@ fn serve(
     }
     let (session, mut events) = incoming.accept(welcome);
     *current = Some(session.clone());
-    let (bound, binds) = mpsc::unbounded_channel();
+    let (bound, binds) = unbounded();
     let serves = session.clone();
-    tokio::spawn(async move {
+    spawn(async move {
         while let Some(event) = events.next().await {
             if let Event::Bind(request) = event {
                 let id = request.bind().id;
                 serves.bound(request, "https://one.example/");
-                let _ = bound.send(id);
+                bound.try_send(id).unwrap();
             }
         }
     });
-    let _ = tell.send(Served { session, binds: tokio::sync::Mutex::new(binds) });
+    let _ = tell.try_send(Served { session, binds });
 }
 
 /// A relay between agent and network.
@@ -310,39 +326,40 @@ struct Relay {
     swallows: Arc<AtomicBool>,
     refuses: Arc<AtomicBool>,
     cuts: Arc<AtomicUsize>,
-    cut: watch::Sender<u64>,
+    /// What each connection waits for, beside octets.
+    cut: Arc<Mutex<Vec<Sender<()>>>>,
 }
 
 impl Relay {
     /// Returns one that cuts each connection after about so many octets.
     async fn new(to: SocketAddr, after: Option<u64>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = bind().await;
         let relay = Self {
-            address: listener.local_addr().unwrap(),
+            address: here(&listener),
             swallows: Arc::default(),
             refuses: Arc::default(),
             cuts: Arc::default(),
-            cut: watch::channel(0).0,
+            cut: Arc::default(),
         };
         let (swallows, refuses) = (Arc::clone(&relay.swallows), Arc::clone(&relay.refuses));
-        let (cuts, cut) = (Arc::clone(&relay.cuts), relay.cut.clone());
-        tokio::spawn(async move {
+        let (cuts, cut) = (Arc::clone(&relay.cuts), Arc::clone(&relay.cut));
+        spawn(async move {
             let mut rng = Rng::new(11);
             while let Ok((near, _)) = listener.accept().await {
                 if refuses.load(Ordering::Relaxed) {
                     continue;
                 }
-                let far = TcpStream::connect(to).await.unwrap();
+                let far = dial(to).await;
                 let limit = after.map_or(u64::MAX, |after| rng.between(after / 8, after * 2));
-                let (swallows, cuts, mut cut) = (Arc::clone(&swallows), Arc::clone(&cuts), cut.subscribe());
-                tokio::spawn(async move {
+                let (swallows, cuts) = (Arc::clone(&swallows), Arc::clone(&cuts));
+                let (end, ended) = unbounded();
+                cut.lock().unwrap().push(end);
+                spawn(async move {
                     let left = AtomicU64::new(limit);
-                    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-                    tokio::select! {
-                        () = carry(near_read, far_write, &swallows, &left) => {}
-                        () = carry(far_read, near_write, &swallows, &left) => {}
-                        _ = cut.changed() => {}
-                    }
+                    let ((near_read, near_write), (far_read, far_write)) = (split(near), split(far));
+                    let up = carry(near_read, far_write, &swallows, &left);
+                    let down = carry(far_read, near_write, &swallows, &left);
+                    race(race(up, down), async { ended.recv().await.unwrap_or_default() }).await;
                     cuts.fetch_add(1, Ordering::Relaxed);
                 });
             }
@@ -351,13 +368,13 @@ impl Relay {
     }
 
     fn cut(&self) {
-        self.cut.send_modify(|count| *count += 1);
+        self.cut.lock().unwrap().clear();
     }
 }
 
 async fn carry(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
     swallows: &AtomicBool,
     left: &AtomicU64,
 ) {

@@ -1,28 +1,26 @@
-//! The agent's side across reconnects: one task that dials, binds and drains as [`adit_core::Uplink`] says.
+//! The agent's side across reconnects: one task that dials, binds and drains as [`crate::Uplink`] says.
 
 mod endpoint;
 mod supervisor;
 
-use core::{fmt, net::SocketAddr, time::Duration};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use core::{fmt, marker::PhantomData, net::SocketAddr, task::Waker, time::Duration};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use adit_core::{
-    AgentId, Bind, BindId, Code, Command, CommandResult, Config, GiveUp, Instant, Notice, ReconnectPolicy, Refusal,
-    Retry, Secret, Stats, Welcome, driver::Clock,
-};
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{
-    sync::{Notify, mpsc, watch},
-    task::AbortHandle,
+
+use super::{
+    ConnectError, ConnectOptions, Runtime, Session, SetupError, Stream, SystemClock,
+    queue::{Receiver, Sender, queue},
+    tasks::Abort,
+};
+use crate::{
+    AgentId, Bind, BindId, Cause, Code, Command, CommandResult, Config, GiveUp, Instant, Notice, ReconnectPolicy,
+    Refusal, Retry, Secret, Stats, Welcome,
+    driver::{Clock, Handle},
+    side,
 };
 
-use crate::{AgentSession, ConnectError, ConnectOptions, SetupError, Stream, SystemClock};
-
-#[cfg(feature = "axum")]
-pub use endpoint::Caller;
 pub use endpoint::Endpoint;
 
 /// What an uplink needs to know.
@@ -30,7 +28,7 @@ pub use endpoint::Endpoint;
 pub struct UplinkOptions {
     /// Where the network listens; tried in turn.
     pub targets: Vec<Target>,
-    /// Whom to trust: see [`client_config`](crate::client_config).
+    /// Whom to trust: see [`client_config`](crate::tls::client_config).
     pub tls: Arc<ClientConfig>,
     /// The name that the network's certificate must have; `None` for that of the target.
     pub server_name: Option<ServerName<'static>>,
@@ -61,17 +59,27 @@ pub struct Target {
 
 /// An agent's connection to the network, whatever happens to single sessions. Clones are the same; when the last is
 /// dropped, it ends at once.
-#[derive(Clone, Debug)]
-pub struct Uplink {
-    shared: Arc<Shared>,
-    over: watch::Receiver<bool>,
-    _alive: Arc<Alive>,
+pub struct Uplink<R> {
+    shared: Arc<Shared<R>>,
+    alive: Arc<Alive<R>>,
+}
+
+impl<R> Clone for Uplink<R> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), alive: Arc::clone(&self.alive) }
+    }
+}
+
+impl<R> fmt::Debug for Uplink<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uplink").finish_non_exhaustive()
+    }
 }
 
 /// What happens to an uplink, in order.
 #[derive(Debug)]
 pub struct UplinkEvents {
-    events: mpsc::UnboundedReceiver<UplinkEvent>,
+    events: Receiver<UplinkEvent>,
     over: bool,
 }
 
@@ -104,7 +112,7 @@ pub enum UplinkEvent {
     /// The connection is lost; the session, its endpoints and its streams wait for the next one.
     Suspended {
         /// Why.
-        cause: adit_core::Cause,
+        cause: Cause,
         /// When the network is dialed; `None` when that is under way.
         retry_in: Option<Duration>,
     },
@@ -116,7 +124,7 @@ pub enum UplinkEvent {
     /// The session is lost.
     Disconnected {
         /// Why.
-        cause: adit_core::Cause,
+        cause: Cause,
         /// When a target is dialed; `None` when that is under way or will not happen.
         retry_in: Option<Duration>,
     },
@@ -167,7 +175,7 @@ pub enum UplinkEvent {
 #[derive(Debug)]
 #[must_use = "a command must be answered"]
 pub struct CommandReply {
-    session: AgentSession,
+    session: Handle<side::Agent>,
     id: u32,
 }
 
@@ -206,35 +214,37 @@ impl DialError {
     }
 }
 
-impl Uplink {
-    /// Starts dialing, in a task of the current runtime.
+impl<R: Runtime> Uplink<R> {
+    /// Starts dialing, in a task of the runtime.
     ///
     /// # Panics
-    /// Outside of a runtime.
+    /// Where the runtime cannot spawn: with tokio, outside of a runtime.
     pub fn start(options: UplinkOptions) -> (Self, UplinkEvents) {
         let now = SystemClock.now();
-        let core = adit_core::Uplink::new(options.targets.len(), options.reconnect.clone(), supervisor::seed(), now);
-        let (sender, events) = mpsc::unbounded_channel();
-        let (ends, over) = watch::channel(false);
+        let core = crate::Uplink::new(options.targets.len(), options.reconnect.clone(), supervisor::seed(), now);
+        let (sender, events) = queue();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 core,
                 places: BTreeMap::new(),
                 dials: BTreeMap::new(),
                 sessions: BTreeMap::new(),
+                supervisor: None,
+                due: true,
                 over: false,
+                ends: Some(Vec::new()),
             }),
-            wake: Notify::new(),
             events: sender,
+            runtime: PhantomData,
         });
-        tokio::spawn(supervisor::supervise(Arc::clone(&shared), options, ends));
+        R::spawn(supervisor::supervise(Arc::clone(&shared), options));
         let alive = Arc::new(Alive(Arc::clone(&shared)));
-        (Self { shared, over, _alive: alive }, UplinkEvents { events, over: false })
+        (Self { shared, alive }, UplinkEvents { events, over: false })
     }
 
     /// Wishes for an endpoint, now and after every reconnect. The `id` in `bind` is ignored.
-    pub fn bind(&self, bind: Bind) -> Endpoint {
-        let (sender, streams) = mpsc::unbounded_channel();
+    pub fn bind(&self, bind: Bind) -> Endpoint<R> {
+        let (sender, streams) = queue();
         let id = self.shared.act(|state, now| {
             let id = state.core.bind(bind, now);
             if !state.over {
@@ -244,7 +254,9 @@ impl Uplink {
         });
         Endpoint::new(id, streams, Arc::clone(&self.shared))
     }
+}
 
+impl<R> Uplink<R> {
     /// Dials at once, whatever it is doing: the addresses or routes of this machine have changed.
     ///
     /// A living session goes on until another is there.
@@ -255,7 +267,13 @@ impl Uplink {
     /// Ends everything: streams may finish for at most `drain`, then all is closed. Cancelled, it still ends.
     pub async fn shutdown(&self, drain: Duration) {
         self.shared.act(|state, now| state.core.shutdown(drain, now));
-        let _ = self.over.clone().wait_for(|over| *over).await;
+        let (end, ended) = queue::<()>();
+        self.shared.apply(|state, _| {
+            if let Some(ends) = &mut state.ends {
+                ends.push(end);
+            }
+        });
+        let _ = ended.recv().await; // the other end is dropped
     }
 
     /// Returns the counters of the current session.
@@ -270,7 +288,7 @@ impl Uplink {
 
     /// Returns how many streams are open, those of draining sessions included.
     pub fn open_streams(&self) -> usize {
-        self.shared.lock().sessions.values().map(AgentSession::open_streams).sum()
+        self.shared.lock().sessions.values().map(Session::open_streams).sum()
     }
 }
 
@@ -289,51 +307,62 @@ impl UplinkEvents {
 impl CommandReply {
     /// Answers: [`Code::NO_ERROR`] for a command that will be obeyed, or why not.
     pub fn answer(self, code: Code, text: &str) {
-        self.session.answer(&CommandResult { id: self.id, code, text: text.into() });
+        let _ = self.session.answer(&CommandResult { id: self.id, code, text: text.into() });
     }
 }
 
 impl Drop for CommandReply {
     fn drop(&mut self) {
         let text = String::from("nobody attends to commands");
-        self.session.answer(&CommandResult { id: self.id, code: Code::FORBIDDEN, text }); // a second answer is none
+        let _ = self.session.answer(&CommandResult { id: self.id, code: Code::FORBIDDEN, text }); // a second answer is none
     }
 }
 
 /// What handles, sessions and the supervisor share.
-struct Shared {
-    state: Mutex<State>,
-    /// There may be an action to perform.
-    wake: Notify,
-    events: mpsc::UnboundedSender<UplinkEvent>,
+struct Shared<R> {
+    state: Mutex<State<R>>,
+    events: Sender<UplinkEvent>,
+    runtime: PhantomData<fn() -> R>,
 }
 
-struct State {
-    core: adit_core::Uplink,
+struct State<R> {
+    core: crate::Uplink,
     places: BTreeMap<BindId, Place>,
     /// Dials under way, by attempt, and whom they dial.
-    dials: BTreeMap<u64, (usize, AbortHandle)>,
+    dials: BTreeMap<u64, (usize, Abort)>,
     /// Sessions that live, the current and those that drain.
-    sessions: BTreeMap<u64, AgentSession>,
+    sessions: BTreeMap<u64, Session<side::Agent, R>>,
+    /// Whoever performs actions, while it sleeps.
+    supervisor: Option<Waker>,
+    /// There may be an action to perform.
+    due: bool,
     over: bool,
+    /// Dropped when the last event has been told.
+    ends: Option<Vec<Sender<()>>>,
 }
 
 /// Where the streams of an endpoint go.
 struct Place {
-    streams: mpsc::UnboundedSender<Stream>,
+    streams: Sender<Stream>,
     url: Option<String>,
 }
 
-impl Shared {
+impl<R> Shared<R> {
     /// Runs `act`, tells what came of it, and lets the supervisor perform it.
-    fn act<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+    fn act<T>(&self, act: impl FnOnce(&mut State<R>, Instant) -> T) -> T {
         let result = self.apply(act);
-        self.wake.notify_one();
+        let mut state = self.lock();
+        state.due = true;
+        let waker = state.supervisor.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
         result
     }
 
     /// Runs `act` and tells what came of it.
-    fn apply<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+    fn apply<T>(&self, act: impl FnOnce(&mut State<R>, Instant) -> T) -> T {
         let now = SystemClock.now();
         let mut state = self.lock();
         let result = act(&mut state, now);
@@ -355,7 +384,7 @@ impl Shared {
     }
 
     /// Tells the core that a session is over, and the user if it was the current one. Again it changes nothing.
-    fn conclude(&self, state: &mut State, session: u64, cause: adit_core::Cause, now: Instant) {
+    fn conclude(&self, state: &mut State<R>, session: u64, cause: Cause, now: Instant) {
         let current = state.core.current() == Some(session);
         state.core.handle_closed(session, cause.retry(), now);
         if current {
@@ -368,27 +397,26 @@ impl Shared {
         let _ = self.events.send(event); // nobody need listen
     }
 
-    fn current(&self) -> Option<AgentSession> {
+    fn current(&self) -> Option<Session<side::Agent, R>> {
         let state = self.lock();
         state.core.current().and_then(|attempt| state.sessions.get(&attempt).cloned())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Shared {
+impl<R> fmt::Debug for Shared<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 
 /// Ends the uplink when the last handle is gone.
-#[derive(Debug)]
-struct Alive(Arc<Shared>);
+struct Alive<R>(Arc<Shared<R>>);
 
-impl Drop for Alive {
+impl<R> Drop for Alive<R> {
     fn drop(&mut self) {
         self.0.act(|state, now| state.core.shutdown(Duration::ZERO, now));
     }

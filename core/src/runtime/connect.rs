@@ -1,20 +1,23 @@
 //! From a name to a connected socket: resolved anew each time, addresses raced (RFC 8305), all within a deadline.
 
+use alloc::{
+    boxed::Box,
+    collections::VecDeque,
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::{
     fmt,
+    future::{Future, poll_fn},
     net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
-use std::{collections::VecDeque, io};
+use std::io;
 
-use adit_core::Retry;
-use tokio::{
-    net::{TcpSocket, TcpStream, lookup_host},
-    task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout},
-};
-
-use crate::SocketOptions;
+use super::{Runtime, Sleep, SocketOptions, timer::within};
+use crate::Retry;
 
 /// How to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,27 +50,29 @@ impl Default for ConnectOptions {
 
 /// Connects to `host`, a name or an address, at `port`. When the future is dropped, every attempt under way is.
 ///
-/// A resolver that hangs keeps a blocking thread of the runtime, also after the time is over: a program that must end at
-/// once does not wait for those (`Runtime::shutdown_background`).
-///
 /// # Errors
 /// [`ConnectError`]; of several addresses that failed, what the most telling one said.
-pub async fn connect(host: &str, port: u16, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
+pub async fn connect<R: Runtime>(host: &str, port: u16, options: &ConnectOptions) -> Result<R::Tcp, ConnectError> {
     let attempt = async {
-        let addresses = resolve(host, port, options.resolve_timeout).await?;
+        let addresses = resolve::<R>(host, port, options.resolve_timeout).await?;
         let again = options.again;
         let dial = move |address| async move {
             match again {
-                Some(after) => dial_again(address, after).await,
-                None => dial(address).await,
+                Some(after) => dial_again::<R>(address, after).await,
+                None => R::dial(address).await,
             }
         };
-        let stream = race(addresses, options.stagger, dial).await?;
-        let address = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], port)));
-        options.socket.apply(&stream).map_err(|error| ConnectError::from_io(&error, address))?;
-        Ok(stream)
+        let tcp = race::<R, _, _>(addresses, options.stagger, dial).await?;
+        let address = peer::<R>(&tcp).unwrap_or_else(|| SocketAddr::from(([0; 4], port)));
+        options.socket.apply(R::socket(&tcp)).map_err(|error| ConnectError::from_io(&error, address))?;
+        Ok(tcp)
     };
-    timeout(options.timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
+    within::<R, _>(options.timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
+}
+
+/// Returns whom a socket is connected to.
+pub(super) fn peer<R: Runtime>(tcp: &R::Tcp) -> Option<SocketAddr> {
+    R::socket(tcp).peer_addr().ok()?.as_socket()
 }
 
 /// Why there is no connection.
@@ -160,14 +165,15 @@ impl fmt::Display for ConnectError {
 
 impl core::error::Error for ConnectError {}
 
-async fn resolve(host: &str, port: u16, limit: Duration) -> Result<VecDeque<SocketAddr>, ConnectError> {
+async fn resolve<R: Runtime>(host: &str, port: u16, limit: Duration) -> Result<VecDeque<SocketAddr>, ConnectError> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(VecDeque::from([SocketAddr::new(address, port)]));
     }
     let failed = |kind| ConnectError::Resolve { host: host.into(), kind };
-    let found = timeout(limit, lookup_host((host, port))).await.map_err(|_| failed(io::ErrorKind::TimedOut))?;
-    let addresses = interleave(found.map_err(|error| failed(error.kind()))?);
+    let found = within::<R, _>(limit, R::resolve(host.to_string(), port)).await;
+    let found = found.ok_or_else(|| failed(io::ErrorKind::TimedOut))?.map_err(|error| failed(error.kind()))?;
+    let addresses = interleave(found.into_iter());
     if addresses.is_empty() { Err(ConnectError::NoAddress { host: host.into() }) } else { Ok(addresses) }
 }
 
@@ -188,62 +194,74 @@ fn interleave(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
 
 /// Starts one attempt after the other, the next as soon as the last had its head start or any has failed; the first
 /// success ends the others.
-async fn race<T, F>(
+async fn race<R, T, F>(
     mut addresses: VecDeque<SocketAddr>,
     stagger: Duration,
     dial: impl Fn(SocketAddr) -> F,
 ) -> Result<T, ConnectError>
 where
-    T: Send + 'static,
-    F: Future<Output = io::Result<T>> + Send + 'static,
+    R: Runtime,
+    F: Future<Output = io::Result<T>>,
 {
-    let mut attempts = JoinSet::new();
-    let mut telling = ConnectError::Timeout;
-    let mut failed = 0;
-    let mut next = Instant::now();
-    loop {
-        tokio::select! {
-            biased;
-            Some(ended) = attempts.join_next() => match ended {
-                Ok((_, Ok(connected))) => return Ok(connected),
-                Ok((address, Err(error))) => {
-                    let error = ConnectError::from_io(&error, address);
-                    if failed == 0 || error.weight() > telling.weight() {
-                        telling = error;
+    let mut attempts: Vec<(SocketAddr, Pin<Box<F>>)> = Vec::new();
+    let mut telling: Option<ConnectError> = None;
+    let mut head_start: Option<R::Sleep> = None;
+    poll_fn(|cx| {
+        loop {
+            let mut connected = None;
+            attempts.retain_mut(|(address, attempt)| match attempt.as_mut().poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(tcp)) => {
+                    connected.get_or_insert(tcp);
+                    false
+                }
+                Poll::Ready(Err(error)) => {
+                    let error = ConnectError::from_io(&error, *address);
+                    if telling.as_ref().is_none_or(|telling| error.weight() > telling.weight()) {
+                        telling = Some(error);
                     }
-                    failed += 1;
-                    next = Instant::now();
+                    head_start = None;
+                    false
                 }
-                Err(_) => next = Instant::now(),
-            },
-            () = sleep_until(next), if !addresses.is_empty() => {
-                if let Some(address) = addresses.pop_front() {
-                    let attempt = dial(address);
-                    attempts.spawn(async move { (address, attempt.await) });
-                }
-                next = Instant::now() + stagger;
+            });
+            if let Some(tcp) = connected {
+                return Poll::Ready(Ok(tcp));
             }
-            else => return Err(telling),
+            if addresses.is_empty() && attempts.is_empty() {
+                return Poll::Ready(Err(telling.take().unwrap_or(ConnectError::Timeout)));
+            }
+            if addresses.is_empty() || head_start.as_mut().is_some_and(|sleep| Pin::new(sleep).poll(cx).is_pending()) {
+                return Poll::Pending;
+            }
+            if let Some(address) = addresses.pop_front() {
+                attempts.push((address, Box::pin(dial(address))));
+            }
+            head_start = Some(R::Sleep::start(stagger));
         }
-    }
-}
-
-async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
-    socket.connect(address).await
+    })
+    .await
 }
 
 /// Dials, and once more after each `after` without an answer; the first answer counts.
-async fn dial_again(address: SocketAddr, after: Duration) -> io::Result<TcpStream> {
-    let mut attempts = JoinSet::new();
-    attempts.spawn(dial(address));
-    loop {
-        let more = attempts.len() < MAX_TOGETHER;
-        tokio::select! {
-            Some(ended) = attempts.join_next() => return ended.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into())),
-            () = sleep(after), if more => drop(attempts.spawn(dial(address))),
+async fn dial_again<R: Runtime>(address: SocketAddr, after: Duration) -> io::Result<R::Tcp> {
+    let mut attempts = Vec::from([Box::pin(R::dial(address))]);
+    let mut sleep = R::Sleep::start(after);
+    poll_fn(|cx: &mut Context<'_>| {
+        loop {
+            if let Some(answer) = attempts.iter_mut().find_map(|attempt| match attempt.as_mut().poll(cx) {
+                Poll::Ready(answer) => Some(answer),
+                Poll::Pending => None,
+            }) {
+                return Poll::Ready(answer);
+            }
+            if attempts.len() >= MAX_TOGETHER || Pin::new(&mut sleep).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            attempts.push(Box::pin(R::dial(address)));
+            sleep.restart(after);
         }
-    }
+    })
+    .await
 }
 
 /// Attempts at one address that wait for an answer at the same time.

@@ -1,22 +1,23 @@
 //! An accept loop that goes on: whatever a peer does in its handshake, and however few descriptors are left.
 
+use alloc::boxed::Box;
 use core::{
     fmt,
+    future::{Future, poll_fn},
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use std::{collections::BTreeMap, fs::File, io};
+use std::{fs::File, io, net::TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinError, JoinSet},
-    time::{Instant, sleep_until, timeout},
-};
 
-use crate::SocketOptions;
+use super::{
+    Runtime, Sleep, SocketOptions,
+    tasks::{Ended, Tasks},
+    timer::within,
+};
 
 /// How to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,16 +68,14 @@ pub struct IntakeStats {
 /// Accepts connections and completes what is to be done with each, many at a time, before it hands out the outcome.
 ///
 /// It works while [`Self::next`] is awaited; between two calls new connections wait in the kernel.
-pub struct Intake<T> {
+pub struct Intake<R: Runtime, T> {
     /// None once it is shut down.
-    listener: Option<TcpListener>,
+    listener: Option<R::Listener>,
     options: ListenOptions,
-    shake: Box<dyn Fn(TcpStream, SocketAddr) -> Handshake<T> + Send + Sync>,
-    handshakes: JoinSet<(u64, Outcome<T>)>,
-    /// By age. A handshake that ended leaves it when its outcome is seen.
-    ages: BTreeMap<u64, AbortHandle>,
+    shake: Box<dyn Fn(R::Tcp, SocketAddr) -> Handshake<T> + Send + Sync>,
+    handshakes: Tasks<Outcome<T>>,
     spare: Option<File>,
-    paused: Option<Instant>,
+    paused: Option<R::Sleep>,
     /// How long the next pause will be.
     pause: Duration,
     stats: IntakeStats,
@@ -90,13 +89,13 @@ enum Outcome<T> {
     Expired,
 }
 
-impl<T: Send + 'static> Intake<T> {
+impl<R: Runtime, T: Send + 'static> Intake<R, T> {
     /// Returns an intake for a listener. `shake` makes of a connection what [`Self::next`] hands out, or nothing; it may
     /// panic, and it is dropped at the deadline.
     pub fn new<F>(
-        listener: TcpListener,
+        listener: R::Listener,
         options: ListenOptions,
-        shake: impl Fn(TcpStream, SocketAddr) -> F + Send + Sync + 'static,
+        shake: impl Fn(R::Tcp, SocketAddr) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = Option<T>> + Send + 'static,
@@ -104,9 +103,8 @@ impl<T: Send + 'static> Intake<T> {
         Self {
             listener: Some(listener),
             options,
-            shake: Box::new(move |stream, peer| Box::pin(shake(stream, peer))),
-            handshakes: JoinSet::new(),
-            ages: BTreeMap::new(),
+            shake: Box::new(move |tcp, peer| Box::pin(shake(tcp, peer))),
+            handshakes: Tasks::new(),
             spare: spare(),
             paused: None,
             pause: PAUSE,
@@ -116,23 +114,40 @@ impl<T: Send + 'static> Intake<T> {
 
     /// Returns the next outcome; `None` when it is shut down and no handshake is left. Cancel-safe.
     pub async fn next(&mut self) -> Option<T> {
-        loop {
-            let listener = self.listener.as_ref().filter(|_| self.paused.is_none());
-            tokio::select! {
-                biased;
-                Some(ended) = self.handshakes.join_next() => {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Like [`Self::next`], for use in a poll function.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        for _ in 0..TURN {
+            let idle = match self.handshakes.poll_next(cx) {
+                Poll::Ready(Some(ended)) => {
                     if let Some(completed) = self.conclude(ended) {
-                        return Some(completed);
+                        return Poll::Ready(Some(completed));
                     }
+                    continue;
                 }
-                accepted = accept(listener), if listener.is_some() => match accepted {
-                    Ok((stream, peer)) => self.admit(stream, peer),
-                    Err(error) => self.endure(&error),
+                Poll::Ready(None) => true,
+                Poll::Pending => false,
+            };
+            if let Some(paused) = &mut self.paused {
+                if Pin::new(paused).poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.paused = None;
+            }
+            match &mut self.listener {
+                None if idle => return Poll::Ready(None),
+                None => return Poll::Pending,
+                Some(listener) => match R::poll_accept(listener, cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok((tcp, peer))) => self.admit(tcp, peer),
+                    Poll::Ready(Err(error)) => self.endure(&error),
                 },
-                () = sleep(self.paused), if self.paused.is_some() => self.paused = None,
-                else => return None,
             }
         }
+        cx.waker().wake_by_ref(); // others have their turn
+        Poll::Pending
     }
 
     /// Accepts no more. Handshakes under way go on.
@@ -145,7 +160,7 @@ impl<T: Send + 'static> Intake<T> {
     /// # Errors
     /// What the operating system says; [`io::ErrorKind::NotConnected`] once it is shut down.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
+        R::local_addr(self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?)
     }
 
     /// Returns the counters.
@@ -155,53 +170,39 @@ impl<T: Send + 'static> Intake<T> {
 
     /// Returns how many handshakes are under way.
     pub fn half_open(&self) -> usize {
-        self.ages.len()
+        self.handshakes.len()
     }
 
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn admit(&mut self, tcp: R::Tcp, peer: SocketAddr) {
         self.stats.accepted += 1;
         self.pause = PAUSE;
-        if self.options.socket.apply(&stream).is_err() {
+        if self.options.socket.apply(R::socket(&tcp)).is_err() {
             self.stats.failed += 1; // gone already
             return;
         }
-        if self.ages.len() >= self.options.half_open.max(1)
-            && let Some((_, oldest)) = self.ages.pop_first()
-        {
-            oldest.abort();
+        if self.handshakes.len() >= self.options.half_open.max(1) {
+            self.handshakes.abort_oldest();
             self.stats.shed += 1;
         }
-        let (age, limit) = (self.stats.accepted, self.options.handshake_timeout);
-        let shake = (self.shake)(stream, peer);
-        let handshake = self.handshakes.spawn(async move {
-            let outcome = match timeout(limit, shake).await {
-                Ok(Some(completed)) => Outcome::Completed(completed),
-                Ok(None) => Outcome::Failed,
-                Err(_) => Outcome::Expired,
-            };
-            (age, outcome)
+        let limit = self.options.handshake_timeout;
+        let shake = (self.shake)(tcp, peer);
+        self.handshakes.spawn::<R>(async move {
+            match within::<R, _>(limit, shake).await {
+                Some(Some(completed)) => Outcome::Completed(completed),
+                Some(None) => Outcome::Failed,
+                None => Outcome::Expired,
+            }
         });
-        self.ages.insert(age, handshake);
     }
 
-    fn conclude(&mut self, ended: Result<(u64, Outcome<T>), JoinError>) -> Option<T> {
+    fn conclude(&mut self, ended: Ended<Outcome<T>>) -> Option<T> {
         match ended {
-            Ok((age, outcome)) => {
-                self.ages.remove(&age);
-                match outcome {
-                    Outcome::Completed(completed) => {
-                        self.stats.completed += 1;
-                        return Some(completed);
-                    }
-                    Outcome::Failed => self.stats.failed += 1,
-                    Outcome::Expired => self.stats.expired += 1,
-                }
+            Ended::Done(Outcome::Completed(completed)) => {
+                self.stats.completed += 1;
+                return Some(completed);
             }
-            Err(error) if error.is_panic() => {
-                self.ages.retain(|_, handshake| !handshake.is_finished());
-                self.stats.failed += 1;
-            }
-            Err(_) => {} // shed
+            Ended::Done(Outcome::Expired) => self.stats.expired += 1,
+            Ended::Done(Outcome::Failed) | Ended::Panicked | Ended::Aborted => self.stats.failed += 1,
         }
         None
     }
@@ -222,7 +223,7 @@ impl<T: Send + 'static> Intake<T> {
             _ => {
                 self.turn_away();
                 self.stats.paused += 1;
-                self.paused = Some(Instant::now() + self.pause);
+                self.paused = Some(R::Sleep::start(self.pause));
                 self.pause = self.pause.saturating_mul(2).min(MAX_PAUSE);
             }
         }
@@ -232,23 +233,23 @@ impl<T: Send + 'static> Intake<T> {
     /// else be a silence, and the listener does not stay readable forever.
     fn turn_away(&mut self) {
         if self.spare.take().is_some()
-            && let Some(listener) = &self.listener
-            && let Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut Context::from_waker(Waker::noop()))
+            && let Some(listener) = &mut self.listener
+            && let Poll::Ready(Ok((tcp, _))) = R::poll_accept(listener, &mut Context::from_waker(Waker::noop()))
         {
-            drop(stream);
+            drop(tcp);
             self.stats.turned_away += 1;
         }
         self.spare = spare();
     }
 }
 
-impl<T> fmt::Debug for Intake<T> {
+impl<R: Runtime, T> fmt::Debug for Intake<R, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Intake").field("listener", &self.listener).field("stats", &self.stats).finish_non_exhaustive()
     }
 }
 
-/// Listens on an address. An unspecified IPv6 address takes IPv4 too.
+/// Listens on an address, not blocking; a runtime makes its own listener of it. An unspecified IPv6 address takes IPv4 too.
 ///
 /// # Errors
 /// What the operating system says: the address is in use, not ours, or not allowed.
@@ -263,21 +264,7 @@ pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpLis
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
-}
-
-async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => core::future::pending().await,
-    }
-}
-
-async fn sleep(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until).await,
-        None => core::future::pending().await,
-    }
+    Ok(socket.into())
 }
 
 /// Takes a descriptor in reserve.
@@ -285,5 +272,7 @@ fn spare() -> Option<File> {
     File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok()
 }
 
+/// Connections and outcomes before other tasks have their turn.
+const TURN: usize = 64;
 const PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);

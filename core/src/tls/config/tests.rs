@@ -1,3 +1,5 @@
+use alloc::string::String;
+
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{ClientConnection, ServerConnection, crypto::aws_lc_rs};
 
@@ -75,7 +77,7 @@ fn hello_of_tls_1_2() -> Vec<u8> {
 fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["network.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let certificate = CertificateParams::new([String::from("network.example")]).unwrap().self_signed(&key).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(certificate.der().clone()).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();

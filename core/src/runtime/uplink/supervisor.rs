@@ -1,43 +1,42 @@
 //! The task that performs what the core says, and one task for each dial and the session that comes of it.
 
+use alloc::{borrow::ToOwned, sync::Arc, vec::Vec};
 use core::{
     future::poll_fn,
     hash::{BuildHasher, Hasher},
     net::SocketAddr,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
-use std::{hash::RandomState, sync::Arc};
+use std::hash::RandomState;
 
-use adit_core::{
-    Action, BindError, BindRefusal, Code, GiveUp, Hello, Refusal, Retry, Welcome,
-    driver::{Clock, Timer},
-    side,
-};
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
 
-use super::{DialError, Shared, UplinkEvent, UplinkOptions};
+use super::{CommandReply, DialError, Shared, UplinkEvent, UplinkOptions};
 use crate::{
-    AgentSession, ConnectError, ConnectOptions, Event, Events, Stream, SystemClock, clock::Alarm, connect,
-    connect_over, uplink::CommandReply,
+    Action, BindError, BindRefusal, Code, GiveUp, Hello, Instant, Refusal, Retry, Welcome,
+    driver::{Clock, Timer},
+    runtime::{
+        ConnectError, ConnectOptions, Event, Events, Runtime, Session, Stream, SystemClock,
+        connect::{connect, peer},
+        connect_over,
+        tasks::Tasks,
+        timer::{Alarm, within},
+    },
+    side,
 };
 
 /// Performs actions until the last.
-pub(super) async fn supervise(shared: Arc<Shared>, options: UplinkOptions, over: watch::Sender<bool>) {
+pub(super) async fn supervise<R: Runtime>(shared: Arc<Shared<R>>, options: UplinkOptions) {
     let options = Arc::new(options);
-    let (mut attempts, mut alarm) = (JoinSet::new(), Alarm::default());
+    let (mut attempts, mut alarm) = (Tasks::new(), Alarm::<R>::new());
     let reason = loop {
         if let Some(reason) = perform(&shared, &options, &mut attempts) {
             break reason;
         }
         let look = SystemClock.now() + LOOK;
         let due = shared.lock().core.poll_timeout().map(|deadline| deadline.at.min(look));
-        tokio::select! {
-            () = shared.wake.notified() => {}
-            () = poll_fn(|cx| due.map_or(Poll::Pending, |due| alarm.poll_until(due, cx))) => {}
-            Some(_) = attempts.join_next() => {}
-        }
+        poll_fn(|cx| poll_due(&shared, &mut attempts, &mut alarm, due, cx)).await;
         shared.apply(|state, now| state.core.handle_timeout(now));
     };
     let places = shared.apply(|state, _| {
@@ -45,14 +44,42 @@ pub(super) async fn supervise(shared: Arc<Shared>, options: UplinkOptions, over:
         core::mem::take(&mut state.places)
     });
     drop(places);
-    let leave = async { while attempts.join_next().await.is_some() {} };
-    let _ = timeout(options.config.close_timeout + LEAVE, leave).await;
+    let leave = poll_fn(|cx| {
+        while core::task::ready!(attempts.poll_next(cx)).is_some() {}
+        Poll::Ready(())
+    });
+    within::<R, _>(options.config.close_timeout + LEAVE, leave).await;
     shared.tell(UplinkEvent::GaveUp { reason });
-    over.send_replace(true);
+    let ends = shared.lock().ends.take();
+    drop(ends);
+}
+
+/// Waits until there may be something to do.
+fn poll_due<R: Runtime>(
+    shared: &Shared<R>,
+    attempts: &mut Tasks<()>,
+    alarm: &mut Alarm<R>,
+    due: Option<Instant>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let mut state = shared.lock();
+    if core::mem::take(&mut state.due) {
+        return Poll::Ready(());
+    }
+    state.supervisor = Some(cx.waker().clone());
+    drop(state);
+    if matches!(attempts.poll_next(cx), Poll::Ready(Some(_))) {
+        return Poll::Ready(());
+    }
+    due.map_or(Poll::Pending, |due| alarm.poll_until(due, cx))
 }
 
 /// Performs what there is to do; returns why it is over, if it is.
-fn perform(shared: &Arc<Shared>, options: &Arc<UplinkOptions>, attempts: &mut JoinSet<()>) -> Option<GiveUp> {
+fn perform<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    options: &Arc<UplinkOptions>,
+    attempts: &mut Tasks<()>,
+) -> Option<GiveUp> {
     loop {
         let action = shared.lock().core.poll_action()?;
         match action {
@@ -87,20 +114,20 @@ fn perform(shared: &Arc<Shared>, options: &Arc<UplinkOptions>, attempts: &mut Jo
     }
 }
 
-fn dial(shared: &Shared, options: &Arc<UplinkOptions>, attempts: &mut JoinSet<()>, attempt: Attempt) {
+fn dial<R: Runtime>(shared: &Shared<R>, options: &Arc<UplinkOptions>, attempts: &mut Tasks<()>, attempt: Attempt<R>) {
     let (number, target) = (attempt.number, attempt.target);
     shared.tell(UplinkEvent::Dialing { attempt: number, target });
     // Under the lock: the task must find its handle in place.
     let mut state = shared.lock();
-    let handle = attempts.spawn(run(attempt, Arc::clone(options)));
+    let handle = attempts.spawn::<R>(run(attempt, Arc::clone(options)));
     state.dials.insert(number, (target, handle));
 }
 
-fn session(shared: &Shared, attempt: u64) -> Option<AgentSession> {
+fn session<R>(shared: &Shared<R>, attempt: u64) -> Option<Session<side::Agent, R>> {
     shared.lock().sessions.get(&attempt).cloned()
 }
 
-fn hang_up(shared: &Shared, attempt: u64) {
+fn hang_up<R: Runtime>(shared: &Shared<R>, attempt: u64) {
     if let Some(session) = session(shared, attempt) {
         session.close(Code::DRAIN_TIMEOUT, "");
         return;
@@ -116,15 +143,15 @@ fn hang_up(shared: &Shared, attempt: u64) {
 }
 
 /// One dial, and the session that comes of it.
-struct Attempt {
-    shared: Arc<Shared>,
+struct Attempt<R: Runtime> {
+    shared: Arc<Shared<R>>,
     number: u64,
     target: usize,
     /// The session that it is to take to a new connection.
     resumes: Option<u64>,
 }
 
-async fn run(attempt: Attempt, options: Arc<UplinkOptions>) {
+async fn run<R: Runtime>(attempt: Attempt<R>, options: Arc<UplinkOptions>) {
     if let Some(session) = attempt.resumes {
         return match attempt.resume(&options, session).await {
             Ok(remote) => attempt.settle(session, remote),
@@ -141,18 +168,18 @@ async fn run(attempt: Attempt, options: Arc<UplinkOptions>) {
     }
 }
 
-impl Attempt {
-    fn new(shared: &Arc<Shared>, number: u64, target: usize, resumes: Option<u64>) -> Self {
+impl<R: Runtime> Attempt<R> {
+    fn new(shared: &Arc<Shared<R>>, number: u64, target: usize, resumes: Option<u64>) -> Self {
         Self { shared: Arc::clone(shared), number, target, resumes }
     }
 
     async fn dial(
         &self,
         options: &UplinkOptions,
-    ) -> Result<(AgentSession, Events<side::Agent>, Welcome, SocketAddr), DialError> {
-        let (stream, remote, name) = self.connect(options, &options.connect).await?;
+    ) -> Result<(Session<side::Agent, R>, Events<side::Agent, R>, Welcome, SocketAddr), DialError> {
+        let (tcp, remote, name) = self.connect(options, &options.connect).await?;
         let tls = (Arc::clone(&options.tls), name);
-        let made = connect_over(stream, tls, options.config.clone(), self.hello(options), seed()).await;
+        let made = connect_over(R::Socket::from(tcp), tls, options.config.clone(), self.hello(options), seed()).await;
         let (session, events, welcome) = made.map_err(DialError::Setup)?;
         Ok((session, events, welcome, remote))
     }
@@ -161,9 +188,10 @@ impl Attempt {
     async fn resume(&self, options: &UplinkOptions, session: u64) -> Result<SocketAddr, DialError> {
         let Some(session) = self::session(&self.shared, session) else { return Err(DialError::Abandoned) };
         let connect = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
-        let (stream, remote, name) = self.connect(options, &connect).await?;
+        let (tcp, remote, name) = self.connect(options, &connect).await?;
         let tls = (Arc::clone(&options.tls), name);
-        let resumed = session.resume_over(stream, tls, options.config.clone(), self.hello(options), seed()).await;
+        let resumed =
+            session.resume_over(R::Socket::from(tcp), tls, options.config.clone(), self.hello(options), seed()).await;
         resumed.map(|()| remote).map_err(DialError::Setup)
     }
 
@@ -171,7 +199,7 @@ impl Attempt {
         &self,
         options: &UplinkOptions,
         how: &ConnectOptions,
-    ) -> Result<(TcpStream, SocketAddr, ServerName<'static>), DialError> {
+    ) -> Result<(R::Tcp, SocketAddr, ServerName<'static>), DialError> {
         let Some(target) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
         let name = match &options.server_name {
             Some(name) => name.clone(),
@@ -180,9 +208,9 @@ impl Attempt {
                 ServerName::try_from(host.to_owned()).map_err(|_| DialError::Name { host: target.host.clone() })?
             }
         };
-        let stream = connect(&target.host, target.port, how).await.map_err(DialError::Connect)?;
-        let remote = stream.peer_addr().map_err(|_| DialError::Connect(ConnectError::Timeout))?;
-        Ok((stream, remote, name))
+        let tcp = connect::<R>(&target.host, target.port, how).await.map_err(DialError::Connect)?;
+        let remote = peer::<R>(&tcp).ok_or(DialError::Connect(ConnectError::Timeout))?;
+        Ok((tcp, remote, name))
     }
 
     fn hello(&self, options: &UplinkOptions) -> Hello {
@@ -209,14 +237,20 @@ impl Attempt {
             state.core.handle_resumed(self.number, now);
             self.shared.tell(UplinkEvent::Resumed { remote });
             // Lost again already: that may have been told before it was known to be there.
-            if state.sessions.get(&session).is_some_and(AgentSession::is_parked) {
+            if state.sessions.get(&session).is_some_and(Session::is_parked) {
                 state.core.handle_suspended(session, Retry::Backoff, now);
             }
         });
     }
 
     /// Makes the session known, unless the dial was hung up meanwhile.
-    fn establish(&self, session: AgentSession, options: &UplinkOptions, welcome: Welcome, remote: SocketAddr) -> bool {
+    fn establish(
+        &self,
+        session: Session<side::Agent, R>,
+        options: &UplinkOptions,
+        welcome: Welcome,
+        remote: SocketAddr,
+    ) -> bool {
         let resumable = welcome.resume.is_some() && options.config.resume_window > Duration::ZERO;
         self.shared.act(|state, now| {
             let wanted = state.dials.remove(&self.number).is_some();
@@ -246,9 +280,9 @@ impl Attempt {
     }
 
     /// Passes on what happens to the session, until its end.
-    async fn attend(&self, session: AgentSession, mut events: Events<side::Agent>) {
+    async fn attend(&self, session: Session<side::Agent, R>, events: Events<side::Agent, R>) {
         let Self { shared, number: attempt, .. } = self;
-        while let Some(event) = events.next().await {
+        while let Some(event) = events.next_raw().await {
             match event {
                 Event::Opened(stream) => self.deliver(stream),
                 Event::Bound(bound) => shared.act(|state, now| state.core.handle_bound(*attempt, &bound, now)),
@@ -258,7 +292,7 @@ impl Attempt {
                 Event::Unbound(refused) => shared.act(|state, now| state.core.handle_unbound(*attempt, refused, now)),
                 Event::GoAway(notice) => shared.act(|state, now| state.core.handle_goaway(*attempt, &notice, now)),
                 Event::Command(request) => {
-                    let reply = CommandReply { session: session.clone(), id: request.id };
+                    let reply = CommandReply { session: session.handle().clone(), id: request.id };
                     shared.tell(UplinkEvent::Command { command: request.command, text: request.text, reply });
                 }
                 Event::Closed(cause) => {
@@ -288,7 +322,7 @@ impl Attempt {
         let bind = stream.open().and_then(|open| open.bind);
         let place = bind.and_then(|bind| self.shared.lock().places.get(&bind).map(|place| place.streams.clone()));
         let refused = match place {
-            Some(place) => place.send(stream).err().map(|error| error.0),
+            Some(place) => place.send(stream).err(),
             None => Some(stream),
         };
         if let Some(stream) = refused {
@@ -297,7 +331,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl<R: Runtime> Drop for Attempt<R> {
     /// Whatever became of the task, the core learns that the attempt is over.
     fn drop(&mut self) {
         self.shared.act(|state, now| {
@@ -313,7 +347,7 @@ pub(super) fn seed() -> u64 {
     RandomState::new().build_hasher().finish() ^ SystemClock.now().as_nanos()
 }
 
-/// A machine that sleeps stops the timers of tokio and not the clock: a deadline that passed meanwhile is seen this long
+/// A machine that sleeps stops the timers of a runtime and not the clock: a deadline that passed meanwhile is seen this long
 /// after it woke.
 const LOOK: Duration = Duration::from_secs(1);
 

@@ -4,7 +4,6 @@ use core::time::Duration;
 use std::io;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 
 /// Options of a TCP socket. What a platform does not have is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +46,8 @@ impl SocketOptions {
     ///
     /// # Errors
     /// What the operating system says; a connection that is gone already says so here on some.
-    pub fn apply(&self, stream: &TcpStream) -> io::Result<()> {
-        let socket = SockRef::from(stream);
+    pub fn apply<'a>(&self, socket: impl Into<SockRef<'a>>) -> io::Result<()> {
+        let socket = socket.into();
         socket.set_tcp_nodelay(self.nodelay)?;
         if let Some(Keepalive { idle, interval, retries }) = self.keepalive {
             let probes = TcpKeepalive::new().with_time(idle).with_interval(interval);
@@ -71,14 +70,14 @@ impl SocketOptions {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    #[tokio::test]
-    async fn the_options_are_set() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let stream = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a listener");
+    #[test]
+    fn the_options_are_set() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("a listener");
 
         SocketOptions::default().apply(&stream).expect("linux has them all");
 

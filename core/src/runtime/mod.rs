@@ -1,0 +1,93 @@
+//! What the runtimes share: sessions, streams, listeners and the uplink over any executor that is a [`Runtime`].
+//!
+//! Everything that decides is here or below; a runtime crate names its sockets and timers and gives streams the traits of
+//! its executor.
+
+mod clock;
+mod connect;
+mod drive;
+mod listen;
+mod options;
+mod queue;
+mod session;
+mod stream;
+mod tasks;
+#[cfg(test)]
+mod testing;
+mod timer;
+mod uplink;
+
+use core::{
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    task::{Context, Poll},
+    time::Duration,
+};
+use std::io;
+
+use alloc::{string::String, vec::Vec};
+use socket2::SockRef;
+
+pub use clock::SystemClock;
+pub use connect::{ConnectError, ConnectOptions, connect};
+pub use listen::{Intake, IntakeStats, ListenOptions, listen};
+pub use options::{Keepalive, SocketOptions};
+pub use session::{Event, Events, Incoming, Session, SetupError, accept, connect_over};
+pub use stream::{CHUNK, ReadHalf, Stream, WriteHalf, code_of};
+pub use uplink::{CommandReply, DialError, Endpoint, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions};
+
+use crate::driver::Transport;
+
+/// What is asked of an executor and its sockets.
+pub trait Runtime: Copy + fmt::Debug + Send + Sync + 'static {
+    /// A stream of a session, with the traits that this runtime's users expect.
+    type Stream: From<Stream> + fmt::Debug + Send + 'static;
+    /// A listening TCP socket.
+    type Listener: fmt::Debug + Send + 'static;
+    /// A connected TCP socket.
+    type Tcp: fmt::Debug + Send + 'static;
+    /// A connected TCP socket below a session.
+    type Socket: Transport + From<Self::Tcp> + Send + 'static;
+    /// A timer.
+    type Sleep: Sleep;
+
+    /// Runs a task to its end, beside the caller.
+    fn spawn(task: impl Future<Output = ()> + Send + 'static);
+
+    /// Resolves a name, in the order of preference.
+    ///
+    /// # Errors
+    /// What the resolver says.
+    fn resolve(host: String, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+
+    /// Connects to one address, for as long as it takes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn dial(address: SocketAddr) -> impl Future<Output = io::Result<Self::Tcp>> + Send;
+
+    /// Takes a connection that waits. One task at a time asks.
+    ///
+    /// # Errors
+    /// What the operating system says; the listener may be asked again.
+    fn poll_accept(listener: &mut Self::Listener, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Tcp, SocketAddr)>>;
+
+    /// Returns the address it listens on.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn local_addr(listener: &Self::Listener) -> io::Result<SocketAddr>;
+
+    /// Returns the socket, for its options.
+    fn socket(tcp: &Self::Tcp) -> SockRef<'_>;
+}
+
+/// A timer of a runtime: ready when its time has passed on the clock of that runtime.
+pub trait Sleep: Future<Output = ()> + fmt::Debug + Send + Unpin + 'static {
+    /// Starts a timer.
+    fn start(after: Duration) -> Self;
+
+    /// Starts it anew.
+    fn restart(&mut self, after: Duration);
+}

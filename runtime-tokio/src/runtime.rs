@@ -1,0 +1,107 @@
+//! Tokio's sockets, timers and tasks, as the shared machinery asks for them.
+
+use core::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use std::io::{self, IoSlice};
+
+use adit_core::{
+    driver::Transport,
+    runtime::{Runtime, Sleep},
+};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
+};
+
+use crate::Stream;
+
+/// The runtime that this crate is for. Tasks run in the tokio runtime that is entered where they are started.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokio;
+
+impl Runtime for Tokio {
+    type Stream = Stream;
+    type Listener = TcpListener;
+    type Tcp = TcpStream;
+    type Socket = Io<TcpStream>;
+    type Sleep = Timer;
+
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+
+    async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(lookup_host((host, port)).await?.collect())
+    }
+
+    async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+        socket.connect(address).await
+    }
+
+    fn poll_accept(listener: &mut TcpListener, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        listener.poll_accept(cx)
+    }
+
+    fn local_addr(listener: &TcpListener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+
+    fn socket(tcp: &TcpStream) -> SockRef<'_> {
+        SockRef::from(tcp)
+    }
+}
+
+/// A transport of tokio, as the pump reads and writes it.
+#[derive(Debug)]
+pub struct Io<T>(pub T);
+
+impl<T> From<T> for Io<T> {
+    fn from(io: T) -> Self {
+        Self(io)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Transport for Io<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, buffers)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A timer of tokio.
+#[derive(Debug)]
+pub struct Timer(Pin<Box<tokio::time::Sleep>>);
+
+impl Sleep for Timer {
+    fn start(after: Duration) -> Self {
+        Self(Box::pin(tokio::time::sleep(after)))
+    }
+
+    fn restart(&mut self, after: Duration) {
+        self.0.as_mut().reset(tokio::time::Instant::now() + after);
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
