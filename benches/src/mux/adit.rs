@@ -62,6 +62,6 @@ impl Stream for adit_tokio::Stream {
     }
 
     async fn finish(&mut self) -> io::Result<()> {
-        Self::finish(self)
+        (**self).finish()
     }
 }
