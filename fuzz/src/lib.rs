@@ -10,6 +10,7 @@ mod handshake;
 mod messages;
 mod model;
 mod reconnect;
+mod resume;
 mod session;
 
 pub use choices::Choices;
@@ -20,6 +21,7 @@ pub use messages::{
 };
 pub use model::model;
 pub use reconnect::reconnect;
+pub use resume::resume;
 pub use session::session;
 
 /// A fuzz target: its name, and the law.
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("open", open),
     ("reconnect", reconnect),
     ("refusal", refusal),
+    ("resume", resume),
     ("session", session),
     ("unbind", unbind),
     ("welcome", welcome),

@@ -12,6 +12,7 @@ use adit_core::{
 
 use crate::Choices;
 use app::App;
+pub(crate) use reference::pattern;
 
 /// Any two applications over any wire and any number of links.
 pub fn model(octets: &[u8]) {

@@ -208,7 +208,7 @@ impl Half {
 }
 
 /// The octets that this side writes on this stream from `start` on: no shift of them is like another.
-pub(super) fn pattern(id: u32, from: Role, start: usize, length: usize) -> bytes::Bytes {
+pub(crate) fn pattern(id: u32, from: Role, start: usize, length: usize) -> bytes::Bytes {
     let salt = id.wrapping_mul(2).wrapping_add(u32::from(from == Role::Agent));
     let octet = |place: usize| {
         let [.., low] = ((place as u64).wrapping_add(u64::from(salt) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56)
