@@ -1,32 +1,57 @@
 //! Every scenario, against `adit-core` with a virtual clock.
 
 mod common;
+mod echo;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use adit_conformance::{Lack, Player, Scenario, Side, Subject, clauses};
-use adit_core::{
-    AuthRequest, Bind, BindId, Code, CommandResult, Config, Duration, Event, Link, Open, ReadError, Refusal,
-    ResumeOffer, Secret, Session, SessionId, StreamId, UpstreamProtocol, Welcome,
-    side::{Agent, Network},
-    testing::{Lone, a_hello},
-};
-use bytes::Bytes;
+use adit_conformance::{Player, Registry, Scenario, Side, States, Step, Subject, clauses};
+use adit_core::Config;
 use common::{configured, scenarios};
+use echo::Echo;
 
 #[test]
 fn every_scenario_goes_as_it_says() {
-    let player = Player::new();
-    let mut failures = Vec::new();
-    for scenario in scenarios() {
-        let config = configured(&scenario);
-        let result = match scenario.side {
-            Side::Network => player.play(&scenario, &mut Echo::network(config)),
-            Side::Agent => player.play(&scenario, &mut Echo::agent(config)),
-        };
-        failures.extend(result.err());
+    all_go(&scenarios());
+}
+
+/// FRAME-013
+#[test]
+fn every_frame_in_every_state_does_what_the_table_says() {
+    all_go(&States::load().scenarios());
+}
+
+/// FRAME-002
+#[test]
+fn every_scenario_goes_so_in_single_octets() {
+    let mut scenarios = scenarios();
+    for step in scenarios.iter_mut().flat_map(|scenario| &mut scenario.steps) {
+        if let Step::Send(frames) = step {
+            *step = Step::Trickle(core::mem::take(frames));
+        }
     }
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    // What came in one read with something else comes in many.
+    scenarios.retain(|scenario| {
+        !scenario.clauses.iter().any(|clause| ["PRE-006", "HB-006", "CODE-003", "CMD-005"].contains(&clause.as_str()))
+    });
+    all_go(&scenarios);
+}
+
+/// FRAME-013: no type is left out, and none stands in two places.
+#[test]
+fn every_state_says_something_of_every_type_of_frame() {
+    let (registry, table) = (Registry::load(), States::load());
+    let mut known: BTreeSet<String> = registry.frames.iter().map(|frame| frame.name.clone()).collect();
+    for range in &registry.extensions {
+        known.extend([format!("{:#04x}", range.from), format!("{:#04x}", range.to)]);
+    }
+    for state in &table.states {
+        let told: Vec<&String> = state.verdicts.values().flatten().collect();
+        let set: BTreeSet<String> = told.iter().map(|kind| (*kind).clone()).collect();
+        assert_eq!(told.len(), set.len(), "{}", state.what);
+        let unknown = set.difference(&known).all(|kind| kind.starts_with("0x"));
+        assert!(known.is_subset(&set) && unknown, "{}: {:?}", state.what, known.symmetric_difference(&set));
+    }
 }
 
 #[test]
@@ -52,222 +77,92 @@ fn a_scenario_that_is_not_kept_to_fails() {
     assert!(error.contains("a made-up rule (step 3: Pong 1 where"), "{error}");
 }
 
-/// The application of the scenarios, on a link alone.
-struct Echo<S: adit_core::Side> {
-    config: Config,
-    lone: Lone<S>,
-    /// The link before, whose session may be resumed.
-    old: Option<Link<S>>,
-    links: u8,
-    streams: BTreeMap<StreamId, Line>,
-    on_event: fn(&mut Self, Event),
-    next_link: fn(&mut Self),
-}
-
-/// What is on its way back on one stream.
-#[derive(Default)]
-struct Line {
-    back: Bytes,
-    over: bool,
-}
-
-impl Echo<Network> {
-    fn network(config: Config) -> Self {
-        let lone = Lone::network(config.clone());
-        Self::new(config, lone, Self::on_network_event, Self::listen_again)
-    }
-
-    fn listen_again(&mut self) {
-        let now = self.lone.now();
-        let link = Link::<Network>::new(self.config.clone(), u64::from(self.links), now);
-        let last = core::mem::replace(&mut self.lone.link, link);
-        if last.session().is_some() {
-            self.old = Some(last); // a link that was refused has taken nothing
-        }
-    }
-
-    fn answer(&mut self, request: AuthRequest) {
-        let now = self.lone.now();
-        let secret = Secret::new([self.links; 32]);
-        let offer = Some(ResumeOffer { secret, window: Duration::from_secs(30) });
-        let welcome = |request: &AuthRequest| Welcome { resume: offer, ..request.welcome(SessionId([7; 16]), "", "") };
-        if request.hello().token.expose() == b"no" {
-            self.lone.link.refuse(request, refusal(Code::CREDENTIALS), now);
-        } else if request.hello().resume.is_none() {
-            let welcome = welcome(&request);
-            self.lone.link.accept(request, welcome, now);
-        } else {
-            let welcome = welcome(&request);
-            let resumed = match &mut self.old {
-                Some(old) => self.lone.link.resume(request, old, welcome, now),
-                None => Err(request),
-            };
-            if let Err(request) = resumed {
-                self.lone.link.refuse(request, refusal(Code::RESUME_UNKNOWN), now);
-            }
-        }
-    }
-
-    fn on_network_event(&mut self, event: Event) {
-        let now = self.lone.now();
-        if let Event::Hello(request) = event {
-            self.answer(request);
-        } else if let Event::Bind(request) = event {
-            let (id, url) = (request.bind().id, request.bind().url.clone());
-            let session = self.lone.session();
-            if url.contains("silent") {
-                core::mem::forget(request); // never answered
-            } else if url.contains("refused") {
-                session.reject(request, refusal(Code::FORBIDDEN));
-            } else {
-                session.bound(request, &url);
-            }
-            if url.contains("call") {
-                // A session that drains has none.
-                if let Ok(id) = session.open(Open { bind: Some(id), ..Open::default() }) {
-                    self.streams.insert(id, Line::default());
-                }
-            }
-        } else if let Event::Unbind(_) = event {
-            self.lone.session().drain(Code::SHUTDOWN, None, "", now);
-        } else {
-            self.on_stream_event(event);
+/// TLS-004, FRAME-010: wherever a transport ends, nothing is done of a frame that is cut, and nobody is told of an end in order.
+#[test]
+fn every_scenario_cut_anywhere_ends_with_the_transport() {
+    for scenario in scenarios() {
+        let mut whole = Cutting::new(&scenario, usize::MAX);
+        Player::new().judge(&scenario, &mut whole);
+        let step = whole.heard / 100 + 1;
+        for left in (1..whole.heard).step_by(step) {
+            let mut cut = Cutting::new(&scenario, left);
+            Player::new().judge(&scenario, &mut cut);
+            assert!(cut.subject.is_closed(), "{}: open after {left} octets", scenario.what);
+            assert!(cut.said_after.is_empty(), "{}: more was said after {left} octets", scenario.what);
         }
     }
 }
 
-impl Echo<Agent> {
-    fn agent(config: Config) -> Self {
-        let lone = Lone::agent(config.clone());
-        Self::new(config, lone, Self::on_agent_event, Self::dial_again)
+/// A subject that hears so many octets, and then that the transport has ended.
+struct Cutting {
+    subject: Box<dyn Subject>,
+    left: usize,
+    heard: usize,
+    said_after: Vec<u8>,
+}
+
+impl Cutting {
+    fn new(scenario: &Scenario, left: usize) -> Self {
+        let config = configured(scenario);
+        let subject: Box<dyn Subject> = match scenario.side {
+            Side::Network => Box::new(Echo::network(config)),
+            Side::Agent => Box::new(Echo::agent(config)),
+        };
+        Self { subject, left, heard: 0, said_after: Vec::new() }
     }
 
-    fn dial_again(&mut self) {
-        let (now, seed) = (self.lone.now(), u64::from(self.links));
-        let old = &mut self.lone.link;
-        let resuming = Link::<Agent>::resume(old, self.config.clone(), a_hello(), seed, now);
-        *old = resuming.unwrap_or_else(|| Link::<Agent>::new(self.config.clone(), a_hello(), seed, now));
-    }
-
-    fn on_agent_event(&mut self, event: Event) {
-        if let Event::Established(_) = event {
-            let bind = Bind {
-                id: BindId(1),
-                url: "tcp://:1".to_owned(),
-                pooling: false,
-                upstream_protocol: UpstreamProtocol::Http1,
-                name: String::new(),
-                description: String::new(),
-                metadata: String::new(),
-            };
-            self.lone.session().bind(&bind).expect("the first");
-        } else if let Event::Command(request) = event {
-            let result = CommandResult { id: request.id, code: Code::FORBIDDEN, text: String::new() };
-            self.lone.session().answer(&result).expect("asked");
-        } else {
-            self.on_stream_event(event);
+    fn take(&mut self, said: Vec<u8>) -> Vec<u8> {
+        if self.left == 0 {
+            self.said_after.extend(&said);
         }
+        said
     }
 }
 
-impl<S: adit_core::Side> Echo<S> {
-    fn new(config: Config, lone: Lone<S>, on_event: fn(&mut Self, Event), next_link: fn(&mut Self)) -> Self {
-        Self { config, lone, old: None, links: 1, streams: BTreeMap::new(), on_event, next_link }
-    }
-
-    fn on_stream_event(&mut self, event: Event) {
-        let Event::Opened(id) = event else { return };
-        let session = self.lone.session();
-        match session.take_open(id).as_ref().map(|open| open.endpoint.as_str()) {
-            Some("deaf") => {}
-            Some("sink") => session.accept_stream(id),
-            Some("drop") => session.release(id),
-            Some(_) | None => {
-                session.accept_stream(id);
-                self.streams.insert(id, Line::default());
-            }
-        }
-    }
-
-    /// Lets the application do all that it can.
-    fn run(&mut self) {
-        for event in self.lone.events() {
-            (self.on_event)(self, event);
-        }
-        if self.lone.link.session().is_some() {
-            let session = self.lone.session();
-            self.streams.iter_mut().for_each(|(id, line)| line.go_on(*id, session));
-            self.streams.retain(|_, line| !line.over);
-        }
-    }
-}
-
-impl Line {
-    fn go_on<S: adit_core::Side>(&mut self, id: StreamId, session: &mut Session<S>) {
-        loop {
-            if !self.back.is_empty() && session.write(id, &mut self.back).is_err() {
-                return;
-            }
-            match session.read(id, 65_536) {
-                Ok(Some(chunk)) => self.back = chunk,
-                Ok(None) => {
-                    self.over = session.finish(id).is_ok();
-                    session.release(id);
-                    return;
-                }
-                Err(ReadError::Blocked) => return,
-                Err(ReadError::Reset(code)) => {
-                    session.reset(id, code);
-                    session.release(id);
-                    self.over = true;
-                    return;
-                }
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-impl<S: adit_core::Side> Subject for Echo<S> {
+impl Subject for Cutting {
     fn hear(&mut self, octets: &[u8]) {
-        self.lone.hear(octets);
-        self.run();
+        let Some(now) = octets.get(..octets.len().min(self.left)).filter(|now| !now.is_empty()) else {
+            self.subject.cut();
+            return;
+        };
+        self.subject.hear(now);
+        self.heard += now.len();
+        self.left -= now.len();
+        if self.left == 0 {
+            self.subject.say(); // what was owed before the end
+            self.subject.cut();
+        }
     }
 
     fn say(&mut self) -> Vec<u8> {
-        self.run();
-        let mut said = Vec::new();
-        self.lone.say().iter().for_each(|frame| frame.write(&mut said));
-        self.run();
-        self.lone.say().iter().for_each(|frame| frame.write(&mut said));
-        said
+        let said = self.subject.say();
+        self.take(said)
     }
 
     fn wait(&mut self, millis: u64) -> Vec<u8> {
-        let mut said = Vec::new();
-        self.lone.wait_and_say(Duration::from_millis(millis), |frame| frame.write(&mut said));
-        self.run();
-        said
+        let said = self.subject.wait(millis);
+        self.take(said)
     }
 
     fn cut(&mut self) {
-        let now = self.lone.now();
-        self.lone.link.handle_eof(false, now);
+        self.left = 0;
+        self.subject.cut();
     }
 
     fn is_closed(&self) -> bool {
-        self.lone.link.is_finished()
-    }
-
-    fn redial(&mut self) -> Result<(), Lack> {
-        self.cut();
-        self.run();
-        self.links += 1;
-        (self.next_link)(self);
-        Ok(())
+        self.subject.is_closed()
     }
 }
 
-fn refusal(code: Code) -> Refusal {
-    Refusal { code, retry_after: None, text: String::new() }
+fn all_go(scenarios: &[Scenario]) {
+    let player = Player::new();
+    let play = |scenario: &Scenario| {
+        let config = configured(scenario);
+        match scenario.side {
+            Side::Network => player.play(scenario, &mut Echo::network(config)),
+            Side::Agent => player.play(scenario, &mut Echo::agent(config)),
+        }
+    };
+    let failures: Vec<String> = scenarios.iter().filter_map(|scenario| play(scenario).err()).collect();
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
 }

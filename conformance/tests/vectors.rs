@@ -68,6 +68,46 @@ fn every_valid_frame_is_understood_in_any_pieces() {
     }
 }
 
+/// FRAME-002, FRAME-010
+#[test]
+fn every_valid_frame_cut_anywhere_is_only_what_is_whole() {
+    for vector in FrameVectors::load().valid {
+        let hex = octets(&vector.hex).expect("hexadecimal");
+        for cut in 0..hex.len() {
+            let (first, rest) = hex.split_at(cut);
+            let whole = heard(&vector, first, first.len().max(1)).expect("valid");
+            assert!(vector.frames.starts_with(&whole), "{} cut at {cut}", vector.what);
+            assert!(whole.len() < vector.frames.len(), "{} cut at {cut}", vector.what);
+            let mut decoder = Decoder::new(vector.limit);
+            let mut count = 0;
+            for mut piece in [first, rest] {
+                while decoder.next(&mut piece).expect("valid").is_some() {
+                    count += 1;
+                }
+            }
+            assert_eq!(count, vector.frames.len(), "{} cut at {cut}", vector.what);
+        }
+    }
+}
+
+/// MSG-001: what is left of a message is another message, or none; both ways nothing but the codes of messages.
+#[test]
+fn every_message_cut_anywhere_is_another_or_refused() {
+    for vector in MessageVectors::load().valid {
+        let hex = octets(&vector.hex).expect("hexadecimal");
+        for cut in 0..hex.len() {
+            let (read, written) = core_reads(&vector.message, hex.get(..cut).expect("shorter")).expect("known");
+            match read {
+                Ok(value) => {
+                    let again = core_reads(&vector.message, &written).expect("known").0;
+                    assert_eq!(again, Ok(value), "{} cut at {cut}", vector.what);
+                }
+                Err(violation) => assert_eq!(violation.code(), adit_core::Code::MESSAGE, "{}", vector.what),
+            }
+        }
+    }
+}
+
 #[test]
 fn every_invalid_frame_is_refused_from_its_header_by_its_clause() {
     for vector in FrameVectors::load().invalid {

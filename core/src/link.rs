@@ -312,6 +312,7 @@ impl<S: Side> Machine<S> {
             return Ok(());
         }
         match (self.phase, kind, S::ROLE) {
+            // spec: FRAME-013
             (Phase::Handshake { until }, Kind::Hello, Role::Network) => {
                 self.on_hello(Hello::decode(frame.payload)?, until, now)
             }
