@@ -50,6 +50,11 @@ impl Schema {
         self.0.keys().map(String::as_str)
     }
 
+    /// Returns the names and types of a message's fields.
+    pub fn fields(&self, message: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.0.get(message).into_iter().flatten().map(|field| (field.name.as_str(), field.kind.as_str()))
+    }
+
     /// Returns what `octets` say as a message of this name: the fields that are there, octets in hexadecimal.
     ///
     /// A field that is not in the schema is an error, as is all that is not well formed.

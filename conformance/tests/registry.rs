@@ -153,6 +153,74 @@ fn a_limit_or_time_outside_of_its_range_is_refused() {
 }
 
 #[test]
+fn the_tables_of_the_text_are_those_of_the_registry() {
+    let registry = Registry::load();
+    let frames = rows(include_str!("../spec/frames.md"), "type");
+    let described: Vec<Vec<String>> = registry
+        .frames
+        .iter()
+        .map(|frame| {
+            vec![format!("{:#04x}", frame.number), capitals(&frame.name), frame.of.clone(), frame.from.clone()]
+        })
+        .collect();
+    assert_eq!(frames.iter().map(|row| row[..4].to_vec()).collect::<Vec<_>>(), described);
+    for (row, frame) in frames.iter().zip(&registry.frames) {
+        let payload = row[4].as_str();
+        let length =
+            if payload == "empty" { Some(0) } else { payload.split([' ', ':']).next().and_then(|n| n.parse().ok()) };
+        assert_eq!(length.filter(|_| !payload.starts_with("message")), frame.length, "{}: {payload}", frame.name);
+        let named = payload.split('`').nth(1).unwrap_or(&frame.name);
+        let carries = payload.starts_with("message").then_some(named);
+        assert_eq!(carries, frame.message.as_deref(), "{}: {payload}", frame.name);
+    }
+
+    let limits = include_str!("../spec/limits.md");
+    let codes: Vec<Vec<String>> = registry
+        .codes
+        .iter()
+        .map(|code| vec![format!("{:#05x}", code.number), code.name.clone(), code.class.clone()])
+        .collect();
+    assert_eq!(rows(limits, "code").iter().map(|row| row[..3].to_vec()).collect::<Vec<_>>(), codes);
+    let described: Vec<Vec<String>> = registry
+        .limits
+        .iter()
+        .map(|limit| {
+            let numbers = [Some(limit.agent), Some(limit.network), Some(limit.least), limit.most];
+            let numbers = numbers.map(|number| number.map(grouped).unwrap_or_default());
+            [&[limit.name.clone(), limit.unit.clone()][..], &numbers, &[limit.clause.clone()]].concat()
+        })
+        .collect();
+    assert_eq!(rows(limits, "limit"), described);
+    let described: Vec<Vec<String>> = registry
+        .timers
+        .iter()
+        .map(|timer| {
+            let numbers = [timer.ms, timer.least_ms, timer.most_ms].map(grouped);
+            [&[timer.name.clone()][..], &numbers, &[timer.clause.clone()]].concat()
+        })
+        .collect();
+    assert_eq!(rows(limits, "time"), described);
+}
+
+#[test]
+fn the_text_says_what_every_field_of_the_schema_means() {
+    let told: Vec<(String, String)> = rows(include_str!("../spec/messages.md"), "message")
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone()))
+        .collect();
+    let schema = Schema::load();
+    let mut fields: Vec<(String, String)> = Vec::new();
+    for message in schema.messages() {
+        fields.extend(schema.fields(message).map(|(field, _)| (message.to_owned(), field.to_owned())));
+    }
+    let sorted = |mut list: Vec<(String, String)>| {
+        list.sort();
+        list
+    };
+    assert_eq!(sorted(told), sorted(fields));
+}
+
+#[test]
 fn the_constants_are_those_of_the_core() {
     let registry = Registry::load();
 
@@ -223,4 +291,36 @@ fn value(config: &Config, name: &str) -> Option<u64> {
         "close_timeout" => millis(config.close_timeout),
         _ => None,
     }
+}
+
+/// The rows of the table whose first column is called `first`.
+fn rows(text: &str, first: &str) -> Vec<Vec<String>> {
+    let head = format!("| {first} |");
+    let lines = text.lines().skip_while(|line| !line.starts_with(&head)).skip(2);
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    lines.take_while(|line| line.starts_with('|')).map(cells).collect()
+}
+
+/// `CommandResult` as the text writes it: `COMMAND_RESULT`.
+fn capitals(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !text.is_empty() && name != "GoAway" {
+            text.push('_');
+        }
+        text.extend(c.to_uppercase());
+    }
+    text
+}
+
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
