@@ -187,7 +187,7 @@ fn the_tables_of_the_text_are_those_of_the_registry() {
         .map(|limit| {
             let numbers = [Some(limit.agent), Some(limit.network), Some(limit.least), limit.most];
             let numbers = numbers.map(|number| number.map(grouped).unwrap_or_default());
-            [&[limit.name.clone(), limit.unit.clone()][..], &numbers, &[limit.clause.clone()]].concat()
+            [&[limit.name.clone(), limit.unit.clone()][..], &numbers, core::slice::from_ref(&limit.clause)].concat()
         })
         .collect();
     assert_eq!(rows(limits, "limit"), described);
@@ -196,7 +196,7 @@ fn the_tables_of_the_text_are_those_of_the_registry() {
         .iter()
         .map(|timer| {
             let numbers = [timer.ms, timer.least_ms, timer.most_ms].map(grouped);
-            [&[timer.name.clone()][..], &numbers, &[timer.clause.clone()]].concat()
+            [core::slice::from_ref(&timer.name), &numbers, core::slice::from_ref(&timer.clause)].concat()
         })
         .collect();
     assert_eq!(rows(limits, "time"), described);
