@@ -5,10 +5,14 @@
 
 mod clauses;
 mod digests;
+#[cfg(feature = "program")]
+pub mod identity;
 mod player;
 mod registry;
 mod scenario;
 mod schema;
+#[cfg(feature = "program")]
+pub mod socket;
 mod states;
 mod subject;
 mod trace;

@@ -15,12 +15,21 @@ use talk::{Stop, Talk};
 pub struct Player {
     registry: Registry,
     schema: Schema,
+    /// The token in hexadecimal that stands for the scenarios' own.
+    token: Option<String>,
 }
 
 impl Player {
     /// Returns a player for this version.
     pub fn new() -> Self {
-        Self { registry: Registry::load(), schema: Schema::load() }
+        Self { registry: Registry::load(), schema: Schema::load(), token: None }
+    }
+
+    /// Says this token wherever a scenario has the one that is consented to.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<&str>) -> Self {
+        self.token = token.map(|token| token.bytes().map(|octet| format!("{octet:02x}")).collect());
+        self
     }
 
     /// Plays a scenario to its end, and says what came of it.
@@ -57,6 +66,17 @@ impl Player {
         Ok(all)
     }
 
+    /// Returns the octets of a message.
+    fn written(&self, name: &str, message: &Value) -> Result<Vec<u8>, Stop> {
+        let mut message = message.clone();
+        if let (Some(token), Some(said)) = (&self.token, message.get_mut("token"))
+            && *said == TOKEN
+        {
+            *said = Value::from(token.as_str());
+        }
+        self.schema.write(name, &message).map_err(malformed)
+    }
+
     fn frame(&self, name: &str, stream: u32, payload: &[u8]) -> Result<Vec<u8>, Stop> {
         let (number, _) = self.kind(&Value::from(name))?;
         let length = u32::try_from(payload.len()).map_err(malformed)?;
@@ -66,7 +86,7 @@ impl Player {
     fn payload(&self, spec: &FrameSpec) -> Result<Vec<u8>, Stop> {
         if let Some(message) = &spec.message {
             let (_, name) = self.kind(&spec.r#type)?;
-            return self.schema.write(&self.message(&name)?, message).map_err(malformed);
+            return self.written(&self.message(&name)?, message);
         }
         if let Some(number) = spec.number {
             return Ok(number.to_be_bytes().to_vec());
@@ -126,3 +146,6 @@ fn header(length: u32, number: u8, stream: u32) -> [u8; 8] {
 fn malformed(error: impl core::fmt::Display) -> Stop {
     Stop::Failed { expected: "a scenario that can be played".to_owned(), got: error.to_string() }
 }
+
+/// The token of scenarios that is consented to, in hexadecimal.
+const TOKEN: &str = "74657374";

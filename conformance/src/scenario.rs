@@ -13,6 +13,9 @@ use serde_json::Value;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
+    /// The file that it stands in, without its ending.
+    #[serde(skip)]
+    pub file: String,
     /// What is shown, as a sentence.
     pub what: String,
     /// The clauses that are held to.
@@ -117,12 +120,37 @@ pub struct FrameSpec {
 }
 
 impl Scenario {
+    /// Returns every scenario of this version, in the order of the files.
+    ///
+    /// # Panics
+    /// When a file is not well formed.
+    pub fn all() -> Vec<Self> {
+        let files: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
+        let read = |(file, content): &(&str, &str)| {
+            let mut scenarios = Self::read(content).unwrap_or_else(|error| panic!("{file}.json: {error}"));
+            scenarios.iter_mut().for_each(|scenario| scenario.file = (*file).to_owned());
+            scenarios
+        };
+        files.iter().flat_map(read).collect()
+    }
+
     /// Reads the scenarios of one file.
     ///
     /// # Errors
     /// Where the file is not well formed.
     pub fn read(file: &str) -> Result<Vec<Self>, serde_json::Error> {
         serde_json::from_str(file)
+    }
+
+    /// Returns whether octets that it gives stand for a HELLO.
+    pub fn says_hello_in_octets(&self) -> bool {
+        let sent = self.steps.iter().flat_map(|step| match step {
+            Step::Send(frames) | Step::Trickle(frames) | Step::Repeat { send: frames, .. } => frames.as_slice(),
+            Step::Handshake(_) | Step::Wait(_) | Step::Expect(_) | Step::ExpectNothing => &[],
+            Step::ExpectClose(_) | Step::ExpectEnd | Step::Cut | Step::Resume(_) => &[],
+            Step::Redial | Step::Act(_) | Step::Event(_) => &[],
+        });
+        sent.into_iter().any(|frame| frame.r#type == "Hello" && frame.hex.is_some())
     }
 }
 

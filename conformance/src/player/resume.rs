@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    malformed,
-    talk::{HELLO, Stop, Talk, WELCOME, failed, merge, parse},
-};
+use super::talk::{HELLO, Stop, Talk, WELCOME, failed, merge, parse};
 use crate::{FrameSpec, Side};
 
 /// What a session can be resumed with.
@@ -101,7 +98,7 @@ impl Talk<'_> {
         let resume = json!({ "session": offer.session, "secret": offer.secret, "received": received });
         merge(&mut hello, &json!({ "resume": resume, "resume_window_ms": 30_000 }));
         merge(&mut hello, changes);
-        let frame = self.player.frame("Hello", 0, &self.player.schema.write("Hello", &hello).map_err(malformed)?)?;
+        let frame = self.player.frame("Hello", 0, &self.player.written("Hello", &hello)?)?;
         self.subject.hear(&frame);
         let welcome = self.hear_answer()?;
         self.offer = Offer::of(&hello, &welcome, Side::Network);
@@ -125,7 +122,7 @@ impl Talk<'_> {
         let resume = json!({ "secret": next, "window_ms": 30_000 });
         merge(&mut welcome, &json!({ "session": offer.session, "resume": resume, "resumed": received }));
         merge(&mut welcome, changes);
-        let octets = self.player.schema.write("Welcome", &welcome).map_err(malformed)?;
+        let octets = self.player.written("Welcome", &welcome)?;
         let frame = self.player.frame("Welcome", 0, &octets)?;
         self.subject.hear(&frame);
         self.offer = Offer::of(&welcome, &hello, Side::Agent);

@@ -117,7 +117,7 @@ impl<'a> Talk<'a> {
             Side::Agent => ("Welcome", parse(WELCOME)?),
         };
         merge(&mut message, changes);
-        let octets = self.player.schema.write(said, &message).map_err(malformed)?;
+        let octets = self.player.written(said, &message)?;
         let frame = self.player.frame(said, 0, &octets)?;
         self.change_session();
         if self.scenario.side == Side::Network {
@@ -179,10 +179,16 @@ impl<'a> Talk<'a> {
         self.listen()
     }
 
+    /// Waits for the next event of the same name.
     fn event(&mut self, wanted: &Value) -> Result<(), Stop> {
-        let told = self.subject.event().map_err(|lack| lacking(lack, &format!("the event {wanted}")))?;
-        let told = told.unwrap_or(Value::Null);
-        if includes(&told, wanted) { Ok(()) } else { failed(&format!("the event {wanted}"), &told.to_string()) }
+        let expected = format!("the event {wanted}");
+        loop {
+            let told = self.subject.event().map_err(|lack| lacking(lack, &expected))?;
+            let Some(told) = told else { return failed(&expected, "nothing") };
+            if told.get("event") == wanted.get("event") {
+                return if includes(&told, wanted) { Ok(()) } else { failed(&expected, &told.to_string()) };
+            }
+        }
     }
 
     fn take(&mut self, octets: &[u8]) -> Result<bool, Stop> {

@@ -1,0 +1,200 @@
+//! A subject at the other end of a TLS connection.
+
+use core::time::Duration;
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection, SideData, StreamOwned,
+    pki_types::ServerName,
+};
+
+use crate::{Hope, Subject};
+
+/// A connection to a subject; it knows nothing of the subject's application.
+///
+/// Time is real here. A scenario's wait that ends in 4 or 9 stops short of a bound, by a margin; every other
+/// reaches it.
+pub struct Wire {
+    stream: Box<dyn Transport>,
+    socket: TcpStream,
+    patience: Patience,
+    closed: bool,
+    /// When all the time is over that the scenario let pass, at the earliest and at the latest.
+    due: (Instant, Instant),
+    /// Until when what comes has come before a bound. Later, nobody can tell.
+    bound: Option<Instant>,
+    /// What came when nobody could tell.
+    late: Vec<u8>,
+}
+
+/// How long a wire waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For octets that have to come.
+    pub something: Duration,
+    /// To see that nothing comes.
+    pub nothing: Duration,
+}
+
+/// TLS over TCP.
+trait Transport: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Transport for T {}
+
+impl Wire {
+    /// Speaks TLS as a client on a connection that was made.
+    ///
+    /// # Errors
+    /// Why there is no TLS.
+    pub fn client(
+        socket: TcpStream,
+        tls: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+        patience: Patience,
+    ) -> io::Result<Self> {
+        let connection = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+        let near = prepared(&socket, patience)?;
+        Self::over(StreamOwned::new(connection, near), socket, patience)
+    }
+
+    /// Speaks TLS as a server on a connection that was accepted.
+    ///
+    /// # Errors
+    /// Why there is no TLS.
+    pub fn server(socket: TcpStream, tls: &Arc<ServerConfig>, patience: Patience) -> io::Result<Self> {
+        let connection = ServerConnection::new(Arc::clone(tls)).map_err(io::Error::other)?;
+        let near = prepared(&socket, patience)?;
+        Self::over(StreamOwned::new(connection, near), socket, patience)
+    }
+
+    fn over<C, S>(mut stream: StreamOwned<C, TcpStream>, socket: TcpStream, patience: Patience) -> io::Result<Self>
+    where
+        C: core::ops::DerefMut<Target = ConnectionCommon<S>> + Send + 'static,
+        S: SideData + Send + 'static,
+        StreamOwned<C, TcpStream>: Read + Write,
+    {
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        if stream.conn.alpn_protocol() != Some(ALPN) {
+            return Err(io::Error::other("the application protocol is not adit/1"));
+        }
+        let (stream, now) = (Box::new(stream), Instant::now());
+        Ok(Self { stream, socket, patience, closed: false, due: (now, now), bound: None, late: Vec::new() })
+    }
+
+    /// Returns what arrives, at the latest at `until`.
+    fn receive(&mut self, until: Instant) -> Vec<u8> {
+        let Some(bound) = self.bound else {
+            return if self.late.is_empty() { self.read(until) } else { core::mem::take(&mut self.late) };
+        };
+        if bound <= Instant::now() {
+            return Vec::new();
+        }
+        let octets = self.read(until);
+        if Instant::now() < bound {
+            return octets;
+        }
+        self.late = octets;
+        Vec::new()
+    }
+
+    fn read(&mut self, until: Instant) -> Vec<u8> {
+        let mut buffer = vec![0; 128 << 10];
+        let patience = until.saturating_duration_since(Instant::now()).max(LEAST);
+        if self.socket.set_read_timeout(Some(patience)).is_err() {
+            self.closed = true;
+        }
+        match self.stream.read(&mut buffer) {
+            Ok(0) => self.closed = true,
+            Ok(count) => {
+                buffer.truncate(count);
+                return buffer;
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(_) => self.closed = true,
+        }
+        Vec::new()
+    }
+}
+
+impl Subject for Wire {
+    fn hear(&mut self, octets: &[u8]) {
+        // What the subject does not take because it has closed shows in what it said.
+        let _ = self.stream.write_all(octets).and_then(|()| self.stream.flush());
+        let now = Instant::now();
+        (self.due, self.bound) = ((now, now), None);
+    }
+
+    fn say(&mut self) -> Vec<u8> {
+        self.receive(Instant::now() + LEAST)
+    }
+
+    fn wait(&mut self, millis: u64) -> Vec<u8> {
+        let time = Duration::from_millis(millis);
+        let (earliest, latest) = self.due;
+        self.due = (earliest + time, latest.max(Instant::now()) + time);
+        // The subject may have begun to count a little before the octets were written that began it.
+        self.bound = (millis % 5 == 4).then(|| self.due.0 - time / 50);
+        let until = self.bound.map_or(self.due.1, |bound| bound - (time / 20).min(MARGIN));
+        let mut said = Vec::new();
+        while Instant::now() < until && !self.closed {
+            said.extend(self.receive(until));
+        }
+        thread::sleep(until.saturating_duration_since(Instant::now()));
+        said
+    }
+
+    fn cut(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn more(&mut self, hope: Hope) -> Vec<u8> {
+        let now = Instant::now();
+        match hope {
+            Hope::Something => {
+                self.bound = None;
+                self.receive(self.due.1.max(now) + self.patience.something)
+            }
+            Hope::Nothing => self.receive(now + self.patience.nothing),
+        }
+    }
+
+    fn lacks(&self, requirement: &str) -> Option<String> {
+        (requirement == "turns").then(|| "an application of one task: one behind sockets has others".to_owned())
+    }
+}
+
+impl core::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Wire").field("socket", &self.socket).field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { something: Duration::from_secs(5), nothing: Duration::from_millis(30) }
+    }
+}
+
+fn prepared(socket: &TcpStream, patience: Patience) -> io::Result<TcpStream> {
+    socket.set_nonblocking(false)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(patience.something))?;
+    socket.set_write_timeout(Some(patience.something))?;
+    socket.try_clone()
+}
+
+const ALPN: &[u8] = b"adit/1";
+const LEAST: Duration = Duration::from_millis(1);
+const MARGIN: Duration = Duration::from_secs(1);
