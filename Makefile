@@ -24,6 +24,13 @@ fuzz: ## Fuzz each target for 20 s (TARGET=session HOURS=2)
 	@scripts/install-tools.sh fuzz
 	@scripts/fuzz.sh $(or $(TARGET),all) $(if $(HOURS),$$(awk 'BEGIN { print int($(HOURS) * 3600) }'))
 
+.PHONY: simulate storm
+simulate: ## Run simulated worlds (SEEDS=1000000 FROM=0; one again: SEED=7 TRACE=1)
+	@scripts/simulate.sh
+
+storm: ## Let 100,000 simulated agents lose their node at once (AGENTS=100000 AWAY=5)
+	@scripts/simulate.sh storm
+
 .PHONY: bench bench-core bench-tunnel
 bench: bench-core bench-tunnel ## Run all benchmarks
 

@@ -20,6 +20,8 @@ step tools scripts/install-tools.sh test
 scripts/lint.sh
 step "core without features" core_alone
 step "unit and property tests" tests --workspace --exclude adit-conformance --all-features
+step "simulated worlds" scripts/simulate.sh
+step "simulated storm" scripts/simulate.sh storm
 step conformance tests -p adit-conformance --all-features
 step "documentation tests" cargo test -q --doc --workspace --all-features
 step documentation docs

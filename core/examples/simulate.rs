@@ -1,4 +1,5 @@
-//! Runs simulated worlds: `simulate --seed N [--trace]`, or `simulate --seeds N [--from N]` on every core.
+//! Runs simulated worlds: `simulate --seed N [--trace]`, or `simulate --seeds N [--from N]` on every core. `simulate --storm N`
+//! lets so many agents lose their node at once.
 //!
 //! A world in which a law does not hold is named with the command that runs it again.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what it is for")]
@@ -16,7 +17,10 @@ use std::{
     time::Instant,
 };
 
-use adit_core::testing::sim::{self, Report};
+use adit_core::{
+    Duration,
+    testing::sim::{self, Report, Storm},
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -24,12 +28,19 @@ fn main() -> ExitCode {
         let place = arguments.iter().position(|argument| argument == name)?;
         arguments.get(place + 1)?.replace('_', "").parse::<u64>().ok()
     };
+    if let Some(agents) = number("--storm") {
+        let agents = u32::try_from(agents).unwrap_or(u32::MAX);
+        let broken = storm(agents, number("--away").unwrap_or(5), number("--seed").unwrap_or(1));
+        return if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
     let trace = arguments.iter().any(|argument| argument == "--trace");
     let (first, count) = match (number("--seed"), number("--seeds")) {
         (Some(seed), _) => (seed, 1),
         (None, Some(count)) => (number("--from").unwrap_or(0), count),
         (None, None) => {
-            eprintln!("usage: simulate --seed N [--trace] | --seeds N [--from N]");
+            eprintln!(
+                "usage: simulate --seed N [--trace] | --seeds N [--from N] | --storm N [--away SECONDS] [--seed N]"
+            );
             return ExitCode::from(2);
         }
     };
@@ -38,6 +49,21 @@ fn main() -> ExitCode {
     println!("{report}");
     println!("took {:.1} s", began.elapsed().as_secs_f64());
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Lets agents lose their node; it answers as many handshakes as come, or a few. Returns whether a bound was broken.
+fn storm(agents: u32, away: u64, seed: u64) -> bool {
+    let mut broken = false;
+    for rate in [None, Some(5_000)] {
+        let mut storm = Storm::new(agents);
+        (storm.away, storm.rate, storm.seed) = (Duration::from_secs(away), rate, seed);
+        let rate = rate.map_or_else(|| "all".to_owned(), |rate| rate.to_string());
+        println!("{agents} agents; nobody listens for {away} s, then {rate} handshakes a second are answered:");
+        let (aftermath, (peak, time)) = (storm.run(), storm.bounds());
+        println!("{aftermath}; the bounds are {peak} a second and {time:.1?}");
+        broken |= aftermath.peak > peak || aftermath.all > time;
+    }
+    broken
 }
 
 /// Runs worlds until one fails; returns what happened in them, and whether one did.

@@ -18,6 +18,7 @@ mod node;
 mod plan;
 mod port;
 mod report;
+mod storm;
 mod talk;
 mod world;
 
@@ -27,6 +28,7 @@ use core::fmt;
 use crate::Duration;
 
 pub use report::Report;
+pub use storm::{Aftermath, Storm};
 use world::World;
 
 /// Runs the world of one seed to its end.
