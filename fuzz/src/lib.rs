@@ -6,15 +6,18 @@
 
 mod choices;
 mod decoder;
+mod driver;
 mod handshake;
 mod messages;
 mod model;
 mod reconnect;
 mod resume;
 mod session;
+mod tls;
 
 pub use choices::Choices;
 pub use decoder::decoder;
+pub use driver::driver;
 pub use handshake::handshake;
 pub use messages::{
     bind, bind_refusal, bound, close, command, command_result, goaway, hello, open, refusal, unbind, welcome,
@@ -23,6 +26,7 @@ pub use model::model;
 pub use reconnect::reconnect;
 pub use resume::resume;
 pub use session::session;
+pub use tls::tls;
 
 /// A fuzz target: its name, and the law.
 pub type Target = (&'static str, fn(&[u8]));
@@ -36,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     ("command", command),
     ("command_result", command_result),
     ("decoder", decoder),
+    ("driver", driver),
     ("goaway", goaway),
     ("handshake", handshake),
     ("hello", hello),
@@ -45,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     ("refusal", refusal),
     ("resume", resume),
     ("session", session),
+    ("tls", tls),
     ("unbind", unbind),
     ("welcome", welcome),
 ];

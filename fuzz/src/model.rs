@@ -66,7 +66,7 @@ impl Run {
             11 => app.with_one(side, choices, App::stop),
             12 => app.with_one(side, choices, App::accept),
             13 => app.with_one(side, choices, App::release),
-            14 => app.bind(),
+            14 => app.bind(choices),
             15 => app.answer_bind(choices),
             16 => app.give_up_bind(side, choices),
             17 => app.command(side),

@@ -1,8 +1,8 @@
 //! The applications of both sides: whatever they do and are told is held against the model.
 
 use adit_core::{
-    AnswerError, BindId, Cause, Code, Command, CommandResult, Duration, Event, Open, OpenError, ReadError, Refusal,
-    Role, Session, Side, Stats, StreamId, Unbind, WriteError,
+    AnswerError, BindError, BindId, Cause, Code, Command, CommandResult, Duration, Event, Open, OpenError, ReadError,
+    Refusal, Role, Session, Side, Stats, StreamId, Unbind, WriteError,
     testing::{Pair, Peer},
 };
 
@@ -156,33 +156,34 @@ impl App {
         back.on_stop(Code::CANCELLED);
     }
 
-    pub(super) fn bind(&mut self) {
-        if self.binds.at_agent.len() >= 50 || self.binds.last >= 90 {
-            return; // beyond what a network bears unanswered, which is not the matter here
+    pub(super) fn bind(&mut self, choices: &mut Choices<'_>) {
+        let id = a_number(choices);
+        if self.binds.requests.len() > 60 {
+            return; // BIND-007
         }
-        self.binds.last += 1;
-        let id = self.binds.last;
-        self.pair.agent.session().bind(&a_bind(BindId(id))).expect("a new number");
-        self.binds.at_agent.insert(id, false);
-        self.binds.to_network.push_back(Up::Bind(id));
+        match self.pair.agent.session().bind(&a_bind(BindId(id))) {
+            Ok(()) => self.binds.on_bind(id),
+            // It is in use, or the answer to the wish before may be on its way.
+            Err(error) => assert_eq!(error, BindError::InUse(BindId(id))),
+        }
     }
 
     pub(super) fn answer_bind(&mut self, choices: &mut Choices<'_>) {
         if self.binds.requests.is_empty() {
             return;
         }
-        let request = self.binds.requests.swap_remove(choices.below(self.binds.requests.len()));
+        let (serial, request) = self.binds.requests.swap_remove(choices.below(self.binds.requests.len()));
         let (id, session) = (request.bind().id.0, self.pair.network.session());
-        let (bound, known) = (choices.coin(), self.binds.at_network.contains_key(&id));
+        let (bound, waits) = (choices.coin(), self.binds.at_network.get(&id) == Some(&Some(serial)));
         if bound {
             session.bound(request, "tcp://:1");
         } else {
             session.reject(request, refusal());
         }
-        match (known, bound) {
+        match (waits, bound) {
             (false, _) => {}
             (true, true) => {
-                self.binds.at_network.insert(id, true);
+                self.binds.at_network.insert(id, None);
                 self.binds.to_agent.push_back(Down::Bound(id));
             }
             (true, false) => {
@@ -193,8 +194,7 @@ impl App {
     }
 
     pub(super) fn give_up_bind(&mut self, side: Role, choices: &mut Choices<'_>) {
-        let id = choices.long(1, self.binds.last.into());
-        let id = u32::try_from(id).unwrap_or(1);
+        let id = a_number(choices);
         match side {
             Role::Agent => {
                 self.pair.agent.session().unbind(Unbind { id: BindId(id), cut: false });
@@ -204,7 +204,7 @@ impl App {
             }
             Role::Network => {
                 let was = self.pair.network.session().unbound(BindId(id), refusal());
-                assert_eq!(was, self.binds.at_network.get(&id) == Some(&true));
+                assert_eq!(was, self.binds.at_network.get(&id) == Some(&None));
                 if was {
                     self.binds.at_network.remove(&id);
                     self.binds.to_agent.push_back(Down::Unbound(id));
@@ -456,6 +456,11 @@ impl App {
         }
         of(&mut self.pair.agent).chain(of(&mut self.pair.network)).collect()
     }
+}
+
+/// Few enough that the same one comes again.
+fn a_number(choices: &mut Choices<'_>) -> u32 {
+    1 + u32::from(choices.number::<u8>() % 5)
 }
 
 fn refusal() -> Refusal {

@@ -7,15 +7,15 @@ use adit_core::{BindRequest, Event};
 /// Binds and commands of one session.
 #[derive(Debug, Default)]
 pub(super) struct Binds {
-    /// The numbers given so far.
-    pub(super) last: u32,
+    /// How many requests came.
+    serial: u64,
     pub(super) to_network: VecDeque<Up>,
     pub(super) to_agent: VecDeque<Down>,
-    /// What each side holds, and whether it is in force.
+    /// What each side holds: at the agent, whether it is in force; at the network, the request that waits, if it is not.
     pub(super) at_agent: BTreeMap<u32, bool>,
-    pub(super) at_network: BTreeMap<u32, bool>,
+    pub(super) at_network: BTreeMap<u32, Option<u64>>,
     /// What the network's application has not answered.
-    pub(super) requests: Vec<BindRequest>,
+    pub(super) requests: Vec<(u64, BindRequest)>,
     /// What the agent's application has not answered.
     pub(super) commands: Vec<u32>,
 }
@@ -45,8 +45,9 @@ impl Binds {
         let told = match event {
             Event::Bind(request) => {
                 let id = request.bind().id.0;
-                self.at_network.insert(id, false);
-                self.requests.push(request);
+                self.serial += 1;
+                self.at_network.insert(id, Some(self.serial));
+                self.requests.push((self.serial, request));
                 Up::Bind(id)
             }
             Event::Unbind(unbind) => {
@@ -83,6 +84,18 @@ impl Binds {
             other => panic!("the agent was told {other:?}"),
         };
         assert_eq!(self.to_agent.pop_front(), Some(told), "each message once, in order");
+    }
+
+    /// Takes that the agent asks for this number; no answer to an earlier wish for it may be on its way.
+    pub(super) fn on_bind(&mut self, id: u32) {
+        self.skip();
+        let stale = self.to_agent.iter().any(|down| match down {
+            Down::Bound(other) | Down::Rejected(other) | Down::Unbound(other) => *other == id,
+            Down::Command(_) => false,
+        });
+        assert!(!stale, "bind {id} would take an old answer for its own: {self:?}");
+        self.at_agent.insert(id, false);
+        self.to_network.push_back(Up::Bind(id));
     }
 
     /// Panics when something has not arrived.
