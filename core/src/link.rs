@@ -185,17 +185,17 @@ impl<S: Side> Link<S> {
     /// Returns what happened, each once; [`Event::Closed`] is the last.
     pub fn poll_event(&mut self) -> Option<Event> {
         if self.state.events.front().is_some_and(|event| !matches!(event, Event::Closed(_))) {
-            return self.state.events.pop_front();
+            return pop(&mut self.state.events);
         }
         let session = self.state.session.as_mut().and_then(Session::poll_event);
-        session.or_else(|| self.state.events.pop_front()) // what the session told comes before its end
+        session.or_else(|| pop(&mut self.state.events)) // what the session told comes before its end
     }
 
     /// Returns what happened to the session as a whole.
     #[cfg(feature = "driver")]
     pub(crate) fn poll_control_event(&mut self) -> Option<Event> {
         if self.state.events.front().is_some_and(|event| !matches!(event, Event::Closed(_))) {
-            return self.state.events.pop_front();
+            return pop(&mut self.state.events);
         }
         self.state.session.as_mut().and_then(Session::poll_control_event)
     }
@@ -203,7 +203,7 @@ impl<S: Side> Link<S> {
     /// Returns [`Event::Closed`], for who has taken everything else.
     #[cfg(feature = "driver")]
     pub(crate) fn poll_closed_event(&mut self) -> Option<Event> {
-        self.state.events.pop_front()
+        pop(&mut self.state.events)
     }
 
     /// Returns whether [`Self::poll_control_event`] or [`Self::poll_closed_event`] has something to give.
@@ -487,7 +487,7 @@ impl<S: Side> Machine<S> {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Encoded> {
-        if let Some(frame) = self.output.pop_front() {
+        if let Some(frame) = pop(&mut self.output) {
             return Some(frame);
         }
         if self.phase != Phase::Established {
@@ -516,7 +516,7 @@ impl<S: Side> Machine<S> {
         }
         if session.is_drained() {
             self.close(Cause::Local(Code::NO_ERROR), Code::NO_ERROR, "", now);
-            return self.output.pop_front();
+            return pop(&mut self.output);
         }
         None
     }
@@ -548,6 +548,15 @@ impl<S: Side> Machine<S> {
             pulse.on_waiting(now); // spec: HB-005
         }
     }
+}
+
+/// Takes what is first, and gives the memory back with what is last: links live for hours and say little.
+pub(crate) fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let first = queue.pop_front();
+    if queue.is_empty() {
+        *queue = VecDeque::new();
+    }
+    first
 }
 
 /// Checks what a peer says it is willing to receive.

@@ -11,6 +11,7 @@ use crate::{
     Bind, BindId, BindRefusal, BindRequest, Bound, Code, Command, CommandRequest, CommandResult, Duration, Event,
     GoAway, Instant, Message, Refusal, Role, Side, Unbind, Violation,
     frame::{Encoded, Kind},
+    link::pop,
     side,
 };
 
@@ -80,7 +81,7 @@ pub enum AnswerError {
 
 impl Control {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        pop(&mut self.events)
     }
 
     #[cfg(feature = "driver")]
@@ -89,7 +90,7 @@ impl Control {
     }
 
     pub(super) fn poll_output(&mut self) -> Option<Encoded> {
-        self.output.pop_front()
+        pop(&mut self.output)
     }
 
     pub(super) fn has_output(&self) -> bool {
