@@ -1,6 +1,6 @@
 //! Configuration of one side: built once, checked in one place, then fixed.
 
-use crate::{Duration, Heartbeat, Limits};
+use crate::{Duration, Heartbeat, Limits, session::most_spare};
 
 /// The limits and timers of a session. Every field has a default and a range; [`Config::check`] enforces the ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,8 +164,9 @@ impl Config {
         let received = windows.saturating_mul(9) / 4; // octets that came in small frames take up to so much
         let sent = self.send_total.saturating_add(u64::from(self.send_stream)); // the last write may go that far beyond
         let sent = sent.saturating_add(streams.saturating_mul(u64::from(self.frame)));
+        let spare = most_spare(self.frame).saturating_add(u64::from(self.frame) * 2);
         // spec: LIM-005
-        [tables, retained, received, sent, u64::from(self.frame) * 2].into_iter().fold(0, u64::saturating_add)
+        [tables, retained, received, sent, spare].into_iter().fold(0, u64::saturating_add)
     }
 }
 

@@ -445,7 +445,12 @@ impl<S: Side> Machine<S> {
 
     fn on_established_timeout(&mut self, now: Instant) {
         match self.pulse.as_mut().and_then(|pulse| pulse.handle_timeout(now)) {
-            Some(Beat::SendPing(nonce)) => self.ping = Some(nonce),
+            Some(Beat::SendPing(nonce)) => {
+                self.ping = Some(nonce);
+                if let Some(session) = &mut self.session {
+                    session.rest(); // so rarely that a busy one begins anew
+                }
+            }
             Some(Beat::Dead { silent_for }) => return self.dead(Cause::Dead { silent_for }, now),
             Some(Beat::Stalled { stuck_for }) => return self.dead(Cause::Stalled { stuck_for }, now),
             None => {}

@@ -6,6 +6,7 @@ mod replay;
 mod resume;
 mod schedule;
 mod send;
+mod spare;
 mod stream;
 
 use alloc::{
@@ -18,11 +19,13 @@ use crate::{Cause, Code, Config, Event, Instant, Limits, Open, Side, StreamId, V
 use control::Control;
 use replay::{Incoming, Outgoing};
 use resume::Permit;
+use spare::Spare;
 use stream::{Acceptance, SendState, Stream};
 
 pub use control::{AnswerError, BindError};
 pub use recv::ReadError;
 pub use send::WriteError;
+pub(crate) use spare::most as most_spare;
 
 /// The state that agent and network share, apart from any transport.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub struct Session<S: Side> {
     control: Control,
     outgoing: Outgoing,
     incoming: Incoming,
+    spare: Spare,
     permit: Option<Permit>,
     over: Option<Code>,
     stats: Stats,
@@ -124,6 +128,7 @@ impl<S: Side> Session<S> {
             control: Control::default(),
             outgoing: Outgoing::new(keeps, config),
             incoming: Incoming::new(config),
+            spare: Spare::new(config.frame),
             permit: None,
             over: None,
             stats: Stats::default(),
@@ -247,6 +252,7 @@ impl<S: Side> Session<S> {
         self.urgent = VecDeque::new();
         self.ready = VecDeque::new();
         self.control.clear();
+        self.rest();
         self.queued = 0;
         let ids: VecDeque<u32> = self.streams.keys().copied().collect();
         for id in ids {
@@ -324,7 +330,14 @@ impl<S: Side> Session<S> {
 
     /// Lets time pass for acknowledgements.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.incoming.handle_timeout(now);
+        if self.incoming.handle_timeout(now) {
+            self.rest(); // little comes
+        }
+    }
+
+    /// Gives back what only a session at work needs.
+    pub(crate) fn rest(&mut self) {
+        self.spare.clear();
     }
 
     pub(crate) fn poll_ack(&mut self, riding: bool) -> Option<u64> {

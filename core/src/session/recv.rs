@@ -48,13 +48,13 @@ impl<S: Side> Session<S> {
                 (_, Some(code)) => Err(ReadError::Lost(code)),
                 (_, None) => {
                     stream.recv.waiting = true;
-                    stream.recv.queue.shrink_to(IDLE_CHUNKS);
                     Err(ReadError::Blocked)
                 }
             };
         };
         let chunk =
             if front.len() <= most { stream.recv.queue.pop_front().unwrap_or_default() } else { front.split_to(most) };
+        self.spare.keep(&mut stream.recv.queue);
         self.on_consumed(id.0, chunk.len());
         Ok(Some(chunk))
     }
@@ -122,7 +122,7 @@ impl<S: Side> Session<S> {
         self.stats.data_received = self.stats.data_received.saturating_add(payload.len() as u64);
         if stream.recv.state == RecvState::Open {
             // spec: STREAM-010, what is not wanted is thrown away
-            stream.recv.push(payload); // spec: STREAM-011
+            stream.recv.push(payload, &mut self.spare); // spec: STREAM-011
             stream.news.readable |= core::mem::take(&mut stream.recv.waiting);
             self.accepted_by_use(id);
             self.tell(id);
@@ -239,7 +239,5 @@ impl<S: Side> Session<S> {
         }
     }
 }
-
-const IDLE_CHUNKS: usize = 4;
 
 const _: () = assert!(matches!(Role::Agent.peer(), Role::Network));

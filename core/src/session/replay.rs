@@ -150,12 +150,11 @@ impl Incoming {
         self.due = None;
     }
 
-    /// Lets time pass.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.due.is_some_and(|due| due <= now) {
-            self.due = None;
-            self.owed = true;
-        }
+    /// Lets time pass; returns whether an acknowledgement has become due by it.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let due = self.due.take_if(|due| *due <= now).is_some();
+        self.owed |= due;
+        due
     }
 
     /// Returns the count to acknowledge if one is owed, or if there is one and something else is written anyway.

@@ -50,6 +50,7 @@ impl<S: Side> Session<S> {
 
     /// Begins to wait for a link, or goes on waiting; returns until when.
     pub(crate) fn park(&mut self, now: Instant) -> Option<Instant> {
+        self.rest();
         let permit = self.permit.as_mut()?;
         Some(*permit.parked.get_or_insert(now + permit.window))
     }

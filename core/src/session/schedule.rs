@@ -99,6 +99,7 @@ impl<S: Side> Session<S> {
             let length = front.len().min(most).min(credit); // spec: CREDIT-012, FRAME-012
             let data =
                 if length == front.len() { send.queue.pop_front().unwrap_or_default() } else { front.split_to(length) };
+            self.spare.keep(&mut send.queue);
             send.credit.spend(length); // spec: CREDIT-005
             send.queued = send.queued.saturating_sub(length);
             let finishes = send.queue.is_empty() && send.state == SendState::Finishing;

@@ -66,7 +66,7 @@ impl<S: Side> Session<S> {
         debug_assert!(taken.len() <= room, "no more is taken than there is room for");
         let count = taken.len();
         if count > 0 {
-            stream.send.push(taken);
+            stream.send.push(taken, &mut self.spare);
             self.queued = self.queued.saturating_add(count as u64);
             self.ready_or_blocked(id.0);
         }

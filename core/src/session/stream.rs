@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, collections::VecDeque};
 use bytes::{Bytes, BytesMut};
 
+use super::spare::Spare;
 use crate::{
     Code, Open,
     flow::{RecvCredit, SendCredit},
@@ -160,9 +161,10 @@ impl SendHalf {
     }
 
     /// Keeps octets to be sent.
-    pub(crate) fn push(&mut self, octets: Bytes) {
+    pub(crate) fn push(&mut self, octets: Bytes, spare: &mut Spare) {
         self.queued = self.queued.saturating_add(octets.len());
         if !join(&mut self.queue, &octets) {
+            spare.lend(&mut self.queue);
             self.queue.push_back(octets);
         }
     }
@@ -176,9 +178,10 @@ impl SendHalf {
 
 impl RecvHalf {
     /// Keeps octets that arrived.
-    pub(crate) fn push(&mut self, octets: &[u8]) {
+    pub(crate) fn push(&mut self, octets: &[u8], spare: &mut Spare) {
         if !join(&mut self.queue, octets) {
-            self.queue.push_back(Bytes::copy_from_slice(octets));
+            spare.lend(&mut self.queue);
+            self.queue.push_back(spare.copy(octets));
         }
     }
 
@@ -229,7 +232,7 @@ mod tests {
         for count in 0..20_000u32 {
             let length = if count % 1_000 == 0 { 2_000 } else { 3 };
             let piece: Vec<u8> = count.to_be_bytes().into_iter().cycle().skip(2).take(length).collect();
-            stream.recv.push(&piece);
+            stream.recv.push(&piece, &mut Spare::new(4_000));
             sent.extend(piece);
         }
 
@@ -241,10 +244,10 @@ mod tests {
     #[test]
     fn a_piece_that_the_application_holds_stays_as_it_was() {
         let mut stream = Stream::new(Open::default(), false, 0, 0);
-        stream.recv.push(b"one");
+        stream.recv.push(b"one", &mut Spare::new(4));
         let held = stream.recv.queue.front().cloned().unwrap_or_default();
 
-        stream.recv.push(b"two");
+        stream.recv.push(b"two", &mut Spare::new(4));
 
         assert_eq!(held, b"one".as_slice());
         assert_eq!(stream.recv.queue, [Bytes::from_static(b"onetwo")]);
@@ -255,7 +258,7 @@ mod tests {
         let mut stream = Stream::new(Open::default(), true, 0, 0);
 
         for piece in [b"a".as_slice(), b"b", &[7; 2_000], b"c", b"d"] {
-            stream.send.push(Bytes::copy_from_slice(piece));
+            stream.send.push(Bytes::copy_from_slice(piece), &mut Spare::new(4));
         }
 
         assert_eq!(stream.send.queue, [Bytes::from_static(b"ab"), Bytes::from_static(&[7; 2_000]), "cd".into()]);
