@@ -23,7 +23,7 @@ pub struct Config {
     pub streams: u32,
     /// The streams that this side may have open: 384 on an agent, 16,000 on the network. At least 1.
     pub open_streams: u32,
-    /// What one stream may have waiting to be sent, in octets: 256 KiB. At least one frame.
+    /// What one stream may have waiting to be sent, in octets: 262,016, sixteen whole frames. At least one frame.
     pub send_stream: u32,
     /// What all streams together may have waiting to be sent before each is held to one frame, in octets: 16 MiB.
     pub send_total: u64,
@@ -64,7 +64,7 @@ impl Config {
             pool: 128 << 20,
             streams: 16_000,
             open_streams: 384,
-            send_stream: 256 << 10,
+            send_stream: 16 * FRAME,
             send_total: 16 << 20,
             retain_octets: 16 << 20,
             retain_frames: 65_536,

@@ -175,7 +175,7 @@ fn nothing_is_written_beyond_what_may_wait() {
         taken += count;
     }
 
-    assert_eq!(taken, 256 << 10);
+    assert_eq!(taken, 16 * adit_core::FRAME as usize);
     assert_eq!(pair.network.write(stream, &block), Err(WriteError::Blocked));
 }
 
