@@ -4,6 +4,7 @@ pub mod frames;
 pub mod loopback;
 pub mod mux;
 pub mod pair;
+pub mod report;
 pub mod secure;
 
 /// What a sender hands over at once, in octets: four whole frames.

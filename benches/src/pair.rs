@@ -1,6 +1,6 @@
 //! An agent and a network joined in memory: no task, no socket, a clock that is a number.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use adit_core::{
     AgentId, Config, Duration, Event, Heartbeat, Hello, Instant, Limits, Link, Loss, Open, OpenError, ReadError,
@@ -95,29 +95,29 @@ impl Pair {
     }
 
     /// Moves `octets` in all over `streams` from the network to the agent, who reads what comes at once.
+    ///
+    /// # Panics
+    /// When nothing moves any more.
     pub fn bulk(&mut self, streams: &[StreamId], octets: u64) {
-        let block = Bytes::from_static(&[7; BLOCK]);
         let each = octets / streams.len() as u64;
-        let mut senders: Vec<_> = streams.iter().map(|id| (*id, each)).collect();
+        let mut left: BTreeMap<StreamId, u64> = streams.iter().map(|id| (*id, each)).collect();
         let (mut read, whole) = (0, each * streams.len() as u64);
+        for id in streams {
+            read += drain(session(&mut self.agent), *id); // and be told when there is more
+            pour(session(&mut self.network), *id, &mut left);
+        }
         while read < whole {
-            let sender = session(&mut self.network);
-            for (id, left) in &mut senders {
-                while *left > 0 {
-                    let mut data = block.slice(..usize::try_from(*left).map_or(BLOCK, |left| left.min(BLOCK)));
-                    let Ok(count) = sender.write(*id, &mut data) else { break };
-                    *left -= count as u64;
+            assert!(self.exchange(), "{read} of {whole} octets have come");
+            while let Some(event) = self.agent.poll_event() {
+                if let Event::Readable(id) = event {
+                    read += drain(session(&mut self.agent), id);
                 }
             }
-            self.exchange();
-            let reader = session(&mut self.agent);
-            for id in streams {
-                while let Ok(Some(chunk)) = reader.read(*id, usize::MAX) {
-                    read += chunk.len() as u64;
+            while let Some(event) = self.network.poll_event() {
+                if let Event::Writable(id) = event {
+                    pour(session(&mut self.network), id, &mut left);
                 }
             }
-            while self.agent.poll_event().is_some() {}
-            while self.network.poll_event().is_some() {}
         }
     }
 
@@ -196,6 +196,11 @@ impl Pair {
         while self.exchange() {}
     }
 
+    /// Parts the two sides.
+    pub fn part(self) -> (Link<side::Agent>, Link<side::Network>) {
+        (self.agent, self.network)
+    }
+
     /// Lets time pass, and does what is due at its end.
     pub fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
@@ -272,6 +277,26 @@ fn carry<A: Side, B: Side>(
     }
     from.handle_written(octets, 0, now);
     octets > 0
+}
+
+/// Writes what a stream has left, as far as there is room.
+fn pour(session: &mut Session<side::Network>, id: StreamId, left: &mut BTreeMap<StreamId, u64>) {
+    let block = Bytes::from_static(&[7; BLOCK]);
+    let Some(left) = left.get_mut(&id) else { return };
+    while *left > 0 {
+        let mut data = block.slice(..usize::try_from(*left).map_or(BLOCK, |left| left.min(BLOCK)));
+        let Ok(count) = session.write(id, &mut data) else { return };
+        *left -= count as u64;
+    }
+}
+
+/// Reads all that has arrived on a stream; returns how many octets that was.
+fn drain<S: Side>(session: &mut Session<S>, id: StreamId) -> u64 {
+    let mut read = 0;
+    while let Ok(Some(chunk)) = session.read(id, usize::MAX) {
+        read += chunk.len() as u64;
+    }
+    read
 }
 
 fn answer(session: &mut Session<side::Agent>, id: StreamId) {

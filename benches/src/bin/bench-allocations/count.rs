@@ -1,0 +1,141 @@
+//! What is counted.
+
+use core::mem::size_of;
+use std::alloc::System;
+
+use adit_benches::pair::{Options, Pair};
+use adit_core::{Duration, Event, FRAME, Link, Open, Side, StreamId, side};
+use bytes::Bytes;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// A name, what was counted, the most that it should be, and of what.
+type Count = (String, f64, f64, &'static str);
+
+/// Counts everything.
+pub(crate) fn all() -> Vec<Count> {
+    let mut counts = Vec::new();
+    counts.extend(session());
+    counts.extend(streams("new", |_, _| ()));
+    counts.extend(streams("after an echo", |pair, streams| {
+        for id in streams {
+            let network = pair.network.session_mut().expect("established");
+            network.write(*id, &mut Bytes::from_static(&[7; 64])).expect("open");
+            pair.settle();
+            let agent = pair.agent.session_mut().expect("established");
+            while let Ok(Some(mut chunk)) = agent.read(*id, usize::MAX) {
+                agent.write(*id, &mut chunk).expect("open");
+            }
+            pair.settle();
+            let network = pair.network.session_mut().expect("established");
+            while let Ok(Some(_)) = network.read(*id, usize::MAX) {}
+        }
+    }));
+    counts.extend(streams("after 1 MiB", |pair, streams| {
+        for id in streams {
+            pair.bulk(&[*id], 1 << 20);
+        }
+    }));
+    for (name, options) in [("retained", Options::default()), ("forgetful", Options::forgetful())] {
+        for count in [1, 100] {
+            counts.push(bulk(name, &options, count));
+        }
+    }
+    counts
+}
+
+/// An idle session, of both sides.
+fn session() -> [Count; 4] {
+    let before = ALLOCATOR.stats();
+    let pair = Pair::new(Options::default());
+    let made = (ALLOCATOR.stats() - before).allocations;
+    let (agent, network) = rest(pair).part();
+    let (agent_held, network_held) = (held_by(agent), held_by(network));
+    let agent = agent_held + size_of::<Link<side::Agent>>();
+    let network = network_held + size_of::<Link<side::Network>>();
+    [
+        ("idle session: agent".into(), float(agent), 2_048.0, "octets"),
+        ("idle session: network".into(), float(network), 2_048.0, "octets"),
+        ("idle session: network, on the heap".into(), float(network_held), f64::NAN, "octets"),
+        ("handshake, both sides".into(), float(made), f64::NAN, "allocations"),
+    ]
+}
+
+/// An idle stream, of both sides, after it was used.
+fn streams(name: &str, used: impl Fn(&mut Pair, &[StreamId])) -> Vec<Count> {
+    let held = |count: usize| {
+        let mut pair = Pair::new(Options::default());
+        let before = ALLOCATOR.stats();
+        let streams = pair.open(count).expect("few");
+        take_opens(&mut pair);
+        let made = (ALLOCATOR.stats() - before).allocations;
+        used(&mut pair, &streams);
+        let (agent, network) = rest(pair).part();
+        (held_by(agent), held_by(network), made)
+    };
+    let (none, some) = (held(0), held(STREAMS));
+    let each = |some: usize, none: usize| float(some - none) / float(STREAMS);
+    let mut counts = vec![
+        (format!("idle stream {name}: agent"), each(some.0, none.0), 600.0, "octets"),
+        (format!("idle stream {name}: network"), each(some.1, none.1), 600.0, "octets"),
+    ];
+    if name == "new" {
+        counts.push(("opening a stream, both sides".into(), each(some.2, none.2), f64::NAN, "allocations"));
+    }
+    counts
+}
+
+/// What both sides allocate for a frame while a stream carries much for long.
+fn bulk(name: &str, options: &Options, count: usize) -> Count {
+    let mut pair = Pair::new(options.clone());
+    let streams = pair.open(count).expect("few");
+    take_opens(&mut pair);
+    pair.bulk(&streams, 256 << 20); // the windows grow
+    let octets = 512 << 20;
+    let before = ALLOCATOR.stats();
+    pair.bulk(&streams, octets);
+    let made = ALLOCATOR.stats() - before;
+    let frames = float(usize::try_from(octets).unwrap_or(0)) / f64::from(FRAME);
+    let made = float(made.allocations + made.reallocations) / frames;
+    (format!("bulk, {name}, {count} streams: each frame"), made, 0.01, "allocations")
+}
+
+/// Takes what the agent is told of streams that the network opened, as an application does.
+fn take_opens(pair: &mut Pair) {
+    while let Some(event) = pair.agent.poll_event() {
+        if let Event::Opened(id) = event {
+            let agent = pair.agent.session_mut().expect("established");
+            let open: Option<Open> = agent.take_open(id);
+            drop(open);
+            agent.accept_stream(id);
+        }
+    }
+    pair.settle();
+    while pair.network.poll_event().is_some() {}
+}
+
+/// Lets everything be acknowledged.
+fn rest(mut pair: Pair) -> Pair {
+    for _ in 0..3 {
+        pair.pass(Duration::from_secs(1));
+        while pair.agent.poll_event().is_some() || pair.network.poll_event().is_some() {}
+    }
+    pair
+}
+
+/// Returns what is given back when a side is dropped, in octets.
+fn held_by<S: Side>(link: Link<S>) -> usize {
+    let before: Stats = ALLOCATOR.stats();
+    drop(link);
+    let given = ALLOCATOR.stats() - before;
+    given.bytes_deallocated - given.bytes_allocated
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+const fn float(count: usize) -> f64 {
+    count as f64
+}
+
+const STREAMS: usize = 1_000;
