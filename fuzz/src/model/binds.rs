@@ -89,10 +89,8 @@ impl Binds {
     /// Takes that the agent asks for this number; no answer to an earlier wish for it may be on its way.
     pub(super) fn on_bind(&mut self, id: u32) {
         self.skip();
-        let stale = self.to_agent.iter().any(|down| match down {
-            Down::Bound(other) | Down::Rejected(other) | Down::Unbound(other) => *other == id,
-            Down::Command(_) => false,
-        });
+        let answers = [Down::Bound(id), Down::Rejected(id)];
+        let stale = self.to_agent.iter().any(|down| answers.contains(down));
         assert!(!stale, "bind {id} would take an old answer for its own: {self:?}");
         self.at_agent.insert(id, false);
         self.to_network.push_back(Up::Bind(id));
@@ -111,9 +109,15 @@ impl Binds {
         {
             self.to_network.pop_front();
         }
-        while let Some(Down::Bound(id) | Down::Rejected(id) | Down::Unbound(id)) = self.to_agent.front()
-            && !self.at_agent.contains_key(id)
-        {
+        while let Some(down) = self.to_agent.front() {
+            let expected = match down {
+                Down::Bound(id) | Down::Rejected(id) => self.at_agent.get(id) == Some(&false),
+                Down::Unbound(id) => self.at_agent.get(id) == Some(&true),
+                Down::Command(_) => true,
+            };
+            if expected {
+                break;
+            }
             self.to_agent.pop_front();
         }
     }
