@@ -234,6 +234,7 @@ fn an_answer_to_a_bind_that_was_given_up_answers_no_later_one() {
     assert_eq!(pair.agent.take_events(), []);
 }
 
+/// BIND-014
 #[test]
 fn a_bind_number_that_was_given_up_is_not_used_while_its_answer_may_be_on_the_way() {
     let mut pair = Pair::established(Options::default());
@@ -257,6 +258,37 @@ fn a_bind_number_that_was_given_up_is_not_used_while_its_answer_may_be_on_the_wa
     assert_eq!(session.bind(&again), in_use);
     pair.settle();
     assert_eq!((pair.agent.cause(), pair.network.cause()), (None, None));
+}
+
+/// BIND-004
+#[test]
+fn a_bind_that_is_cut_ends_its_streams_and_no_other() {
+    let mut pair = Pair::established(Options::default());
+    for id in [1, 2] {
+        pair.agent.link.session_mut().unwrap().bind(&bind(id, "https://a.example")).unwrap();
+    }
+    pair.settle();
+    let session = pair.network.link.session_mut().unwrap();
+    let [cut, other] = [1, 2].map(|id| session.open(Open { bind: Some(BindId(id)), ..Open::default() }).unwrap());
+    pair.settle();
+    pair.agent.take_events();
+    pair.network.take_events();
+    let session = pair.agent.link.session_mut().unwrap();
+    assert_eq!(session.read(cut, 1), Err(ReadError::Blocked));
+
+    session.unbind(Unbind { id: BindId(1), cut: true });
+    pair.settle();
+
+    assert_eq!(pair.agent.take_events(), [Event::Readable(cut)]);
+    let session = pair.agent.link.session_mut().unwrap();
+    assert_eq!(session.read(cut, 1), Err(ReadError::Reset(Code::UNBOUND)));
+    assert_eq!(session.write(cut, &mut "x".into()), Err(WriteError::Stopped(Code::UNBOUND)));
+    let session = pair.network.link.session_mut().unwrap();
+    assert_eq!(session.read(cut, 1), Err(ReadError::Reset(Code::UNBOUND)));
+    assert_eq!(session.write(cut, &mut "x".into()), Err(WriteError::Stopped(Code::UNBOUND)));
+    assert_eq!(session.write(other, &mut "x".into()), Ok(1));
+    pair.settle();
+    assert_eq!(pair.agent.link.session_mut().unwrap().read(other, 9), Ok(Some("x".into())));
 }
 
 #[test]

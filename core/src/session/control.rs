@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::Session;
+use super::{Session, StreamId, stream::SendState};
 use crate::{
     Bind, BindId, BindRefusal, BindRequest, Bound, Code, Command, CommandRequest, CommandResult, Duration, Event,
     GoAway, Instant, Message, Refusal, Role, Side, Unbind, Violation,
@@ -133,6 +133,7 @@ impl Session<side::Agent> {
         let acknowledged = self.outgoing.acknowledged();
         control.left.retain(|_, unbound| *unbound > acknowledged);
         // An answer to the BIND before would be taken for the answer to this one.
+        // spec: BIND-014
         if control.binds.contains_key(&bind.id.0) || control.left.contains_key(&bind.id.0) {
             return Err(BindError::InUse(bind.id));
         }
@@ -151,10 +152,28 @@ impl Session<side::Agent> {
         }
         let Some(state) = self.control.binds.remove(&unbind.id.0) else { return };
         self.control.send(Kind::Unbind, &unbind);
+        if unbind.cut {
+            self.cut(unbind.id);
+        }
         if let BindState::Asked(_) = state {
             // Nothing that is counted goes out before what waits here.
             let place = self.outgoing.sent().saturating_add(self.control.output.len() as u64);
             self.control.left.insert(unbind.id.0, place);
+        }
+    }
+
+    /// Ends the streams of a bind; their applications are told.
+    fn cut(&mut self, bind: BindId) {
+        let streams: Vec<u32> =
+            self.streams.iter().filter(|(_, stream)| stream.bind == Some(bind)).map(|(id, _)| *id).collect();
+        for id in streams {
+            self.end_sending(id, SendState::Stopped(Code::UNBOUND), Code::UNBOUND); // spec: BIND-004
+            self.stop(StreamId(id), Code::UNBOUND);
+            self.with(id, |stream| {
+                stream.recv.told = Some(Code::UNBOUND);
+                stream.news.readable |= core::mem::take(&mut stream.recv.waiting);
+            });
+            self.tell(id);
         }
     }
 
@@ -326,7 +345,7 @@ impl<S: Side> Session<S> {
         if self.control.events.len() > self.config.binds as usize {
             self.charge_oddity()?; // an application that does not listen, or an agent that binds and unbinds in haste
         }
-        self.control.events.push_back(Event::Unbind(unbind)); // spec: BIND-004
+        self.control.events.push_back(Event::Unbind(unbind));
         Ok(())
     }
 

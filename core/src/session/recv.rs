@@ -39,7 +39,9 @@ impl<S: Side> Session<S> {
         let Some(stream) = self.streams.get_mut(&id.0) else { return Err(ReadError::Closed) };
         match stream.recv.state {
             RecvState::Reset(code) => return Err(ReadError::Reset(code)),
-            RecvState::Unwanted | RecvState::UnwantedEnded => return Err(ReadError::Closed),
+            RecvState::Unwanted | RecvState::UnwantedEnded => {
+                return Err(stream.recv.told.map_or(ReadError::Closed, ReadError::Reset));
+            }
             RecvState::Open | RecvState::Ended => {}
         }
         let Some(front) = stream.recv.queue.front_mut() else {

@@ -172,7 +172,7 @@ impl<S: Side> Session<S> {
         }
     }
 
-    fn end_sending(&mut self, id: u32, state: SendState, code: Code) {
+    pub(super) fn end_sending(&mut self, id: u32, state: SendState, code: Code) {
         let over = self.over.is_some();
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.send.is_over() {

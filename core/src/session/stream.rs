@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::spare::Spare;
 use crate::{
-    Code, Open,
+    BindId, Code, Open,
     flow::{RecvCredit, SendCredit},
 };
 
@@ -14,6 +14,8 @@ use crate::{
 pub(crate) struct Stream {
     /// What it was opened for, until that is sent or taken.
     pub(crate) open: Option<Box<Open>>,
+    /// The bind that it belongs to, so that giving that up can end it.
+    pub(crate) bind: Option<BindId>,
     /// Whether this side opened it.
     pub(crate) ours: bool,
     pub(crate) released: bool,
@@ -70,6 +72,8 @@ pub(crate) struct RecvHalf {
     pub(crate) credit: RecvCredit,
     pub(crate) queue: VecDeque<Bytes>,
     pub(crate) state: RecvState,
+    /// What a reader is told where this side wants no more and the reader has not said so.
+    pub(crate) told: Option<Code>,
     /// Whether a read was blocked and waits to be told.
     pub(crate) waiting: bool,
 }
@@ -111,6 +115,7 @@ pub(crate) struct News {
 impl Stream {
     pub(crate) fn new(open: Open, ours: bool, send_window: u32, recv_window: u32) -> Self {
         Self {
+            bind: open.bind,
             open: Some(Box::new(open)),
             ours,
             released: false,
@@ -126,6 +131,7 @@ impl Stream {
                 credit: RecvCredit::new(recv_window),
                 queue: VecDeque::new(),
                 state: RecvState::Open,
+                told: None,
                 waiting: true,
             },
             owed: Owed::default(),

@@ -36,6 +36,25 @@ async fn a_caller_reaches_an_upstream_and_each_direction_ends_by_itself() {
     assert_eq!(heard, b"hello caller");
 }
 
+/// BIND-004
+#[tokio::test]
+async fn an_endpoint_that_is_cut_resets_its_callers() {
+    let network = Network::start("");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let mut agent = network.agent(&token, 1);
+    let mut endpoint = agent.bind("tcp://:0", false);
+    let mut caller = connect(agent.bound_port().await).await;
+    let mut stream = endpoint.accept().await.unwrap();
+    stream.accept();
+    stream.write_all(b"x").await.unwrap();
+    caller.read_exact(&mut [0]).await.unwrap();
+
+    endpoint.unbind(true);
+
+    assert!(caller.read(&mut [0]).await.is_err(), "it is reset, not ended in order");
+    assert!(stream.read(&mut [0]).await.is_err());
+}
+
 /// AUTH-003
 #[tokio::test]
 async fn a_revoked_token_ends_its_sessions_within_a_second() {

@@ -154,6 +154,11 @@ impl Talk {
             if lane.read > lane.written {
                 return Err(Broken::new("L4", format!("{self}: more was read than the {role} wrote")));
             }
+            // BIND-004: a bind that was given up with all its streams.
+            let cut = |end| matches!(end, Some(End::Reset(Code::UNBOUND) | End::Stopped(Code::UNBOUND)));
+            if cut(lane.wrote) || cut(lane.got) {
+                continue;
+            }
             let fits = match (lane.wrote, lane.got) {
                 (_, None | Some(End::Lost(_) | End::Stopped(_))) => true,
                 (Some(End::Fin), Some(End::Fin)) => lane.read == lane.plan.length,
