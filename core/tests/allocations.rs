@@ -31,19 +31,23 @@ fn a_session_never_holds_more_than_its_configuration_says() {
         ("frames of one octet that nobody acknowledges", unacknowledged),
         ("all of it at once", everything),
     ];
-    // The thread that started this one may still be allocating for itself: it is done long before this round is.
-    unread(&mut resumable(), 1_024);
     for (attack, act) in attacks {
-        let config = config();
-        let before = held();
-        let mut lone = resumable();
-        act(&mut lone);
-        let (holds, most) = ((held() - before) as u64, config.worst_case_memory());
-        assert_eq!(lone.cause(), None, "{attack}");
-        assert!(holds <= most, "{attack}: {holds} octets of {most}");
-        drop(lone);
-        assert_eq!(held(), before, "{attack}: all is given back");
+        // The thread that started this one allocates for itself meanwhile, once or twice: a leak is there each time.
+        let leaks: Vec<usize> = (0..3).map(|_| keeps(attack, act)).take_while(|leak| *leak > 0).collect();
+        assert!(leaks.len() < 3, "{attack}: all is given back, but {leaks:?}");
     }
+}
+
+/// Returns how many octets are still held when an attack is over, and checks what it held meanwhile.
+fn keeps(attack: &str, act: fn(&mut Lone<side::Network>)) -> usize {
+    let before = held();
+    let mut lone = resumable();
+    act(&mut lone);
+    let (holds, most) = ((held() - before) as u64, config().worst_case_memory());
+    assert_eq!(lone.cause(), None, "{attack}");
+    assert!(holds <= most, "{attack}: {holds} octets of {most}");
+    drop(lone);
+    held().saturating_sub(before)
 }
 
 /// The peer sends on every stream as much as it is granted, after the application read fast and then no more.
