@@ -1,6 +1,7 @@
 //! The running agent: one uplink, its endpoints, and what both tell.
 
 mod carry;
+mod embed;
 mod events;
 
 use core::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
@@ -22,6 +23,8 @@ use crate::{
     trust::NetworkTls,
     upstream::Upstream,
 };
+
+pub use embed::Detached;
 
 use carry::{Limits, Service, serve};
 use events::{Memory, Next};

@@ -1,6 +1,6 @@
 //! Adit agent: dials out to a network and carries connections to the upstreams that its owner allows.
 //!
-//! [`Agent`] runs inside any tokio program; the program `adit` is a command line around it. Cryptography is the caller's
+//! [`Agent`] runs inside any tokio program, and beside any other ([`Agent::detach`]); the program `adit` is a command line around it. Cryptography is the caller's
 //! choice: nothing is installed for the process.
 
 mod agent;
@@ -18,7 +18,7 @@ mod trust;
 mod upstream;
 mod view;
 
-pub use agent::{Agent, Outcome};
+pub use agent::{Agent, Detached, Outcome};
 pub use config::Config;
 pub use status::{Board, EndpointState, SessionState, Status};
 pub use upstream::{Address, ProxyVersion};

@@ -6,19 +6,95 @@
 //!
 //! Tasks run on smol's own executor, which has one thread or `SMOL_THREADS` of them. A program with an executor of its own
 //! implements [`Runtime`](proto::runtime::Runtime) for a type of its own, with [`Smol`]'s sockets and timers.
+//!
+//! # Both sides in one program
+//! ```
+//! use std::sync::Arc;
+//!
+//! use adit_smol::{
+//!     ConnectOptions, Event, Intake, ListenOptions, Target, Uplink, UplinkOptions, accept, client_config, listen,
+//!     proto::{AgentId, Bind, BindId, Config, Open, ReconnectPolicy, Secret, SessionId, UpstreamProtocol},
+//!     server_config,
+//! };
+//! use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
+//! use smol::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+//! # let (certificate, key) = (issued.cert.der().clone(), PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into()));
+//! let provider = Arc::new(aws_lc_rs::default_provider());
+//! let server = Arc::new(server_config(vec![certificate.clone()], key, Arc::clone(&provider)).unwrap());
+//! let mut roots = RootCertStore::empty();
+//! roots.add(certificate).unwrap();
+//!
+//! smol::block_on(async {
+//!     // The network: it listens, looks at who comes, and consents.
+//!     let listener = listen("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap();
+//!     let port = listener.local_addr().unwrap().port();
+//!     let mut intake = Intake::new(listener, ListenOptions::default(), move |tcp, _peer| {
+//!         let server = Arc::clone(&server);
+//!         async move { accept(tcp, server, Config::network(), 7).await.ok() }
+//!     });
+//!     let network = async {
+//!         let incoming = intake.next().await.unwrap();
+//!         assert_eq!(incoming.hello().token, Secret::new(*b"token"));
+//!         let welcome = incoming.welcome(SessionId([1; 16]), "here", "node-1");
+//!         let (session, mut events) = incoming.accept(welcome);
+//!         let Some(Event::Bind(request)) = events.next().await else { panic!("no bind") };
+//!         let bind = request.bind().id;
+//!         session.bound(request, "https://app.example/");
+//!         let mut stream = session.open(Open { bind: Some(bind), ..Open::default() }).unwrap();
+//!         stream.write_all(b"question").await.unwrap();
+//!         let mut answer = [0; 6];
+//!         stream.read_exact(&mut answer).await.unwrap();
+//!         answer
+//!     };
+//!
+//!     // The agent: it dials out, wishes for an endpoint, and serves what comes, whatever happens to connections.
+//!     let (uplink, _events) = Uplink::start(UplinkOptions {
+//!         targets: vec![Target { host: "localhost".into(), port }],
+//!         tls: Arc::new(client_config(roots, provider).unwrap()),
+//!         server_name: None,
+//!         config: Config::agent(),
+//!         token: Secret::new(*b"token"),
+//!         agent: AgentId([7; 16]),
+//!         software: "guide/1".into(),
+//!         metadata: String::new(),
+//!         connect: ConnectOptions::default(),
+//!         reconnect: ReconnectPolicy::default(),
+//!     });
+//!     let mut endpoint = uplink.bind(Bind {
+//!         id: BindId(0),
+//!         url: "https://app.example".into(),
+//!         pooling: false,
+//!         upstream_protocol: UpstreamProtocol::Http1,
+//!         name: "app".into(),
+//!         description: String::new(),
+//!         metadata: String::new(),
+//!     });
+//!     let agent = async {
+//!         let mut stream = endpoint.accept().await.unwrap();
+//!         stream.accept();
+//!         let mut question = [0; 8];
+//!         stream.read_exact(&mut question).await.unwrap();
+//!         stream.write_all(b"answer").await.unwrap();
+//!         stream
+//!     };
+//!
+//!     let (answer, _stream) = smol::future::zip(network, agent).await;
+//!     assert_eq!(&answer, b"answer");
+//! });
+//! ```
 
 mod runtime;
 mod session;
 mod stream;
 
 use core::net::SocketAddr;
-use std::{
-    io,
-    net::{TcpListener, TcpStream},
-};
+use std::io;
 
 use adit_core::{runtime as shared, side};
 use async_io::Async;
+use smol::net::TcpStream;
 
 pub use adit_core as proto;
 pub use adit_core::{
@@ -28,7 +104,7 @@ pub use adit_core::{
     },
     tls::{client_config, danger_client_config, server_config},
 };
-pub use runtime::{Io, Smol, Timer};
+pub use runtime::{Io, Listener, Smol, Timer};
 pub use session::{accept, connect_over};
 pub use stream::{ReadHalf, Stream, WriteHalf};
 
@@ -55,8 +131,8 @@ pub type Endpoint = shared::Endpoint<Smol>;
 ///
 /// # Errors
 /// What the operating system says: the address is in use, not ours, or not allowed.
-pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<Async<TcpListener>> {
-    Async::new_nonblocking(shared::listen(address, options)?)
+pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<Listener> {
+    Ok(Listener(Async::new_nonblocking(shared::listen(address, options)?)?))
 }
 
 /// Connects to `host`, a name or an address, at `port`. When the future is dropped, every attempt under way is.
@@ -65,6 +141,6 @@ pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<Async<
 ///
 /// # Errors
 /// [`ConnectError`]; of several addresses that failed, what the most telling one said.
-pub async fn connect(host: &str, port: u16, options: &ConnectOptions) -> Result<Async<TcpStream>, ConnectError> {
+pub async fn connect(host: &str, port: u16, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
     shared::connect::<Smol>(host, port, options).await
 }

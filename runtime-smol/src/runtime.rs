@@ -1,7 +1,7 @@
 //! The sockets and timers of `async-io` and the executor of smol, as the shared machinery asks for them.
 
 use core::{
-    future::Future,
+    future::{Future, poll_fn},
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -9,7 +9,7 @@ use core::{
 };
 use std::{
     io::{self, IoSlice},
-    net::{TcpListener, TcpStream, ToSocketAddrs},
+    net::{TcpListener, ToSocketAddrs},
 };
 
 use adit_core::{
@@ -17,7 +17,10 @@ use adit_core::{
     runtime::{Runtime, Sleep},
 };
 use async_io::Async;
-use smol::io::{AsyncRead, AsyncWrite};
+use smol::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use socket2::SockRef;
 
 use crate::Stream;
@@ -28,9 +31,9 @@ pub struct Smol;
 
 impl Runtime for Smol {
     type Stream = Stream;
-    type Listener = Async<TcpListener>;
-    type Tcp = Async<TcpStream>;
-    type Socket = Io<Async<TcpStream>>;
+    type Listener = Listener;
+    type Tcp = TcpStream;
+    type Socket = Io<TcpStream>;
     type Sleep = Timer;
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
@@ -41,33 +44,61 @@ impl Runtime for Smol {
         smol::unblock(move || Ok((host.as_str(), port).to_socket_addrs()?.collect())).await
     }
 
-    async fn dial(address: SocketAddr) -> io::Result<Async<TcpStream>> {
-        Async::<TcpStream>::connect(address).await
+    async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+        Ok(Async::<std::net::TcpStream>::connect(address).await?.into())
     }
 
-    fn poll_accept(
-        listener: &mut Async<TcpListener>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(Async<TcpStream>, SocketAddr)>> {
+    fn poll_accept(listener: &mut Listener, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        listener.poll_accept(cx)
+    }
+
+    fn local_addr(listener: &Listener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+
+    fn socket(tcp: &TcpStream) -> SockRef<'_> {
+        SockRef::from(tcp)
+    }
+}
+
+/// A listening socket that can be asked in a poll function.
+#[derive(Debug)]
+pub struct Listener(pub Async<TcpListener>);
+
+impl Listener {
+    /// Waits for a connection. One task at a time may wait.
+    ///
+    /// # Errors
+    /// What the operating system says; the listener may be asked again.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// Like [`Self::accept`], for use in a poll function.
+    ///
+    /// # Errors
+    /// What the operating system says; the listener may be asked again.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         loop {
-            match listener.get_ref().accept() {
-                Ok((tcp, peer)) => return Poll::Ready(Async::new(tcp).map(|tcp| (tcp, peer))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(listener.poll_readable(cx))?,
+            match self.0.get_ref().accept() {
+                Ok((tcp, peer)) => return Poll::Ready(Async::new(tcp).map(|tcp| (tcp.into(), peer))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_readable(cx))?,
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
-    fn local_addr(listener: &Async<TcpListener>) -> io::Result<SocketAddr> {
-        listener.get_ref().local_addr()
-    }
-
-    fn socket(tcp: &Async<TcpStream>) -> SockRef<'_> {
-        SockRef::from(tcp.get_ref())
+    /// Returns the address it listens on.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
     }
 }
 
-/// A transport of `futures`, as the pump reads and writes it.
+/// A transport of `futures`, as the pump reads and writes it. Its `poll_close` must end the writing side: that of
+/// `smol::net::TcpStream` does, that of a bare `Async<TcpStream>` does nothing.
 #[derive(Debug)]
 pub struct Io<T>(pub T);
 

@@ -3,6 +3,84 @@
 //! [`adit_core`] decides everything; this crate names tokio's sockets and timers to it. The network's side listens
 //! with [`accept`], the agent's side dials with [`connect_over`]; both get a [`Session`] whose [`Stream`]s are
 //! `AsyncRead + AsyncWrite`. An agent that comes back whatever happens is an [`Uplink`].
+//!
+//! # Both sides in one program
+//! ```
+//! use std::sync::Arc;
+//!
+//! use adit_tokio::{
+//!     ConnectOptions, Event, Intake, ListenOptions, Target, Uplink, UplinkOptions, accept, client_config, listen,
+//!     proto::{AgentId, Bind, BindId, Config, Open, ReconnectPolicy, Secret, SessionId, UpstreamProtocol},
+//!     server_config,
+//! };
+//! use rustls::{RootCertStore, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+//! # let (certificate, key) = (issued.cert.der().clone(), PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into()));
+//! let provider = Arc::new(aws_lc_rs::default_provider());
+//! let server = Arc::new(server_config(vec![certificate.clone()], key, Arc::clone(&provider)).unwrap());
+//! let mut roots = RootCertStore::empty();
+//! roots.add(certificate).unwrap();
+//!
+//! tokio::runtime::Runtime::new().unwrap().block_on(async {
+//!     // The network: it listens, looks at who comes, and consents.
+//!     let listener = listen("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap();
+//!     let port = listener.local_addr().unwrap().port();
+//!     let mut intake = Intake::new(listener, ListenOptions::default(), move |tcp, _peer| {
+//!         let server = Arc::clone(&server);
+//!         async move { accept(tcp, server, Config::network(), 7).await.ok() }
+//!     });
+//!     let network = async {
+//!         let incoming = intake.next().await.unwrap();
+//!         assert_eq!(incoming.hello().token, Secret::new(*b"token"));
+//!         let welcome = incoming.welcome(SessionId([1; 16]), "here", "node-1");
+//!         let (session, mut events) = incoming.accept(welcome);
+//!         let Some(Event::Bind(request)) = events.next().await else { panic!("no bind") };
+//!         let bind = request.bind().id;
+//!         session.bound(request, "https://app.example/");
+//!         let mut stream = session.open(Open { bind: Some(bind), ..Open::default() }).unwrap();
+//!         stream.write_all(b"question").await.unwrap();
+//!         let mut answer = [0; 6];
+//!         stream.read_exact(&mut answer).await.unwrap();
+//!         answer
+//!     };
+//!
+//!     // The agent: it dials out, wishes for an endpoint, and serves what comes, whatever happens to connections.
+//!     let (uplink, _events) = Uplink::start(UplinkOptions {
+//!         targets: vec![Target { host: "localhost".into(), port }],
+//!         tls: Arc::new(client_config(roots, provider).unwrap()),
+//!         server_name: None,
+//!         config: Config::agent(),
+//!         token: Secret::new(*b"token"),
+//!         agent: AgentId([7; 16]),
+//!         software: "guide/1".into(),
+//!         metadata: String::new(),
+//!         connect: ConnectOptions::default(),
+//!         reconnect: ReconnectPolicy::default(),
+//!     });
+//!     let mut endpoint = uplink.bind(Bind {
+//!         id: BindId(0),
+//!         url: "https://app.example".into(),
+//!         pooling: false,
+//!         upstream_protocol: UpstreamProtocol::Http1,
+//!         name: "app".into(),
+//!         description: String::new(),
+//!         metadata: String::new(),
+//!     });
+//!     let agent = async {
+//!         let mut stream = endpoint.accept().await.unwrap();
+//!         stream.accept();
+//!         let mut question = [0; 8];
+//!         stream.read_exact(&mut question).await.unwrap();
+//!         stream.write_all(b"answer").await.unwrap();
+//!         stream
+//!     };
+//!
+//!     let (answer, _stream) = tokio::join!(network, agent);
+//!     assert_eq!(&answer, b"answer");
+//! });
+//! ```
 
 mod runtime;
 #[cfg(feature = "axum")]

@@ -1,17 +1,16 @@
 //! Smol, in the words of the tests.
 
 use core::{net::SocketAddr, time::Duration};
-use std::{
-    io,
-    net::{TcpListener, TcpStream as StdStream},
+use std::io;
+
+use async_io::Timer;
+use smol::net::TcpListener;
+pub(crate) use smol::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
 };
 
-use async_io::{Async, Timer};
-pub(crate) use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-
 pub(crate) use adit_smol as adit;
-
-pub(crate) type TcpStream = Async<StdStream>;
 
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     smol::block_on(future)
@@ -50,18 +49,18 @@ pub(crate) async fn race<T>(one: impl Future<Output = T>, other: impl Future<Out
     smol::future::or(one, other).await
 }
 
-pub(crate) async fn bind() -> Async<TcpListener> {
-    Async::<TcpListener>::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()
+pub(crate) async fn bind() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
 pub(crate) async fn dial(address: SocketAddr) -> TcpStream {
-    Async::<StdStream>::connect(address).await.unwrap()
+    TcpStream::connect(address).await.unwrap()
 }
 
 /// Returns both ends of a transport.
 pub(crate) async fn pair() -> (TcpStream, TcpStream) {
     let listener = bind().await;
-    let near = dial(listener.get_ref().local_addr().unwrap()).await;
+    let near = dial(listener.local_addr().unwrap()).await;
     (near, listener.accept().await.unwrap().0)
 }
 
@@ -74,15 +73,11 @@ pub(crate) async fn shutdown(io: &mut (impl AsyncWrite + Unpin)) -> io::Result<(
 }
 
 pub(crate) fn nodelay(tcp: &TcpStream) -> bool {
-    tcp.get_ref().nodelay().unwrap()
+    tcp.nodelay().unwrap()
 }
 
 pub(crate) async fn octet(io: &mut (impl AsyncRead + Unpin)) -> io::Result<u8> {
     let mut octet = [0];
     io.read_exact(&mut octet).await?;
     Ok(octet[0])
-}
-
-pub(crate) fn here(listener: &Async<TcpListener>) -> SocketAddr {
-    listener.get_ref().local_addr().unwrap()
 }

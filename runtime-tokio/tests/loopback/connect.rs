@@ -1,10 +1,14 @@
 //! From a name to a socket.
 
+use core::{future::poll_fn, time::Duration};
 use std::net::TcpListener;
 
+use adit_core::driver::Transport;
+
 use crate::rt::{
-    adit::{ConnectError, ConnectOptions, connect},
-    nodelay, run,
+    AsyncReadExt,
+    adit::{ConnectError, ConnectOptions, Io, connect},
+    bind, dial, nodelay, run, timeout,
 };
 
 #[test]
@@ -52,5 +56,22 @@ fn a_name_that_does_not_exist_is_said_to_be_that() {
         let error = connect("does-not-exist.invalid", 1, &ConnectOptions::default()).await.unwrap_err();
 
         assert!(matches!(&error, ConnectError::Resolve { host, .. } if host == "does-not-exist.invalid"), "{error:?}");
+    });
+}
+
+#[test]
+fn a_transport_that_is_closed_ends_for_its_peer_and_still_reads() {
+    run(async {
+        let listener = bind().await;
+        let near = dial(listener.local_addr().unwrap()).await;
+        let (mut far, _) = listener.accept().await.unwrap();
+
+        let mut io = Io(near);
+        poll_fn(|cx| io.poll_close(cx)).await.unwrap();
+
+        let ended = timeout(Duration::from_secs(20), far.read(&mut [0])).await;
+        assert_eq!(ended.expect("in time").unwrap(), 0);
+        drop(far);
+        assert_eq!(poll_fn(|cx| io.poll_read(cx, &mut [0])).await.unwrap(), 0);
     });
 }

@@ -10,7 +10,7 @@ use std::{
 use crate::rt::{
     AsyncReadExt, AsyncWriteExt, TcpStream,
     adit::{Intake, ListenOptions, listen},
-    dial, here, octet, run, start, timeout, unblock,
+    dial, octet, run, start, timeout, unblock,
 };
 
 /// SEC-001
@@ -100,7 +100,7 @@ fn a_shutdown_completes_what_is_under_way_and_accepts_no_more() {
 fn the_unspecified_address_of_ipv6_takes_ipv4_too() {
     run(async {
         let Ok(listener) = listen("[::]:0".parse().unwrap(), &ListenOptions::default()) else { return };
-        let port = here(&listener).port();
+        let port = listener.local_addr().unwrap().port();
 
         for address in [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))] {
             std::net::TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
@@ -172,7 +172,7 @@ const CHILD: &str = "ADIT_TEST_WITHOUT_DESCRIPTORS";
 /// An intake whose handshake is one octet: `x` fails, `p` panics, anything else completes.
 fn intake(options: ListenOptions) -> (Intake<u8>, SocketAddr) {
     let listener = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
-    let address = here(&listener);
+    let address = listener.local_addr().unwrap();
     let intake = Intake::new(listener, options, |mut stream, _| async move {
         match octet(&mut stream).await.ok()? {
             b'x' => None,

@@ -20,7 +20,7 @@ use crate::rt::{
         ConnectOptions, Endpoint, Event, Incoming, Intake, ListenOptions, NetworkSession, Stream, Target, Uplink,
         UplinkEvent, UplinkEvents, UplinkOptions, accept, client_config, code_of, listen, server_config,
     },
-    bind, dial, here, join, octet, race, run, shutdown, spawn, split, timeout,
+    bind, dial, join, octet, race, run, shutdown, spawn, split, timeout,
 };
 
 #[test]
@@ -241,7 +241,7 @@ impl Network {
         let tls = Arc::new(server_config(vec![issued.cert.der().clone()], key, provider).unwrap());
         let options = ListenOptions::default();
         let listener = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
-        let address = here(&listener);
+        let address = listener.local_addr().unwrap();
         let mut intake = Intake::new(listener, options, move |stream, _| {
             let tls = Arc::clone(&tls);
             async move { accept(stream, tls, Config::network(), 7).await.ok() }
@@ -335,7 +335,7 @@ impl Relay {
     async fn new(to: SocketAddr, after: Option<u64>) -> Self {
         let listener = bind().await;
         let relay = Self {
-            address: here(&listener),
+            address: listener.local_addr().unwrap(),
             swallows: Arc::default(),
             refuses: Arc::default(),
             cuts: Arc::default(),

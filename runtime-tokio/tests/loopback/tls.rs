@@ -14,7 +14,7 @@ use rustls::{
 
 use crate::rt::{
     adit::{ListenOptions, SetupError, accept, client_config, listen, server_config},
-    here, run, unblock,
+    run, unblock,
 };
 
 /// TLS-002: what comes right behind the handshake is not read either.
@@ -47,7 +47,7 @@ fn a_peer_with_the_application_protocol_is_heard() {
 /// Completes a handshake and sends `data` in the same write as the client's last flight.
 async fn talk(client: ClientConfig, server: Arc<ServerConfig>, data: Vec<u8>) -> (Result<(), SetupError>, Vec<u8>) {
     let listener = listen("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap();
-    let address = here(&listener);
+    let address = listener.local_addr().unwrap();
     let client = unblock(move || {
         let mut connection = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
         let mut socket = TcpStream::connect(address).unwrap();

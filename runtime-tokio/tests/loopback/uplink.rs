@@ -16,7 +16,7 @@ use crate::rt::{
         SetupError, Stream, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions, accept, client_config, listen,
         server_config,
     },
-    here, octet, run, spawn, start, timeout,
+    octet, run, spawn, start, timeout,
 };
 
 #[test]
@@ -385,7 +385,7 @@ impl Network {
         let tls: Arc<ServerConfig> = Arc::new(server_config(vec![issued.cert.der().clone()], key, provider).unwrap());
         let options = ListenOptions::default();
         let listener = listen("127.0.0.1:0".parse().unwrap(), &options).unwrap();
-        let address = here(&listener);
+        let address = listener.local_addr().unwrap();
         let intake = Intake::new(listener, options, move |stream, _| {
             let tls = Arc::clone(&tls);
             async move { accept(stream, tls, Config::network(), 7).await.ok() }

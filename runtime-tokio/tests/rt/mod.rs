@@ -73,7 +73,3 @@ pub(crate) fn nodelay(tcp: &TcpStream) -> bool {
 pub(crate) async fn octet(io: &mut (impl AsyncRead + Unpin)) -> io::Result<u8> {
     io.read_u8().await
 }
-
-pub(crate) fn here(listener: &TcpListener) -> SocketAddr {
-    listener.local_addr().unwrap()
-}
