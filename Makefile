@@ -4,7 +4,7 @@
 .PHONY: help run test lint e2e fuzz
 
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
 run: ## Start a network, a sample upstream and an agent; send a request through the tunnel (UPSTREAM=URL, JSON=1)
 	@scripts/quickstart.sh
@@ -31,11 +31,19 @@ simulate: ## Run simulated worlds (SEEDS=1000000 FROM=0; one again: SEED=7 TRACE
 storm: ## Let 100,000 simulated agents lose their node at once (AGENTS=100000 AWAY=5)
 	@scripts/simulate.sh storm
 
-.PHONY: bench bench-core bench-tunnel
-bench: bench-core bench-tunnel ## Run all benchmarks
+.PHONY: bench bench-core bench-goals bench-allocations bench-tunnel
+bench: bench-core bench-goals bench-tunnel ## Run all benchmarks
 
 bench-core: ## Measure frames and sessions beside h2 and yamux (ARGS="memory/bulk")
 	@cargo bench -q --locked -p adit-benches -- $(ARGS)
+
+bench-goals: ## Print each figure that the core is held to, its reference in the same run, and whether it is met (ARGS="--json FILE")
+	@cargo build -q --release --locked -p adit-benches --bins
+	@target/release/bench-goals $(ARGS)
+
+bench-allocations: ## Count what idle sessions and streams hold, and what each frame allocates (ARGS=--check)
+	@cargo build -q --release --locked -p adit-benches --bin bench-allocations
+	@target/release/bench-allocations $(ARGS)
 
 bench-tunnel: ## Measure the tunnel beside no tunnel and two HAProxy (ARGS="--json FILE")
 	@scripts/install-tools.sh bench

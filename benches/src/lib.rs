@@ -1,5 +1,6 @@
 //! What is measured, apart from who measures it: sessions joined in memory, and the loads that they carry.
 
+pub mod clock;
 pub mod frames;
 pub mod loopback;
 pub mod mux;

@@ -1,22 +1,18 @@
 //! Figures beside what they should be, as a table or as JSON.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use serde_json::{Value, json};
 
 /// What was measured, and what was asked of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// What it is.
-    pub name: String,
-    /// The value of Adit.
-    pub adit: f64,
-    /// The value that it is measured by: another's, in the same run; or none.
-    pub reference: Option<f64>,
-    /// What both count.
-    pub unit: &'static str,
-    /// What was asked: of the value, or of its ratio to the reference where there is one.
-    pub goal: Goal,
+    name: String,
+    adit: f64,
+    reference: Option<f64>,
+    ratio: Option<f64>,
+    unit: String,
+    goal: Goal,
 }
 
 /// A bound.
@@ -31,25 +27,21 @@ pub enum Goal {
 }
 
 impl Figure {
-    /// Returns a value that should not exceed `most`; not a number for no bound.
-    pub const fn at_most(name: String, adit: f64, most: f64, unit: &'static str) -> Self {
-        let goal = if most.is_nan() { Goal::None } else { Goal::AtMost(most) };
-        Self { name, adit, reference: None, unit, goal }
+    /// Returns a figure of Adit by itself: the median of `values` is held to `goal`.
+    pub fn alone(name: &str, values: Vec<f64>, unit: &str, goal: Goal) -> Self {
+        Self { name: name.to_owned(), adit: median(values), reference: None, ratio: None, unit: unit.to_owned(), goal }
     }
 
-    /// Returns a value whose ratio to `reference` has a goal.
-    pub fn beside(name: &str, adit: f64, reference: f64, unit: &'static str, goal: Goal) -> Self {
-        Self { name: name.to_owned(), adit, reference: Some(reference), unit, goal }
-    }
-
-    /// Returns the ratio to the reference.
-    pub fn ratio(&self) -> Option<f64> {
-        self.reference.map(|reference| self.adit / reference)
+    /// Returns a figure of Adit beside that of another, round by round: the median of the ratios is held to `goal`.
+    pub fn beside(name: &str, adit: Vec<f64>, reference: Vec<f64>, unit: &str, goal: Goal) -> Self {
+        let ratio = median(adit.iter().zip(&reference).map(|(adit, reference)| adit / reference).collect());
+        let figure = Self::alone(name, adit, unit, goal);
+        Self { reference: Some(median(reference)), ratio: Some(ratio), ..figure }
     }
 
     /// Returns whether the goal is met; `None` where there is none.
     pub fn met(&self) -> Option<bool> {
-        let judged = self.ratio().unwrap_or(self.adit);
+        let judged = self.ratio.unwrap_or(self.adit);
         match self.goal {
             Goal::AtLeast(least) => Some(judged >= least),
             Goal::AtMost(most) => Some(judged <= most),
@@ -64,8 +56,21 @@ impl Figure {
             Goal::None => (None, None),
         };
         json!({
-            "name": self.name, "adit": self.adit, "reference": self.reference, "ratio": self.ratio(), "unit": self.unit,
+            "name": self.name, "adit": self.adit, "reference": self.reference, "ratio": self.ratio, "unit": self.unit,
             "at_least": at_least, "at_most": at_most, "met": self.met(),
+        })
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        let number = |key: &str| value[key].as_f64();
+        let goal = number("at_least").map(Goal::AtLeast).or_else(|| number("at_most").map(Goal::AtMost));
+        Some(Self {
+            name: value["name"].as_str()?.to_owned(),
+            adit: number("adit")?,
+            reference: number("reference"),
+            ratio: number("ratio"),
+            unit: value["unit"].as_str()?.to_owned(),
+            goal: goal.unwrap_or(Goal::None),
         })
     }
 
@@ -77,25 +82,46 @@ impl Figure {
             Goal::None => "-".to_owned(),
         };
         let met = self.met().map_or("", |met| if met { "met" } else { "MISSED" });
-        let (adit, reference, ratio) = (short(self.adit), optional(self.reference), optional(self.ratio()));
+        let (adit, reference, ratio) = (short(self.adit), optional(self.reference), optional(self.ratio));
         format!("{:<52} {adit:>12} {reference:>12} {:<14} {ratio:>8} {goal:>10}  {met}", self.name, self.unit)
     }
 }
 
 /// All figures of a run.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     figures: Vec<Figure>,
+    quiet: bool,
 }
 
 impl Report {
-    /// Adds a figure and prints it.
+    /// Returns a report without figures; `quiet` says to print none.
+    pub const fn new(quiet: bool) -> Self {
+        Self { figures: Vec::new(), quiet }
+    }
+
+    /// Adds a figure.
     pub fn add(&mut self, figure: Figure) {
-        if self.figures.is_empty() {
-            println!("{HEAD}");
+        if !self.quiet {
+            if self.figures.is_empty() {
+                println!("{HEAD}");
+            }
+            println!("{}", figure.line());
         }
-        println!("{}", figure.line());
         self.figures.push(figure);
+    }
+
+    /// Adds the figures that another program wrote as JSON.
+    ///
+    /// # Errors
+    /// When it wrote none.
+    pub fn add_json(&mut self, json: &[u8]) -> io::Result<()> {
+        let value: Value = serde_json::from_slice(json)?;
+        let figures = value["figures"].as_array().ok_or(io::ErrorKind::InvalidData)?;
+        for figure in figures {
+            self.add(Figure::from_json(figure).ok_or(io::ErrorKind::InvalidData)?);
+        }
+        Ok(())
     }
 
     /// Returns the figures as JSON.
@@ -125,12 +151,9 @@ impl Report {
 }
 
 /// Returns the middle of what was measured.
-///
-/// # Panics
-/// When nothing was.
-pub fn median(mut values: Vec<f64>) -> f64 {
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn short(value: f64) -> String {
@@ -146,20 +169,35 @@ mod tests {
 
     #[test]
     fn a_goal_is_met_at_its_bound_and_missed_one_step_beyond() {
-        let beside = |adit, goal| Figure::beside("x", adit, 2.0, "octets", goal).met();
+        let beside = |adit, goal| Figure::beside("x", vec![adit], vec![2.0], "octets", goal).met();
+        let alone = |adit, goal| Figure::alone("x", vec![adit], "octets", goal).met();
 
         assert_eq!(beside(2.0, Goal::AtLeast(1.0)), Some(true));
         assert_eq!(beside(1.99, Goal::AtLeast(1.0)), Some(false));
         assert_eq!(beside(2.0, Goal::AtMost(1.0)), Some(true));
         assert_eq!(beside(2.01, Goal::AtMost(1.0)), Some(false));
         assert_eq!(beside(2.0, Goal::None), None);
-        assert_eq!(Figure::at_most("x".into(), 600.0, 600.0, "octets").met(), Some(true));
-        assert_eq!(Figure::at_most("x".into(), 601.0, 600.0, "octets").met(), Some(false));
-        assert_eq!(Figure::at_most("x".into(), 601.0, f64::NAN, "octets").met(), None);
+        assert_eq!(alone(600.0, Goal::AtMost(600.0)), Some(true));
+        assert_eq!(alone(601.0, Goal::AtMost(600.0)), Some(false));
     }
 
     #[test]
-    fn one_slow_round_does_not_move_the_median() {
-        assert!((median(vec![9.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+    fn a_slow_round_of_both_leaves_the_ratio_as_it_is() {
+        let figure = Figure::beside("x", vec![4.0, 1.0, 6.0], vec![2.0, 0.5, 3.0], "MB/s", Goal::None);
+
+        assert_eq!((figure.adit, figure.reference, figure.ratio), (4.0, Some(2.0), Some(2.0)));
+    }
+
+    #[test]
+    fn figures_come_back_from_json_as_they_were() {
+        let mut report = Report::new(true);
+        report.add(Figure::beside("x", vec![1.0], vec![2.0], "MB/s", Goal::AtLeast(0.5)));
+        report.add(Figure::alone("y", vec![1.0], "octets", Goal::AtMost(3.0)));
+        report.add(Figure::alone("z", vec![1.5], "octets", Goal::None));
+        let mut other = Report::new(true);
+
+        other.add_json(report.json().as_bytes()).unwrap();
+
+        assert_eq!(other, report);
     }
 }

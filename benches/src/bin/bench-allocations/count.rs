@@ -3,7 +3,10 @@
 use core::mem::size_of;
 use std::alloc::System;
 
-use adit_benches::pair::{Options, Pair};
+use adit_benches::{
+    pair::{Options, Pair},
+    report::Goal,
+};
 use adit_core::{Duration, Event, FRAME, Link, Open, Side, StreamId, side};
 use bytes::Bytes;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
@@ -11,8 +14,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// A name, what was counted, the most that it should be, and of what.
-type Count = (String, f64, f64, &'static str);
+/// A name, what was counted, what it should be, and of what.
+type Count = (String, f64, Goal, &'static str);
 
 /// Counts everything.
 pub(crate) fn all() -> Vec<Count> {
@@ -56,10 +59,10 @@ fn session() -> [Count; 4] {
     let agent = agent_held + size_of::<Link<side::Agent>>();
     let network = network_held + size_of::<Link<side::Network>>();
     [
-        ("idle session: agent".into(), float(agent), 2_048.0, "octets"),
-        ("idle session: network".into(), float(network), 2_048.0, "octets"),
-        ("idle session: network, on the heap".into(), float(network_held), f64::NAN, "octets"),
-        ("handshake, both sides".into(), float(made), f64::NAN, "allocations"),
+        ("idle session: agent".into(), float(agent), Goal::AtMost(2_048.0), "octets"),
+        ("idle session: network".into(), float(network), Goal::AtMost(2_048.0), "octets"),
+        ("idle session: network, on the heap".into(), float(network_held), Goal::None, "octets"),
+        ("handshake, both sides".into(), float(made), Goal::None, "allocations"),
     ]
 }
 
@@ -78,11 +81,11 @@ fn streams(name: &str, used: impl Fn(&mut Pair, &[StreamId])) -> Vec<Count> {
     let (none, some) = (held(0), held(STREAMS));
     let each = |some: usize, none: usize| float(some - none) / float(STREAMS);
     let mut counts = vec![
-        (format!("idle stream {name}: agent"), each(some.0, none.0), 600.0, "octets"),
-        (format!("idle stream {name}: network"), each(some.1, none.1), 600.0, "octets"),
+        (format!("idle stream {name}: agent"), each(some.0, none.0), Goal::AtMost(600.0), "octets"),
+        (format!("idle stream {name}: network"), each(some.1, none.1), Goal::AtMost(600.0), "octets"),
     ];
     if name == "new" {
-        counts.push(("opening a stream, both sides".into(), each(some.2, none.2), f64::NAN, "allocations"));
+        counts.push(("opening a stream, both sides".into(), each(some.2, none.2), Goal::None, "allocations"));
     }
     counts
 }
@@ -99,7 +102,7 @@ fn bulk(name: &str, options: &Options, count: usize) -> Count {
     let made = ALLOCATOR.stats() - before;
     let frames = float(usize::try_from(octets).unwrap_or(0)) / f64::from(FRAME);
     let made = float(made.allocations + made.reallocations) / frames;
-    (format!("bulk, {name}, {count} streams: each frame"), made, 0.01, "allocations")
+    (format!("bulk, {name}, {count} streams: each frame"), made, Goal::AtMost(0.01), "allocations")
 }
 
 /// Takes what the agent is told of streams that the network opened, as an application does.

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use adit_benches::report::{Figure, Report};
 
 fn main() -> ExitCode {
-    let mut report = Report::default();
-    for (name, value, most, unit) in count::all() {
-        report.add(Figure::at_most(name, value, most, unit));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut report = Report::new(arguments.iter().any(|argument| argument == "--quiet"));
+    for (name, value, goal, unit) in count::all() {
+        report.add(Figure::alone(&name, vec![value], unit, goal));
     }
-    report.finish(std::env::args().skip(1))
+    report.finish(arguments.into_iter())
 }
