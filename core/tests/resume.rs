@@ -4,9 +4,9 @@
 
 use adit_core::{
     Bind, BindError, BindId, Cause, Code, Config, Duration, Event, Heartbeat, Hello, Loss, Message, Open, ReadError,
-    Refusal, Resume, ResumeOffer, Secret, SessionId, Violation, Welcome, WriteError,
+    Refusal, Resume, ResumeOffer, Secret, SessionId, Unbind, Violation, Welcome, WriteError,
     frame::{Encoded, Kind},
-    testing::{Lone, Options, Pair, a_hello, a_welcome, closed_with, encoded, raw},
+    testing::{Lone, Options, Pair, Path, a_hello, a_welcome, closed_with, encoded, raw},
 };
 
 /// RES-005
@@ -453,6 +453,50 @@ fn resume_with(
     let result = new.link.resume(request, &mut old.link, welcome, now);
     let _: Vec<Encoded> = if result.is_ok() { new.say() } else { Vec::new() };
     result
+}
+
+/// BIND-014
+#[test]
+fn an_answer_that_is_sent_again_answers_no_later_bind() {
+    let slow = Path { rate: Some(2_000), piece: 1, ..Path::default() };
+    let mut pair = Pair::established(Options { down: slow, ..Options::default() });
+    let bind = Bind { id: BindId(1), ..a_bind() };
+    pair.agent.session().bind(&bind).unwrap();
+    pair.run_for(secs(1));
+    let Some(Event::Bind(request)) = pair.network.take_events().pop() else { panic!("no bind") };
+    pair.down.hole = true;
+    pair.network.session().reject(request, refusal());
+    pair.agent.session().unbind(Unbind { id: BindId(1), cut: false });
+    pair.run_for(secs(1));
+    pair.cut();
+
+    pair.resume(); // the consent counts the UNBIND, and REJECTED is sent again after it
+    assert_eq!(pair.agent.session().bind(&bind), Err(BindError::InUse(BindId(1))));
+    pair.run_for(secs(1));
+
+    assert_eq!(pair.agent.session().bind(&bind), Ok(()));
+    pair.run_for(secs(1));
+    assert!(matches!(pair.network.take_events().pop(), Some(Event::Bind(_))));
+    assert!(!pair.agent.take_events().iter().any(|event| matches!(event, Event::Rejected(_))));
+}
+
+/// BIND-014
+#[test]
+fn an_answer_that_waits_to_be_said_is_not_said_to_who_gave_the_bind_up() {
+    let mut pair = Pair::established(Options::default());
+    let bind = Bind { id: BindId(1), ..a_bind() };
+    pair.agent.session().bind(&bind).unwrap();
+    pair.settle();
+    let Some(Event::Bind(request)) = pair.network.take_events().pop() else { panic!("no bind") };
+    pair.network.session().reject(request, refusal());
+    let octets = Encoded::message(Kind::Unbind, &Unbind { id: BindId(1), cut: false });
+    let (mut unbind, now) = (Vec::new(), pair.now());
+    octets.write(&mut unbind);
+
+    pair.network.link.handle_input(&unbind, now);
+
+    pair.settle();
+    assert_eq!(pair.agent.take_events(), []);
 }
 
 fn refusal() -> Refusal {

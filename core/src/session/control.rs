@@ -22,6 +22,7 @@ pub(super) struct Control {
     events: VecDeque<Event>,
     binds: BTreeMap<u32, BindState>,
     /// Numbers given up before their answer came, which may be under way: by them, the UNBIND's place among counted frames.
+    /// An ACK says that what was said before it has come; the count of a resume says nothing of what is sent again.
     left: BTreeMap<u32, u64>,
     serial: u64,
     /// Binds or commands that wait for an answer of the application on this side.
@@ -115,6 +116,25 @@ impl Control {
         self.drain.is_some_and(|drain| stream > drain.last)
     }
 
+    /// Takes the peer's ACK of so many frames.
+    pub(super) fn on_ack(&mut self, count: u64) {
+        self.left.retain(|_, unbound| *unbound > count);
+    }
+
+    /// Drops what waits to be said of a bind that was given up: after the ACK of UNBIND the number may be another's.
+    fn unsay(&mut self, id: BindId) {
+        self.output.retain(|frame| {
+            let of = if frame.kind() == Kind::Bound {
+                Bound::decode(frame.payload()).map(|bound| bound.id)
+            } else if matches!(frame.kind(), Kind::Rejected | Kind::Unbound) {
+                BindRefusal::decode(frame.payload()).map(|no| no.id)
+            } else {
+                return true;
+            };
+            of != Ok(id)
+        });
+    }
+
     fn send(&mut self, kind: Kind, message: &impl Message) {
         self.output.push_back(Encoded::message(kind, message));
     }
@@ -130,8 +150,6 @@ impl Session<side::Agent> {
             return Err(BindError::Ending);
         }
         let control = &mut self.control;
-        let acknowledged = self.outgoing.acknowledged();
-        control.left.retain(|_, unbound| *unbound > acknowledged);
         // An answer to the BIND before would be taken for the answer to this one.
         // spec: BIND-014
         if control.binds.contains_key(&bind.id.0) || control.left.contains_key(&bind.id.0) {
@@ -338,6 +356,7 @@ impl<S: Side> Session<S> {
     }
 
     fn on_unbind(&mut self, unbind: Unbind) -> Result<(), Violation> {
+        self.control.unsay(unbind.id);
         // UNBIND may cross REJECTED or UNBOUND on the way.
         if self.control.binds.remove(&unbind.id.0).is_none() {
             return self.charge_oddity(); // spec: BIND-009

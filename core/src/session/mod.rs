@@ -325,7 +325,9 @@ impl<S: Side> Session<S> {
 
     /// Takes the peer's acknowledgement.
     pub(crate) fn handle_ack(&mut self, count: u64) -> Result<(), Violation> {
-        self.outgoing.on_ack(count)
+        self.outgoing.on_ack(count)?;
+        self.control.on_ack(count);
+        Ok(())
     }
 
     /// Lets time pass for acknowledgements.
@@ -341,7 +343,8 @@ impl<S: Side> Session<S> {
     }
 
     pub(crate) fn poll_ack(&mut self, riding: bool) -> Option<u64> {
-        self.incoming.poll_ack(riding)
+        // What is sent again comes first: an ACK says that what was said before has come.
+        if self.outgoing.repeats() { None } else { self.incoming.poll_ack(riding) }
     }
 
     pub(crate) const fn owes_ack(&self) -> bool {
