@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -28,6 +28,7 @@ impl Identity {
     /// What is wrong with the name, or why there is no randomness.
     pub fn issue(name: &str) -> io::Result<Self> {
         let mut authority = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
+        authority.distinguished_name = called("adit-conformance");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let authority_key = KeyPair::generate().map_err(io::Error::other)?;
@@ -35,6 +36,7 @@ impl Identity {
         let issuer = Issuer::new(authority, authority_key);
 
         let mut network = CertificateParams::new(vec![name.to_owned()]).map_err(io::Error::other)?;
+        network.distinguished_name = called(name);
         network.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let certificate = network.signed_by(&key, &issuer).map_err(io::Error::other)?;
@@ -117,6 +119,12 @@ impl ServerCertVerifier for Anybody {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+fn called(name: &str) -> DistinguishedName {
+    let mut called = DistinguishedName::new();
+    called.push(DnType::CommonName, name);
+    called
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -1,0 +1,170 @@
+"""The application of the scenarios; see ../../scenarios/README.md and the shim's acts and events in ../../README.md."""
+
+from . import wire
+from .faults import bug
+from .messages import encode
+
+
+class App:
+    def __init__(self, role, say):
+        self.role, self.say = role, say
+        self.echoes, self.readers, self.urls, self.bind_again = set(), set(), {}, None
+
+    def begins(self, session):
+        """An agent has a session that is new."""
+        self.echoes, self.readers = set(), set()
+        self.bind(session, 1, "tcp://:1")
+
+    def ends(self, session, code):
+        for stream in list(session.streams.values()):
+            if stream.number in self.echoes | self.readers:
+                self.tell_end(stream.number, "reset", code)
+        session.streams.clear()
+        self.say({"event": "closed"})
+
+    def run(self, session, now):
+        """Does all that can be done."""
+        while session.events:
+            kind, *event = session.events.popleft()
+            if kind == "opened":
+                self.on_opened(session, *event)
+            elif kind == "readable":
+                self.on_readable(session, *event)
+            else:
+                self.on_message(session, kind, *event, now)
+        if self.bind_again is not None and self.bind_again <= now:
+            self.bind_again = None
+            self.bind(session, 1, "tcp://:1")
+
+    def on_opened(self, session, stream, fields):
+        endpoint = fields.get("endpoint", "")
+        if endpoint == "drop":
+            session.release(stream)
+        elif endpoint != "deaf":
+            session.accept(stream)
+            if endpoint != "sink":
+                self.echoes.add(stream.number)
+
+    def on_readable(self, session, stream):
+        if stream.number in self.echoes:
+            data = session.read(stream)
+            if data and not session.write(stream, data):
+                self.tell_end(stream.number, "reset", stream.code or wire.CODES["CANCELLED"])
+                session.release(stream)
+                self.echoes.discard(stream.number)
+            elif stream.ended is not None:
+                self.echoes.discard(stream.number)
+                self.at_end(session, stream)
+        elif stream.number in self.readers:
+            session.read(stream)
+            if stream.ended is not None:
+                self.readers.discard(stream.number)
+                self.at_end(session, stream)
+
+    def at_end(self, session, stream):
+        if stream.ended == "fin":
+            self.tell_end(stream.number, "fin")
+            session.finish(stream)
+        else:
+            self.tell_end(stream.number, "reset", stream.code)
+            session.reset(stream, stream.code)
+        session.release(stream)
+
+    def tell_end(self, number, how, code=None):
+        told = {"event": "ended", "stream": number, "by": how}
+        if how == "reset":
+            told["code"] = code
+        self.say(told)
+
+    def on_message(self, session, kind, frame, fields, now):
+        number = fields.get("id", 0)
+        if kind == "Bind":
+            self.on_bind(session, number, fields.get("url", ""))
+        elif kind == "Unbind":
+            if "drain" in self.urls.get(number, ""):
+                session.drain("SHUTDOWN", now)
+        elif kind == "Bound":
+            self.say({"event": "bound", "id": number, "url": fields.get("url", "")})
+        elif kind == "BindRefusal":
+            code = fields.get("refusal", {}).get("code", 0)
+            self.say({"event": "rejected" if frame == wire.REJECTED else "unbound", "id": number, "code": code})
+            self.bind_again = now + (60 if code in (wire.CODES["FORBIDDEN"], 0x106, 0x10C) else 1)
+            if bug("ends-streams-with-the-bind"):
+                for stream in list(session.streams.values()):
+                    session.release(stream)
+        elif kind == "CommandRequest":
+            self.on_command(session, number, fields.get("command", 0))
+        elif kind == "CommandResult":
+            self.say({"event": "result", "id": number, "code": fields.get("code", 0)})
+        elif kind == "GoAway":
+            self.say({"event": "goaway", "code": fields.get("code", 0)})
+
+    def on_bind(self, session, number, url):
+        self.urls[number] = url
+        if "silent" in url or bug("answers-no-bind"):
+            return
+        if "refused" in url:
+            del session.binds[number]
+            refusal = {"code": wire.CODES["FORBIDDEN"]}
+            session.say_message(wire.REJECTED, "BindRefusal", {"id": number, "refusal": refusal})
+            return
+        session.binds[number] = "bound"
+        if "call" in url and bug("opens-before-bound"):
+            self.call(session, number)
+        session.say_message(wire.BOUND, "Bound", {"id": number, "url": url})
+        if "call" in url and not bug("opens-before-bound"):
+            self.call(session, number)
+
+    def call(self, session, number):
+        stream = session.open(**({} if bug("forgets-the-bind-in-open") else {"bind": number}))
+        if stream is not None:
+            self.echoes.add(stream.number)
+
+    def on_command(self, session, number, command):
+        session.commands.discard(number)
+        code = "FORBIDDEN" if command in (1, 2, 3) else "UNKNOWN"
+        if bug("obeys"):
+            code = "NO_ERROR"
+        if not bug("answers-no-command"):
+            fields = {"id": number, "code": wire.CODES[code]}
+            session.say(wire.COMMAND_RESULT, 0, encode("CommandResult", fields))
+
+    def bind(self, session, number, url):
+        session.binds[number] = "asked"
+        session.say_message(wire.BIND, "Bind", {"id": number, "url": url})
+
+    def act(self, session, link, act, now):
+        """Does what the tester asks for, and answers."""
+        (name, asked), = act.items() if len(act) == 1 else (("", {}),)
+        if session is None:
+            return self.say({"failed": "there is no session"})
+        if name == "open":
+            stream = session.open(**{key: asked[key] for key in ("bind", "endpoint") if key in asked})
+            if stream is None:
+                return self.say({"failed": "no stream can be opened"})
+            self.readers.add(stream.number)
+            session.write(stream, asked.get("text", "").encode())
+            if asked.get("finish"):
+                session.finish(stream)
+        elif name == "drain":
+            session.drain("SHUTDOWN", now)
+        elif name == "close":
+            fields = {"code": asked.get("code", 0)}
+            link.first.append(wire.frame(wire.CLOSE, 0, encode("Close", fields)))
+            link.end()
+        elif name == "bind" and self.role == "agent":
+            self.bind(session, asked["id"], asked["url"])
+        elif name == "unbind" and self.role == "agent":
+            session.binds.pop(asked["id"], None)
+            session.say_message(wire.UNBIND, "Unbind", asked)
+        elif name == "unbound" and self.role == "network" and asked["id"] in session.binds:
+            del session.binds[asked["id"]]
+            refusal = {"id": asked["id"], "refusal": {"code": asked.get("code", 0)}}
+            session.say_message(wire.UNBOUND, "BindRefusal", refusal)
+        elif name == "command" and self.role == "network":
+            number = max(session.commands, default=0) + 1
+            session.commands.add(number)
+            session.say_message(wire.COMMAND, "CommandRequest", {"id": number, "command": asked["command"]})
+        else:
+            return self.say({"not_implemented": f"the act {name}"})
+        return self.say({"done": True})
