@@ -122,7 +122,7 @@ proptest! {
         healthy in 0..120_000_u64,
         seed: u64,
     ) {
-        let heartbeat = Heartbeat { interval: millis(interval), tolerance: millis(tolerance.max(interval / 2)) };
+        let heartbeat = Heartbeat { interval: millis(interval), tolerance: millis(tolerance).max(millis(interval) / 2) };
         let path = Path { latency: millis(latency), piece, ..Path::default() };
         let mut pair = Pair::established(Options {
             agent: agent_that_asks_for(heartbeat),
