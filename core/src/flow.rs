@@ -76,15 +76,25 @@ impl RecvCredit {
     }
 
     /// Counts octets that the application took; returns whether an announcement is due.
-    pub(crate) fn on_consumed(&mut self, octets: usize) -> bool {
+    ///
+    /// A window that is larger than what the others would find gives back as much as was taken: what was announced stands, so
+    /// that the memory is free at once.
+    pub(crate) fn on_consumed(&mut self, octets: usize, first: u64, pool: &mut Pool) -> bool {
         self.consumed = self.consumed.saturating_add(octets as u64);
         debug_assert!(self.consumed <= self.received, "what is consumed has arrived");
+        let fair = pool.free().saturating_mul(2).max(first);
+        let less = self.window.saturating_sub(fair).min(octets as u64);
+        self.window = self.window.saturating_sub(less);
+        pool.release(less);
+        debug_assert!(self.announced <= self.target(), "what is announced is in the window");
         self.is_due()
     }
 
-    /// Returns whether half of the window or more can be announced.
+    /// Returns whether half of the window can be announced, or so much that a large one need not wait for its half: over a
+    /// distance the peer would stand still meanwhile.
     pub(crate) const fn is_due(&self) -> bool {
-        self.target().saturating_sub(self.announced) >= self.window.div_ceil(2) // spec: CREDIT-007
+        let half = self.window.div_ceil(2);
+        self.target().saturating_sub(self.announced) >= if half < ENOUGH { half } else { ENOUGH } // spec: CREDIT-007
     }
 
     /// Returns the offset to announce; never lower than before.
@@ -93,9 +103,10 @@ impl RecvCredit {
         self.announced
     }
 
-    /// Lets the window grow to at most `most`, as far as the pool has room; returns whether it grew.
+    /// Lets the window grow to at most `most`, and to no more than stays free for others; returns whether it grew.
     pub(crate) fn grow(&mut self, most: u64, pool: &mut Pool) -> bool {
-        let more = most.saturating_sub(self.window);
+        let share = pool.free().saturating_sub(self.window) / 2;
+        let more = most.saturating_sub(self.window).min(share);
         let grows = more > 0 && pool.reserve(more);
         if grows {
             self.window = self.window.saturating_add(more);
@@ -156,6 +167,10 @@ impl Pool {
         self.reserved = self.reserved.saturating_sub(octets);
     }
 
+    pub(crate) const fn free(&self) -> u64 {
+        self.size.saturating_sub(self.reserved)
+    }
+
     /// Returns whether `more` octets would leave half of the pool free.
     pub(crate) const fn is_plentiful(&self, more: u64) -> bool {
         self.reserved.saturating_add(more) <= self.size / 2
@@ -166,8 +181,13 @@ impl Pool {
     }
 }
 
+/// What is announced at the latest, in octets, however large the window.
+const ENOUGH: u64 = 1 << 20;
+
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]
@@ -216,24 +236,79 @@ mod tests {
 
     #[test]
     fn an_announcement_is_due_when_half_of_the_window_was_read() {
-        let mut credit = RecvCredit::new(10);
+        let (mut credit, mut pool) = (RecvCredit::new(10), Pool::new(0));
         credit.on_data(10).unwrap();
 
-        assert!(!credit.on_consumed(4));
-        assert!(credit.on_consumed(1));
+        assert!(!credit.on_consumed(4, 10, &mut pool));
+        assert!(credit.on_consumed(1, 10, &mut pool));
         assert_eq!(credit.announce(), 15);
         assert!(!credit.is_due());
     }
 
+    /// CREDIT-007
     #[test]
-    fn a_window_grows_only_as_far_as_the_pool_has_room() {
-        let mut pool = Pool::new(20);
+    fn a_large_window_is_announced_long_before_its_half() {
+        let (mut credit, mut pool) = (RecvCredit::new(64 << 20), Pool::new(0));
+        credit.on_data(8 << 20).unwrap();
+
+        assert!(!credit.on_consumed((1 << 20) - 1, 64 << 20, &mut pool));
+        assert!(credit.on_consumed(1, 64 << 20, &mut pool));
+    }
+
+    #[test]
+    fn a_window_grows_as_long_as_another_could_become_as_large() {
+        let mut pool = Pool::new(40);
         let mut credit = RecvCredit::new(10);
 
         assert!(credit.grow(20, &mut pool));
-        assert!(!credit.grow(40, &mut pool));
-        assert_eq!((credit.window(), pool.reserved()), (20, 10));
+        assert_eq!((credit.window(), pool.free()), (20, 30));
         assert!(credit.is_due());
         assert_eq!(credit.announce(), 20);
+        assert!(credit.grow(40, &mut pool));
+        assert_eq!((credit.window(), pool.free()), (25, 25));
+        assert!(!credit.grow(40, &mut pool));
+    }
+
+    #[test]
+    fn a_window_too_large_for_the_others_gives_back_what_is_read() {
+        let mut pool = Pool::new(100);
+        let mut credit = RecvCredit::new(10);
+        assert!(credit.grow(50, &mut pool));
+        credit.announce();
+        credit.on_data(50).unwrap();
+        assert!(pool.reserve(50)); // another's
+
+        credit.on_consumed(20, 10, &mut pool);
+
+        assert_eq!((credit.window(), pool.free()), (30, 30));
+        assert!(!credit.is_due(), "nothing is announced until the window is as small as it shall be");
+        credit.on_consumed(30, 10, &mut pool);
+        assert_eq!((credit.window(), pool.free()), (30, 30), "it is small enough");
+        assert_eq!(credit.announce(), 80);
+    }
+
+    #[test]
+    fn many_windows_that_are_read_and_blocked_find_equal_shares() {
+        let mut pool = Pool::new(1_000_000);
+        let mut credits: Vec<RecvCredit> = Vec::new();
+        for _ in 0..20 {
+            credits.push(RecvCredit::new(1_000));
+            for _ in 0..200 {
+                for credit in &mut credits {
+                    let room = usize::try_from(credit.announced - credit.received).unwrap();
+                    credit.on_data(room).unwrap();
+                    credit.on_consumed(room, 1_000, &mut pool);
+                    let doubled = credit.window() * 2;
+                    credit.grow(doubled, &mut pool);
+                    credit.announce();
+                }
+            }
+        }
+
+        let (least, most) =
+            (credits.iter().map(RecvCredit::window).min(), credits.iter().map(RecvCredit::window).max());
+        assert!(least.unwrap() >= 20_000 && most.unwrap() <= 100_000, "{least:?} to {most:?}");
+        let promised: u64 = credits.iter().map(|credit| credit.window() - 1_000).sum();
+        assert_eq!(promised, pool.reserved());
     }
 }

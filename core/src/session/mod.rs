@@ -360,7 +360,7 @@ impl<S: Side> Session<S> {
         let mut stream = Box::new(Stream::new(open, ours, self.peer.window, window)); // spec: CREDIT-003
         let eager = u64::from(self.config.window_eager);
         if self.pool.is_plentiful(eager) && stream.recv.credit.grow(eager, &mut self.pool) {
-            stream.owed.credit = true;
+            stream.owed.credit = stream.recv.credit.is_due();
         }
         let owes = stream.owed.credit;
         self.streams.insert(id, stream);

@@ -231,12 +231,10 @@ impl<S: Side> Session<S> {
     }
 
     fn on_consumed(&mut self, id: u32, octets: usize) {
-        let due = self.with(id, |stream| {
-            let due = stream.recv.credit.on_consumed(octets) && stream.recv.state == RecvState::Open;
-            stream.owed.credit |= due;
-            due
-        });
-        if due == Some(true) {
+        let (first, pool) = (u64::from(self.config.window), &mut self.pool);
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.recv.credit.on_consumed(octets, first, pool) && stream.recv.state == RecvState::Open {
+            stream.owed.credit = true;
             self.make_urgent(id);
         }
     }
