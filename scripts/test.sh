@@ -16,7 +16,11 @@ docs() {
   done
 }
 
-step tools scripts/install-tools.sh test
+tools() {
+  scripts/install-tools.sh test && scripts/install-tools.sh fuzz
+}
+
+step tools tools
 scripts/lint.sh
 step "core without features" core_alone
 step "unit and property tests" tests --workspace --exclude adit-conformance --all-features
@@ -25,5 +29,6 @@ step "simulated storm" scripts/simulate.sh storm
 step conformance tests -p adit-conformance --all-features
 step "documentation tests" cargo test -q --doc --workspace --all-features
 step documentation docs
+step "each fuzzer for 20 s" scripts/fuzz.sh all 20
 step "end-to-end tests" scripts/e2e.sh
 printf '\nall passed in %d s\n' "$SECONDS"
