@@ -96,7 +96,7 @@ pub struct FrameSpec {
     /// Its stream.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) stream: u32,
-    /// Its message, by the schema. Of an expected frame, the fields that are compared.
+    /// Its message, by the schema. Of an expected frame, the fields that are compared; one that is null must be absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<Value>,
     /// Its payload as a number of 8 octets.

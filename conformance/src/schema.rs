@@ -86,7 +86,7 @@ impl Schema {
         }
         let mut out = Vec::new();
         for field in fields {
-            let Some(value) = given.get(&field.name) else { continue };
+            let Some(value) = given.get(&field.name).filter(|value| !value.is_null()) else { continue };
             let number = value.as_u64().or_else(|| value.as_bool().map(u64::from));
             let content = match (number, value) {
                 (Some(number), _) => {

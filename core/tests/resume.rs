@@ -455,7 +455,7 @@ fn resume_with(
     result
 }
 
-/// BIND-014
+/// BIND-014, RES-020
 #[test]
 fn an_answer_that_is_sent_again_answers_no_later_bind() {
     let slow = Path { rate: Some(2_000), piece: 1, ..Path::default() };
@@ -480,7 +480,7 @@ fn an_answer_that_is_sent_again_answers_no_later_bind() {
     assert!(!pair.agent.take_events().iter().any(|event| matches!(event, Event::Rejected(_))));
 }
 
-/// BIND-014
+/// BIND-015
 #[test]
 fn an_answer_that_waits_to_be_said_is_not_said_to_who_gave_the_bind_up() {
     let mut pair = Pair::established(Options::default());

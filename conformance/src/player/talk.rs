@@ -340,7 +340,7 @@ fn is_default(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Object(fields) => fields.values().all(is_default),
         Value::Array(list) => list.is_empty(),
-        Value::Null => false,
+        Value::Null => true, // must be absent
     }
 }
 

@@ -356,7 +356,7 @@ impl<S: Side> Session<S> {
     }
 
     fn on_unbind(&mut self, unbind: Unbind) -> Result<(), Violation> {
-        self.control.unsay(unbind.id);
+        self.control.unsay(unbind.id); // spec: BIND-015
         // UNBIND may cross REJECTED or UNBOUND on the way.
         if self.control.binds.remove(&unbind.id.0).is_none() {
             return self.charge_oddity(); // spec: BIND-009

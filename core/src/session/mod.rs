@@ -344,7 +344,7 @@ impl<S: Side> Session<S> {
 
     pub(crate) fn poll_ack(&mut self, riding: bool) -> Option<u64> {
         // What is sent again comes first: an ACK says that what was said before has come.
-        if self.outgoing.repeats() { None } else { self.incoming.poll_ack(riding) }
+        if self.outgoing.repeats() { None } else { self.incoming.poll_ack(riding) } // spec: RES-020
     }
 
     pub(crate) const fn owes_ack(&self) -> bool {
