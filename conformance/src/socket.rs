@@ -129,7 +129,7 @@ impl Subject for Wire {
         // What the subject does not take because it has closed shows in what it said.
         let _ = self.stream.write_all(octets).and_then(|()| self.stream.flush());
         let now = Instant::now();
-        (self.due, self.bound) = ((now, now), None);
+        (self.due, self.bound) = ((self.due.0.min(now), now), None);
     }
 
     fn say(&mut self) -> Vec<u8> {
@@ -140,9 +140,13 @@ impl Subject for Wire {
         let time = Duration::from_millis(millis);
         let (earliest, latest) = self.due;
         self.due = (earliest + time, latest.max(Instant::now()) + time);
-        // The subject may have begun to count a little before the octets were written that began it.
-        self.bound = (millis % 5 == 4).then(|| self.due.0 - time / 50);
-        let until = self.bound.map_or(self.due.1, |bound| bound - (time / 20).min(MARGIN));
+        // The subject may have begun to count a little before the wire did.
+        self.bound = (millis % 5 == 4).then(|| self.due.0 - (time / 4).min(LEEWAY));
+        // Nor can it have begun to count before it read them, which may take it a while.
+        let until = match self.bound {
+            Some(bound) => bound - (time / 20).min(MARGIN),
+            None => self.due.1 + (time / 10).min(LEEWAY),
+        };
         let mut said = Vec::new();
         while Instant::now() < until && !self.closed {
             said.extend(self.receive(until));
@@ -198,3 +202,4 @@ fn prepared(socket: &TcpStream, patience: Patience) -> io::Result<TcpStream> {
 const ALPN: &[u8] = b"adit/1";
 const LEAST: Duration = Duration::from_millis(1);
 const MARGIN: Duration = Duration::from_secs(1);
+const LEEWAY: Duration = Duration::from_millis(300);

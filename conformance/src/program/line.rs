@@ -92,7 +92,16 @@ impl Subject for Line<'_> {
             Source::Dialed(address) => self.bench.dial(*address).map_err(broken)?,
             Source::Taken(listener) => {
                 self.wire.cut();
-                next_link(self.bench, listener, &mut self.shim, self.bench.patience.something.max(REDIAL))?
+                let until = Instant::now() + self.bench.patience.something.max(REDIAL);
+                loop {
+                    // What the agent dialed and gave up while nobody took it is no answer.
+                    let patience = until.saturating_duration_since(Instant::now());
+                    match next_link(self.bench, listener, &mut self.shim, patience) {
+                        Err(Lack::Broken(_))
+                            if Instant::now() < until && self.shim.as_mut().is_some_and(Shim::lives) => {}
+                        link => break link?,
+                    }
+                }
             }
         };
         Ok(())

@@ -70,6 +70,11 @@ impl Shim {
         }
     }
 
+    /// Returns whether the program runs.
+    pub(crate) fn lives(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|ended| ended.is_none())
+    }
+
     /// Lets the application do something.
     pub(crate) fn act(&mut self, act: &Value, patience: Duration) -> Result<(), Lack> {
         let line = json!({ "act": act });
