@@ -243,6 +243,13 @@ impl<S: Side> Link<S> {
         matches!(self.state.phase, Phase::Over | Phase::Parked { .. })
     }
 
+    /// Returns the octets that the link and its session hold.
+    #[cfg(feature = "testing")]
+    pub(crate) fn held(&self) -> u64 {
+        let session = self.state.session.as_ref().map_or(0, Session::held);
+        session.saturating_add(self.decoder.allocated() as u64)
+    }
+
     /// Returns the round trip of the latest question and its answer.
     pub fn rtt(&self) -> Option<Duration> {
         self.state.pulse.as_ref().and_then(Pulse::rtt).map(|rtt| rtt.latest)

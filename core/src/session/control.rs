@@ -98,6 +98,13 @@ impl Control {
         !self.output.is_empty()
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn held(&self) -> usize {
+        let binds = self.binds.len() * size_of::<(u32, BindState)>() + self.left.len() * size_of::<(u32, u64)>();
+        let commands = self.commands.capacity() * size_of::<u32>();
+        binds + commands + super::measure::frames(&self.output) + super::measure::events(&self.events)
+    }
+
     pub(super) fn clear(&mut self) {
         self.output = VecDeque::new();
         self.drain = None;

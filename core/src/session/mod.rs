@@ -1,6 +1,8 @@
 //! A session: streams, credit, binds and counted frames. It outlives its links.
 
 mod control;
+#[cfg(feature = "testing")]
+mod measure;
 mod recv;
 mod replay;
 mod resume;

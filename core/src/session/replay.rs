@@ -102,6 +102,11 @@ impl Outgoing {
         self.acknowledged == self.sent
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn held(&self) -> u64 {
+        self.kept_octets + (self.kept.capacity() * size_of::<Encoded>()) as u64
+    }
+
     pub(crate) const fn kept_octets(&self) -> u64 {
         self.kept_octets
     }

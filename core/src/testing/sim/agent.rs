@@ -270,13 +270,13 @@ impl Agent {
         let hello = hello(self.number, attempt);
         let Some(session) = dial.resumes else {
             let link = Link::<side::Agent>::new(config, hello, seed, now);
-            dial.port = Some(Port::new(link, dial.cable, self.plan.skew));
+            dial.port = Some(Port::new(link, dial.cable, &self.plan.config, self.plan.skew));
             return Ok(());
         };
         let cable = dial.cable;
         let resumed = self.sessions.get_mut(&session).and_then(|port| {
             let link = Link::<side::Agent>::resume(&mut port.link, config, hello, seed, now)?;
-            let mut fresh = Port::new(link, cable, self.plan.skew);
+            let mut fresh = Port::new(link, cable, &self.plan.config, self.plan.skew);
             (fresh.ledger, fresh.events) = (port.ledger, core::mem::take(&mut port.events));
             Some(core::mem::replace(port, fresh))
         });

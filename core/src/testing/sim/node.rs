@@ -9,7 +9,7 @@ use super::{
     clock::Clock,
     dice::Dice,
     ground::{Ground, Happening, Host},
-    plan::{NodePlan, Refusing, Skew, TalkPlan},
+    plan::{NodePlan, Refusing, TalkPlan},
     port::Port,
     talk::Talk,
 };
@@ -84,7 +84,7 @@ impl Node {
     pub(super) fn accept(&mut self, cable: u64, ground: &Ground) {
         let now = self.clock.read(ground.now);
         let link = Link::<side::Network>::new(self.plan.config.clone(), self.dice.seed(), now);
-        self.strangers.push(Port::new(link, cable, Skew::None));
+        self.strangers.push(Port::new(link, cable, &self.plan.config, self.plan.skew));
     }
 
     /// Does all that can be done now.

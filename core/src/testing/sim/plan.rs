@@ -26,6 +26,7 @@ pub(super) struct NodePlan {
     pub(super) parked: usize,
     /// How long it takes to answer a bind.
     pub(super) slow: Option<Duration>,
+    pub(super) skew: Skew,
 }
 
 /// A program that wants endpoints.
@@ -46,13 +47,13 @@ pub(super) struct TalkPlan {
     pub(super) lanes: [Lanes; 2],
 }
 
-/// How an agent's version differs from the network's.
+/// How a side's version differs from the other's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Skew {
     None,
     /// It offers these versions; zero is none.
     Versions([u32; 2]),
-    /// Its HELLO has fields that nobody knows.
+    /// Its messages have fields that nobody knows.
     Fields,
     /// It sends frames that may be ignored.
     Extensions,
@@ -132,7 +133,8 @@ impl NodePlan {
     fn draw(dice: &mut Dice) -> Self {
         let config = config(dice, Config::network());
         let parked = if dice.percent(80) { 100 } else { dice.size(1, 3) };
-        Self { config, parked, slow: dice.percent(20).then(|| dice.spread_millis(1, 20_000)) }
+        let skew = [Skew::None, Skew::None, Skew::None, Skew::None, Skew::Fields, Skew::Extensions][dice.index(6)];
+        Self { config, parked, slow: dice.percent(20).then(|| dice.spread_millis(1, 20_000)), skew }
     }
 }
 
@@ -237,6 +239,9 @@ fn config(dice: &mut Dice, mut config: Config) -> Config {
         config.send_total = u64::from(config.send_stream) * dice.between(1, 4);
         config.retain_octets = dice.spread(64 << 10, 1 << 20);
         config.retain_frames = u32::try_from(dice.spread(64, 4_096)).unwrap_or(64);
+        config.streams = u32::try_from(dice.spread(2, 64)).unwrap_or(2);
+        config.open_streams = u32::try_from(dice.spread(2, 64)).unwrap_or(2);
+        (config.binds, config.unanswered) = (16, 16);
         config.ack_octets = u32::try_from(dice.spread(500, 64 << 10)).unwrap_or(500);
     }
     if dice.percent(30) {

@@ -9,9 +9,9 @@ use super::{
     plan::Skew,
 };
 use crate::{
-    Cause, Event, Hello, Instant, Link, Loss, Message, Side,
+    Cause, Config, Event, Hello, Instant, Link, Loss, Message, Side,
     frame::{Encoded, Kind},
-    testing::raw,
+    testing::{encoded, raw},
 };
 
 /// A link and the end of the connection below it.
@@ -27,10 +27,13 @@ pub(super) struct Port<S: Side> {
     output: Vec<u8>,
     skew: Skew,
     closed: bool,
+    /// The most octets that its session may hold, and that its windows may grow by.
+    most: u64,
+    pool: u64,
 }
 
 impl<S: Side> Port<S> {
-    pub(super) const fn new(link: Link<S>, cable: u64, skew: Skew) -> Self {
+    pub(super) fn new(link: Link<S>, cable: u64, config: &Config, skew: Skew) -> Self {
         Self {
             link,
             cable: Some(cable),
@@ -39,6 +42,8 @@ impl<S: Side> Port<S> {
             output: Vec::new(),
             skew,
             closed: false,
+            most: config.worst_case_memory(),
+            pool: config.pool,
         }
     }
 
@@ -60,7 +65,7 @@ impl<S: Side> Port<S> {
                 break;
             }
         }
-        self.check(now)?;
+        self.check(ground, now)?;
         if self.link.is_finished()
             && let Some(cable) = self.cable.take()
         {
@@ -199,28 +204,26 @@ impl<S: Side> Port<S> {
     }
 
     fn put_skewed(&mut self, frame: &Encoded, ground: &mut Ground) {
-        let hello = if frame.kind() == Kind::Hello { Hello::decode(frame.payload()).ok() } else { None };
-        match (self.skew, hello) {
-            (Skew::Versions(versions), Some(hello)) => {
-                let versions = versions.iter().copied().filter(|version| *version > 0).collect();
-                self.put_message(Kind::Hello, &Hello { versions, ..hello }, &[]);
+        let (kind, mut payload) = (frame.kind(), frame.payload().to_vec());
+        let is_message = kind.fixed_length().is_none() && kind != Kind::Data;
+        match self.skew {
+            Skew::Versions(versions) if kind == Kind::Hello => {
+                if let Ok(hello) = Hello::decode(&payload) {
+                    let versions = versions.iter().copied().filter(|version| *version > 0).collect();
+                    payload = encoded(&Hello { versions, ..hello });
+                }
             }
-            (Skew::Fields, Some(hello)) => self.put_message(Kind::Hello, &hello, UNKNOWN_FIELDS),
-            (Skew::None | Skew::Versions(_) | Skew::Fields | Skew::Extensions, _) => frame.write(&mut self.output),
+            Skew::Fields if is_message => payload.extend(UNKNOWN_FIELDS),
+            Skew::None | Skew::Versions(_) | Skew::Fields | Skew::Extensions => {}
         }
+        let [.., s0, s1, s2, s3] = *frame.header();
+        self.output.extend(raw(kind.number(), u32::from_be_bytes([s0, s1, s2, s3]), &payload));
         let extends = self.skew == Skew::Extensions && self.link.is_established();
         if extends && ground.dice.percent(2) {
             let number = u8::try_from(ground.dice.between(0xc0, 0xff)).unwrap_or(0xff);
             let payload = ground.dice.size(0, 40);
             self.output.extend(raw(number, 0, &alloc::vec![7; payload]));
         }
-    }
-
-    fn put_message(&mut self, kind: Kind, message: &impl Message, more: &[u8]) {
-        let mut payload = Vec::new();
-        message.encode(&mut payload);
-        payload.extend(more);
-        self.output.extend(raw(kind.number(), 0, &payload));
     }
 
     fn read(&mut self, ground: &mut Ground, now: Instant) -> Result<bool, Broken> {
@@ -274,7 +277,15 @@ impl<S: Side> Port<S> {
     }
 
     /// L2, L5, L6: the bounds, and rest when there is nothing to do.
-    fn check(&mut self, now: Instant) -> Result<(), Broken> {
+    fn check(&mut self, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
+        if let Some(session) = self.link.session() {
+            let (held, allowed) = (self.link.held(), self.most);
+            if held > allowed || session.reserved() > self.pool {
+                let text = format!("{held} octets where {allowed} are allowed, {} of the pool", session.reserved());
+                return Err(Broken::new("L2", text));
+            }
+            ground.report.memory = ground.report.memory.max(held * 1_000 / allowed.max(1));
+        }
         if self.output.is_empty() && self.cable.is_some() {
             if self.link.poll_transmit(now).is_some() {
                 return Err(Broken::new("L6", "there is more to write after everything was written"));
