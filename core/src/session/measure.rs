@@ -13,7 +13,8 @@ impl<S: Side> Session<S> {
     /// for each who holds them.
     pub(crate) fn held(&self) -> u64 {
         let streams = self.streams.values().map(|stream| held_by(stream)).sum::<usize>();
-        let rings = [&self.urgent, &self.ready, &self.news, &self.crowded].map(|ring| ring.capacity() * size_of::<u32>());
+        let rings =
+            [&self.urgent, &self.ready, &self.news, &self.crowded].map(|ring| ring.capacity() * size_of::<u32>());
         let tables = streams + rings.iter().sum::<usize>() + self.control.held();
         (tables as u64).saturating_add(self.outgoing.held())
     }

@@ -16,7 +16,7 @@ use super::{
     dice::Dice,
     ground::{Ground, Happening, Host},
     node::Node,
-    plan::AgentPlan,
+    plan::{AgentPlan, with_spread},
     port::Port,
 };
 use crate::{
@@ -43,6 +43,10 @@ pub(super) struct Agent {
     current: Option<u64>,
     pub(super) gave_up: Option<GiveUp>,
     scheduled: Option<Instant>,
+    /// Until when it may wait before it dials, as it was told or decides itself.
+    allowed: Instant,
+    /// Dials in this second.
+    dialed: (u64, u32),
     dice: Dice,
 }
 
@@ -78,6 +82,8 @@ impl Agent {
             current: None,
             gave_up: None,
             scheduled: None,
+            allowed: Instant::ZERO,
+            dialed: (0, 0),
             dice,
         }
     }
@@ -157,7 +163,7 @@ impl Agent {
     /// Comes back, if it is time.
     pub(super) fn come_back(&mut self, ground: &Ground) {
         self.clock.wake(ground.now);
-        if self.away.take_if(|until| *until <= ground.now).is_some() {
+        if !self.clock.sleeps() && self.away.take_if(|until| *until <= ground.now).is_some() {
             self.start(ground);
         }
     }
@@ -175,6 +181,7 @@ impl Agent {
         let now = self.clock.read(ground.now);
         if let Some(uplink) = self.uplink.as_mut().filter(|_| !self.clock.sleeps()) {
             uplink.handle_network_change(now);
+            self.allow(Retry::Backoff, true, now);
         }
     }
 
@@ -294,9 +301,12 @@ impl Agent {
             moved = true;
             ground.say(|| format!("agent {}: {action:?}", self.number));
             match action {
-                Action::Dial { attempt, target } => self.dial(attempt, target, None, ground),
-                Action::Resume { attempt, session, target } => self.dial(attempt, target, Some(session), ground),
-                Action::Hangup { attempt } => self.hang_up(attempt, ground, now),
+                Action::Dial { attempt, target } => self.dial(attempt, target, None, ground)?,
+                Action::Resume { attempt, session, target } => self.dial(attempt, target, Some(session), ground)?,
+                Action::Hangup { attempt } => {
+                    self.hang_up(attempt, ground, now);
+                    self.allow(Retry::Backoff, false, now);
+                }
                 Action::Bind { attempt, bind } => {
                     let session = self.sessions.get_mut(&attempt).and_then(|port| port.link.session_mut());
                     let Some(result) = session.map(|session| session.bind(&bind)) else { continue };
@@ -339,16 +349,38 @@ impl Agent {
         }
     }
 
-    fn dial(&mut self, attempt: u64, target: usize, resumes: Option<u64>, ground: &mut Ground) {
-        let Some(node) = self.plan.targets.get(target).copied() else { return };
+    fn dial(&mut self, attempt: u64, target: usize, resumes: Option<u64>, ground: &mut Ground) -> Result<(), Broken> {
+        let Some(node) = self.plan.targets.get(target).copied() else { return Ok(()) };
+        let second = ground.now.as_nanos() / 1_000_000_000;
+        self.dialed = if self.dialed.0 == second { (second, self.dialed.1 + 1) } else { (second, 1) };
+        if self.dialed.1 > DIALS {
+            return Err(Broken::new(
+                "TIME-002",
+                format!("agent {} dials more than {DIALS} times in a second", self.number),
+            ));
+        }
         let paths = ground.paths_between(self.number, node);
         let trip = paths.iter().map(|path| path.latency).sum::<Duration>();
         let cable = ground.lay(self.number, node, paths);
         let until = ground.now + CONNECT;
         ground.report.dials += 1;
         ground.after(trip * 2, Happening::Connect(cable)); // TCP and TLS
-        self.dials
-            .insert(attempt, Dialing { target, resumes, cable, until, port: None, connected: false, verdict: None });
+        let dial = Dialing { target, resumes, cable, until, port: None, connected: false, verdict: None };
+        self.dials.insert(attempt, dial);
+        Ok(())
+    }
+
+    /// Takes note of how long it may wait, as what ended says; `resumes` when a session waits for the next link.
+    pub(super) fn allow(&mut self, retry: Retry, resumes: bool, now: Instant) {
+        let policy = &self.plan.policy;
+        let most = match retry {
+            Retry::After(asked) => with_spread(asked.clamp(policy.floor, Duration::from_secs(300))),
+            Retry::Never | Retry::Now | Retry::Soon | Retry::Backoff if resumes => policy.resume_cap.max(policy.base),
+            Retry::Never | Retry::Now | Retry::Soon | Retry::Backoff => {
+                policy.cap.max(policy.base).max(policy.resume_cap)
+            }
+        };
+        self.allowed = self.allowed.max(now + most);
     }
 
     fn hang_up(&mut self, attempt: u64, ground: &mut Ground, now: Instant) {
@@ -371,6 +403,11 @@ impl Agent {
         let own = self.uplink.as_ref().and_then(Uplink::poll_timeout);
         if let Some(deadline) = own.filter(|deadline| deadline.at <= now) {
             return Err(Broken::new("L3", format!("agent {}: {deadline:?} at {now:?}", self.number)));
+        }
+        if let Some(wait) =
+            self.uplink.as_ref().and_then(|uplink| uplink.redial_in(now)).filter(|it| now + *it > self.allowed)
+        {
+            return Err(Broken::new("TIME-002", format!("agent {} waits for {wait:?} to dial", self.number)));
         }
         let Some(due) = ports.chain(own.map(|deadline| deadline.at)).min() else { return Ok(()) };
         let due = self.clock.world(due);
@@ -406,3 +443,6 @@ fn hello(agent: usize, attempt: u64) -> Hello {
 /// How long a connection is tried for, and how often.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// The most dials in a second: the least delay is 100 ms, and a few come at once.
+const DIALS: u32 = 15;

@@ -25,7 +25,8 @@ impl Default for Clock {
 impl Clock {
     /// Returns what it shows.
     pub(super) fn read(&self, world: Instant) -> Instant {
-        world + Duration::from_nanos(self.ahead)
+        let stands = self.sleep.filter(|sleep| !sleep.counted).map(|sleep| sleep.since);
+        stands.unwrap_or(world) + Duration::from_nanos(self.ahead)
     }
 
     /// Returns when, for the world, it shows this.

@@ -1,5 +1,7 @@
 //! How things go wrong.
 
+use alloc::vec::Vec;
+
 use super::{
     Broken,
     cable::Fate,
@@ -12,6 +14,7 @@ use crate::{Duration, Role};
 impl World {
     /// Lets one thing go wrong.
     pub(super) fn strike(&mut self, fault: Fault) -> Result<(), Broken> {
+        self.note_trouble(&fault);
         let ground = &mut self.ground;
         let now = ground.now;
         match fault {
@@ -74,6 +77,34 @@ impl World {
         self.run_all()
     }
 
+    /// Takes note of who may lose links now, and until when links may not be made.
+    fn note_trouble(&mut self, fault: &Fault) {
+        let (agents, nodes) = (0..self.agents.len(), 0..self.nodes.len());
+        let (agents, nodes): (Vec<usize>, Vec<usize>) = (agents.collect(), nodes.collect());
+        let (whom, lasts) = match fault {
+            Fault::Reset { agent, .. } | Fault::Roam { agent, .. } => (Host::Agent(*agent), Duration::ZERO),
+            Fault::Outage { agent, lasts, .. } => (Host::Agent(*agent), *lasts),
+            Fault::Forget { host, .. } => (*host, Duration::ZERO),
+            // A link that is found dead later was silent for as long as the clock says.
+            Fault::Jump { host, .. } => (*host, AWAKENING),
+            Fault::Restart { host, away, .. } => (*host, *away),
+            Fault::Sleep { host, lasts, .. } => (*host, *lasts + AWAKENING),
+            Fault::Drain { node, patience, away } => (Host::Node(*node), *patience + *away),
+            Fault::Refuse { node, lasts, how } => {
+                self.ground.longest_wish = self.ground.longest_wish.max(how.wish());
+                (Host::Node(*node), *lasts)
+            }
+            Fault::TakeBack { node } | Fault::Evict { node } | Fault::Command { node } | Fault::Thief { node } => {
+                (Host::Node(*node), Duration::ZERO)
+            }
+            Fault::Rebind { .. } => return,
+        };
+        match whom {
+            Host::Agent(agent) => self.ground.note_trouble(&[agent], &nodes, lasts),
+            Host::Node(node) => self.ground.note_trouble(&agents, &[node], lasts),
+        }
+    }
+
     /// Resets the connections of an agent; whoever is not told hears nothing more.
     fn reset(&mut self, agent: usize, told: [bool; 2]) {
         let ground = &mut self.ground;
@@ -92,6 +123,9 @@ impl World {
         }
     }
 }
+
+/// How long a machine that slept may take to find out that a link is dead.
+const AWAKENING: Duration = Duration::from_secs(150);
 
 /// How long everything may take to be well again after [`World::make_well`], from the constants of the policies:
 /// see [`World::patience`].

@@ -28,6 +28,10 @@ pub(super) struct Ground {
     pub(super) talks: Vec<Talk>,
     /// By agent, node and direction: until when nothing passes.
     pub(super) outages: BTreeMap<(usize, usize), [Instant; 2]>,
+    /// By agent and node: until when something was wrong between them, so that a link may be lost or not be made.
+    pub(super) trouble: BTreeMap<(usize, usize), Instant>,
+    /// The longest delay that any node asked for.
+    pub(super) longest_wish: Duration,
     pub(super) pattern: Bytes,
     /// What the agents are configured for.
     pub(super) agents: Vec<Config>,
@@ -81,6 +85,8 @@ impl Ground {
             ledgers: Vec::new(),
             talks: Vec::new(),
             outages: BTreeMap::new(),
+            trouble: BTreeMap::new(),
+            longest_wish: Duration::ZERO,
             pattern: [pattern.as_slice(), pattern.as_slice()].concat().into(),
             agents,
             report: Report::default(),
@@ -205,6 +211,20 @@ impl Ground {
         for (at, id, role) in arrivals {
             self.at(at, Happening::Arrive(id, role));
         }
+    }
+
+    /// Takes note that something is wrong with a host, or between two, from now on for so long.
+    pub(super) fn note_trouble(&mut self, agents: &[usize], nodes: &[usize], lasts: Duration) {
+        let until = self.now + lasts;
+        for pair in agents.iter().flat_map(|agent| nodes.iter().map(|node| (*agent, *node))) {
+            let trouble = self.trouble.entry(pair).or_default();
+            *trouble = until.max(*trouble);
+        }
+    }
+
+    /// Returns for how long nothing was wrong between an agent and a node.
+    pub(super) fn calm(&self, agent: usize, node: usize) -> Duration {
+        self.now.since(self.trouble.get(&(agent, node)).copied().unwrap_or_default())
     }
 
     /// Returns whether a new connection can be made.

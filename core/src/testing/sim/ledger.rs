@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, format, vec::Vec};
 
 use super::{Broken, cable::side, talk::Talk};
 use crate::{
-    Config, Role, Secret,
+    Config, Duration, Role, Secret,
     frame::{Encoded, Kind, be_u64},
 };
 
@@ -18,7 +18,11 @@ pub(super) struct Ledger {
     pub(super) talks: BTreeMap<u32, usize>,
     /// Every secret that was offered, the newest last.
     pub(super) secrets: Vec<Secret>,
+    /// The one that was shown last.
+    pub(super) shown: Option<Secret>,
     windows: [Windows; 2],
+    /// How long it is kept without a link, at the most.
+    pub(super) window: Duration,
 }
 
 /// The counted frames of one direction, since the session began.
@@ -47,6 +51,8 @@ impl Ledger {
             tracks: Default::default(),
             talks: BTreeMap::new(),
             secrets: secret.into_iter().collect(),
+            shown: None,
+            window: configs[0].resume_window.min(configs[1].resume_window),
             windows: configs.map(|config| Windows { first: config.window.into(), most: u64::from(config.window_max) }),
         }
     }

@@ -15,7 +15,9 @@ use super::{
 };
 pub(super) use admission::agent_name;
 
-use crate::{BindId, BindRequest, Code, Command, Duration, Event, Instant, Link, Loss, Open, Refusal, Role, side};
+use crate::{
+    BindId, BindRequest, Code, Command, Duration, Event, Instant, Link, Loss, Open, Refusal, Role, Session, side,
+};
 
 /// One node.
 #[derive(Debug)]
@@ -48,8 +50,8 @@ struct Held {
     asked: BTreeMap<u64, BindRequest>,
     /// Since when it waits for its agent.
     parked: Option<Instant>,
-    /// What had been acknowledged when the session was resumed last.
-    resumed_at: Option<u64>,
+    /// What had been acknowledged and processed when the session was resumed last.
+    resumed_at: Option<(u64, u64)>,
     over: bool,
 }
 
@@ -333,6 +335,12 @@ impl Node {
 }
 
 impl Held {
+    /// Returns whether its agent has shown on the present link that it has the newest secret.
+    fn is_confirmed(&self) -> bool {
+        let Some(session) = self.port.link.session() else { return true };
+        self.resumed_at.is_none_or(|before| before != counts(session))
+    }
+
     fn decide(&mut self, request: BindRequest, refuses: bool) {
         let id = request.bind().id;
         let Some(session) = self.port.link.session_mut() else { return };
@@ -351,6 +359,11 @@ impl Held {
             session.drain(Code::SHUTDOWN, None, "the node stops", now);
         }
     }
+}
+
+/// Returns how many frames of either side the other is known to have.
+const fn counts(session: &Session<side::Network>) -> (u64, u64) {
+    (session.acknowledged(), session.processed())
 }
 
 fn refusal(code: Code, retry_after: Option<Duration>) -> Refusal {

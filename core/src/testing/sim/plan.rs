@@ -104,20 +104,36 @@ pub(super) enum Refusing {
     Silent,
 }
 
+impl Refusing {
+    /// Returns the longest delay that an agent may take from it.
+    pub(super) fn wish(self) -> Duration {
+        match self {
+            Self::Busy | Self::Binds | Self::Silent => Duration::ZERO,
+            Self::BusyFor(delay) => with_spread(delay.min(Duration::from_secs(300))),
+            Self::Credentials => with_spread(Duration::from_secs(30)),
+        }
+    }
+}
+
+/// Returns the longest that a delay may be that everyone is told.
+pub(super) fn with_spread(delay: Duration) -> Duration {
+    delay + delay / 10
+}
+
 impl Plan {
     pub(super) fn draw(dice: &mut Dice) -> Self {
         let (nodes, agents, talks, faults, chaos) = match dice.between(0, 99) {
-            0..78 => (1, 1, dice.size(1, 4), dice.size(0, 6), dice.spread_millis(1_000, 60_000)),
+            0..78 => (1, 1, dice.size(1, 6), dice.size(0, 8), dice.spread_millis(1_000, 60_000)),
             78..96 => {
                 let (nodes, agents) = (dice.size(1, 2), dice.size(1, 3));
-                (nodes, agents, dice.size(2, 10), dice.size(2, 14), dice.spread_millis(5_000, 200_000))
+                (nodes, agents, dice.size(2, 12), dice.size(2, 20), dice.spread_millis(5_000, 200_000))
             }
             _ => {
                 let (nodes, agents) = (dice.size(2, 3), dice.size(4, 8));
                 (nodes, agents, dice.size(10, 30), dice.size(10, 40), dice.spread_millis(10_000, 1_200_000))
             }
         };
-        let most = if dice.percent(10) { 300_000 } else { 20_000 };
+        let most = if dice.percent(15) { 400_000 } else { 40_000 };
         Self {
             nodes: (0..nodes).map(|_| NodePlan::draw(dice)).collect(),
             agents: (0..agents).map(|_| AgentPlan::draw(dice, nodes)).collect(),
@@ -220,11 +236,17 @@ fn paths(dice: &mut Dice, most: u64) -> [Path; 2] {
     let latency = dice.spread_millis(1, 300);
     // Small pieces are many events: only where there is little to carry.
     let least = (most / 100).max(1);
-    [0, 1].map(|_| Path {
-        latency: latency + dice.millis(0, 5),
-        capacity: dice.size(2_000.max(least), 300_000),
-        piece: usize::try_from(dice.spread(least, 64 << 10)).unwrap_or(usize::MAX),
-        rate: dice.percent(40).then(|| dice.spread(8_000.max(least * 10), 10_000_000)),
+    [0, 1].map(|_| {
+        let rate = dice.percent(40).then(|| dice.spread(8_000.max(least * 10), 10_000_000));
+        let piece = dice.spread(least, 64 << 10);
+        // A piece arrives when its last octet does: no longer than packets of the slowest lines take.
+        let piece = piece.min(rate.map_or(u64::MAX, |rate| rate / 5));
+        Path {
+            latency: latency + dice.millis(0, 5),
+            capacity: dice.size(2_000.max(least), 300_000),
+            piece: usize::try_from(piece).unwrap_or(usize::MAX),
+            rate,
+        }
     })
 }
 

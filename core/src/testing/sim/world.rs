@@ -280,7 +280,7 @@ impl World {
     /// - a bind that was refused waits for as long as binds do.
     fn patience(&self) -> Duration {
         let agents = self.plan.agents.iter().map(|agent| {
-            let delay = agent.policy.cap.max(LONGEST_WISH);
+            let delay = agent.policy.cap.max(self.ground.longest_wish).max(REPLACED);
             let dial = CONNECT + agent.config.handshake_timeout;
             (delay + dial) * 2
         });
@@ -299,8 +299,8 @@ impl Agent {
     }
 }
 
-/// The most of a network's wish for a delay that counts, and its spread.
-const LONGEST_WISH: Duration = Duration::from_secs(330);
+/// How long an agent waits whose session was taken over, or whose token was withdrawn: 30 s and a tenth.
+const REPLACED: Duration = Duration::from_secs(33);
 /// The longest that a bind waits after it was refused, and its answer.
 const REBIND: Duration = Duration::from_secs(33 + 30);
 /// How long streams may stand still: a dead link has to be found out, and a session to expire.

@@ -4,7 +4,7 @@ use alloc::{format, vec::Vec};
 
 use super::Agent;
 use crate::{
-    Cause, Code, CommandResult, Event, Instant, Retry, Role, StreamId,
+    Cause, Code, CommandResult, Duration, Event, Heartbeat, Instant, Retry, Role, StreamId,
     testing::sim::{Broken, cable::Farewell, cable::side, ground::Ground, talk::Seat},
 };
 
@@ -89,6 +89,7 @@ impl Agent {
             // Lost again already: that may have been told before it was known to be there.
             if self.sessions.get(&session).is_some_and(|port| port.link.is_parked()) {
                 uplink.handle_suspended(session, Retry::Backoff, now);
+                self.allow(Retry::Backoff, true, now);
             }
         }
         Ok(true)
@@ -110,6 +111,9 @@ impl Agent {
             let cause = link.cause().filter(|_| !link.is_parked() && !link.is_established())?;
             Some((session, cause.retry()))
         });
+        let retries = over.map(|(_, retry)| retry);
+        self.allow(retry, dial.resumes.is_some() && retries.is_none() && dial.verdict.is_none(), now);
+        retries.into_iter().for_each(|retry| self.allow(retry, false, now));
         if let Some(uplink) = &mut self.uplink {
             if let Some((session, retry)) = over {
                 uplink.handle_closed(session, retry, now);
@@ -121,6 +125,7 @@ impl Agent {
 
     fn attend(&mut self, attempt: u64, event: Event, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
         let (Some(port), Some(uplink)) = (self.sessions.get_mut(&attempt), &mut self.uplink) else { return Ok(()) };
+        let (session, current) = (port.ledger.unwrap_or_default(), uplink.current() == Some(attempt));
         match event {
             Event::Opened(id) => self.open(attempt, id, ground)?,
             Event::Accepted(id) | Event::Readable(id) | Event::Writable(id) => {
@@ -132,7 +137,10 @@ impl Agent {
             Event::Bound(bound) => uplink.handle_bound(attempt, &bound, now),
             Event::Rejected(refused) => uplink.handle_rejected(attempt, refused, now),
             Event::Unbound(refused) => uplink.handle_unbound(attempt, refused, now),
-            Event::GoAway(notice) => uplink.handle_goaway(attempt, &notice, now),
+            Event::GoAway(notice) => {
+                uplink.handle_goaway(attempt, &notice, now);
+                self.allow(Retry::drain(&notice), false, now);
+            }
             Event::Command(request) => {
                 let result =
                     CommandResult { id: request.id, code: Code::FORBIDDEN, text: alloc::string::String::new() };
@@ -144,6 +152,8 @@ impl Agent {
             Event::Suspended(cause) => {
                 ground.say(|| format!("agent {}: session {attempt} waits: {cause}", self.number));
                 uplink.handle_suspended(attempt, cause.retry(), now);
+                self.allow(cause.retry(), true, now);
+                self.check_loss(session, &cause, current, ground)?;
             }
             Event::Resumed(welcome) => uplink.handle_offer(attempt, welcome.resume.is_some()),
             Event::Closed(cause) => {
@@ -151,6 +161,8 @@ impl Agent {
                 ground.say(|| format!("agent {}: session {attempt} is over: {cause}", self.number));
                 port.conclude(ground)?;
                 uplink.handle_closed(attempt, cause.retry(), now);
+                self.allow(cause.retry(), false, now);
+                self.check_loss(session, &cause, current, ground)?;
                 for dial in self.dials.values_mut().filter(|dial| dial.resumes == Some(attempt)) {
                     dial.verdict = Some(cause.retry());
                 }
@@ -161,6 +173,44 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// No link is lost, and no session expires, unless something was wrong not long ago.
+    fn check_loss(&self, session: usize, cause: &Cause, current: bool, ground: &mut Ground) -> Result<(), Broken> {
+        let node = ground.ledger(session)?.node;
+        let (calm, wished) = (ground.calm(self.number, node), !ground.longest_wish.is_zero());
+        let Heartbeat { interval, tolerance } = self.plan.config.heartbeat;
+        let patience = (interval + tolerance) * 2 + tolerance * 3 + Duration::from_secs(20);
+        let text =
+            || format!("agent {}, session {session}: {cause} after {calm:?} in which nothing was wrong", self.number);
+        match cause {
+            Cause::Dead { .. }
+            | Cause::Stalled { .. }
+            | Cause::HandshakeTimeout
+            | Cause::Eof { .. }
+            | Cause::Transport(_)
+            | Cause::Unacknowledged
+                if patience < calm =>
+            {
+                Err(Broken::new("HB-004", text()))
+            }
+            Cause::ResumeExpired => {
+                let window = ground.ledger(session)?.window;
+                // A session that drains is not resumed. A dial may have begun before and come to nothing.
+                let spared = current && Duration::from_secs(25) <= window && window <= calm && !wished;
+                if spared { Err(Broken::new("RES-011", text())) } else { Ok(()) }
+            }
+            Cause::Dead { .. }
+            | Cause::Stalled { .. }
+            | Cause::HandshakeTimeout
+            | Cause::Eof { .. }
+            | Cause::Transport(_)
+            | Cause::Unacknowledged
+            | Cause::Local(_)
+            | Cause::Remote(_)
+            | Cause::Refused(_)
+            | Cause::Violation(_) => Ok(()),
+        }
     }
 
     /// Hands a stream to its application; one for an endpoint that is not wished for is refused.

@@ -2,9 +2,9 @@
 
 use alloc::{collections::BTreeMap, format, vec::Vec};
 
-use super::{Held, Node, refusal};
+use super::{Held, Node, counts, refusal};
 use crate::{
-    AgentId, AuthRequest, Code, Config, Event, Hello, Instant, Link, Resume, ResumeOffer, Secret, Session, SessionId,
+    AgentId, AuthRequest, Cause, Code, Config, Event, Hello, Instant, Link, Resume, ResumeOffer, Secret, SessionId,
     frame::Kind,
     side,
     testing::{
@@ -113,6 +113,8 @@ impl Node {
     ) -> Result<(), Broken> {
         let agent = agent_of(request.hello().agent);
         let received = request.hello().resume.as_ref().map(|resume| resume.received).unwrap_or_default();
+        let shown = request.hello().resume.as_ref().map(|resume| resume.secret.clone()).unwrap_or_default();
+        let ended = port.link.cause().is_some();
         let mut welcome = request.welcome(SessionId::default(), "local", "node");
         welcome.resume = self.offer();
         let secret = welcome.resume.as_ref().map(|offer| offer.secret.clone());
@@ -121,9 +123,19 @@ impl Node {
             self.strangers.push(port);
             return Ok(());
         };
+        let confirmed = held.is_confirmed();
+        let kept = !ended && (held.port.link.is_parked() || held.port.link.is_established());
         match port.link.resume(request, &mut held.port.link, welcome, now) {
             Ok(()) => {
                 let ledger = ground.ledger(number)?;
+                let again = !confirmed && ledger.shown.as_ref() == Some(&shown);
+                if ledger.secrets.last() != Some(&shown) && !again {
+                    return Err(Broken::new(
+                        "RES-006",
+                        format!("session {number} is resumed with a secret that was used"),
+                    ));
+                }
+                ledger.shown = Some(shown);
                 ledger.go_on(crate::Role::Network, received)?;
                 ledger.secrets.extend(secret);
                 port.ledger = Some(number);
@@ -132,12 +144,17 @@ impl Node {
                 if old.link.session().is_some() || old.link.is_established() {
                     return Err(Broken::new("RES-008", format!("session {number} has two links")));
                 }
-                (held.parked, held.resumed_at) = (None, held.port.link.session().map(Session::acknowledged));
+                (held.parked, held.resumed_at) = (None, held.port.link.session().map(counts));
                 self.strangers.push(old);
                 ground.report.resumed += 1;
                 ground.say(|| format!("node {}: session {number} goes on behind {received} frames", self.number));
             }
             Err(request) => {
+                // What ended in the very moment when it was asked for is no more to be given back.
+                if kept && held.port.link.cause() != Some(&Cause::ResumeExpired) {
+                    let text = format!("session {number} was kept and is not given back to its agent");
+                    return Err(Broken::new("RES-012", text));
+                }
                 ground.say(|| format!("node {}: session {number} is not given back", self.number));
                 port.link.refuse(request, refusal(Code::RESUME_UNKNOWN, None), now);
                 self.strangers.push(port);
@@ -158,16 +175,20 @@ impl Node {
         for (number, held) in self.sessions.iter_mut().filter(|(_, held)| !held.over) {
             held.port.link.handle_timeout(now);
             let Some(session) = held.port.link.session().filter(|session| session.over().is_none()) else { continue };
-            let confirmed = held.resumed_at.is_none_or(|before| before < session.acknowledged());
-            let Some((newest, older)) = ground.ledger(*number)?.secrets.split_last() else { continue };
-            let used = older.len().saturating_sub(usize::from(!confirmed));
+            let confirmed = held.is_confirmed();
+            let ledger = ground.ledger(*number)?;
+            let Some((newest, older)) = ledger.secrets.split_last() else { continue };
+            let shown = ledger.shown.as_ref().filter(|_| !confirmed);
             let attempt = |number, secret: &Secret, received| Resume {
                 session: name_of(number),
                 secret: secret.clone(),
                 received,
             };
-            let mut attempts: Vec<Resume> =
-                older.iter().take(used).map(|secret| attempt(*number, secret, session.sent())).collect();
+            let mut attempts: Vec<Resume> = older
+                .iter()
+                .filter(|secret| shown != Some(secret))
+                .map(|secret| attempt(*number, secret, session.sent()))
+                .collect();
             attempts.push(attempt(*number, &Secret::new([0xee; 32]), session.sent()));
             attempts.push(attempt(*number, &Secret::default(), session.sent()));
             attempts.push(attempt(*number, newest, session.sent() + 1));
