@@ -24,6 +24,10 @@ fuzz: ## Fuzz each target for 20 s (TARGET=session HOURS=2)
 	@scripts/install-tools.sh fuzz
 	@scripts/fuzz.sh $(or $(TARGET),all) $(if $(HOURS),$$(awk 'BEGIN { print int($(HOURS) * 3600) }'))
 
+.PHONY: breakages
+breakages: ## Break each clause on purpose, in a copy, and demand that what shows it fails (ARGS=10, ARGS="RES-002 GO-008")
+	@conformance/breakages/run.py $(ARGS)
+
 .PHONY: simulate storm
 simulate: ## Run simulated worlds (SEEDS=1000000 FROM=0; one again: SEED=7 TRACE=1)
 	@scripts/simulate.sh

@@ -27,6 +27,7 @@ step "unit and property tests" tests --workspace --exclude adit-conformance --al
 step "simulated worlds" scripts/simulate.sh
 step "simulated storm" scripts/simulate.sh storm
 step conformance tests -p adit-conformance --all-features
+step "clauses broken on purpose" conformance/breakages/run.py 10
 step "documentation tests" cargo test -q --doc --workspace --all-features
 step documentation docs
 step "each fuzzer for 20 s" scripts/fuzz.sh all 20

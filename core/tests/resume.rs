@@ -455,7 +455,29 @@ fn resume_with(
     result
 }
 
-/// BIND-014, RES-020
+/// RES-020
+#[test]
+fn nothing_is_acknowledged_before_what_is_sent_again() {
+    let mut pair = Pair::established(Options::default());
+    let stream = pair.open();
+    pair.settle();
+    pair.down.hole = true;
+    pair.network.write(stream, b"lost on the way").unwrap();
+    pair.run_for(secs(1));
+    let request = request_of(&mut pair);
+    let mut old = pair.redial();
+    let mut new = lone_network(&request, 1);
+
+    let auth = take_request(&mut new);
+    let (welcome, now) = (auth.welcome(SessionId([7; 16]), "", ""), new.now());
+    new.link.resume(auth, &mut old, welcome, now).unwrap();
+
+    let said: Vec<Kind> = new.say().iter().map(Encoded::kind).collect();
+    let of = |kind| said.iter().position(|other| *other == kind);
+    assert!(of(Kind::Data).is_some() && of(Kind::Data) < of(Kind::Ack), "{said:?}");
+}
+
+/// BIND-014
 #[test]
 fn an_answer_that_is_sent_again_answers_no_later_bind() {
     let slow = Path { rate: Some(2_000), piece: 1, ..Path::default() };
