@@ -515,6 +515,7 @@ impl<S: Side> Machine<S> {
             return Some(Encoded::ping(nonce));
         }
         let session = self.session.as_mut()?;
+        session.drain_exhausted(now);
         let riding = session.wants_transmit() && !core::mem::replace(&mut self.acknowledged, true);
         if let Some(count) = session.poll_ack(riding) {
             return Some(Encoded::ack(count));

@@ -20,7 +20,7 @@ pub enum Retry {
 impl Retry {
     /// Returns when to dial again after the network ended or refused a session with this code.
     ///
-    /// A delay that the network names wins, but credentials that were refused are never shown again in a hurry.
+    /// A delay that the network names wins, but what was refused for credentials or rules is never asked again in a hurry.
     pub fn session(code: Code, retry_after: Option<Duration>) -> Self {
         let own = match code {
             // spec: TIME-005
@@ -30,7 +30,9 @@ impl Retry {
             }
             // The agent that took over is told so as well; two that fight do it slowly.
             Code::REPLACED => Self::After(REPLACED),
-            Code::FORBIDDEN | Code::BAD_NAME => Self::After(FORBIDDEN),
+            // spec: AUTH-002
+            Code::FORBIDDEN => return Self::After(retry_after.map_or(FORBIDDEN, |asked| asked.max(CREDENTIALS))),
+            Code::BAD_NAME => Self::After(FORBIDDEN),
             Code::SHUTDOWN | Code::RESUME_UNKNOWN | Code::RESUME_EXPIRED => Self::Now,
             Code(_) => match code.class() {
                 CodeClass::Protocol | CodeClass::Session | CodeClass::Stream | CodeClass::Application => Self::Backoff,
@@ -120,12 +122,13 @@ mod tests {
         }
     }
 
+    /// AUTH-002, TIME-005
     #[test]
-    fn the_delay_that_the_network_names_wins_except_over_a_never_and_over_refused_credentials() {
+    fn the_delay_that_the_network_names_wins_except_over_a_never_and_over_what_is_forbidden() {
         for &(code, name) in Code::ALL {
             let expected = match name {
                 "VERSION" => Retry::Never,
-                "CREDENTIALS" | "REVOKED" => Retry::After(secs(30)),
+                "CREDENTIALS" | "REVOKED" | "FORBIDDEN" => Retry::After(secs(30)),
                 _ => Retry::After(secs(7)),
             };
             assert_eq!(Retry::session(code, Some(secs(7))), expected, "{name}");

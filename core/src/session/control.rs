@@ -288,6 +288,13 @@ impl<S: Side> Session<S> {
         self.control.send(Kind::GoAway, &GoAway { last, code, retry_after, text: String::from(text) });
     }
 
+    /// Drains the session if its numbers are used up.
+    pub(crate) fn drain_exhausted(&mut self, now: Instant) {
+        if core::mem::take(&mut self.exhausted) {
+            self.drain(Code::NO_ERROR, None, "the numbers of streams are used up", now);
+        }
+    }
+
     /// Returns when this side's drain ends at the latest.
     pub(crate) fn drain_deadline(&self) -> Option<Instant> {
         self.control.drain.map(|drain| drain.until)

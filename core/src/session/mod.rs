@@ -51,6 +51,8 @@ pub struct Session<S: Side> {
     incoming: Incoming,
     spare: Spare,
     permit: Option<Permit>,
+    /// Whether a stream was wanted for which there is no number.
+    exhausted: bool,
     over: Option<Code>,
     stats: Stats,
     side: PhantomData<S>,
@@ -132,6 +134,7 @@ impl<S: Side> Session<S> {
             incoming: Incoming::new(config),
             spare: Spare::new(config.frame),
             permit: None,
+            exhausted: false,
             over: None,
             stats: Stats::default(),
             side: PhantomData,
@@ -154,7 +157,8 @@ impl<S: Side> Session<S> {
             return Err(OpenError::Limit); // spec: STREAM-015
         }
         let Some(id) = S::ROLE.stream(count).filter(|id| *id <= MAX_STREAM) else {
-            return Err(OpenError::Draining); // spec: STREAM-003
+            self.exhausted = true; // spec: STREAM-003
+            return Err(OpenError::Draining);
         };
         self.opened.ours = count;
         self.opened.ours_live = self.opened.ours_live.saturating_add(1);

@@ -23,8 +23,8 @@ impl<S: Side> Session<S> {
 
     /// Returns whether [`Self::poll_transmit`] may have something to give.
     pub(crate) fn wants_transmit(&self) -> bool {
-        let has_new =
-            !self.urgent.is_empty() || !self.ready.is_empty() || self.control.has_output() || self.owes_streams();
+        let owes = self.control.has_output() || self.owes_streams() || self.exhausted;
+        let has_new = owes || !self.urgent.is_empty() || !self.ready.is_empty();
         self.over.is_none() && (self.outgoing.repeats() || (has_new && self.outgoing.has_room()))
     }
 
@@ -115,5 +115,40 @@ impl<S: Side> Session<S> {
             return Some(Encoded::data(StreamId(id), data));
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MAX_STREAM, OpenError};
+    use super::*;
+    use crate::{
+        Config, Instant, Limits, Open,
+        frame::Kind,
+        side::{Agent, Network},
+    };
+
+    /// STREAM-003
+    #[test]
+    fn a_side_whose_numbers_are_used_up_opens_the_last_and_drains() {
+        fn drains<S: Side>() {
+            let peer = Limits { frame: 16_376, window: 0, streams: u32::MAX };
+            let mut session = Session::<S>::new(&Config::network(), peer, false);
+            session.opened.ours = MAX_STREAM / 2 - u32::from(S::ROLE == crate::Role::Network);
+
+            let last = session.open(Open::default());
+            let number = if S::ROLE == crate::Role::Agent { MAX_STREAM } else { MAX_STREAM - 1 };
+            assert_eq!(last.map(StreamId::number), Ok(number));
+            assert_eq!(session.open(Open::default()), Err(OpenError::Draining));
+
+            assert!(session.wants_transmit() && !session.is_draining());
+            session.drain_exhausted(Instant::ZERO);
+            assert!(session.is_draining());
+            let said = core::iter::from_fn(|| session.poll_transmit());
+            assert_eq!(said.filter(|frame| frame.kind() == Kind::GoAway).count(), 1);
+            assert!(!session.wants_transmit());
+        }
+        drains::<Agent>();
+        drains::<Network>();
     }
 }
