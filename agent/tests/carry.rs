@@ -91,6 +91,7 @@ async fn the_upstream_may_end_first_and_still_listen() {
     assert_eq!((&banner[..], &thanks[..]), (&b"banner"[..], &b"thanks"[..]));
 }
 
+/// BIND-016
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_transfer_arrives_whole_in_both_directions_at_once() {
     let tunnel = Tunnel::new("").await;

@@ -42,6 +42,18 @@ fn every_violation_is_raised_somewhere() {
     }
 }
 
+#[test]
+fn what_must_be_has_an_identifier() {
+    for file in files("conformance/spec", &["md"]).iter().filter(|file| !file.contains("RFC 2119")) {
+        for paragraph in file.split("\n\n") {
+            let text = paragraph.lines().find(|line| !line.starts_with('#')).unwrap_or_default();
+            let id = text.strip_prefix("**").and_then(|rest| rest.split("**").next());
+            let must = ["MUST", "SHOULD", " MAY "].iter().find(|word| paragraph.contains(**word));
+            assert!(must.is_none() || id.is_some_and(is_clause), "{paragraph}");
+        }
+    }
+}
+
 /// A clause that no code cites stands in `uncited.json` with the reason: it binds who writes an application, or says what
 /// words mean.
 #[test]

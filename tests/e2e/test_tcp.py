@@ -296,6 +296,7 @@ def test_proxy_protocol_v2_names_the_caller_and_the_endpoint(tcp):
     assert any(str(port).encode() in value for value in tlvs.values()), tlvs
 
 
+# BIND-016
 def test_tls_passthrough_ends_at_the_upstream(world, tmp_path):
     certificate, key = tmp_path / "own.pem", tmp_path / "own.key"
     name = f"pass.{DOMAIN}"

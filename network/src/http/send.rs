@@ -111,7 +111,7 @@ impl<B: Backend> Connection<B> {
         leaves: bool,
         fresh: bool,
     ) -> Result<pool::Connection, Code> {
-        let shared = member.protocol() == UpstreamProtocol::Http2 && !leaves;
+        let shared = member.protocol() == UpstreamProtocol::Http2 && !leaves; // spec: BIND-016
         let waiting = if fresh || leaves {
             None
         } else if shared {

@@ -27,6 +27,7 @@ use crate::support::*;
 
 type Body = BoxBody<Bytes, Infallible>;
 
+/// BIND-016
 #[tokio::test]
 async fn an_http_2_caller_reaches_an_http_1_upstream() {
     let edge = alpn_h2(vec![echo().await], HttpLimits::default()).await;
@@ -108,6 +109,7 @@ async fn grpc_goes_through_in_both_directions_with_its_trailers() {
     assert_eq!(trailers["grpc-status"], "0");
 }
 
+/// BIND-016
 #[tokio::test]
 async fn an_http_1_caller_reaches_an_http_2_upstream_on_one_connection() {
     let upstream = upstream2(|request: Request<Incoming>| async move {

@@ -188,6 +188,7 @@ async fn nobody_waits_longer_for_an_agent_than_its_session_does() {
     assert!(network.admin("/metrics").contains("adit_sessions_expired_total 1"));
 }
 
+/// AUTH-005
 #[tokio::test]
 async fn a_new_session_of_the_same_agent_ends_the_one_that_waits_for_it() {
     let network = Network::start("");
