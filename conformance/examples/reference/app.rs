@@ -1,4 +1,4 @@
-//! The application of the scenarios on `adit-tokio`; see `scenarios/README.md`.
+//! The application of the scenarios over either runtime; see `scenarios/README.md`.
 
 use core::time::Duration;
 use std::{collections::BTreeMap, sync::Arc};
@@ -7,21 +7,23 @@ use adit_core::{
     AgentId, Bind, BindId, BindRefusal, Code, Command, CommandResult, Config, Heartbeat, Hello, Limits, Open, Refusal,
     ResumeOffer, Secret, SessionId, Side, Unbind, UpstreamProtocol,
 };
-use adit_tokio::{AgentSession, Event, Events, Incoming, NetworkSession, Session, Stream, code_of};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::{
+    rt::{AgentSession, Event, Events, Incoming, NetworkSession, Session, Stream, code_of},
+    spawn,
+};
+use crate::{Acts, Say};
+
 /// What the application is asked to do, and whom it tells what it is told.
 pub(crate) struct Desk {
-    acts: UnboundedReceiver<Value>,
+    acts: Acts,
     say: Say,
 }
 
-/// Takes what a shim says.
-pub(crate) type Say = Arc<dyn Fn(Value) + Send + Sync>;
-
 impl Desk {
-    pub(crate) const fn new(acts: UnboundedReceiver<Value>, say: Say) -> Self {
+    pub(crate) const fn new(acts: Acts, say: Say) -> Self {
         Self { acts, say }
     }
 
@@ -95,7 +97,7 @@ async fn serve(
                     if url.contains("call")
                         && let Ok(stream) = session.open(Open { bind: Some(id), ..Open::default() })
                     {
-                        tokio::spawn(echo(stream, Arc::clone(&desk.say)));
+                        spawn(echo(stream, Arc::clone(&desk.say)));
                     }
                 }
                 Some(Event::Unbind(unbind)) => {
@@ -178,7 +180,7 @@ fn on_any<S: Side>(session: &Session<S>, act: &Value, desk: &Desk) {
         desk.done(opened.is_ok());
         if let Ok(stream) = opened {
             let finish = asked.get("finish").and_then(Value::as_bool).unwrap_or(false);
-            tokio::spawn(send(stream, text("text"), finish, Arc::clone(&desk.say)));
+            spawn(send(stream, text("text"), finish, Arc::clone(&desk.say)));
         }
     } else if act.get("drain").is_some() {
         session.drain(Code::SHUTDOWN, None, "");
@@ -194,7 +196,7 @@ fn on_any<S: Side>(session: &Session<S>, act: &Value, desk: &Desk) {
 fn tell(event: Event, desk: &Desk) {
     let told = match event {
         Event::Opened(stream) => {
-            tokio::spawn(echo(stream, Arc::clone(&desk.say)));
+            spawn(echo(stream, Arc::clone(&desk.say)));
             return;
         }
         Event::Bound(bound) => json!({ "event": "bound", "id": bound.id.0, "url": bound.url }),
