@@ -151,9 +151,12 @@ impl<S: Side> Session<S> {
         }
     }
 
-    /// Tells writers that there is room: of one stream, and of those that the total had held back.
+    /// Tells writers that there is room: of one stream, and of as many as there is room for of those that the total had held
+    /// back. The others are told when they have sent what they have waiting, if not before.
     pub(super) fn wake_writers(&mut self, id: u32) {
-        let low = (self.config.send_stream / 2) as usize;
+        let (total, frame) = (self.config.send_total, self.config.frame);
+        // Who is told and finds no room was told in vain.
+        let low = if self.queued < total { self.config.send_stream / 2 } else { frame.saturating_sub(1) } as usize;
         self.with(id, |stream| {
             if stream.send.waiting && stream.send.queued <= low {
                 stream.send.waiting = false;
@@ -161,14 +164,18 @@ impl<S: Side> Session<S> {
             }
         });
         self.tell(id);
-        if self.queued < self.config.send_total {
-            while let Some(other) = self.crowded.pop_front() {
-                self.with(other, |stream| {
-                    stream.in_crowded = false;
-                    stream.news.writable |= core::mem::take(&mut stream.send.waiting);
-                });
-                self.tell(other);
-            }
+        let mut room = total.saturating_sub(self.queued).div_ceil(u64::from(frame));
+        while room > 0
+            && let Some(other) = self.crowded.pop_front()
+        {
+            let waited = self.with(other, |stream| {
+                stream.in_crowded = false;
+                let waited = core::mem::take(&mut stream.send.waiting);
+                stream.news.writable |= waited;
+                waited
+            });
+            room -= u64::from(waited == Some(true));
+            self.tell(other);
         }
     }
 
@@ -217,7 +224,7 @@ impl<S: Side> Session<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Limits, Open, side::Network};
+    use crate::{Config, Limits, Open, frame::Kind, side::Network};
 
     #[test]
     fn a_crowd_that_lasts_is_remembered_once_for_each_stream() {
@@ -236,6 +243,28 @@ mod tests {
             session.poll_transmit().expect("there is data");
             while session.poll_stream_event().is_some() {}
         }
+    }
+
+    #[test]
+    fn of_a_crowd_no_more_are_told_than_there_is_room_for() {
+        let config = Config { send_stream: 16_376, send_total: 6 * 16_376, ..Config::network() };
+        let peer = Limits { frame: 16_376, window: 1 << 30, streams: 100 };
+        let mut session = Session::<Network>::new(&config, peer, false);
+        let streams: [StreamId; 20] = core::array::from_fn(|_| session.open(Open::default()).expect("granted"));
+        for id in streams {
+            while session.write(id, &mut Bytes::from_static(&[7; 16_376])).is_ok() {}
+        }
+        let mut told = |frames: usize| {
+            for _ in 0..frames {
+                while session.poll_transmit().expect("there is data").kind() != Kind::Data {}
+            }
+            core::iter::from_fn(|| session.poll_stream_event()).count()
+        };
+
+        assert_eq!(told(14), 14, "each that has sent what it had, and nobody else");
+        assert_eq!(told(1), 2, "who sent, and one for whom there is room");
+        assert_eq!(told(1), 2, "two for whom there is room; who sent has been told");
+        assert_eq!(told(4), 2, "all have been told");
     }
 
     #[test]
