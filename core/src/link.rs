@@ -565,11 +565,11 @@ impl<S: Side> Machine<S> {
 
 /// Takes what is first, and gives the memory back with what is last: links live for hours and say little.
 pub(crate) fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
-    let first = queue.pop_front();
+    let first = queue.pop_front()?;
     if queue.is_empty() {
         *queue = VecDeque::new();
     }
-    first
+    Some(first)
 }
 
 /// Checks what a peer says it is willing to receive.
