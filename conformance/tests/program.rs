@@ -2,9 +2,16 @@
 
 mod runs;
 
-use std::path::Path;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
+use adit_conformance::identity::Identity;
 use runs::{clean, count, program, text};
+use serde_json::Value;
 
 #[test]
 fn a_network_on_tokio_fails_nothing() {
@@ -24,6 +31,28 @@ fn an_agent_on_tokio_fails_nothing() {
 #[test]
 fn an_agent_on_smol_fails_nothing() {
     agent(&reference("--smol"));
+}
+
+#[test]
+fn a_network_that_listens_is_played_without_a_shim() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("program-listening");
+    let network = Listening::start(&folder);
+
+    let authority = folder.join("ca.pem");
+    let trusted = ["--role", "network", "--target", &network.address, "--server-name", NAME, "--ca"];
+    let run = program("target", &[&trusted[..], &[authority.to_str().expect("UTF-8")]].concat());
+    assert_eq!(run.output.status.code(), Some(0), "{}", text(&run.output.stdout));
+    let report = run.json();
+    assert!(count(&report, "passed") > 130, "{}", report["summary"]);
+    assert!(count(&report, "skipped") > 10, "what needs other limits: {}", report["summary"]);
+    assert_eq!(report["clauses"]["CMD-004"]["not_implemented"], 1, "an act without a shim");
+
+    let anyone = ["--role", "network", "--target", &network.address, "--insecure", "--only", "streams/*parity*"];
+    assert_eq!(program("insecure", &anyone).output.status.code(), Some(0));
+    let stranger = ["--role", "network", "--target", &network.address, "--ca", STRANGER, "--only", "streams/*parity*"];
+    let run = program("stranger", &stranger);
+    assert_eq!(run.output.status.code(), Some(1), "its certificate is of nobody that is trusted");
+    assert_eq!(run.json()["scenarios"][0]["step"], 0);
 }
 
 #[test]
@@ -71,6 +100,41 @@ fn what_cannot_be_played_is_a_fault_of_the_caller() {
     }
 }
 
+/// A network that was started before the program.
+struct Listening {
+    child: Child,
+    address: String,
+}
+
+impl Listening {
+    fn start(folder: &Path) -> Self {
+        let identity = Identity::issue(NAME).expect("a certificate");
+        fs::create_dir_all(folder).expect("a folder");
+        let write = |name: &str, content: &str| {
+            fs::write(folder.join(name), content).expect("a file");
+            folder.join(name)
+        };
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec {}", reference(""))]);
+        command.env("ADIT_ROLE", "network").env("ADIT_ADDRESS", "127.0.0.1:0").env("ADIT_LIMITS", "{}");
+        command.env("ADIT_CERTIFICATE", write("certificate.pem", &identity.certificate));
+        command.env("ADIT_KEY", write("key.pem", &identity.key));
+        write("ca.pem", &identity.authority);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the shim starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        let ready: Value = serde_json::from_str(&line).expect("JSON");
+        Self { child, address: ready["ready"]["address"].as_str().expect("an address").to_owned() }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended by itself
+        let _ = self.child.wait();
+    }
+}
+
 fn network(shim: &str) {
     let report = clean("network", shim);
 
@@ -92,3 +156,7 @@ fn reference(options: &str) -> String {
     assert!(file.exists(), "cargo build -p adit-conformance --all-features --examples makes {}", file.display());
     format!("'{}' {options}", file.display())
 }
+
+const NAME: &str = "network.test";
+/// An authority that has issued nothing here.
+const STRANGER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/runs/stranger.pem");

@@ -18,7 +18,7 @@ class App:
     def ends(self, session, code):
         for stream in list(session.streams.values()):
             if stream.number in self.echoes | self.readers:
-                self.tell_end(stream.number, "reset", code)
+                self.tell_end(stream.number, "fin" if bug("takes-a-loss-for-an-end") else "reset", code)
         session.streams.clear()
         self.say({"event": "closed"})
 

@@ -362,10 +362,6 @@ class Session:
             self.events.append(("GoAway", wire.GOAWAY, fields))
         if not bug("opens-after-goaway"):
             self.goaway_heard = last
-        for stream in [one for one in self.streams.values() if one.mine and one.number > last]:
-            stream.done, stream.outbox = True, bytearray()
-            stream.ended, stream.code = "reset", wire.CODES["REFUSED"]
-            self.events.append(("readable", stream))
 
     def on_bind(self, number, fields, now):
         if number in self.binds and not bug("takes-bind-numbers-again"):

@@ -1,5 +1,7 @@
 //! One scenario with one subject.
 
+use std::collections::VecDeque;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -16,6 +18,8 @@ pub(super) struct Talk<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) subject: &'a mut dyn Subject,
     pub(super) heard: Heard,
+    /// What the application was told that no step has asked for.
+    told: VecDeque<Value>,
     /// Each counted frame that was sent in the session.
     pub(super) sent: Vec<Vec<u8>>,
     /// What the session can be resumed with.
@@ -31,7 +35,15 @@ pub(super) enum Stop {
 
 impl<'a> Talk<'a> {
     pub(super) fn new(player: &'a Player, scenario: &'a Scenario, subject: &'a mut dyn Subject) -> Self {
-        Self { player, scenario, subject, heard: Heard::default(), sent: Vec::new(), offer: None }
+        Self {
+            player,
+            scenario,
+            subject,
+            heard: Heard::default(),
+            told: VecDeque::new(),
+            sent: Vec::new(),
+            offer: None,
+        }
     }
 
     pub(super) fn play(mut self) -> Verdict {
@@ -179,15 +191,23 @@ impl<'a> Talk<'a> {
         self.listen()
     }
 
-    /// Waits for the next event of the same name.
+    /// Waits for the next event of the same name; others are kept, as nothing says which of two is told first.
     fn event(&mut self, wanted: &Value) -> Result<(), Stop> {
         let expected = format!("the event {wanted}");
+        let is_named = |told: &Value| told.get("event") == wanted.get("event");
+        let mut next = self.told.iter().position(is_named).and_then(|place| self.told.remove(place));
         loop {
-            let told = self.subject.event().map_err(|lack| lacking(lack, &expected))?;
-            let Some(told) = told else { return failed(&expected, "nothing") };
-            if told.get("event") == wanted.get("event") {
+            let told = match next.take() {
+                Some(told) => told,
+                None => match self.subject.event().map_err(|lack| lacking(lack, &expected))? {
+                    Some(told) => told,
+                    None => return failed(&expected, "nothing"),
+                },
+            };
+            if is_named(&told) {
                 return if includes(&told, wanted) { Ok(()) } else { failed(&expected, &told.to_string()) };
             }
+            self.told.push_back(told);
         }
     }
 

@@ -1,15 +1,18 @@
 //! The application of the scenarios, on a link alone with a virtual clock.
 
-use std::collections::BTreeMap;
+mod desk;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use adit_conformance::{Lack, Subject};
 use adit_core::{
-    AuthRequest, Bind, BindId, Code, CommandResult, Config, Duration, Event, Link, Open, ReadError, Refusal,
-    ResumeOffer, Secret, Session, SessionId, StreamId, UpstreamProtocol, Welcome,
+    AuthRequest, Code, CommandResult, Config, Duration, Event, Link, Open, ReadError, Refusal, ResumeOffer, Secret,
+    Session, SessionId, StreamId, Welcome,
     side::{Agent, Network},
     testing::{Lone, a_hello},
 };
 use bytes::Bytes;
+use serde_json::Value;
 
 /// The application of the scenarios, on a link alone.
 pub(crate) struct Echo<S: adit_core::Side> {
@@ -19,21 +22,26 @@ pub(crate) struct Echo<S: adit_core::Side> {
     old: Option<Link<S>>,
     links: u8,
     streams: BTreeMap<StreamId, Line>,
+    /// What the application was told.
+    told: VecDeque<Value>,
     on_event: fn(&mut Self, Event),
     next_link: fn(&mut Self),
+    on_act: fn(&mut Self, &Value) -> Option<bool>,
 }
 
-/// What is on its way back on one stream.
+/// What is on its way on one stream, and comes back on it unless the application opened it itself.
 #[derive(Default)]
 struct Line {
     back: Bytes,
     over: bool,
+    mine: bool,
+    finishing: bool,
 }
 
 impl Echo<Network> {
     pub(crate) fn network(config: Config) -> Self {
         let lone = Lone::network(config.clone());
-        Self::new(config, lone, Self::on_network_event, Self::listen_again)
+        Self::new(config, lone, Self::on_network_event, Self::listen_again, Self::act_as_network)
     }
 
     fn listen_again(&mut self) {
@@ -98,7 +106,7 @@ impl Echo<Network> {
 impl Echo<Agent> {
     pub(crate) fn agent(config: Config) -> Self {
         let lone = Lone::agent(config.clone());
-        Self::new(config, lone, Self::on_agent_event, Self::dial_again)
+        Self::new(config, lone, Self::on_agent_event, Self::dial_again, Self::act_as_agent)
     }
 
     fn dial_again(&mut self) {
@@ -110,16 +118,7 @@ impl Echo<Agent> {
 
     fn on_agent_event(&mut self, event: Event) {
         if let Event::Established(_) = event {
-            let bind = Bind {
-                id: BindId(1),
-                url: "tcp://:1".to_owned(),
-                pooling: false,
-                upstream_protocol: UpstreamProtocol::Http1,
-                name: String::new(),
-                description: String::new(),
-                metadata: String::new(),
-            };
-            self.lone.session().bind(&bind).expect("the first");
+            self.lone.session().bind(&desk::bind(1, "tcp://:1")).expect("the first");
         } else if let Event::Command(request) = event {
             let result = CommandResult { id: request.id, code: Code::FORBIDDEN, text: String::new() };
             self.lone.session().answer(&result).expect("asked");
@@ -130,8 +129,15 @@ impl Echo<Agent> {
 }
 
 impl<S: adit_core::Side> Echo<S> {
-    fn new(config: Config, lone: Lone<S>, on_event: fn(&mut Self, Event), next_link: fn(&mut Self)) -> Self {
-        Self { config, lone, old: None, links: 1, streams: BTreeMap::new(), on_event, next_link }
+    fn new(
+        config: Config,
+        lone: Lone<S>,
+        on_event: fn(&mut Self, Event),
+        next_link: fn(&mut Self),
+        on_act: fn(&mut Self, &Value) -> Option<bool>,
+    ) -> Self {
+        let (streams, told) = (BTreeMap::new(), VecDeque::new());
+        Self { config, lone, old: None, links: 1, streams, told, on_event, next_link, on_act }
     }
 
     fn on_stream_event(&mut self, event: Event) {
@@ -151,37 +157,53 @@ impl<S: adit_core::Side> Echo<S> {
     /// Lets the application do all that it can.
     fn run(&mut self) {
         for event in self.lone.events() {
+            self.tell(&event);
             (self.on_event)(self, event);
         }
         if self.lone.link.session().is_some() {
             let session = self.lone.session();
-            self.streams.iter_mut().for_each(|(id, line)| line.go_on(*id, session));
+            for (id, line) in &mut self.streams {
+                self.told.extend(line.go_on(*id, session));
+            }
             self.streams.retain(|_, line| !line.over);
         }
     }
 }
 
 impl Line {
-    fn go_on<S: adit_core::Side>(&mut self, id: StreamId, session: &mut Session<S>) {
+    /// Goes on as far as it can; returns what the application is told.
+    fn go_on<S: adit_core::Side>(&mut self, id: StreamId, session: &mut Session<S>) -> Option<Value> {
         loop {
-            if !self.back.is_empty() && session.write(id, &mut self.back).is_err() {
-                return;
+            while !self.back.is_empty() && session.write(id, &mut self.back).is_ok() {}
+            if self.back.is_empty() && self.finishing {
+                self.finishing = session.finish(id).is_err();
+            }
+            if !self.back.is_empty() && !self.mine {
+                return None;
             }
             match session.read(id, 65_536) {
-                Ok(Some(chunk)) => self.back = chunk,
-                Ok(None) => {
-                    self.over = session.finish(id).is_ok();
-                    session.release(id);
-                    return;
+                Ok(Some(chunk)) => {
+                    if !self.mine {
+                        self.back = chunk;
+                    }
                 }
-                Err(ReadError::Blocked) => return,
+                Ok(None) => {
+                    self.over = session.finish(id).is_ok() || self.mine;
+                    session.release(id);
+                    return self.over.then(|| desk::ended(id, None));
+                }
+                Err(ReadError::Blocked) => return None,
                 Err(ReadError::Reset(code)) => {
                     session.reset(id, code);
                     session.release(id);
                     self.over = true;
-                    return;
+                    return Some(desk::ended(id, Some(code)));
                 }
-                Err(_) => return,
+                Err(ReadError::Lost(code)) => {
+                    self.over = true;
+                    return Some(desk::ended(id, Some(code)));
+                }
+                Err(_) => return None,
             }
         }
     }
@@ -224,6 +246,17 @@ impl<S: adit_core::Side> Subject for Echo<S> {
         self.links += 1;
         (self.next_link)(self);
         Ok(())
+    }
+
+    fn act(&mut self, act: &Value) -> Result<(), Lack> {
+        let done = (self.on_act)(self, act).ok_or_else(|| Lack::Unable(format!("the act {act}")))?;
+        self.run();
+        if done { Ok(()) } else { Err(Lack::Broken(format!("the act {act} cannot be done"))) }
+    }
+
+    fn event(&mut self) -> Result<Option<Value>, Lack> {
+        self.run();
+        Ok(self.told.pop_front())
     }
 }
 
