@@ -191,9 +191,10 @@ impl Puppet {
                 self.binds += 1;
                 Encoded::message(Kind::Bind, &bind(self.binds))
             }
-            (Role::Agent, _) => {
-                Encoded::message(Kind::Unbind, &Unbind { id: BindId(which % (self.binds + 1)), cut: false })
-            }
+            (Role::Agent, _) => Encoded::message(
+                Kind::Unbind,
+                &Unbind { id: BindId(which % (self.binds + 1)), cut: (which / 7).is_multiple_of(3) },
+            ),
             (Role::Network, 11) if which.is_multiple_of(3) => {
                 let request = CommandRequest { id: which, command: Command::Stop, text: String::new() };
                 Encoded::message(Kind::Command, &request)
