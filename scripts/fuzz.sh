@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Fuzzes: fuzz.sh [TARGET|all] [SECONDS] runs, fuzz.sh minimise [TARGET|all] takes what was found into fuzz/corpus.
+# Fuzzes: fuzz.sh [TARGET|all] [SECONDS]
+#
+# fuzz.sh minimise [TARGET|all]  takes what was found into fuzz/corpus.
+# fuzz.sh coverage               tells what the corpus reaches of core (with llvm-tools of rustup).
 #
 # What is found lies in target/fuzz/corpus, an input that breaks a law in fuzz/targets/artifacts.
 set -euo pipefail
@@ -7,10 +10,12 @@ cd "$(dirname "$0")/.."
 export PATH="$PWD/target/tools/bin:$PATH"
 
 mode=run
-if [ "${1:-}" = minimise ]; then
-  mode=minimise
-  shift
-fi
+case ${1:-} in
+  minimise | coverage)
+    mode=$1
+    shift
+    ;;
+esac
 target=${1:-all} seconds=${2:-20}
 common=(--fuzz-dir fuzz/targets --target-dir target/fuzz --sanitizer none) # no unsafe code to watch
 logs=target/fuzz/logs
@@ -60,6 +65,29 @@ minimise() {
     "$(find "$into" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum + 0 }')"
 }
 
+# Which regions of core the corpus and the regressions reach, and which lines they do not.
+coverage() {
+  local into=$PWD/target/fuzz/coverage tools tests
+  tools=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
+  [ -x "$tools/llvm-cov" ] || rustup component add llvm-tools
+  rm -f "$into"/*.profraw
+  export RUSTFLAGS=-Cinstrument-coverage LLVM_PROFILE_FILE=$into/%p-%m.profraw
+  tests=$(cargo test -q -p adit-fuzz --test replay --target-dir "$into" --no-run --message-format json |
+    grep -o '"executable":"[^"]*/replay-[^"]*"' | cut -d'"' -f4)
+  (cd fuzz && "$tests" -q >/dev/null)
+  "$tools/llvm-profdata" merge -sparse "$into"/*.profraw -o "$into/merged.profdata"
+  local elsewhere='(core/src/(testing|runtime)/|/fuzz/src/|/registry/|/rustc/|/rustlib/)'
+  "$tools/llvm-cov" report "$tests" -instr-profile "$into/merged.profdata" -ignore-filename-regex "$elsewhere" \
+    -show-branch-summary=false -show-mcdc-summary=false
+  "$tools/llvm-cov" show "$tests" -instr-profile "$into/merged.profdata" -ignore-filename-regex "$elsewhere" \
+    -show-instantiations=false >"$into/lines"
+  echo "line by line: $into/lines"
+}
+
+if [ $mode = coverage ]; then
+  coverage
+  exit
+fi
 cargo +nightly fuzz build "${common[@]}" ${CARGO_TERM_QUIET:+-q}
 if [ $mode = minimise ]; then
   for name in $(targets); do minimise "$name"; done

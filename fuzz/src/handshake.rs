@@ -97,6 +97,9 @@ fn check<S: Side>(lone: &mut Lone<S>, closed: usize, heard: usize, resumes: bool
     if let Some(Cause::Violation(violation)) = lone.cause() {
         assert!(Violation::ALL.contains(violation));
     }
+    if let Some(cause) = lone.cause() {
+        crate::text::tell(cause);
+    }
 }
 
 /// A frame that may or may not stand at the beginning of a link.

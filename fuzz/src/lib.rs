@@ -5,6 +5,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a broken law is told")]
 
 mod choices;
+mod config;
 mod decoder;
 mod driver;
 mod handshake;
@@ -13,9 +14,11 @@ mod model;
 mod reconnect;
 mod resume;
 mod session;
+mod text;
 mod tls;
 
 pub use choices::Choices;
+pub use config::config;
 pub use decoder::decoder;
 pub use driver::driver;
 pub use handshake::handshake;
@@ -26,6 +29,7 @@ pub use model::model;
 pub use reconnect::reconnect;
 pub use resume::resume;
 pub use session::session;
+pub use text::text;
 pub use tls::tls;
 
 /// A fuzz target: its name, and the law.
@@ -39,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("close", close),
     ("command", command),
     ("command_result", command_result),
+    ("config", config),
     ("decoder", decoder),
     ("driver", driver),
     ("goaway", goaway),
@@ -50,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     ("refusal", refusal),
     ("resume", resume),
     ("session", session),
+    ("text", text),
     ("tls", tls),
     ("unbind", unbind),
     ("welcome", welcome),

@@ -91,9 +91,12 @@ impl Run {
             return;
         }
         let pair = &mut self.app.pair;
-        let way = choices.number::<u8>() % 8;
+        let way = choices.number::<u8>() % 9;
         if way < 5 {
             pair.cut();
+        } else if way == 8 {
+            (pair.up.stalled, pair.down.stalled) = (true, true);
+            pair.run_for(Duration::from_secs(26));
         } else {
             (pair.up.hole, pair.down.hole) = (way != 6, way != 7);
             for _ in 0..HOLE_SECONDS {

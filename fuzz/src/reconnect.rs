@@ -302,6 +302,9 @@ impl Run {
 
 fn a_retry(choices: &mut Choices<'_>) -> Retry {
     let after = Retry::After(Duration::from_millis(choices.size(400_000) as u64));
+    if choices.coin() {
+        return Retry::session(a_code(choices), a_delay(choices));
+    }
     choices.one_of(&[Retry::Backoff, Retry::Soon, Retry::Now, Retry::Never, after])
 }
 

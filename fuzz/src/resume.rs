@@ -2,11 +2,11 @@
 //! not noticed the other may.
 
 use adit_core::{
-    AuthRequest, Cause, Code, Config, Duration, Event, Instant, Link, Loss, Open, ReadError, ResumeOffer, Role, Secret,
-    Session, SessionId, Side, StreamId, WriteError,
-    frame::Encoded,
+    AuthRequest, Cause, Code, Config, Duration, Event, Hello, Instant, Link, Loss, Open, ReadError, Resume,
+    ResumeOffer, Role, Secret, Session, SessionId, Side, StreamId, WriteError,
+    frame::{Encoded, Kind},
     side::{Agent, Network},
-    testing::a_hello,
+    testing::{a_hello, encoded, raw},
 };
 
 use crate::{Choices, model::pattern};
@@ -37,6 +37,8 @@ struct Run {
     down: Vec<u8>,
     flows: Vec<Flow>,
     secrets: u8,
+    /// Every secret that was offered, the newest last.
+    offered: Vec<Secret>,
     /// Since when no link has worked.
     lost: Option<Instant>,
 }
@@ -79,6 +81,7 @@ impl Run {
             down: Vec::new(),
             flows: Vec::new(),
             secrets: 1,
+            offered: Vec::new(),
             lost: None,
         };
         run.exchange();
@@ -140,6 +143,7 @@ impl Run {
         self.secrets = self.secrets.wrapping_add(1);
         let mut welcome = request.welcome(SessionId([7; 16]), "local", "node-1");
         let secret = Secret::new([self.secrets; 16]);
+        self.offered.push(secret.clone());
         welcome.resume = Some(ResumeOffer { secret, window: Duration::from_secs(30) });
         let Some(asked) = request.hello().resume.clone() else {
             self.network.link.accept(request, welcome, self.now);
@@ -265,6 +269,7 @@ impl Run {
 
     fn finish(mut self) {
         self.recover();
+        self.steal();
         for round in 0.. {
             assert!(round < 10_000, "L9");
             let mut flows = core::mem::take(&mut self.flows);
@@ -290,6 +295,23 @@ impl Run {
         self.exchange();
         for side in [Role::Agent, Role::Network] {
             assert_eq!(self.session(side).left(), (0, 0, 0), "END-009");
+        }
+    }
+
+    /// RES-006, RES-007: a secret whose next one was used is good for nothing, and trying harms nothing.
+    fn steal(&mut self) {
+        let received = self.agent.link.session().map(Session::processed).unwrap_or_default();
+        let newest = self.offered.pop();
+        let older = self.offered.split_off(self.offered.len().saturating_sub(3));
+        for secret in older.into_iter().filter(|secret| Some(secret) != newest.as_ref()) {
+            let resume = Resume { session: SessionId([7; 16]), secret, received };
+            let hello = encoded(&Hello { resume: Some(resume), ..a_hello() });
+            let mut thief = Link::<Network>::new(self.config.clone(), 3, self.now);
+            thief.handle_input(&raw(Kind::Hello.number(), 0, &hello), self.now);
+            let Some(Event::Hello(request)) = thief.poll_event() else { panic!("a good HELLO") };
+            let welcome = request.welcome(SessionId([7; 16]), "local", "node-1");
+            let stolen = thief.resume(request, &mut self.network.link, welcome, self.now);
+            assert!(stolen.is_err(), "RES-006: a used secret is good");
         }
     }
 

@@ -74,8 +74,14 @@ impl<S: Tested> Run<S> {
                 let puppet = &mut self.puppet;
                 self.lone.wait_and_say(time, |frame| puppet.hear(core::slice::from_ref(frame)));
             }
-            20 => drop(session.open(Open::default())),
-            21 => session.accept_stream(id),
+            20 => {
+                let bind = choices.maybe(|choices| BindId(u32::from(choices.number::<u8>() % 8)));
+                _ = session.open(Open { bind, ..Open::default() });
+            }
+            21 => {
+                drop(session.take_open(id));
+                session.accept_stream(id);
+            }
             22 | 23 => drop(session.read(id, 1 + choices.size(9_000))),
             24 => drop(session.finish(id)),
             25 => session.reset(id, Code(choices.number())),
@@ -104,7 +110,10 @@ impl<S: Tested> Run<S> {
         {
             frame.write(&mut octets);
         }
-        self.confused |= matches!(what, 13 | 16 | 17);
+        self.confused |= matches!(what, 12 | 13 | 16 | 17);
+        if what == 12 && choices.number::<u8>() < 20 {
+            octets = flood(choices);
+        }
         match what {
             14 | 15 if self.lone.cause().is_none() && !self.confused => {
                 if let Some((wrong, violation)) = self.puppet.break_rule(choices.number(), choices.number()) {
@@ -131,7 +140,10 @@ impl<S: Tested> Run<S> {
         for event in self.lone.events() {
             match event {
                 Event::Bind(_) | Event::Command(_) => self.requests.push(event),
-                Event::Closed(cause) => self.closed.push(cause),
+                Event::Closed(cause) => {
+                    crate::text::tell(&cause);
+                    self.closed.push(cause);
+                }
                 Event::Hello(_)
                 | Event::Established(_)
                 | Event::Unbind(_)
@@ -164,8 +176,10 @@ impl<S: Tested> Run<S> {
         let next = self.lone.link.poll_timeout();
         assert!(next.is_none_or(|deadline| deadline.at > now), "L3: {next:?} at {now:?}");
         assert!(self.closed.len() <= 1, "L10: {:?}", self.closed);
+        assert!(self.lone.link.rtt().is_none_or(|rtt| rtt <= Duration::from_secs(120)));
         let (session, config) = (self.lone.session(), config());
         let stats = session.stats();
+        assert_eq!(session.over().is_some(), !self.closed.is_empty(), "a session ends with its link, and not before");
         assert!(session.reserved() <= config.pool, "L5");
         if session.live_streams() == 0 {
             assert_eq!((session.reserved(), stats.queued), (0, 0), "END-009: nothing is left of streams that are gone");
@@ -211,10 +225,17 @@ impl Tested for Agent {
                 let result = CommandResult { id: request.id, code: Code::FORBIDDEN, text: String::new() };
                 let _ = session.answer(&result);
             }
-            _ if what.is_multiple_of(3) => session.unbind(Unbind { id, cut: false }),
+            _ if what.is_multiple_of(3) => session.unbind(Unbind { id, cut: what.is_multiple_of(2) }),
             _ => drop(session.bind(&crate::model::a_bind(id))),
         }
     }
+}
+
+/// So much of something that is harmless once that it is an attack.
+fn flood(choices: &mut Choices<'_>) -> Vec<u8> {
+    let kind = choices.one_of(&[Kind::Ping.number(), Kind::Pong.number(), 0x90, 0xd0]);
+    let stream = 0;
+    raw(kind, stream, &choices.number::<[u8; 8]>()).repeat(choices.between(1, 60))
 }
 
 /// Mostly one of the first, which there may be.

@@ -71,6 +71,8 @@ pub(super) enum Fault {
     Cut,
     /// The operating system says so.
     Error,
+    /// It takes nothing more, and calls that a success.
+    Zero,
     /// The next octet is another.
     Flip,
     /// It takes all and gives nothing.
@@ -222,7 +224,7 @@ impl Transport for End {
                 pipe.octets.iter_mut().take(1).for_each(|octet| *octet ^= 0x10);
                 pipe.fault = None;
             }
-            Some(Fault::Flip) | None => {}
+            Some(Fault::Flip | Fault::Zero) | None => {}
         }
         if pipe.octets.is_empty() {
             if pipe.closed {
@@ -242,6 +244,9 @@ impl Transport for End {
         let mut pipe = self.output.lock().expect("no panic");
         if matches!(pipe.fault, Some(Fault::Cut | Fault::Error)) || pipe.closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if pipe.fault == Some(Fault::Zero) {
+            return Poll::Ready(Ok(0));
         }
         let room = pipe.capacity.saturating_sub(pipe.octets.len());
         if room == 0 {
