@@ -70,6 +70,9 @@ impl States {
         steps.push(json!({ "send": [frame] }));
         match verdict {
             "taken" => {
+                if kind == "Hello" {
+                    steps.push(json!({ "expect": [{ "type": "Welcome" }] })); // PRE-002: nothing before that
+                }
                 steps.push(json!({ "send": [{ "type": "Ping", "number": ALIVE }] }));
                 steps.push(json!({ "expect": [{ "type": "Pong", "number": ALIVE }] }));
             }
@@ -81,15 +84,17 @@ impl States {
         }
         let said = registry.frames.iter().map(|known| known.name.as_str());
         let ignored: Vec<&str> = said.filter(|name| !["Pong", "Close"].contains(name)).collect();
-        let clause = if ["taken", "end"].contains(&verdict) { "FRAME-013" } else { verdict };
+        let broken = Some(verdict).filter(|verdict| !["taken", "end"].contains(verdict));
+        let clauses: Vec<&str> = ["FRAME-013"].into_iter().chain(broken).collect();
         let scenario = json!({
             "what": format!("{}: {kind} is {verdict}", state.what),
-            "clauses": ["FRAME-013", clause],
+            "clauses": clauses,
             "side": state.side,
             "ignore": ignored,
             "steps": steps,
         });
-        serde_json::from_value(scenario).expect("a scenario as this crate reads it")
+        let scenario: Scenario = serde_json::from_value(scenario).expect("a scenario as this crate reads it");
+        Scenario { file: "states".to_owned(), ..scenario }
     }
 }
 

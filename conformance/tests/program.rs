@@ -100,6 +100,17 @@ fn what_cannot_be_played_is_a_fault_of_the_caller() {
     }
 }
 
+/// FRAME-013, over sockets.
+#[test]
+fn every_frame_in_every_state_is_a_matter_of_asking() {
+    for role in ["network", "agent"] {
+        let arguments = ["--role", role, "--shim", &reference(""), "--states", "--only", "states/*"];
+        let run = program(&format!("states-{role}"), &arguments);
+        assert_eq!(run.output.status.code(), Some(0), "{}", text(&run.output.stdout));
+        assert!(count(&run.json(), "passed") > 200, "{}", run.json()["summary"]);
+    }
+}
+
 /// A network that was started before the program.
 struct Listening {
     child: Child,

@@ -257,7 +257,7 @@ class Session:
                 lowers = bug("takes-credit-back")
                 stream.credit = offset if lowers else max(stream.credit, offset)
         elif kind == wire.ACCEPT:
-            if not mine and stream is not None and not bug("takes-accept-of-the-opener"):
+            if not mine and not bug("takes-accept-of-the-opener"):
                 raise Violation("PROTOCOL", "STREAM-013")
         elif kind == wire.DATA:
             self.on_data(stream, payload)

@@ -53,6 +53,9 @@ struct Arguments {
     /// Play only scenarios of this clause; may be given again
     #[arg(long, value_name = "ID")]
     clause: Vec<String>,
+    /// Play every type of frame in every state as well: FILE is `states`
+    #[arg(long)]
+    states: bool,
     /// Skip scenarios in which more time passes than this many milliseconds
     #[arg(long, value_name = "MS", default_value_t = 1_500)]
     longest: u64,
@@ -94,7 +97,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> io::Result<Report> {
-    let scenarios = play::chosen(arguments.role.side(), &arguments.only, &arguments.clause);
+    let scenarios = play::chosen(arguments.role.side(), &arguments.only, &arguments.clause, arguments.states);
     if let Some(unknown) = arguments.clause.iter().find(|id| !clauses().contains_key(*id)) {
         return Err(io::Error::other(format!("there is no clause {unknown}")));
     }

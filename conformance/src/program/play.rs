@@ -6,7 +6,7 @@ use core::{
 };
 use std::{sync::Mutex, thread, time::Instant};
 
-use adit_conformance::{Failure, Lack, Player, Scenario, Side, Verdict};
+use adit_conformance::{Failure, Lack, Player, Scenario, Side, States, Verdict};
 
 use crate::{bench::Bench, line::Line};
 
@@ -21,8 +21,11 @@ pub(crate) struct Outcome {
 }
 
 /// Returns the scenarios for a side that match any of the patterns and have any of the clauses; none of them is all.
-pub(crate) fn chosen(side: Side, only: &[String], clauses: &[String]) -> Vec<Scenario> {
+pub(crate) fn chosen(side: Side, only: &[String], clauses: &[String], states: bool) -> Vec<Scenario> {
     let mut scenarios = Scenario::all();
+    if states {
+        scenarios.extend(States::load().scenarios());
+    }
     scenarios.retain(|scenario| {
         let name = format!("{}/{}", scenario.file, scenario.what);
         let named = only.is_empty() || only.iter().any(|pattern| matches(pattern, &name));
