@@ -35,8 +35,8 @@ simulate: ## Run simulated worlds (SEEDS=1000000 FROM=0; one again: SEED=7 TRACE
 storm: ## Let 100,000 simulated agents lose their node at once (AGENTS=100000 AWAY=5)
 	@scripts/simulate.sh storm
 
-.PHONY: bench bench-core bench-goals bench-allocations bench-tunnel
-bench: bench-core bench-goals bench-tunnel ## Run all benchmarks
+.PHONY: bench bench-core bench-goals bench-allocations bench-distance bench-tunnel
+bench: bench-core bench-goals bench-distance bench-tunnel ## Run all benchmarks
 
 bench-core: ## Measure frames and sessions beside h2 and yamux (ARGS="memory/bulk")
 	@cargo bench -q --locked -p adit-benches -- $(ARGS)
@@ -48,6 +48,11 @@ bench-goals: ## Print each figure that the core is held to, its reference in the
 bench-allocations: ## Count what idle sessions and streams hold, and what each frame allocates (ARGS=--check)
 	@cargo build -q --release --locked -p adit-benches --bin bench-allocations
 	@target/release/bench-allocations $(ARGS)
+
+bench-distance: ## Measure the tunnel beside no tunnel over a path of 100 ms, as root (ARGS="--only loss")
+	@scripts/install-tools.sh bench
+	@cargo build -q --release --locked -p adit-network -p adit -p adit-benches --bin adit-network --bin adit --bin bench-link
+	@python3 benches/distance/measure.py $(ARGS)
 
 bench-tunnel: ## Measure the tunnel beside no tunnel and two HAProxy (ARGS="--json FILE")
 	@scripts/install-tools.sh bench

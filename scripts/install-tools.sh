@@ -20,6 +20,7 @@ debian_packages() {
     have openssl || missing+=(openssl)
     have pgrep || missing+=(procps)
     have ncat || missing+=(ncat)
+    have ip || missing+=(iproute2)
     have ssh || missing+=(openssh-client)
     have sshd || missing+=(openssh-server)
     have psql || missing+=(postgresql-client)
@@ -28,6 +29,8 @@ debian_packages() {
   fi
   if [ "$goal" = bench ]; then
     have haproxy || missing+=(haproxy)
+    have ip || missing+=(iproute2)
+    have python3 || missing+=(python3)
     have openssl || missing+=(openssl)
   fi
   [ ${#missing[@]} -gt 0 ] || return 0
