@@ -1,7 +1,7 @@
 # The goals a person or CI runs; what each does is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint e2e fuzz
+.PHONY: help run test lint conformance e2e fuzz
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -34,6 +34,10 @@ simulate: ## Run simulated worlds (SEEDS=1000000 FROM=0; one again: SEED=7 TRACE
 
 storm: ## Let 100,000 simulated agents lose their node at once (AGENTS=100000 AWAY=5)
 	@scripts/simulate.sh storm
+
+conformance: ## Hold any implementation to the specification (ARGS="--role agent --shim 'python3 my_agent.py'")
+	@cargo build -q --locked -p adit-conformance --features program --bin adit-conformance
+	@target/debug/adit-conformance $(ARGS)
 
 .PHONY: bench bench-core bench-goals bench-allocations bench-distance bench-tunnel
 bench: bench-core bench-goals bench-distance bench-tunnel ## Run all benchmarks

@@ -10,7 +10,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
-/// An authority, and a network's certificate that it issued; both in PEM.
+/// An authority, and what it issued, in PEM: a network's certificate, and one for another name.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The certificate of the authority.
@@ -19,6 +19,8 @@ pub struct Identity {
     pub certificate: String,
     /// The key of the network.
     pub key: String,
+    /// A certificate for another name, and its key.
+    pub other: (String, String),
 }
 
 impl Identity {
@@ -35,12 +37,8 @@ impl Identity {
         let root = authority.self_signed(&authority_key).map_err(io::Error::other)?;
         let issuer = Issuer::new(authority, authority_key);
 
-        let mut network = CertificateParams::new(vec![name.to_owned()]).map_err(io::Error::other)?;
-        network.distinguished_name = called(name);
-        network.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().map_err(io::Error::other)?;
-        let certificate = network.signed_by(&key, &issuer).map_err(io::Error::other)?;
-        Ok(Self { authority: root.pem(), certificate: certificate.pem(), key: key.serialize_pem() })
+        let (certificate, key) = issued(name, &issuer)?;
+        Ok(Self { authority: root.pem(), certificate, key, other: issued("other.invalid", &issuer)? })
     }
 
     /// Returns the TLS of the network that the certificate is for.
@@ -48,15 +46,15 @@ impl Identity {
     /// # Errors
     /// Why the certificate cannot be used.
     pub fn server(&self) -> io::Result<Arc<ServerConfig>> {
-        let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(io::Error::other)?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(io::Error::other)?;
-        let builder = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(io::Error::other)?;
-        let mut config =
-            builder.with_no_client_auth().with_single_cert(vec![certificate], key).map_err(io::Error::other)?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Arc::new(config))
+        server(&self.certificate, &self.key)
+    }
+
+    /// Returns the TLS of a network with another name.
+    ///
+    /// # Errors
+    /// Why the certificate cannot be used.
+    pub fn other_server(&self) -> io::Result<Arc<ServerConfig>> {
+        server(&self.other.0, &self.other.1)
     }
 }
 
@@ -119,6 +117,27 @@ impl ServerCertVerifier for Anybody {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+fn issued(name: &str, issuer: &Issuer<'_, KeyPair>) -> io::Result<(String, String)> {
+    let mut network = CertificateParams::new(vec![name.to_owned()]).map_err(io::Error::other)?;
+    network.distinguished_name = called(name);
+    network.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let certificate = network.signed_by(&key, issuer).map_err(io::Error::other)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+fn server(certificate: &str, key: &str) -> io::Result<Arc<ServerConfig>> {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(io::Error::other)?;
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(io::Error::other)?;
+    let mut config =
+        builder.with_no_client_auth().with_single_cert(vec![certificate], key).map_err(io::Error::other)?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(Arc::new(config))
 }
 
 fn called(name: &str) -> DistinguishedName {

@@ -23,7 +23,7 @@ pub use clauses::{Clause, citations, clauses, is_clause};
 pub use digests::{Digests, Reviewed, report};
 pub use player::Player;
 pub use registry::{CodeEntry, Extensions, FrameType, Limit, Registry, Timer, ViolationEntry};
-pub use scenario::{FrameSpec, Scenario, Side, Step};
+pub use scenario::{Fault, FrameSpec, Scenario, Side, Step};
 pub use schema::Schema;
 pub use states::{State, States};
 pub use subject::{Hope, Lack, Subject};

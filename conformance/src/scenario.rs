@@ -28,6 +28,9 @@ pub struct Scenario {
     /// What the subject needs beyond its side of the protocol, by the words of `scenarios/README.md`.
     #[serde(default)]
     pub requires: Vec<String>,
+    /// What is wrong with the TLS that the subject meets; nothing, if it is not given.
+    #[serde(default)]
+    pub tls: Option<Fault>,
     /// The types of frames that may come unasked.
     #[serde(default = "unasked")]
     pub ignore: Vec<String>,
@@ -43,6 +46,23 @@ pub enum Side {
     Agent,
     /// The subject listens.
     Network,
+}
+
+/// What is wrong with the TLS that a subject meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// No application protocol is offered, or agreed on.
+    NoAlpn,
+    /// Another application protocol is offered.
+    OtherAlpn,
+    /// TLS 1.2 is offered, and nothing later.
+    #[serde(rename = "version_1_2")]
+    Version12,
+    /// The certificate of the network is of nobody whom the agent trusts.
+    Stranger,
+    /// The certificate of the network is for another name.
+    OtherName,
 }
 
 /// One step.

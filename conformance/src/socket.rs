@@ -25,6 +25,7 @@ pub struct Wire {
     socket: TcpStream,
     patience: Patience,
     closed: bool,
+    agreed: bool,
     /// When all the time is over that the scenario let pass, at the earliest and at the latest.
     due: (Instant, Instant),
     /// Until when what comes has come before a bound. Later, nobody can tell.
@@ -59,8 +60,7 @@ impl Wire {
         patience: Patience,
     ) -> io::Result<Self> {
         let connection = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
-        let near = prepared(&socket, patience)?;
-        Self::over(StreamOwned::new(connection, near), socket, patience)
+        Self::over(StreamOwned::new(connection, prepared(&socket, patience)?), socket, patience)
     }
 
     /// Speaks TLS as a server on a connection that was accepted.
@@ -69,8 +69,29 @@ impl Wire {
     /// Why there is no TLS.
     pub fn server(socket: TcpStream, tls: &Arc<ServerConfig>, patience: Patience) -> io::Result<Self> {
         let connection = ServerConnection::new(Arc::clone(tls)).map_err(io::Error::other)?;
-        let near = prepared(&socket, patience)?;
-        Self::over(StreamOwned::new(connection, near), socket, patience)
+        Self::over(StreamOwned::new(connection, prepared(&socket, patience)?), socket, patience)
+    }
+
+    /// Offers TLS 1.2 and nothing later, as a client; what is open after that has consented.
+    ///
+    /// # Errors
+    /// Why the socket cannot be used.
+    pub fn outdated(socket: TcpStream, patience: Patience) -> io::Result<Self> {
+        let mut near = prepared(&socket, patience)?;
+        near.write_all(&hello_of_tls_1_2())?;
+        let mut first = [0];
+        let refused = !near.read(&mut first).is_ok_and(|count| count == 1 && first[0] == HANDSHAKE);
+        Ok(Self { closed: refused, ..Self::new(near, socket, patience) })
+    }
+
+    /// Returns what is left of a connection on which the subject did not consent to TLS.
+    pub fn refused(socket: TcpStream, patience: Patience) -> Self {
+        Self { closed: true, ..Self::new(io::Cursor::new(Vec::new()), socket, patience) }
+    }
+
+    /// Returns whether both sides agreed on the application protocol.
+    pub const fn is_agreed(&self) -> bool {
+        self.agreed
     }
 
     fn over<C, S>(mut stream: StreamOwned<C, TcpStream>, socket: TcpStream, patience: Patience) -> io::Result<Self>
@@ -82,11 +103,14 @@ impl Wire {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        if stream.conn.alpn_protocol() != Some(ALPN) {
-            return Err(io::Error::other("the application protocol is not adit/1"));
-        }
+        let agreed = stream.conn.alpn_protocol() == Some(ALPN);
+        Ok(Self { agreed, ..Self::new(stream, socket, patience) })
+    }
+
+    fn new(stream: impl Transport + 'static, socket: TcpStream, patience: Patience) -> Self {
         let (stream, now) = (Box::new(stream), Instant::now());
-        Ok(Self { stream, socket, patience, closed: false, due: (now, now), bound: None, late: Vec::new() })
+        let (due, late) = ((now, now), Vec::new());
+        Self { stream, socket, patience, closed: false, agreed: false, due, bound: None, late }
     }
 
     /// Returns what arrives, at the latest at `until`.
@@ -199,6 +223,31 @@ fn prepared(socket: &TcpStream, patience: Patience) -> io::Result<TcpStream> {
     socket.try_clone()
 }
 
+/// A ClientHello of TLS 1.2, as old programs send it.
+fn hello_of_tls_1_2() -> Vec<u8> {
+    let ciphers = [0xc0, 0x2b, 0xc0, 0x2f, 0xc0, 0x30, 0x00, 0x9c];
+    let groups = [0x00, 0x0a, 0, 6, 0, 4, 0x00, 0x1d, 0x00, 0x17];
+    let formats = [0x00, 0x0b, 0, 2, 1, 0];
+    let signatures = [0x00, 0x0d, 0, 8, 0, 6, 0x04, 0x03, 0x08, 0x04, 0x04, 0x01];
+    let protocols = [&[0x00, 0x10, 0, 9, 0, 7, 6][..], ALPN].concat();
+    let extensions = [&groups[..], &formats, &signatures, &protocols].concat();
+    let mut body = vec![0x03, 0x03];
+    body.extend([0x5a; 32]);
+    body.push(0); // no session
+    body.extend(prefixed(&ciphers));
+    body.extend([1, 0]); // no compression
+    body.extend(prefixed(&extensions));
+    let message = [&[1, 0][..], &prefixed(&body)].concat();
+    [&[HANDSHAKE, 0x03, 0x01][..], &prefixed(&message)].concat()
+}
+
+/// The octets behind their number, in two octets.
+fn prefixed(octets: &[u8]) -> Vec<u8> {
+    let [.., high, low] = octets.len().to_be_bytes();
+    [&[high, low][..], octets].concat()
+}
+
+const HANDSHAKE: u8 = 22;
 const ALPN: &[u8] = b"adit/1";
 const LEAST: Duration = Duration::from_millis(1);
 const MARGIN: Duration = Duration::from_secs(1);

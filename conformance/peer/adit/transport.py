@@ -58,7 +58,7 @@ class Connection:
 
     def shake_hands(self, now):
         self.tls.do_handshake()
-        if self.tls.selected_alpn_protocol() != "adit/1":
+        if self.tls.selected_alpn_protocol() != "adit/1" and not bug("takes-any-alpn"):
             raise OSError("no application protocol")
         self.secure, self.link = True, self.make_link(now)
 
@@ -124,12 +124,16 @@ def client_context(ca):
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["adit/1"])
+    if bug("trusts-everybody"):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    elif bug("forgets-whom-it-dialed"):
+        context.check_hostname = False
     return context
 
 
 def server_context(certificate, key):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.minimum_version = ssl.TLSVersion.TLSv1_2 if bug("takes-old-tls") else ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["adit/1"])
     return context

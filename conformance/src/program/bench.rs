@@ -10,7 +10,7 @@ use std::{
 };
 
 use adit_conformance::{
-    Registry, Scenario, Side, Step,
+    Fault, Registry, Scenario, Side, Step,
     identity::{Identity, client},
     socket::{Patience, Wire},
 };
@@ -30,6 +30,7 @@ pub(crate) struct Bench {
     name: ServerName<'static>,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    other_server: Arc<ServerConfig>,
     registry: Registry,
     files: Files,
 }
@@ -61,6 +62,7 @@ impl Bench {
             name,
             client: client(roots.as_deref())?,
             server: identity.server()?,
+            other_server: identity.other_server()?,
             registry: Registry::load(),
             files: Files::write(&identity)?,
         })
@@ -116,17 +118,52 @@ impl Bench {
     }
 
     /// Dials the network that is tested.
-    pub(crate) fn dial(&self, address: SocketAddr) -> io::Result<Wire> {
+    pub(crate) fn dial(&self, address: SocketAddr, fault: Option<Fault>) -> io::Result<Wire> {
         let socket = TcpStream::connect_timeout(&address, self.patience.something)?;
-        Wire::client(socket, &self.client, self.name.clone(), self.patience)
+        let mut client = ClientConfig::clone(&self.client);
+        match fault {
+            None => {}
+            Some(Fault::NoAlpn) => client.alpn_protocols.clear(),
+            Some(Fault::OtherAlpn) => client.alpn_protocols = vec![b"h2".to_vec()],
+            Some(Fault::Version12) => return Wire::outdated(socket, self.patience),
+            Some(Fault::Stranger | Fault::OtherName) => return Err(io::Error::other("an agent shows no certificate")),
+        }
+        let rest = socket.try_clone()?;
+        let wire = Wire::client(socket, &Arc::new(client), self.name.clone(), self.patience);
+        self.met(wire, rest, fault)
     }
 
     /// Takes the agent that is tested, when it has dialed.
-    pub(crate) fn take(&self, listener: &TcpListener) -> Option<io::Result<Wire>> {
+    pub(crate) fn take(&self, listener: &TcpListener, fault: Option<Fault>) -> Option<io::Result<Wire>> {
         match listener.accept() {
-            Ok((socket, _)) => Some(Wire::server(socket, &self.server, self.patience)),
+            Ok((socket, _)) => Some(self.serve(socket, fault)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn serve(&self, socket: TcpStream, fault: Option<Fault>) -> io::Result<Wire> {
+        let server = match fault {
+            None => Arc::clone(&self.server),
+            Some(Fault::NoAlpn) => {
+                let mut server = ServerConfig::clone(&self.server);
+                server.alpn_protocols.clear();
+                Arc::new(server)
+            }
+            Some(Fault::Stranger) => Identity::issue(&self.name.to_str())?.server()?,
+            Some(Fault::OtherName) => Arc::clone(&self.other_server),
+            Some(Fault::OtherAlpn | Fault::Version12) => return Err(io::Error::other("a network offers nothing")),
+        };
+        let rest = socket.try_clone()?;
+        self.met(Wire::server(socket, &server, self.patience), rest, fault)
+    }
+
+    /// What is wrong on purpose may be refused by TLS itself; all else has to be right.
+    fn met(&self, wire: io::Result<Wire>, rest: TcpStream, fault: Option<Fault>) -> io::Result<Wire> {
+        match (wire, fault) {
+            (Err(_), Some(_)) => Ok(Wire::refused(rest, self.patience)),
+            (Ok(wire), None) if !wire.is_agreed() => Err(io::Error::other("the application protocol is not adit/1")),
+            (wire, _) => wire,
         }
     }
 

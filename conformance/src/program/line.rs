@@ -3,7 +3,7 @@
 use core::{net::SocketAddr, time::Duration};
 use std::{io, net::TcpListener, time::Instant};
 
-use adit_conformance::{Hope, Lack, Scenario, Side, Subject, socket::Wire};
+use adit_conformance::{Fault, Hope, Lack, Scenario, Side, Subject, socket::Wire};
 use serde_json::Value;
 
 use crate::{
@@ -45,7 +45,7 @@ impl<'a> Line<'a> {
         let told = told.map(str::parse).transpose().map_err(broken)?;
         let address = told.or_else(|| bench.target());
         let address = address.ok_or_else(|| Lack::Broken("the shim does not say where it listens".to_owned()))?;
-        let wire = bench.dial(address).map_err(broken)?;
+        let wire = bench.dial(address, scenario.tls).map_err(broken)?;
         Ok(Self { bench, wire, source: Source::Dialed(address), shim })
     }
 
@@ -53,7 +53,7 @@ impl<'a> Line<'a> {
         let listener = TcpListener::bind(ANY).map_err(broken)?;
         listener.set_nonblocking(true).map_err(broken)?;
         let mut shim = bench.start(scenario, listener.local_addr().map_err(broken)?).map_err(broken)?;
-        let wire = next_link(bench, &listener, &mut shim, START)?;
+        let wire = next_link(bench, &listener, scenario.tls, &mut shim, START)?;
         Ok(Self { bench, wire, source: Source::Taken(listener), shim })
     }
 }
@@ -89,14 +89,14 @@ impl Subject for Line<'_> {
 
     fn redial(&mut self) -> Result<(), Lack> {
         self.wire = match &self.source {
-            Source::Dialed(address) => self.bench.dial(*address).map_err(broken)?,
+            Source::Dialed(address) => self.bench.dial(*address, None).map_err(broken)?,
             Source::Taken(listener) => {
                 self.wire.cut();
                 let until = Instant::now() + self.bench.patience.something.max(REDIAL);
                 loop {
                     // What the agent dialed and gave up while nobody took it is no answer.
                     let patience = until.saturating_duration_since(Instant::now());
-                    match next_link(self.bench, listener, &mut self.shim, patience) {
+                    match next_link(self.bench, listener, None, &mut self.shim, patience) {
                         Err(Lack::Broken(_))
                             if Instant::now() < until && self.shim.as_mut().is_some_and(Shim::lives) => {}
                         link => break link?,
@@ -119,10 +119,16 @@ impl Subject for Line<'_> {
 }
 
 /// Waits for the agent to dial.
-fn next_link(bench: &Bench, listener: &TcpListener, shim: &mut Option<Shim>, patience: Duration) -> Result<Wire, Lack> {
+fn next_link(
+    bench: &Bench,
+    listener: &TcpListener,
+    fault: Option<Fault>,
+    shim: &mut Option<Shim>,
+    patience: Duration,
+) -> Result<Wire, Lack> {
     let until = Instant::now() + patience;
     while Instant::now() < until {
-        if let Some(wire) = bench.take(listener) {
+        if let Some(wire) = bench.take(listener, fault) {
             return wire.map_err(broken);
         }
         match shim.as_mut().and_then(|shim| shim.word(POLL)) {

@@ -39,7 +39,7 @@ impl<S: Side> Machine<S> {
     /// Ends a link whose peer does not answer: the peer is told if the transport still takes it.
     pub(super) fn dead(&mut self, cause: Cause, now: Instant) {
         if self.park(&cause, now) {
-            return;
+            return; // spec: HB-013
         }
         let slept = self.session.as_ref().and_then(Session::window).is_some();
         let cause = if slept { Cause::ResumeExpired } else { cause };
