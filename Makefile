@@ -28,7 +28,7 @@ fuzz: ## Fuzz each target for 20 s (TARGET=session HOURS=2)
 breakages: ## Break each clause on purpose, in a copy, and demand that what shows it fails (ARGS=10, ARGS="RES-002 GO-008")
 	@conformance/breakages/run.py $(ARGS)
 
-.PHONY: simulate storm
+.PHONY: simulate storm shuttle mutants
 simulate: ## Run simulated worlds (SEEDS=1000000 FROM=0; one again: SEED=7 TRACE=1)
 	@scripts/simulate.sh
 
@@ -38,6 +38,13 @@ storm: ## Let 100,000 simulated agents lose their node at once (AGENTS=100000 AW
 conformance: ## Hold any implementation to the specification (ARGS="--role agent --shim 'python3 my_agent.py'")
 	@cargo build -q --locked -p adit-conformance --features program --bin adit-conformance
 	@target/debug/adit-conformance $(ARGS)
+
+shuttle: ## Try interleavings of the driver and its applications (SCHEDULES=10000)
+	@scripts/shuttle.sh
+
+mutants: ## Change the core in small ways and list what no test notices (FILES='core/src/session/*.rs' SHARD=0/8)
+	@scripts/install-tools.sh mutants
+	@scripts/mutants.sh
 
 .PHONY: bench bench-core bench-goals bench-allocations bench-distance bench-tunnel
 bench: bench-core bench-goals bench-distance bench-tunnel ## Run all benchmarks

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|fuzz|bench
+# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|fuzz|mutants|bench
 #
 # Debian packages by apt-get (as root, or by sudo where it asks no password); everything else under target/.
 set -euo pipefail
@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 goal=${1:-test}
 deny_version=0.20.2
 fuzz_version=0.13.2
+mutants_version=27.1.0
 sbin=/usr/local/sbin:/usr/sbin:/sbin
 export PATH="$PATH:$sbin"
 
@@ -81,6 +82,7 @@ case $goal in
   lint) debian_packages && cargo_tool cargo-deny $deny_version ;;
   test) debian_packages && cargo_tool cargo-deny $deny_version && python_packages ;;
   fuzz) nightly && cargo_tool cargo-fuzz $fuzz_version ;;
+  mutants) cargo_tool cargo-mutants $mutants_version ;;
   bench) debian_packages ;;
-  *) echo "usage: $0 lint|test|fuzz|bench" >&2; exit 2 ;;
+  *) echo "usage: $0 lint|test|fuzz|mutants|bench" >&2; exit 2 ;;
 esac

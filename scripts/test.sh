@@ -26,6 +26,7 @@ step "core without features" core_alone
 step "unit and property tests" tests --workspace --exclude adit-conformance --all-features
 step "simulated worlds" scripts/simulate.sh
 step "simulated storm" scripts/simulate.sh storm
+step "interleavings of the driver" scripts/shuttle.sh
 step conformance tests -p adit-conformance --all-features
 step "clauses broken on purpose" conformance/breakages/run.py 10
 step "documentation tests" cargo test -q --doc --workspace --all-features

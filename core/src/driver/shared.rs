@@ -8,18 +8,26 @@ use alloc::{
 use core::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Waker},
 };
-use std::{
-    io::IoSlice,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{io::IoSlice, sync::PoisonError};
 
 use bytes::Bytes;
+use sync::{AtomicUsize, Mutex, MutexGuard};
 
 use super::{Clock, Failure};
 use crate::{Cause, Code, Event, Instant, Link, Open, ReadError, Side, StreamId, WriteError};
+
+/// The locks: those of the standard library, or of a scheduler that tries interleavings (core/shuttle).
+mod sync {
+    #[cfg(not(shuttle))]
+    pub(super) use core::sync::atomic::AtomicUsize;
+    #[cfg(shuttle)]
+    pub(super) use shuttle::sync::{Mutex, MutexGuard, atomic::AtomicUsize};
+    #[cfg(not(shuttle))]
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
 
 /// A link behind a lock.
 #[derive(Debug)]
