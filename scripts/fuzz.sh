@@ -17,13 +17,13 @@ case ${1:-} in
     ;;
 esac
 target=${1:-all} seconds=${2:-20}
-common=(--fuzz-dir fuzz/targets --target-dir target/fuzz --sanitizer none) # no unsafe code to watch
+common=(--fuzz-dir fuzz/targets --target-dir target/fuzz --sanitizer none) # no unsafe code to watch; and any compiler will do
 logs=target/fuzz/logs
 mkdir -p $logs
 
 targets() {
   [ "$target" = all ] || { echo "$target"; return; }
-  cargo +nightly fuzz list --fuzz-dir fuzz/targets
+  cargo fuzz list --fuzz-dir fuzz/targets
 }
 
 # fuzz NAME OPTION…: one run; new inputs go to the first directory.
@@ -31,7 +31,7 @@ fuzz() {
   local name=$1 found=target/fuzz/corpus/$1
   shift
   mkdir -p "$found" "fuzz/corpus/$name" "fuzz/regressions/$name"
-  cargo +nightly fuzz run "${common[@]}" "${jobs[@]}" "$name" "$found" "fuzz/corpus/$name" "fuzz/regressions/$name" -- \
+  cargo fuzz run "${common[@]}" "${jobs[@]}" "$name" "$found" "fuzz/corpus/$name" "fuzz/regressions/$name" -- \
     -max_total_time="$seconds" -max_len=4096 -timeout=20 -print_final_stats=1 "$@" >"$logs/$name" 2>&1
 }
 
@@ -57,7 +57,7 @@ minimise() {
   local name=$1 into=target/fuzz/minimised/$1
   rm -rf "$into"
   mkdir -p "$into" "target/fuzz/corpus/$name"
-  cargo +nightly fuzz run "${common[@]}" "$name" "$into" "fuzz/corpus/$name" "target/fuzz/corpus/$name" -- \
+  cargo fuzz run "${common[@]}" "$name" "$into" "fuzz/corpus/$name" "target/fuzz/corpus/$name" -- \
     -set_cover_merge=1 -use_counters=0 -max_len=4096 >"$logs/$name.minimise" 2>&1 || { tail -20 "$logs/$name.minimise" >&2; exit 1; }
   rm -rf "fuzz/corpus/$name"
   cp -r "$into" "fuzz/corpus/$name"
@@ -88,7 +88,7 @@ if [ $mode = coverage ]; then
   coverage
   exit
 fi
-cargo +nightly fuzz build "${common[@]}" ${CARGO_TERM_QUIET:+-q}
+cargo fuzz build "${common[@]}" ${CARGO_TERM_QUIET:+-q}
 if [ $mode = minimise ]; then
   for name in $(targets); do minimise "$name"; done
   exit

@@ -62,11 +62,6 @@ cargo_tool() {
   rm -rf target/tools/build
 }
 
-# The fuzzers are instrumented by the compiler in a way that only nightly knows.
-nightly() {
-  rustc +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal --no-self-update
-}
-
 python_packages() {
   local venv=target/venv wanted=tests/e2e/requirements.txt
   if [ -x $venv/bin/python ] && cmp -s $wanted $venv/installed.txt; then
@@ -81,7 +76,7 @@ python_packages() {
 case $goal in
   lint) debian_packages && cargo_tool cargo-deny $deny_version ;;
   test) debian_packages && cargo_tool cargo-deny $deny_version && python_packages ;;
-  fuzz) nightly && cargo_tool cargo-fuzz $fuzz_version ;;
+  fuzz) cargo_tool cargo-fuzz $fuzz_version ;;
   mutants) cargo_tool cargo-mutants $mutants_version ;;
   bench) debian_packages ;;
   *) echo "usage: $0 lint|test|fuzz|mutants|bench" >&2; exit 2 ;;
