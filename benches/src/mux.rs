@@ -79,13 +79,25 @@ pub(crate) async fn serve(mut stream: impl Stream) -> io::Result<()> {
 /// # Errors
 /// When they did not.
 pub async fn bulk(dialer: &impl Dialer, streams: usize, octets: u64) -> io::Result<()> {
+    carry(dialer, streams, octets, Bytes::clone).await
+}
+
+/// Like [`bulk`], each block in memory of its own, as it comes from a socket.
+///
+/// # Errors
+/// When the octets did not come.
+pub async fn bulk_of_copies(dialer: &impl Dialer, streams: usize, octets: u64) -> io::Result<()> {
+    carry(dialer, streams, octets, |block| Bytes::copy_from_slice(block)).await
+}
+
+async fn carry(dialer: &impl Dialer, streams: usize, octets: u64, take: fn(&Bytes) -> Bytes) -> io::Result<()> {
     let each = octets / streams as u64;
     let mut tasks = JoinSet::new();
     for _ in 0..streams {
         let dialer = dialer.clone();
         tasks.spawn(async move {
             let mut stream = dialer.open().await?;
-            pour(&mut stream, each).await?;
+            pour(&mut stream, each, take).await?;
             stream.finish().await?;
             let mut count = Vec::new();
             while let Some(more) = stream.receive().await? {
@@ -98,11 +110,11 @@ pub async fn bulk(dialer: &impl Dialer, streams: usize, octets: u64) -> io::Resu
 }
 
 /// Sends `octets` that a [`SINK`] takes.
-async fn pour(stream: &mut impl Stream, octets: u64) -> io::Result<()> {
+async fn pour(stream: &mut impl Stream, octets: u64, take: fn(&Bytes) -> Bytes) -> io::Result<()> {
     let (block, mut left) = (Bytes::from_static(&[SINK; BLOCK]), octets);
     while left > 0 {
         let length = usize::try_from(left).map_or(BLOCK, |left| left.min(BLOCK));
-        stream.send(block.slice(..length)).await?;
+        stream.send(take(&block.slice(..length))).await?;
         left -= length as u64;
     }
     Ok(())
@@ -165,7 +177,7 @@ pub async fn ping_pong_beside_bulk<D: Dialer>(dialer: &D, count: usize) -> io::R
     let bulk = tokio::spawn(async move {
         let mut stream = other.open().await?;
         loop {
-            pour(&mut stream, 1 << 30).await?;
+            pour(&mut stream, 1 << 30, Bytes::clone).await?;
         }
         #[expect(unreachable_code, reason = "says what the block returns")]
         io::Result::Ok(())

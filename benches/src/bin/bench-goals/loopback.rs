@@ -39,8 +39,20 @@ pub(crate) fn measure(report: &mut Report, rounds: usize) -> io::Result<()> {
         add("h2", h2, Goal::AtLeast(1.0));
         add("yamux", yamux, Goal::None);
         add("one bare TLS connection", bare, Goal::None);
-        add("no retention", forgetful, Goal::AtLeast(0.97));
+        add("no retention", forgetful, Goal::None);
         report.add(Figure::beside(&name("h2: processor"), cpu_adit, cpu_h2, "ms/GB", Goal::None));
+    }
+    for count in [1, 100] {
+        let (mut cpu_kept, mut cpu_dropped) = (Vec::new(), Vec::new());
+        let [kept, dropped] = turns(
+            rounds,
+            [&mut || processed(&mut cpu_kept, || bulk(runtime, mux::bulk_of_copies(adit, count, BULK))), &mut || {
+                processed(&mut cpu_dropped, || bulk(runtime, mux::bulk_of_copies(forgetful, count, BULK)))
+            }],
+        );
+        let name = format!("loopback: retention of copies, {count} streams, beside none");
+        report.add(Figure::beside(&name, kept, dropped, "MB/s", Goal::AtLeast(0.97)));
+        report.add(Figure::beside(&format!("{name}: processor"), cpu_kept, cpu_dropped, "ms/GB", Goal::None));
     }
     for at_once in [1, 32] {
         let [adit, h2, yamux] = turns(
