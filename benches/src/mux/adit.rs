@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::io;
 
 use adit_core::{Config, Open, ResumeOffer, Secret, SessionId, tls::ALPN};
-use adit_tokio::{Event, NetworkSession, accept, connect_over};
+use adit_tokio::{Event, NetworkSession, SocketOptions, accept, connect_over};
 use bytes::Bytes;
 
 use super::{Dialer, Stream, serve};
@@ -14,13 +14,16 @@ use crate::{loopback, pair::hello, secure::Credentials};
 #[derive(Clone, Debug)]
 pub struct Adit(NetworkSession);
 
-/// Joins two ends over loopback, with TLS; `resumable` says whether both keep what is not acknowledged.
+/// Joins two ends over loopback, with TLS and the default options of sockets; `resumable` says whether both keep what is not acknowledged.
 ///
 /// # Errors
 /// When they cannot be joined.
 pub async fn over_loopback(resumable: bool) -> io::Result<Adit> {
     let Credentials { client, server } = Credentials::new(ALPN);
     let (dialed, accepted) = loopback::sockets().await?;
+    let options = SocketOptions::default();
+    options.apply(&dialed)?;
+    options.apply(&accepted)?;
     let network = tokio::spawn(async move {
         let incoming = accept(accepted, server, Config::network(), 1).await.map_err(io::Error::other)?;
         let mut welcome = incoming.welcome(SessionId([3; 16]), "local", "node-1");
