@@ -27,7 +27,13 @@ impl Wild {
         handle.take_open().is_some_and(|open| open.endpoint == NAME)
     }
 
-    pub(super) fn act(&mut self, agent: &Handle<Agent>, network: &Handle<Network>, choices: &mut Choices<'_>) {
+    pub(super) fn act(
+        &mut self,
+        agent: &Handle<Agent>,
+        network: &Handle<Network>,
+        most: usize,
+        choices: &mut Choices<'_>,
+    ) {
         let cx = &Context::from_waker(Waker::noop());
         let what = choices.number::<u8>() % 20;
         let code = Code(choices.number());
@@ -51,7 +57,7 @@ impl Wild {
         }
         let place = choices.below(self.streams.len());
         let Some(stream) = self.streams.get_mut(place) else { return };
-        let octets = vec![7; choices.size(9_000)];
+        let octets = vec![7; choices.size(most)];
         match what {
             9 => _ = stream.poll_read(1 + choices.size(9_000), cx),
             10 => _ = stream.poll_write(&mut octets.into(), cx),
