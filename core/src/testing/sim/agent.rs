@@ -285,6 +285,7 @@ impl Agent {
             let link = Link::<side::Agent>::resume(&mut port.link, config, hello, seed, now)?;
             let mut fresh = Port::new(link, cable, &self.plan.config, self.plan.skew);
             (fresh.ledger, fresh.events) = (port.ledger, core::mem::take(&mut port.events));
+            fresh.waits = port.waits.or(Some(now));
             Some(core::mem::replace(port, fresh))
         });
         match resumed {

@@ -14,6 +14,15 @@ use crate::{Duration, Role};
 impl World {
     /// Lets one thing go wrong.
     pub(super) fn strike(&mut self, fault: Fault) -> Result<(), Broken> {
+        if let Fault::Drain { node, .. }
+        | Fault::TakeBack { node }
+        | Fault::Evict { node }
+        | Fault::Command { node }
+        | Fault::Thief { node } = fault
+            && !self.nodes[node].answers()
+        {
+            return Ok(());
+        }
         self.note_trouble(&fault);
         let ground = &mut self.ground;
         let now = ground.now;
@@ -107,6 +116,9 @@ impl World {
 
     /// Resets the connections of an agent; whoever is not told hears nothing more.
     fn reset(&mut self, agent: usize, told: [bool; 2]) {
+        // A machine that sleeps hears nothing.
+        let asleep = [self.agents[agent].clock.sleeps(), self.nodes.iter().any(|node| node.clock.sleeps())];
+        let told = [told[0] && !asleep[0], told[1] && !asleep[1]];
         let ground = &mut self.ground;
         let cables = ground.cables_of(Host::Agent(agent));
         for (role, told) in [Role::Network, Role::Agent].into_iter().zip(told) {

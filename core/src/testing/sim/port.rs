@@ -9,8 +9,8 @@ use super::{
     plan::Skew,
 };
 use crate::{
-    Cause, Config, Event, Hello, Instant, Link, Loss, Message, Side,
-    frame::{Encoded, Kind},
+    Cause, Config, Duration, Event, Hello, Instant, Link, Loss, Message, Session, Side,
+    frame::{Encoded, Kind, be_u64},
     testing::{encoded, raw},
 };
 
@@ -27,9 +27,15 @@ pub(super) struct Port<S: Side> {
     output: Vec<u8>,
     skew: Skew,
     closed: bool,
+    /// Since when counted frames of the peer wait to be acknowledged, and how many had been processed then.
+    unacknowledged: Option<Instant>,
+    acknowledged: Option<u64>,
+    /// Since when the session waits for a link, by this side's clock.
+    pub(super) waits: Option<Instant>,
     /// The most octets that its session may hold, and that its windows may grow by.
     most: u64,
     pool: u64,
+    ack_delay: Duration,
 }
 
 impl<S: Side> Port<S> {
@@ -42,8 +48,12 @@ impl<S: Side> Port<S> {
             output: Vec::new(),
             skew,
             closed: false,
+            unacknowledged: None,
+            acknowledged: None,
+            waits: None,
             most: config.worst_case_memory(),
             pool: config.pool,
+            ack_delay: config.ack_delay,
         }
     }
 
@@ -59,11 +69,20 @@ impl<S: Side> Port<S> {
             let writes_first = ground.dice.percent(50);
             let mut more = if writes_first { self.write(ground, now)? } else { self.read(ground, now)? };
             more |= if writes_first { self.read(ground, now)? } else { self.write(ground, now)? };
-            self.collect(ground)?;
+            self.collect(ground, now)?;
             moved |= more;
             if !more {
                 break;
             }
+        }
+        let processed = self.link.session().map_or(0, Session::processed);
+        if !self.output.is_empty() || self.cable.is_none() {
+            self.unacknowledged = None; // nothing can be said
+        } else if self.link.is_established()
+            && processed > *self.acknowledged.get_or_insert(processed)
+            && self.unacknowledged.is_none()
+        {
+            self.unacknowledged = Some(now);
         }
         self.check(ground, now)?;
         if self.link.is_finished()
@@ -164,7 +183,7 @@ impl<S: Side> Port<S> {
             while self.output.len() < BATCH
                 && let Some(frame) = self.link.poll_transmit(now)
             {
-                self.put(&frame, ground)?;
+                self.put(&frame, ground, now)?;
             }
             if self.output.is_empty() {
                 return Ok(moved);
@@ -179,8 +198,26 @@ impl<S: Side> Port<S> {
         }
     }
 
+    /// RES-003: counted frames are acknowledged in time, where the transport takes it and the machine is awake.
+    fn watch_ack(&mut self, frame: &Encoded, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
+        let (Some(number), Kind::Ack) = (self.ledger, frame.kind()) else { return Ok(()) };
+        self.acknowledged = be_u64(frame.payload());
+        let Some(since) = self.unacknowledged.take() else { return Ok(()) };
+        let late = now.since(since + self.ack_delay);
+        let ledger = ground.ledger(number)?;
+        let (agent, node) = (ledger.agent, ledger.node);
+        if late > MILLISECOND && ground.calm(agent, node) > late * 2 {
+            return Err(Broken::new(
+                "RES-003",
+                format!("session {number}: the {:?} acknowledges {late:?} late", S::ROLE),
+            ));
+        }
+        Ok(())
+    }
+
     /// Writes a frame as this program's version does.
-    fn put(&mut self, frame: &Encoded, ground: &mut Ground) -> Result<(), Broken> {
+    fn put(&mut self, frame: &Encoded, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
+        self.watch_ack(frame, ground, now)?;
         ground.report.frames += 1;
         if let Some(number) = self.ledger {
             let (ledgers, talks) = (&mut ground.ledgers, &ground.talks);
@@ -247,13 +284,13 @@ impl<S: Side> Port<S> {
                     ground.hang_up(cable, S::ROLE, Farewell::Eof { clean: false });
                 }
             }
-            self.collect(ground)?;
+            self.collect(ground, now)?;
         }
         Ok(moved)
     }
 
     /// Takes what the link tells, and notes from where both sides go on.
-    pub(super) fn collect(&mut self, ground: &mut Ground) -> Result<(), Broken> {
+    pub(super) fn collect(&mut self, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
         while let Some(event) = self.link.poll_event() {
             if self.closed {
                 return Err(Broken::new("L10", format!("{event:?} comes after the end")));
@@ -264,6 +301,7 @@ impl<S: Side> Port<S> {
                 return Err(Broken::new("rules", format!("the {:?} finds that {cause}", S::ROLE)));
             }
             self.closed = matches!(event, Event::Closed(_));
+            self.watch(&event, ground, now)?;
             if let Event::Resumed(welcome) = &event
                 && let Some(number) = self.ledger
             {
@@ -272,6 +310,40 @@ impl<S: Side> Port<S> {
                 self.ledger = Some(number_of(welcome.session));
             }
             self.events.push_back(event);
+        }
+        Ok(())
+    }
+
+    /// RES-011: a session waits for a link for as long as was agreed on, no longer and no less.
+    fn watch(&mut self, event: &Event, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
+        let Some(number) = self.ledger else { return Ok(()) };
+        match event {
+            Event::Suspended(_) => self.waits = self.waits.or(Some(now)),
+            Event::Resumed(_) => self.waits = None,
+            Event::Closed(Cause::ResumeExpired) => {
+                let window = ground.ledger(number)?.window;
+                if let Some(waited) =
+                    self.waits.map(|since| now.since(since)).filter(|waited| *waited + MILLISECOND < window)
+                {
+                    let text = format!("session {number} is given up after {waited:?} of {window:?}");
+                    return Err(Broken::new("RES-011", text));
+                }
+            }
+            Event::Closed(_)
+            | Event::Hello(_)
+            | Event::Established(_)
+            | Event::Bind(_)
+            | Event::Unbind(_)
+            | Event::CommandResult(_)
+            | Event::Bound(_)
+            | Event::Rejected(_)
+            | Event::Unbound(_)
+            | Event::Command(_)
+            | Event::Opened(_)
+            | Event::Accepted(_)
+            | Event::Readable(_)
+            | Event::Writable(_)
+            | Event::GoAway(_) => {}
         }
         Ok(())
     }
@@ -318,3 +390,6 @@ const BATCH: usize = 64 << 10;
 
 /// A number and a text that a later version might add, as protocol buffers write them: fields 200 and 201.
 const UNKNOWN_FIELDS: &[u8] = &[0xc0, 0x0c, 0x2a, 0xca, 0x0c, 0x03, b'n', b'e', b'w'];
+
+/// What durations on the wire are counted in.
+const MILLISECOND: Duration = Duration::from_millis(1);
