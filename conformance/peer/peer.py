@@ -1,6 +1,6 @@
 """A shim for adit-conformance around the peer in adit/: either side, with the application of the scenarios.
 
-    ADIT_ROLE=network … python3 peer.py [--bug NAME]… [--without-resumption]
+    ADIT_ROLE=network … python3 peer.py [--bug NAME]… [--without-resumption] [--without-hints]
 
 The environment and the lines are described in ../README.md.
 """
@@ -217,13 +217,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bug", action="append", default=[])
     parser.add_argument("--without-resumption", action="store_true")
+    parser.add_argument("--without-hints", action="store_true", help="say no BLOCKED")
     arguments = parser.parse_args()
     known = json.loads((pathlib.Path(__file__).parent / "bugs.json").read_text())
     for name in arguments.bug:
         if name not in known:
             parser.error(f"there is no bug {name}")
     faults.active.update(arguments.bug)
-    faults.without_resumption = arguments.without_resumption
+    faults.without_resumption, faults.without_hints = arguments.without_resumption, arguments.without_hints
     role = os.environ["ADIT_ROLE"]
     limits = LIMITS | {"streams": STREAMS[role]}
     for name, value in json.loads(os.environ.get("ADIT_LIMITS", "{}")).items():

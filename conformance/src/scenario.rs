@@ -134,6 +134,9 @@ pub struct FrameSpec {
     /// Its payload in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hex: Option<String>,
+    /// Whether the clause says SHOULD of it: without it, the scenario is not implemented.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(crate) should: bool,
     /// Whether its header promises a payload that does not come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) promised: Option<u32>,
@@ -182,7 +185,7 @@ impl fmt::Display for FrameSpec {
 
 /// What may come at any time unless a scenario is about it.
 fn unasked() -> Vec<String> {
-    ["Ack", "Credit", "Streams", "Ping"].map(str::to_owned).to_vec()
+    ["Ack", "Blocked", "Credit", "Streams", "Ping"].map(str::to_owned).to_vec()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]

@@ -38,6 +38,17 @@ fn resumption_that_is_not_offered_is_not_implemented_and_nothing_fails() {
 }
 
 #[test]
+fn what_only_should_be_is_not_implemented_without_it() {
+    let arguments =
+        ["--role", "network", "--shim", &peer("--without-hints"), "--only", "credit/*", "--longest", "6000"];
+    let run = program("unhinted", &arguments);
+    assert_eq!(run.output.status.code(), Some(0), "{}", text(&run.output.stdout));
+    let report = run.json();
+    assert_eq!(report["clauses"]["CREDIT-010"]["not_implemented"], 1);
+    assert_eq!(report["clauses"]["CREDIT-012"]["not_implemented"], 0);
+}
+
+#[test]
 fn each_fault_is_caught_by_a_clause_that_it_breaks() {
     catch(0);
 }

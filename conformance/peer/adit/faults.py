@@ -1,7 +1,7 @@
 """Faults that can be switched on; the names and the clauses that each one breaks are in bugs.json."""
 
 active = set()
-without_resumption = False
+without_resumption = without_hints = False
 
 
 def bug(name):

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from . import messages, wire
+from . import faults, messages, wire
 from .faults import bug
 from .wire import MAX_OFFSET, Violation
 
@@ -169,7 +169,7 @@ class Session:
                 if bug("alters-data"):
                     data = data[:-1] + bytes([data[-1] ^ 1])
                 return wire.frame(wire.DATA, stream.number, data)
-            if stream.blocked_at != stream.credit and not bug("waits-for-credit-in-silence"):
+            if stream.blocked_at != stream.credit and not faults.without_hints:
                 stream.blocked_at = stream.credit
                 return wire.frame(wire.BLOCKED, stream.number, wire.number(stream.credit))
             return None
