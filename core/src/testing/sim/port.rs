@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     Cause, Config, Duration, Event, Hello, Instant, Link, Loss, Message, Session, Side,
+    config::FRAME_MOST,
     frame::{Encoded, Kind, be_u64},
     testing::{encoded, raw},
 };
@@ -32,10 +33,7 @@ pub(super) struct Port<S: Side> {
     acknowledged: Option<u64>,
     /// Since when the session waits for a link, by this side's clock.
     pub(super) waits: Option<Instant>,
-    /// The most octets that its session may hold, and that its windows may grow by.
-    most: u64,
-    pool: u64,
-    ack_delay: Duration,
+    config: Config,
 }
 
 impl<S: Side> Port<S> {
@@ -51,9 +49,7 @@ impl<S: Side> Port<S> {
             unacknowledged: None,
             acknowledged: None,
             waits: None,
-            most: config.worst_case_memory(),
-            pool: config.pool,
-            ack_delay: config.ack_delay,
+            config: config.clone(),
         }
     }
 
@@ -203,7 +199,7 @@ impl<S: Side> Port<S> {
         let (Some(number), Kind::Ack) = (self.ledger, frame.kind()) else { return Ok(()) };
         self.acknowledged = be_u64(frame.payload());
         let Some(since) = self.unacknowledged.take() else { return Ok(()) };
-        let late = now.since(since + self.ack_delay);
+        let late = now.since(since + self.config.ack_delay);
         let ledger = ground.ledger(number)?;
         let (agent, node) = (ledger.agent, ledger.node);
         if late > MILLISECOND && ground.calm(agent, node) > late * 2 {
@@ -351,9 +347,11 @@ impl<S: Side> Port<S> {
     /// L2, L5, L6: the bounds, and rest when there is nothing to do.
     fn check(&mut self, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
         if let Some(session) = self.link.session() {
-            let (held, allowed) = (self.link.held(), self.most);
-            if held > allowed || session.reserved() > self.pool {
-                let text = format!("{held} octets where {allowed} are allowed, {} of the pool", session.reserved());
+            let (held, retained) = (self.link.held(), session.stats().retained);
+            let allowed = self.config.worst_case_memory();
+            let keeps = self.config.retain_octets + u64::from(FRAME_MOST);
+            if held > allowed || session.reserved() > self.config.pool || retained > keeps {
+                let text = format!("{held} octets where {allowed} are allowed, {retained} of them retained");
                 return Err(Broken::new("L2", text));
             }
             ground.report.memory = ground.report.memory.max(held * 1_000 / allowed.max(1));
