@@ -53,10 +53,14 @@ def stale_fault(one):
 def copy_tree():
     """Copies what git knows, and leaves alone what has not changed, so that little is built again."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
-    for name in listed.decode().split("\0"):
-        source, target = ROOT / name, COPY / name
-        if name and source.is_file():
-            write(target, source.read_bytes())
+    names = {name for name in listed.decode().split("\0") if (ROOT / name).is_file()}
+    for name in names:
+        write(COPY / name, (ROOT / name).read_bytes())
+    for folder, folders, files in os.walk(COPY):
+        folders[:] = [name for name in folders if pathlib.Path(folder, name) != COPY / "target"]
+        for file in (pathlib.Path(folder, name) for name in files):
+            if str(file.relative_to(COPY)) not in names:
+                file.unlink()  # it has moved since the last time
 
 
 def write(target, octets):
