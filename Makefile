@@ -4,7 +4,7 @@
 .PHONY: help run test lint conformance e2e fuzz
 
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-26s %s\n", $$1, $$2 }'
 
 run: ## Start a network, a sample upstream and an agent; send a request through the tunnel (UPSTREAM=URL, JSON=1)
 	@scripts/quickstart.sh
@@ -46,11 +46,11 @@ mutants: ## Change the core in small ways and list what no test notices (FILES='
 	@scripts/install-tools.sh mutants
 	@scripts/mutants.sh
 
-.PHONY: bench bench-core bench-goals bench-allocations bench-distance bench-tunnel
+.PHONY: bench bench-core bench-goals bench-allocations bench-instructions bench-instructions-update bench-distance bench-tunnel
 bench: bench-core bench-goals bench-distance bench-tunnel ## Run all benchmarks
 
 bench-core: ## Measure frames and sessions beside h2 and yamux (ARGS="memory/bulk")
-	@cargo bench -q --locked -p adit-benches -- $(ARGS)
+	@cargo bench -q --locked -p adit-benches --bench frame --bench memory --bench loopback -- $(ARGS)
 
 bench-goals: ## Print each figure that the core is held to, its reference in the same run, and whether it is met (ARGS="--json FILE")
 	@cargo build -q --release --locked -p adit-benches --bins
@@ -64,6 +64,14 @@ bench-distance: ## Measure the tunnel beside no tunnel over a path of 100 ms, as
 	@scripts/install-tools.sh bench
 	@cargo build -q --release --locked -p adit-network -p adit -p adit-benches --bin adit-network --bin adit --bin bench-link
 	@python3 benches/distance/measure.py $(ARGS)
+
+bench-instructions: ## Count instructions by valgrind and compare them with those committed, within 2 %
+	@scripts/install-tools.sh instructions
+	@scripts/instructions.sh compare
+
+bench-instructions-update: ## Count instructions and write them to benches/instructions.json, to be committed
+	@scripts/install-tools.sh instructions
+	@scripts/instructions.sh update
 
 bench-tunnel: ## Measure the tunnel beside no tunnel and two HAProxy (ARGS="--json FILE")
 	@scripts/install-tools.sh bench

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|fuzz|mutants|bench
+# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|fuzz|mutants|bench|instructions
 #
 # Debian packages by apt-get (as root, or by sudo where it asks no password); everything else under target/.
 set -euo pipefail
@@ -8,6 +8,7 @@ goal=${1:-test}
 deny_version=0.20.2
 fuzz_version=0.13.2
 mutants_version=27.1.0
+gungraun_version=0.20.0 # that of Cargo.lock
 sbin=/usr/local/sbin:/usr/sbin:/sbin
 export PATH="$PATH:$sbin"
 
@@ -27,6 +28,10 @@ debian_packages() {
     have psql || missing+=(postgresql-client)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
     have python3 && python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+  fi
+  if [ "$goal" = test ] || [ "$goal" = instructions ]; then
+    have valgrind || missing+=(valgrind)
+    have python3 || missing+=(python3)
   fi
   if [ "$goal" = bench ]; then
     have haproxy || missing+=(haproxy)
@@ -50,10 +55,10 @@ debian_packages() {
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# cargo_tool NAME VERSION: installs a subcommand of cargo, built without optimisation worth waiting for: it runs for a second.
+# cargo_tool NAME VERSION: installs a program by cargo, built without optimisation worth waiting for: it runs for a second.
 cargo_tool() {
   local name=$1 version=$2
-  if PATH="$PWD/target/tools/bin:$PATH" cargo "${name#cargo-}" --version 2>/dev/null | grep -qxF "$name $version"; then
+  if cargo install --list --root target/tools | grep -qxF "$name v$version:"; then
     return 0
   fi
   CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
@@ -75,9 +80,12 @@ python_packages() {
 
 case $goal in
   lint) debian_packages && cargo_tool cargo-deny $deny_version ;;
-  test) debian_packages && cargo_tool cargo-deny $deny_version && python_packages ;;
+  test)
+    debian_packages && cargo_tool cargo-deny $deny_version && cargo_tool gungraun-runner $gungraun_version && python_packages
+    ;;
   fuzz) cargo_tool cargo-fuzz $fuzz_version ;;
   mutants) cargo_tool cargo-mutants $mutants_version ;;
   bench) debian_packages ;;
-  *) echo "usage: $0 lint|test|fuzz|mutants|bench" >&2; exit 2 ;;
+  instructions) debian_packages && cargo_tool gungraun-runner $gungraun_version ;;
+  *) echo "usage: $0 lint|test|fuzz|mutants|bench|instructions" >&2; exit 2 ;;
 esac

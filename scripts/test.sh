@@ -30,6 +30,7 @@ step "interleavings of the driver" scripts/shuttle.sh
 step conformance tests -p adit-conformance --all-features
 step "clauses broken on purpose" conformance/breakages/run.py 10
 step "memory at rest and at work" cargo run -q -p adit-benches --bin bench-allocations -- --check
+step "instructions counted" scripts/instructions.sh
 step "documentation tests" cargo test -q --doc --workspace --all-features
 step documentation docs
 step "each fuzzer for 20 s" scripts/fuzz.sh all 20

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Counts instructions and compares them with those that were committed, or commits anew: instructions.sh compare|update
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export GUNGRAUN_RUNNER="$PWD/target/tools/bin/gungraun-runner"
+counts=target/instructions.json
+cargo bench -q --locked -p adit-benches --bench instructions -- --output-format=json >"$counts"
+python3 scripts/instructions.py "${1:-compare}" benches/instructions.json <"$counts"
