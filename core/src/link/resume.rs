@@ -207,3 +207,23 @@ impl<S: Side> Machine<S> {
         }
     }
 }
+
+#[cfg(all(test, feature = "driver", feature = "testing"))]
+mod tests {
+    use crate::{
+        Cause, Loss,
+        testing::{Options, Pair},
+    };
+
+    #[test]
+    fn a_handshake_has_no_outcome_until_it_is_done_and_another_once_the_link_is_lost() {
+        let mut pair = Pair::new(Options::default());
+        assert_eq!((pair.agent.link.outcome(), pair.network.link.outcome()), (None, None));
+
+        pair.establish();
+        assert_eq!((pair.agent.link.outcome(), pair.network.link.outcome()), (Some(Ok(())), Some(Ok(()))));
+
+        pair.cut();
+        assert_eq!(pair.agent.link.outcome(), Some(Err(Cause::Transport(Loss::Reset))));
+    }
+}
