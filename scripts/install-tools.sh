@@ -63,7 +63,7 @@ cargo_tool() {
   fi
   CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
     CARGO_TARGET_DIR="$PWD/target/tools/build" \
-    cargo install --locked --quiet --root target/tools "$name@$version"
+    cargo install --locked --quiet --force --root target/tools "$name@$version"
   rm -rf target/tools/build
 }
 
