@@ -390,6 +390,9 @@ async fn carry(
             return;
         }
     }
+    if swallows.load(Ordering::Relaxed) {
+        core::future::pending::<()>().await; // an end is swallowed too
+    }
 }
 
 async fn find(events: &mut UplinkEvents, wanted: impl Fn(&UplinkEvent) -> bool) -> UplinkEvent {
