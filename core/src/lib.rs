@@ -3,7 +3,7 @@
 //! # For embedders
 //! Who has tokio or smol takes `adit-tokio` or `adit-smol` and is done. Another executor implements
 //! [`runtime::Runtime`](crate::runtime) (feature `runtime`): spawn, sleep, resolve, dial, accept; sessions, streams, listeners
-//! and an uplink that comes back by itself follow. Who wants the pump alone takes [`driver`](crate::driver) (feature
+//! and an uplink that comes back by itself follow. Who wants the pump alone takes [`driver`] (feature
 //! `driver`), and who wants none of it drives a [`Link`] by hand.
 //!
 //! The whole loop of a link is five calls. Octets that arrive go to [`Link::handle_input`]; what is to be said comes from
