@@ -122,7 +122,7 @@ impl Edge {
     /// Opens a stream to the least loaded agent that serves `key` and is not in `tried`, and adds it there.
     ///
     /// Returns as soon as the stream is open on this side. Before anything of the caller was taken by an upstream,
-    /// [`Stream::accepted`] may say that it was not handed over; then the next call tries the next agent.
+    /// `Stream::accepted` may say that it was not handed over; then the next call tries the next agent.
     ///
     /// # Errors
     /// [`Fault::NoAgent`] or [`Fault::TooManyConnections`].
