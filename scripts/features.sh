@@ -24,7 +24,7 @@ for package in json.load(sys.stdin)["packages"]:
         print(*(name for name in package["features"] if name != "default"), sep="\n")' "$1"
 }
 
-for package in adit-core adit-tokio adit-smol; do
+for package in adit-core adit-runtime adit-tokio adit-smol; do
   mapfile -t names < <(features "$package" | grep .)
   count=0
   while read -r combination; do

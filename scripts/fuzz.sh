@@ -76,7 +76,7 @@ coverage() {
     grep -o '"executable":"[^"]*/replay-[^"]*"' | cut -d'"' -f4)
   (cd fuzz && "$tests" -q >/dev/null)
   "$tools/llvm-profdata" merge -sparse "$into"/*.profraw -o "$into/merged.profdata"
-  local elsewhere='(core/src/(testing|runtime)/|fuzz/(src|tests)/|/registry/|/rustc/|/rustlib/)'
+  local elsewhere='(core/src/testing/|fuzz/(src|tests)/|/registry/|/rustc/|/rustlib/)'
   "$tools/llvm-cov" report "$tests" -instr-profile "$into/merged.profdata" -ignore-filename-regex "$elsewhere" \
     -show-branch-summary=false -show-mcdc-summary=false
   "$tools/llvm-cov" show "$tests" -instr-profile "$into/merged.profdata" -ignore-filename-regex "$elsewhere" \

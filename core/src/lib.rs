@@ -2,7 +2,7 @@
 //!
 //! # For embedders
 //! Who has tokio or smol takes `adit-tokio` or `adit-smol` and is done. Another executor implements
-//! [`runtime::Runtime`](crate::runtime) (feature `runtime`): spawn, sleep, resolve, dial, accept; sessions, streams, listeners
+//! `adit_runtime::Runtime`: spawn, sleep, resolve, dial, accept; sessions, streams, listeners
 //! and an uplink that comes back by itself follow. Who wants the pump alone takes [`driver`] (feature
 //! `driver`), and who wants none of it drives a [`Link`] by hand.
 //!
@@ -97,8 +97,6 @@ mod message;
 mod reconnect;
 mod retry;
 mod rng;
-#[cfg(feature = "runtime")]
-pub mod runtime;
 mod session;
 pub mod side;
 #[cfg(feature = "testing")]

@@ -5,7 +5,7 @@
 //! [`Stream`]s are `AsyncRead + AsyncWrite` of `futures`. An agent that comes back whatever happens is an [`Uplink`].
 //!
 //! Tasks run on smol's own executor, which has one thread or `SMOL_THREADS` of them. A program with an executor of its own
-//! implements [`Runtime`](proto::runtime::Runtime) for a type of its own, with [`Smol`]'s sockets and timers.
+//! implements [`Runtime`](adit_runtime::Runtime) for a type of its own, with [`Smol`]'s sockets and timers.
 //!
 //! # Both sides in one program
 //! ```
@@ -92,17 +92,16 @@ mod stream;
 use core::net::SocketAddr;
 use std::io;
 
-use adit_core::{runtime as shared, side};
+use adit_core::side;
+use adit_runtime as shared;
 use async_io::Async;
 use smol::net::TcpStream;
 
 pub use adit_core as proto;
-pub use adit_core::{
-    runtime::{
-        CHUNK, CommandReply, ConnectError, ConnectOptions, DialError, IntakeStats, Keepalive, ListenOptions,
-        SetupError, SocketOptions, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
-    },
-    tls::{client_config, danger_client_config, server_config},
+pub use adit_core::tls::{client_config, danger_client_config, server_config};
+pub use adit_runtime::{
+    CHUNK, CommandReply, ConnectError, ConnectOptions, DialError, IntakeStats, Keepalive, ListenOptions, SetupError,
+    SocketOptions, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
 };
 pub use runtime::{Io, Listener, Smol, Timer};
 pub use session::{accept, connect_over};

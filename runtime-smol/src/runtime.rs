@@ -12,10 +12,8 @@ use std::{
     net::{TcpListener, ToSocketAddrs},
 };
 
-use adit_core::{
-    driver::Transport,
-    runtime::{Runtime, Sleep},
-};
+use adit_core::driver::Transport;
+use adit_runtime::{Runtime, Sleep};
 use async_io::Async;
 use smol::{
     io::{AsyncRead, AsyncWrite},

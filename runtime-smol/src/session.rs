@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use adit_core::{Config, Hello, Welcome, runtime as shared, side};
+use adit_core::{Config, Hello, Welcome, side};
+use adit_runtime as shared;
 use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 use smol::io::{AsyncRead, AsyncWrite};
 

@@ -91,16 +91,15 @@ mod stream;
 use core::net::SocketAddr;
 use std::io;
 
-use adit_core::{runtime as shared, side};
+use adit_core::side;
+use adit_runtime as shared;
 use tokio::net::{TcpListener, TcpStream};
 
 pub use adit_core as proto;
-pub use adit_core::{
-    runtime::{
-        CHUNK, CommandReply, ConnectError, ConnectOptions, DialError, IntakeStats, Keepalive, ListenOptions,
-        SetupError, SocketOptions, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
-    },
-    tls::{client_config, danger_client_config, server_config},
+pub use adit_core::tls::{client_config, danger_client_config, server_config};
+pub use adit_runtime::{
+    CHUNK, CommandReply, ConnectError, ConnectOptions, DialError, IntakeStats, Keepalive, ListenOptions, SetupError,
+    SocketOptions, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
 };
 pub use runtime::{Io, Timer, Tokio};
 #[cfg(feature = "axum")]

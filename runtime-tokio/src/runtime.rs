@@ -9,10 +9,8 @@ use core::{
 };
 use std::io::{self, IoSlice};
 
-use adit_core::{
-    driver::Transport,
-    runtime::{Runtime, Sleep},
-};
+use adit_core::driver::Transport;
+use adit_runtime::{Runtime, Sleep};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},

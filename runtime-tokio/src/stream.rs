@@ -7,7 +7,7 @@ use core::{
 };
 use std::io::{self, IoSlice};
 
-use adit_core::runtime as shared;
+use adit_runtime as shared;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// One connection inside a session. Dropping it resets what was not finished and stops what was not read.

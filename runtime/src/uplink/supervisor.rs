@@ -13,17 +13,18 @@ use std::hash::RandomState;
 use rustls::pki_types::ServerName;
 
 use super::{CommandReply, DialError, Shared, UplinkEvent, UplinkOptions};
-use crate::{
+use adit_core::{
     Action, BindError, BindRefusal, Code, GiveUp, Hello, Instant, Refusal, Retry, Welcome,
     driver::{Clock, Timer},
-    runtime::{
-        ConnectError, ConnectOptions, Event, Events, Runtime, Session, Stream, SystemClock,
-        connect::{connect, peer},
-        connect_over,
-        tasks::Tasks,
-        timer::{Alarm, within},
-    },
     side,
+};
+
+use crate::{
+    ConnectError, ConnectOptions, Event, Events, Runtime, Session, Stream, SystemClock,
+    connect::{connect, peer},
+    connect_over,
+    tasks::Tasks,
+    timer::{Alarm, within},
 };
 
 /// Performs actions until the last.

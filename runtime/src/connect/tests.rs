@@ -3,7 +3,7 @@ use core::future::pending;
 use std::sync::Mutex;
 
 use super::*;
-use crate::runtime::testing::{Nap, Virtual, now, run};
+use crate::testing::{Nap, Virtual, now, run};
 
 const STAGGER: Duration = Duration::from_millis(250);
 

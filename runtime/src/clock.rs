@@ -1,6 +1,6 @@
 //! The clock of the operating system.
 
-use crate::{Instant, driver::Clock};
+use adit_core::{Instant, driver::Clock};
 
 /// A clock that goes on while the machine sleeps, where the operating system has one (Linux: `CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,7 +8,7 @@ use core::{
 };
 
 use super::{Receiver, Runtime, Shared, Stream};
-use crate::BindId;
+use adit_core::BindId;
 
 /// An endpoint that an agent wishes for: a listener. Dropped, it is given up, and its streams may finish.
 pub struct Endpoint<R> {

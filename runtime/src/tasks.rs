@@ -168,7 +168,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::runtime::{
+    use crate::{
         Sleep as _,
         testing::{Nap, Virtual, run},
     };

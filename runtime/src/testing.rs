@@ -15,7 +15,7 @@ use std::{io, thread_local};
 use socket2::SockRef;
 
 use super::{Runtime, Sleep, Stream};
-use crate::driver::Transport;
+use adit_core::driver::Transport;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Virtual;

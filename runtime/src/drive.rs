@@ -7,7 +7,7 @@ use core::{
 };
 
 use super::{Runtime, timer::Alarm};
-use crate::{
+use adit_core::{
     Side,
     driver::{Task, Transport},
 };

@@ -9,7 +9,7 @@ use core::{
 };
 
 use super::{Runtime, Sleep, SystemClock};
-use crate::{
+use adit_core::{
     Instant,
     driver::{Clock, Timer},
 };
@@ -73,7 +73,7 @@ mod tests {
     use core::future::pending;
 
     use super::*;
-    use crate::runtime::testing::{Nap, Virtual, now, run};
+    use crate::testing::{Nap, Virtual, now, run};
 
     #[test]
     fn what_takes_too_long_is_given_up_at_its_limit() {

@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 
-use crate::{Code, FRAME, Open, ReadError, StreamId, WriteError, driver::StreamHandle};
+use adit_core::{Code, FRAME, Open, ReadError, StreamId, WriteError, driver::StreamHandle};
 
 /// A good size for what is read elsewhere and written to a stream, in octets: whole frames, no small rest.
 pub const CHUNK: usize = FRAME as usize * 4;

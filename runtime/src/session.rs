@@ -12,7 +12,7 @@ use std::io;
 use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 
 use super::{Runtime, Stream, SystemClock, drive::Drive};
-use crate::{
+use adit_core::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRefusal, BindRequest, Bound, Cause, Code, Command,
     CommandRequest, CommandResult, Config, Duration, GoAway, Hello, Link, Open, OpenError, Refusal, SessionId, Side,
     Stats, Unbind, Welcome,
@@ -120,7 +120,9 @@ pub async fn accept<R: Runtime>(
     let link = Link::<side::Network>::new(config, seed, SystemClock.now());
     let handle = spawn::<R, _>(link, Tls::server(tls).map_err(SetupError::Tls)?, io);
     match poll_fn(|cx| handle.poll_event(cx)).await {
-        Some(PollEvent::Event(crate::Event::Hello(request))) => Ok(Incoming { handle, request, runtime: PhantomData }),
+        Some(PollEvent::Event(adit_core::Event::Hello(request))) => {
+            Ok(Incoming { handle, request, runtime: PhantomData })
+        }
         other => Err(setup_error(&handle, other)),
     }
 }
@@ -139,7 +141,7 @@ pub async fn connect_over<R: Runtime>(
     let link = Link::<side::Agent>::new(config, hello, seed, SystemClock.now());
     let handle = spawn::<R, _>(link, Tls::client(tls, name).map_err(SetupError::Tls)?, io);
     match poll_fn(|cx| handle.poll_event(cx)).await {
-        Some(PollEvent::Event(crate::Event::Established(welcome))) => {
+        Some(PollEvent::Event(adit_core::Event::Established(welcome))) => {
             let session = Session::new(handle.clone(), welcome.session);
             Ok((session, Events { handle, runtime: PhantomData }, welcome))
         }
@@ -164,7 +166,7 @@ impl Drop for Hangup<'_> {
 
 fn setup_error<S: Side>(handle: &Handle<S>, event: Option<PollEvent>) -> SetupError {
     let cause = match event {
-        Some(PollEvent::Event(crate::Event::Closed(cause))) => cause,
+        Some(PollEvent::Event(adit_core::Event::Closed(cause))) => cause,
         _ => handle.cause().unwrap_or(Cause::Local(Code::INTERNAL)),
     };
     setup_failure(handle, cause)
@@ -403,7 +405,7 @@ impl<S: Side, R: Runtime> Events<S, R> {
 }
 
 fn public<T: From<Stream>>(event: PollEvent) -> Option<Event<T>> {
-    use crate::Event as Core;
+    use adit_core::Event as Core;
 
     let event = match event {
         PollEvent::Stream(stream) => return Some(Event::Opened(Stream::new(stream).into())),

@@ -1,4 +1,4 @@
-//! The agent's side across reconnects: one task that dials, binds and drains as [`crate::Uplink`] says.
+//! The agent's side across reconnects: one task that dials, binds and drains as [`adit_core::Uplink`] says.
 
 mod endpoint;
 mod supervisor;
@@ -14,7 +14,7 @@ use super::{
     queue::{Receiver, Sender, queue},
     tasks::Abort,
 };
-use crate::{
+use adit_core::{
     AgentId, Bind, BindId, Cause, Code, Command, CommandResult, Config, GiveUp, Instant, Notice, ReconnectPolicy,
     Refusal, Retry, Secret, Stats, Welcome,
     driver::{Clock, Handle},
@@ -28,7 +28,7 @@ pub use endpoint::Endpoint;
 pub struct UplinkOptions {
     /// Where the network listens; tried in turn.
     pub targets: Vec<Target>,
-    /// Whom to trust: see [`client_config`](crate::tls::client_config).
+    /// Whom to trust: see [`client_config`](adit_core::tls::client_config).
     pub tls: Arc<ClientConfig>,
     /// The name that the network's certificate must have; `None` for that of the target.
     pub server_name: Option<ServerName<'static>>,
@@ -221,7 +221,7 @@ impl<R: Runtime> Uplink<R> {
     /// Where the runtime cannot spawn: with tokio, outside of a runtime.
     pub fn start(options: UplinkOptions) -> (Self, UplinkEvents) {
         let now = SystemClock.now();
-        let core = crate::Uplink::new(options.targets.len(), options.reconnect.clone(), supervisor::seed(), now);
+        let core = adit_core::Uplink::new(options.targets.len(), options.reconnect.clone(), supervisor::seed(), now);
         let (sender, events) = queue();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -326,7 +326,7 @@ struct Shared<R> {
 }
 
 struct State<R> {
-    core: crate::Uplink,
+    core: adit_core::Uplink,
     places: BTreeMap<BindId, Place>,
     /// Dials under way, by attempt, and whom they dial.
     dials: BTreeMap<u64, (usize, Abort)>,

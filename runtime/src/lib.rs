@@ -1,7 +1,10 @@
 //! What the runtimes share: sessions, streams, listeners and the uplink over any executor that is a [`Runtime`].
 //!
-//! Everything that decides is here or below; a runtime crate names its sockets and timers and gives streams the traits of
+//! The protocol decides in [`adit_core`], which does no IO; the clock of the operating system, sockets and their options begin
+//! here, with what needs them and no executor. A runtime crate names its sockets and timers and gives streams the traits of
 //! its executor.
+
+extern crate alloc;
 
 mod clock;
 mod connect;
@@ -26,6 +29,7 @@ use core::{
 };
 use std::io;
 
+use adit_core::driver::Transport;
 use alloc::{string::String, vec::Vec};
 use socket2::SockRef;
 
@@ -36,8 +40,6 @@ pub use options::{Keepalive, SocketOptions};
 pub use session::{Event, Events, Incoming, Session, SetupError, accept, connect_over};
 pub use stream::{CHUNK, ReadHalf, Stream, WriteHalf, code_of};
 pub use uplink::{CommandReply, DialError, Endpoint, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions};
-
-use crate::driver::Transport;
 
 /// What is asked of an executor and its sockets.
 pub trait Runtime: Copy + fmt::Debug + Send + Sync + 'static {

@@ -17,7 +17,7 @@ use core::{
 use std::io;
 
 use super::{Runtime, Sleep, SocketOptions, timer::within};
-use crate::Retry;
+use adit_core::Retry;
 
 /// How to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
