@@ -27,6 +27,11 @@ struct Inner<T> {
 }
 
 impl<T> Sender<T> {
+    /// Returns whether somebody may still receive.
+    pub(super) fn is_received(&self) -> bool {
+        lock(&self.0).received
+    }
+
     /// Passes `item` on, or returns it when nobody receives any more.
     pub(super) fn send(&self, item: T) -> Result<(), T> {
         let mut inner = lock(&self.0);
@@ -132,8 +137,10 @@ mod tests {
     #[test]
     fn what_nobody_receives_is_given_back() {
         let (sender, receiver) = queue();
+        assert!(sender.is_received());
         drop(receiver);
 
         assert_eq!(sender.send(1), Err(1));
+        assert!(!sender.is_received());
     }
 }

@@ -270,6 +270,7 @@ impl<R> Uplink<R> {
         let (end, ended) = queue::<()>();
         self.shared.apply(|state, _| {
             if let Some(ends) = &mut state.ends {
+                ends.retain(Sender::is_received); // who was cancelled leaves nothing behind
                 ends.push(end);
             }
         });
