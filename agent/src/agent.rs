@@ -186,6 +186,7 @@ impl Agent {
             metadata: agent.metadata.clone(),
             connect: ConnectOptions::default(),
             reconnect: adit_core::ReconnectPolicy::default(),
+            sessions: agent.sessions,
         })
     }
 

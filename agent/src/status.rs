@@ -20,8 +20,10 @@ pub struct Status {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Board {
-    /// The session.
+    /// The session; online while any of several is.
     pub session: SessionState,
+    /// How many sessions have a connection, and how many are wanted.
+    pub sessions: (usize, usize),
     /// Where the node is that holds the session.
     pub region: String,
     /// The node that holds the session.

@@ -37,7 +37,11 @@ fn draw(board: &Board, colour: bool, width: usize) -> Vec<String> {
         SessionState::Reconnecting => paint("reconnecting", "33", colour),
         SessionState::Draining => paint("ending, connections may finish", "33", colour),
     };
-    let mut lines = vec![format!("Session       {session}")];
+    let several = match board.sessions {
+        (online, wanted) if wanted > 1 => format!(" ({online} of {wanted} sessions)"),
+        _ => String::new(),
+    };
+    let mut lines = vec![format!("Session       {session}{several}")];
     if board.session == SessionState::Online {
         lines.push(format!("Region        {}", cut(&format!("{} ({})", board.region, board.node), width, 14)));
         let round_trip = board.round_trip.map_or_else(|| "–".to_owned(), |time| format!("{} ms", time.as_millis()));
@@ -112,6 +116,7 @@ mod tests {
         };
         Board {
             session: SessionState::Online,
+            sessions: (1, 1),
             region: "eu".into(),
             node: "n1".into(),
             round_trip: Some(Duration::from_millis(12)),
@@ -138,6 +143,13 @@ mod tests {
                 "                ADIT-2003: not allowed\\u{1b}[2J",
             ]
         );
+    }
+
+    #[test]
+    fn of_several_sessions_it_is_shown_how_many_there_are() {
+        let lines = draw(&Board { sessions: (3, 4), ..board() }, false, 80);
+
+        assert_eq!(lines[0], "Session       online (3 of 4 sessions)");
     }
 
     #[test]

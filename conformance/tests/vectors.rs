@@ -43,7 +43,7 @@ fn every_invalid_message_is_refused_by_its_clause() {
 
         // Clauses about values share a violation: telling them apart would help nobody.
         let told: &[&str] = if violation == Violation::Message {
-            &["MSG-001", "MSG-003", "MSG-011", "RES-006"]
+            &["MSG-001", "MSG-003", "MSG-011", "RES-006", "AUTH-008"]
         } else {
             &[violation.clause()]
         };
@@ -269,6 +269,7 @@ mod value {
             ("limits", limits(hello.limits)),
             ("resume", resume),
             ("resume_window_ms", number(millis(hello.resume_window))),
+            ("lane", number(hello.lane)),
         ])
     }
 

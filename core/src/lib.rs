@@ -39,6 +39,7 @@
 //!     limits: Limits { frame: 0, window: 0, streams: 0 }, // what the configuration says
 //!     resume: None,
 //!     resume_window: Duration::ZERO,
+//!     lane: 0,
 //! };
 //! let mut agent = Link::<side::Agent>::new(Config::agent(), hello, 1, now);
 //! let mut network = Link::<side::Network>::new(Config::network(), 2, now);
@@ -113,8 +114,8 @@ pub use event::{AuthRequest, BindRequest, Cause, Event, Loss};
 pub use id::{AgentId, BindId, Secret, SessionId, StreamId};
 pub use link::Link;
 pub use message::{
-    Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, Limits, Message,
-    Open, Refusal, Resume, ResumeOffer, TlsInfo, Unbind, UpstreamProtocol, VERSION, Welcome,
+    Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, LANES, Limits,
+    Message, Open, Refusal, Resume, ResumeOffer, TlsInfo, Unbind, UpstreamProtocol, VERSION, Welcome,
 };
 pub use reconnect::ReconnectPolicy;
 pub use retry::Retry;

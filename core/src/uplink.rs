@@ -253,7 +253,7 @@ impl Uplink {
 
     /// Takes note that the network put a bind in force.
     pub fn handle_bound(&mut self, attempt: u64, bound: &Bound, now: Instant) {
-        if self.is_current(attempt) && self.binds.on_bound(bound.id, now) {
+        if self.is_current(attempt) && self.binds.on_bound(bound.id, &bound.url, now) {
             self.notices.push_back(Notice::Bound { id: bound.id, url: bound.url.clone() });
         }
         self.handle_timeout(now);

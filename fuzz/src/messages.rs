@@ -4,8 +4,8 @@ use core::{fmt::Debug, net::SocketAddr, time::Duration};
 
 use adit_core::{
     AgentId, Bind, BindId, BindRefusal, Bound, Close, Code, Command, CommandRequest, CommandResult, GoAway, Heartbeat,
-    Hello, Limits, Message, Open, Refusal, Resume, ResumeOffer, Secret, SessionId, TlsInfo, Unbind, UpstreamProtocol,
-    Welcome,
+    Hello, LANES, Limits, Message, Open, Refusal, Resume, ResumeOffer, Secret, SessionId, TlsInfo, Unbind,
+    UpstreamProtocol, Welcome,
 };
 
 use crate::Choices;
@@ -196,6 +196,7 @@ pub(crate) fn a_hello(maker: &mut Maker<'_, '_>) -> Hello {
             received: maker.choices.number(),
         }),
         resume_window: maker.duration(),
+        lane: maker.choices.number::<u8>() % LANES,
     }
 }
 

@@ -51,6 +51,7 @@ async fn run(target: Target, tls: Arc<ClientConfig>, token: &str, url: &str, ups
         metadata: String::new(),
         connect: ConnectOptions::default(),
         reconnect: ReconnectPolicy::default(),
+        sessions: 1,
     });
     let mut endpoint = uplink.bind(Bind {
         id: BindId(0),
@@ -72,7 +73,7 @@ async fn run(target: Target, tls: Arc<ClientConfig>, token: &str, url: &str, ups
             UplinkEvent::Connected { remote, .. } => println!("connected to {remote}"),
             UplinkEvent::Bound { url, .. } => println!("bound: {url}"),
             UplinkEvent::Suspended { cause, .. } => println!("connection lost, streams wait: {cause}"),
-            UplinkEvent::Resumed { remote } => println!("the session goes on over {remote}"),
+            UplinkEvent::Resumed { remote, .. } => println!("the session goes on over {remote}"),
             UplinkEvent::Disconnected { cause, .. } => println!("session lost: {cause}"),
             UplinkEvent::DialFailed { error, .. } => println!("no session: {error}"),
             UplinkEvent::Rejected { refusal, .. } | UplinkEvent::Unbound { refusal, .. } => {
@@ -80,7 +81,7 @@ async fn run(target: Target, tls: Arc<ClientConfig>, token: &str, url: &str, ups
             }
             UplinkEvent::GaveUp { reason } => println!("gave up: {reason:?}"),
             UplinkEvent::Command { .. } => {} // dropped, the reply says no
-            UplinkEvent::Dialing { .. } | UplinkEvent::Draining => {}
+            UplinkEvent::Dialing { .. } | UplinkEvent::Draining { .. } => {}
         }
     }
 }

@@ -61,6 +61,7 @@ fn options(agents: SocketAddr, tls: Arc<ClientConfig>) -> UplinkOptions {
         metadata: String::new(),
         connect: ConnectOptions::default(),
         reconnect: ReconnectPolicy::default(),
+        sessions: 1,
     }
 }
 

@@ -58,6 +58,7 @@
 //!         metadata: String::new(),
 //!         connect: ConnectOptions::default(),
 //!         reconnect: ReconnectPolicy::default(),
+//!         sessions: 1,
 //!     });
 //!     let mut endpoint = uplink.bind(Bind {
 //!         id: BindId(0),

@@ -32,6 +32,9 @@ pub struct ConnectOptions {
     /// After how long an address that has not answered is tried once more, beside: not at all. On a path that comes back,
     /// a new attempt is answered sooner than one whose retransmissions have become rare.
     pub again: Option<Duration>,
+    /// Which of the addresses of a name is tried first, those before it last: 0, the one that the resolver prefers. Counted
+    /// round within each family. Sessions of one agent begin at different ones.
+    pub first: usize,
     /// What the socket is set to.
     pub socket: SocketOptions,
 }
@@ -43,6 +46,7 @@ impl Default for ConnectOptions {
             stagger: Duration::from_millis(250),
             timeout: Duration::from_secs(10),
             again: None,
+            first: 0,
             socket: SocketOptions::default(),
         }
     }
@@ -54,7 +58,7 @@ impl Default for ConnectOptions {
 /// [`ConnectError`]; of several addresses that failed, what the most telling one said.
 pub async fn connect<R: Runtime>(host: &str, port: u16, options: &ConnectOptions) -> Result<R::Tcp, ConnectError> {
     let attempt = async {
-        let addresses = resolve::<R>(host, port, options.resolve_timeout).await?;
+        let addresses = resolve::<R>(host, port, options.resolve_timeout, options.first).await?;
         let again = options.again;
         let dial = move |address| async move {
             match again {
@@ -165,7 +169,12 @@ impl fmt::Display for ConnectError {
 
 impl core::error::Error for ConnectError {}
 
-async fn resolve<R: Runtime>(host: &str, port: u16, limit: Duration) -> Result<VecDeque<SocketAddr>, ConnectError> {
+async fn resolve<R: Runtime>(
+    host: &str,
+    port: u16,
+    limit: Duration,
+    first: usize,
+) -> Result<VecDeque<SocketAddr>, ConnectError> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(VecDeque::from([SocketAddr::new(address, port)]));
@@ -173,16 +182,20 @@ async fn resolve<R: Runtime>(host: &str, port: u16, limit: Duration) -> Result<V
     let failed = |kind| ConnectError::Resolve { host: host.into(), kind };
     let found = within::<R, _>(limit, R::resolve(host.to_string(), port)).await;
     let found = found.ok_or_else(|| failed(io::ErrorKind::TimedOut))?.map_err(|error| failed(error.kind()))?;
-    let addresses = interleave(found.into_iter());
+    let addresses = interleave(found.into_iter(), first);
     if addresses.is_empty() { Err(ConnectError::NoAddress { host: host.into() }) } else { Ok(addresses) }
 }
 
-/// Orders addresses by turns of family, beginning with the one that the resolver prefers.
-fn interleave(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+/// Orders addresses by turns of family, beginning with the one that the resolver prefers, and in it with address `start`.
+fn interleave(found: impl Iterator<Item = SocketAddr>, start: usize) -> VecDeque<SocketAddr> {
     let found: Vec<_> = found.take(MAX_ADDRESSES).collect();
     let first_is_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
     let (mut first, mut second): (VecDeque<_>, VecDeque<_>) =
         found.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    for family in [&mut first, &mut second] {
+        let start = start % family.len().max(1);
+        family.rotate_left(start);
+    }
     let mut ordered = VecDeque::new();
     while let Some(address) = first.pop_front() {
         ordered.push_back(address);

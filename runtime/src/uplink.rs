@@ -3,8 +3,8 @@
 mod endpoint;
 mod supervisor;
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
-use core::{fmt, marker::PhantomData, net::SocketAddr, task::Waker, time::Duration};
+use alloc::{borrow::ToOwned, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use core::{fmt, marker::PhantomData, net::SocketAddr, ops::Range, task::Waker, time::Duration};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -15,8 +15,8 @@ use super::{
     tasks::Abort,
 };
 use adit_core::{
-    AgentId, Bind, BindId, Cause, Code, Command, CommandResult, Config, GiveUp, Instant, Notice, ReconnectPolicy,
-    Refusal, Retry, Secret, Stats, Welcome,
+    AgentId, Bind, BindId, Cause, Code, Command, CommandResult, Config, GiveUp, Instant, LANES, Notice,
+    ReconnectPolicy, Refusal, Retry, Secret, Stats, Welcome,
     driver::{Clock, Handle},
     side,
 };
@@ -46,6 +46,9 @@ pub struct UplinkOptions {
     pub connect: ConnectOptions,
     /// How to come back.
     pub reconnect: ReconnectPolicy,
+    /// How many sessions to hold at once, 1 to [`LANES`]: each has a connection of its own, they begin at different targets
+    /// and addresses, and every endpoint is bound in all of them.
+    pub sessions: u8,
 }
 
 /// Where a network listens for agents.
@@ -57,7 +60,7 @@ pub struct Target {
     pub port: u16,
 }
 
-/// An agent's connection to the network, whatever happens to single sessions. Clones are the same; when the last is
+/// An agent's sessions with the network, whatever happens to single ones. Clones are the same; when the last is
 /// dropped, it ends at once.
 pub struct Uplink<R> {
     shared: Arc<Shared<R>>,
@@ -88,6 +91,8 @@ pub struct UplinkEvents {
 pub enum UplinkEvent {
     /// A target is dialed.
     Dialing {
+        /// The place among the sessions of this uplink, from 0.
+        lane: u8,
         /// Counts the dials, from 1.
         attempt: u64,
         /// The index of the target.
@@ -95,6 +100,8 @@ pub enum UplinkEvent {
     },
     /// A dial came to nothing.
     DialFailed {
+        /// The place among the sessions of this uplink, from 0.
+        lane: u8,
         /// The index of the target.
         target: usize,
         /// Why.
@@ -104,6 +111,8 @@ pub enum UplinkEvent {
     },
     /// There is a session.
     Connected {
+        /// The place among the sessions of this uplink, from 0.
+        lane: u8,
         /// What the network said.
         welcome: Welcome,
         /// The address of the network.
@@ -111,6 +120,8 @@ pub enum UplinkEvent {
     },
     /// The connection is lost; the session, its endpoints and its streams wait for the next one.
     Suspended {
+        /// The place among the sessions of this uplink, from 0.
+        lane: u8,
         /// Why.
         cause: Cause,
         /// When the network is dialed; `None` when that is under way.
@@ -118,20 +129,29 @@ pub enum UplinkEvent {
     },
     /// The session goes on over a new connection: no octet and no stream is lost.
     Resumed {
+        /// The place among the sessions of this uplink, from 0.
+        lane: u8,
         /// The address of the network.
         remote: SocketAddr,
     },
     /// The session is lost.
     Disconnected {
+        /// The place among the sessions of this uplink, from 0.
+        lane: u8,
         /// Why.
         cause: Cause,
         /// When a target is dialed; `None` when that is under way or will not happen.
         retry_in: Option<Duration>,
     },
     /// The network lets the session drain; another is made.
-    Draining,
+    Draining {
+        /// The place among the sessions of this uplink, from 0.
+        lane: u8,
+    },
     /// A bind is in force.
     Bound {
+        /// The place among the sessions of this uplink, from 0. Each session has its own binds.
+        lane: u8,
         /// The bind.
         id: BindId,
         /// The endpoint as callers know it.
@@ -139,6 +159,8 @@ pub enum UplinkEvent {
     },
     /// A bind was refused.
     Rejected {
+        /// The place among the sessions of this uplink, from 0. Each session has its own binds.
+        lane: u8,
         /// The bind.
         id: BindId,
         /// Why.
@@ -148,6 +170,8 @@ pub enum UplinkEvent {
     },
     /// A bind that was in force was taken back.
     Unbound {
+        /// The place among the sessions of this uplink, from 0. Each session has its own binds.
+        lane: u8,
         /// The bind.
         id: BindId,
         /// Why.
@@ -221,12 +245,18 @@ impl<R: Runtime> Uplink<R> {
     /// Where the runtime cannot spawn: with tokio, outside of a runtime.
     pub fn start(options: UplinkOptions) -> (Self, UplinkEvents) {
         let now = SystemClock.now();
-        let core = adit_core::Uplink::new(options.targets.len(), options.reconnect.clone(), supervisor::seed(), now);
+        let (targets, policy) = (options.targets.len(), &options.reconnect);
+        let lanes = (0..options.sessions.clamp(1, LANES)).map(|_| Lane {
+            core: adit_core::Uplink::new(targets, policy.clone(), supervisor::seed(), now),
+            binds: BTreeMap::new(),
+            gave_up: None,
+        });
         let (sender, events) = queue();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                core,
+                lanes: lanes.collect(),
                 places: BTreeMap::new(),
+                last_place: 0,
                 dials: BTreeMap::new(),
                 sessions: BTreeMap::new(),
                 supervisor: None,
@@ -235,6 +265,7 @@ impl<R: Runtime> Uplink<R> {
                 ends: Some(Vec::new()),
             }),
             events: sender,
+            incarnation: supervisor::seed(),
             runtime: PhantomData,
         });
         R::spawn(supervisor::supervise(Arc::clone(&shared), options));
@@ -245,13 +276,7 @@ impl<R: Runtime> Uplink<R> {
     /// Wishes for an endpoint, now and after every reconnect. The `id` in `bind` is ignored.
     pub fn bind(&self, bind: Bind) -> Endpoint<R> {
         let (sender, streams) = queue();
-        let id = self.shared.act(|state, now| {
-            let id = state.core.bind(bind, now);
-            if !state.over {
-                state.places.insert(id, Place { streams: sender, url: None });
-            }
-            id
-        });
+        let id = self.shared.act(|state, now| state.place(bind, sender, now));
         Endpoint::new(id, streams, Arc::clone(&self.shared))
     }
 }
@@ -261,12 +286,12 @@ impl<R> Uplink<R> {
     ///
     /// A living session goes on until another is there.
     pub fn reconnect_now(&self) {
-        self.shared.act(|state, now| state.core.handle_network_change(now));
+        self.shared.act(|state, now| state.each(|core| core.handle_network_change(now)));
     }
 
     /// Ends everything: streams may finish for at most `drain`, then all is closed. Cancelled, it still ends.
     pub async fn shutdown(&self, drain: Duration) {
-        self.shared.act(|state, now| state.core.shutdown(drain, now));
+        self.shared.act(|state, now| state.each(|core| core.shutdown(drain, now)));
         let (end, ended) = queue::<()>();
         self.shared.apply(|state, _| {
             if let Some(ends) = &mut state.ends {
@@ -277,14 +302,14 @@ impl<R> Uplink<R> {
         let _ = ended.recv().await; // the other end is dropped
     }
 
-    /// Returns the counters of the current session.
-    pub fn stats(&self) -> Option<Stats> {
-        self.shared.current().map(|session| session.stats())
+    /// Returns the counters of each current session.
+    pub fn stats(&self) -> Vec<Stats> {
+        self.shared.current().iter().map(Session::stats).collect()
     }
 
-    /// Returns the latest round trip of the current session.
+    /// Returns the shortest of the latest round trips of the current sessions.
     pub fn rtt(&self) -> Option<Duration> {
-        self.shared.current()?.rtt()
+        self.shared.current().iter().filter_map(Session::rtt).min()
     }
 
     /// Returns how many streams are open, those of draining sessions included.
@@ -323,16 +348,20 @@ impl Drop for CommandReply {
 struct Shared<R> {
     state: Mutex<State<R>>,
     events: Sender<UplinkEvent>,
+    /// The number of this run of the agent.
+    incarnation: u64,
     runtime: PhantomData<fn() -> R>,
 }
 
 struct State<R> {
-    core: adit_core::Uplink,
+    /// One for each session that is wanted.
+    lanes: Vec<Lane>,
     places: BTreeMap<BindId, Place>,
-    /// Dials under way, by attempt, and whom they dial.
-    dials: BTreeMap<u64, (usize, Abort)>,
-    /// Sessions that live, the current and those that drain.
-    sessions: BTreeMap<u64, Session<side::Agent, R>>,
+    last_place: u32,
+    /// Dials under way, and whom they dial.
+    dials: BTreeMap<Name, (usize, Abort)>,
+    /// Sessions that live, the current ones and those that drain.
+    sessions: BTreeMap<Name, Session<side::Agent, R>>,
     /// Whoever performs actions, while it sleeps.
     supervisor: Option<Waker>,
     /// There may be an action to perform.
@@ -342,10 +371,102 @@ struct State<R> {
     ends: Option<Vec<Sender<()>>>,
 }
 
-/// Where the streams of an endpoint go.
+/// A dial, and the session that may come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    lane: u8,
+    attempt: u64,
+}
+
+/// One of the sessions that the uplink holds, across its reconnects.
+struct Lane {
+    core: adit_core::Uplink,
+    /// The endpoints, by the numbers that they have in this lane.
+    binds: BTreeMap<BindId, BindId>,
+    gave_up: Option<GiveUp>,
+}
+
+/// An endpoint, and where its streams go.
 struct Place {
+    bind: Bind,
     streams: Sender<Stream>,
     url: Option<String>,
+    /// What the network chose where `bind` leaves something open. Only the first lane asks so; the others ask for this.
+    chosen: Option<String>,
+    /// Its number in each lane that asks for it.
+    numbers: BTreeMap<u8, BindId>,
+}
+
+impl<R> State<R> {
+    fn core(&mut self, lane: u8) -> &mut adit_core::Uplink {
+        &mut self.lanes[usize::from(lane)].core
+    }
+
+    fn each(&mut self, act: impl FnMut(&mut adit_core::Uplink)) {
+        self.lanes.iter_mut().map(|lane| &mut lane.core).for_each(act);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.lanes.iter().filter_map(|lane| Some(lane.core.poll_timeout()?.at)).min()
+    }
+
+    /// Makes a place for an endpoint, and asks for it.
+    fn place(&mut self, bind: Bind, streams: Sender<Stream>, now: Instant) -> BindId {
+        let id = loop {
+            self.last_place = self.last_place.wrapping_add(1);
+            if !self.places.contains_key(&BindId(self.last_place)) {
+                break BindId(self.last_place);
+            }
+        };
+        if self.over {
+            return id;
+        }
+        let open = bind.leaves_open();
+        self.places.insert(id, Place { bind, streams, url: None, chosen: None, numbers: BTreeMap::new() });
+        let asking = if open { 1 } else { self.lanes.len() };
+        self.ask(id, 0..asking, None, now);
+        id
+    }
+
+    /// Asks for an endpoint in some lanes, under `url` if that is another than the endpoint's own.
+    fn ask(&mut self, id: BindId, lanes: Range<usize>, url: Option<&str>, now: Instant) {
+        let Some(place) = self.places.get_mut(&id) else { return };
+        for (number, lane) in (0..).zip(&mut self.lanes).skip(lanes.start).take(lanes.len()) {
+            let mut bind = place.bind.clone();
+            if let Some(url) = url {
+                url.clone_into(&mut bind.url);
+            }
+            let in_lane = lane.core.bind(bind, now);
+            lane.binds.insert(in_lane, id);
+            if let Some(old) = place.numbers.insert(number, in_lane) {
+                lane.binds.remove(&old);
+                lane.core.unbind(old, false, now);
+            }
+        }
+    }
+
+    /// Takes note of what the network chose for an endpoint, so that all lanes serve the same.
+    fn bound(&mut self, id: BindId, url: &str, now: Instant) {
+        let Some(place) = self.places.get_mut(&id) else { return };
+        place.url = Some(url.to_owned());
+        let chosen = place.bind.chosen(url);
+        if chosen.is_some() && chosen != place.chosen {
+            place.chosen.clone_from(&chosen);
+            let all = 1..self.lanes.len();
+            self.ask(id, all, chosen.as_deref(), now);
+        }
+    }
+
+    /// Gives an endpoint up.
+    fn leave(&mut self, id: BindId, cut: bool, now: Instant) -> Option<Place> {
+        let place = self.places.remove(&id)?;
+        for (lane, number) in &place.numbers {
+            let lane = &mut self.lanes[usize::from(*lane)];
+            lane.binds.remove(number);
+            lane.core.unbind(*number, cut, now);
+        }
+        Some(place)
+    }
 }
 
 impl<R> Shared<R> {
@@ -367,30 +488,44 @@ impl<R> Shared<R> {
         let now = SystemClock.now();
         let mut state = self.lock();
         let result = act(&mut state, now);
-        while let Some(notice) = state.core.poll_notice() {
-            let event = match notice {
-                Notice::Draining { .. } => UplinkEvent::Draining,
-                Notice::Bound { id, url } => {
-                    if let Some(place) = state.places.get_mut(&id) {
-                        place.url = Some(url.clone());
-                    }
-                    UplinkEvent::Bound { id, url }
-                }
-                Notice::Rejected { id, refusal, retry_in } => UplinkEvent::Rejected { id, refusal, retry_in },
-                Notice::Unbound { id, refusal, retry_in } => UplinkEvent::Unbound { id, refusal, retry_in },
-            };
-            self.tell(event);
+        for lane in (0..).take(state.lanes.len()) {
+            while let Some(notice) = state.core(lane).poll_notice() {
+                self.notice(&mut state, lane, notice, now);
+            }
         }
         result
     }
 
+    fn notice(&self, state: &mut State<R>, lane: u8, notice: Notice, now: Instant) {
+        // A number that nobody knows is that of an endpoint that was given up meanwhile.
+        let known = |state: &State<R>, number| state.lanes[usize::from(lane)].binds.get(&number).copied();
+        let event = match notice {
+            Notice::Draining { .. } => UplinkEvent::Draining { lane },
+            Notice::Bound { id, url } => {
+                let Some(id) = known(state, id) else { return };
+                state.bound(id, &url, now);
+                UplinkEvent::Bound { lane, id, url }
+            }
+            Notice::Rejected { id, refusal, retry_in } => {
+                let Some(id) = known(state, id) else { return };
+                UplinkEvent::Rejected { lane, id, refusal, retry_in }
+            }
+            Notice::Unbound { id, refusal, retry_in } => {
+                let Some(id) = known(state, id) else { return };
+                UplinkEvent::Unbound { lane, id, refusal, retry_in }
+            }
+        };
+        self.tell(event);
+    }
+
     /// Tells the core that a session is over, and the user if it was the current one. Again it changes nothing.
-    fn conclude(&self, state: &mut State<R>, session: u64, cause: Cause, now: Instant) {
-        let current = state.core.current() == Some(session);
-        state.core.handle_closed(session, cause.retry(), now);
+    fn conclude(&self, state: &mut State<R>, session: Name, cause: Cause, now: Instant) {
+        let core = state.core(session.lane);
+        let current = core.current() == Some(session.attempt);
+        core.handle_closed(session.attempt, cause.retry(), now);
         if current {
-            let retry_in = state.core.redial_in(now);
-            self.tell(UplinkEvent::Disconnected { cause, retry_in });
+            let retry_in = core.redial_in(now);
+            self.tell(UplinkEvent::Disconnected { lane: session.lane, cause, retry_in });
         }
     }
 
@@ -398,9 +533,12 @@ impl<R> Shared<R> {
         let _ = self.events.send(event); // nobody need listen
     }
 
-    fn current(&self) -> Option<Session<side::Agent, R>> {
+    /// Returns the current sessions, at most one a lane.
+    fn current(&self) -> Vec<Session<side::Agent, R>> {
         let state = self.lock();
-        state.core.current().and_then(|attempt| state.sessions.get(&attempt).cloned())
+        let current =
+            (0..).zip(&state.lanes).filter_map(|(lane, one)| Some(Name { lane, attempt: one.core.current()? }));
+        current.filter_map(|name| state.sessions.get(&name).cloned()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {
@@ -419,6 +557,6 @@ struct Alive<R>(Arc<Shared<R>>);
 
 impl<R> Drop for Alive<R> {
     fn drop(&mut self) {
-        self.0.act(|state, now| state.core.shutdown(Duration::ZERO, now));
+        self.0.act(|state, now| state.each(|core| core.shutdown(Duration::ZERO, now)));
     }
 }

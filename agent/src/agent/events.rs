@@ -1,7 +1,10 @@
 //! What the uplink tells, as log lines, as the board, and as decisions to go on or not.
 
 use core::time::Duration;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use adit_core::{BindId, Cause, Code, Command, GiveUp, Refusal, escape};
 use adit_tokio::{CommandReply, DialError, UplinkEvent};
@@ -35,6 +38,11 @@ pub(super) struct Memory {
     allowed: RemoteManagement,
     patience: Patience,
     targets: Vec<String>,
+    sessions: usize,
+    /// The lanes whose session has a connection.
+    online: BTreeSet<u8>,
+    /// The lanes in which each endpoint is bound.
+    bound: BTreeMap<String, BTreeSet<u8>>,
     was_connected: bool,
     failures: usize,
     last: Option<Error>,
@@ -50,6 +58,9 @@ impl Memory {
             allowed: agent.config.agent.remote_management,
             patience: agent.patience,
             targets: targets.map(|target| format!("{}:{}", target.host, target.port)).collect(),
+            sessions: agent.config.agent.sessions.into(),
+            online: BTreeSet::new(),
+            bound: BTreeMap::new(),
             was_connected: false,
             failures: 0,
             last: None,
@@ -59,43 +70,36 @@ impl Memory {
     /// Takes an event; `names` are those of the binds.
     pub(super) fn handle(&mut self, event: UplinkEvent, names: &BTreeMap<BindId, String>) -> Next {
         match event {
-            UplinkEvent::Dialing { attempt, target } => {
-                tracing::debug!(attempt, network = self.target(target), "dialing");
+            UplinkEvent::Dialing { lane, attempt, target } => {
+                tracing::debug!(lane, attempt, network = self.target(target), "dialing");
                 Next::Continue
             }
-            UplinkEvent::DialFailed { target, error, retry_in } => self.dial_failed(target, &error, retry_in),
-            UplinkEvent::Connected { welcome, remote } => {
+            UplinkEvent::DialFailed { target, error, retry_in, .. } => self.dial_failed(target, &error, retry_in),
+            UplinkEvent::Connected { lane, welcome, remote } => {
                 tracing::debug!(%remote, "connected");
                 let (region, node) = (escape(&welcome.region), escape(&welcome.node));
-                tracing::info!(session = %welcome.session, %region, %node, "session established");
+                tracing::info!(lane, session = %welcome.session, %region, %node, "session established");
                 self.was_connected = true;
-                self.last = None;
-                self.status.change(|board| {
-                    board.session = SessionState::Online;
-                    (board.region, board.node) = (welcome.region, welcome.node);
-                    board.trouble = None;
-                });
+                self.status.change(|board| (board.region, board.node) = (welcome.region, welcome.node));
+                self.back(lane);
                 Next::Continue
             }
-            UplinkEvent::Suspended { cause, retry_in } => self.suspended(&cause, retry_in),
-            UplinkEvent::Resumed { remote } => {
+            UplinkEvent::Suspended { lane, cause, retry_in } => self.suspended(lane, &cause, retry_in),
+            UplinkEvent::Resumed { lane, remote } => {
                 tracing::debug!(%remote, "connected");
-                tracing::info!("session resumed: open connections go on");
-                self.last = None;
-                self.status.change(|board| {
-                    board.session = SessionState::Online;
-                    board.trouble = None;
-                });
+                tracing::info!(lane, "session resumed: open connections go on");
+                self.back(lane);
                 Next::Continue
             }
-            UplinkEvent::Disconnected { cause, retry_in } => self.disconnected(&cause, retry_in),
-            UplinkEvent::Draining => {
-                tracing::info!("the network ends this session: another is made, open connections may finish");
+            UplinkEvent::Disconnected { lane, cause, retry_in } => self.disconnected(lane, &cause, retry_in),
+            UplinkEvent::Draining { lane } => {
+                tracing::info!(lane, "the network ends this session: another is made, open connections may finish");
                 Next::Continue
             }
-            UplinkEvent::Bound { id, url } => {
+            UplinkEvent::Bound { lane, id, url } => {
                 if let Some(name) = names.get(&id) {
-                    tracing::info!(name, url = %escape(&url), "endpoint bound");
+                    self.bound.entry(name.clone()).or_default().insert(lane);
+                    tracing::info!(name, lane, url = %escape(&url), "endpoint bound");
                     self.endpoint(name, |state| {
                         (state.bound, state.url) = (true, url);
                         state.problem.clear();
@@ -103,8 +107,12 @@ impl Memory {
                 }
                 Next::Continue
             }
-            UplinkEvent::Rejected { id, refusal, retry_in } => self.refused(names.get(&id), &refusal, retry_in, false),
-            UplinkEvent::Unbound { id, refusal, retry_in } => self.refused(names.get(&id), &refusal, retry_in, true),
+            UplinkEvent::Rejected { lane, id, refusal, retry_in } => {
+                self.refused(names.get(&id), lane, &refusal, retry_in, false)
+            }
+            UplinkEvent::Unbound { lane, id, refusal, retry_in } => {
+                self.refused(names.get(&id), lane, &refusal, retry_in, true)
+            }
             UplinkEvent::Command { command, text, reply } => self.command(command, &text, reply),
             UplinkEvent::GaveUp { reason: GiveUp::Shutdown | GiveUp::Refused } => Next::Over(self.last.take()),
         }
@@ -125,49 +133,82 @@ impl Memory {
         self.last = Some(told.clone());
         // Later it may be the network that errs, restored from a copy that does not know the token yet.
         let refused = told.fault == Fault::Revoked || told.fault == Fault::Credentials && !self.was_connected;
-        let hopeless = self.patience == Patience::Command && !self.was_connected && self.failures >= self.targets.len();
+        let hopeless = self.patience == Patience::Command
+            && !self.was_connected
+            && self.failures >= self.targets.len() * self.sessions;
         if refused || hopeless { Next::Fail(told) } else { Next::Continue }
     }
 
+    /// A session has a connection.
+    fn back(&mut self, lane: u8) {
+        self.last = None;
+        self.online.insert(lane);
+        self.show();
+        self.status.change(|board| board.trouble = None);
+    }
+
+    /// Shows how the sessions are, and the endpoints.
+    fn show(&self) {
+        self.status.change(|board| {
+            board.sessions = (self.online.len(), self.sessions);
+            board.session = if self.online.is_empty() { SessionState::Reconnecting } else { SessionState::Online };
+            if self.online.is_empty() {
+                board.round_trip = None;
+            }
+            for endpoint in &mut board.endpoints {
+                endpoint.bound = self.bound.get(&endpoint.name).is_some_and(|lanes| !lanes.is_empty());
+            }
+        });
+    }
+
     /// The endpoints stay bound: the session waits for the next connection.
-    fn suspended(&self, cause: &Cause, retry_in: Option<Duration>) -> Next {
+    fn suspended(&mut self, lane: u8, cause: &Cause, retry_in: Option<Duration>) -> Next {
         let told = explain_end(cause);
         let retry_in = retry_in.map(shown);
-        tracing::warn!(error = %told, retry_in, "connection lost: the session and its open connections wait for the next");
+        tracing::warn!(
+            lane, error = %told, retry_in, "connection lost: the session and its open connections wait for the next"
+        );
         self.trouble(&told);
-        self.status.change(|board| {
-            board.session = SessionState::Reconnecting;
-            board.round_trip = None;
-        });
+        self.online.remove(&lane);
+        self.show();
         Next::Continue
     }
 
-    fn disconnected(&mut self, cause: &Cause, retry_in: Option<Duration>) -> Next {
+    fn disconnected(&mut self, lane: u8, cause: &Cause, retry_in: Option<Duration>) -> Next {
         let told = explain_end(cause);
         let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
-        tracing::warn!(error = %told, remedy, retry_in, "session lost");
+        tracing::warn!(lane, error = %told, remedy, retry_in, "session lost");
         self.trouble(&told);
-        self.status.change(|board| {
-            board.session = SessionState::Reconnecting;
-            board.round_trip = None;
-            for endpoint in &mut board.endpoints {
-                endpoint.bound = false;
-            }
+        self.online.remove(&lane);
+        self.bound.retain(|_, lanes| {
+            lanes.remove(&lane);
+            !lanes.is_empty()
         });
+        self.show();
         let revoked = told.fault == Fault::Revoked;
         self.last = Some(told.clone());
         if revoked { Next::Fail(told) } else { Next::Continue }
     }
 
-    fn refused(&self, name: Option<&String>, refusal: &Refusal, retry_in: Duration, was_bound: bool) -> Next {
+    fn refused(
+        &mut self,
+        name: Option<&String>,
+        lane: u8,
+        refusal: &Refusal,
+        retry_in: Duration,
+        was_bound: bool,
+    ) -> Next {
         let Some(name) = name else { return Next::Continue };
         let told = Error::of_bind(refusal);
         let entry = told.fault.entry();
         let (error, act) = (told.to_string(), entry.actor.word());
         let message = if was_bound { "endpoint taken back" } else { "endpoint refused" };
-        tracing::warn!(name, error, to_act = act, remedy = entry.remedy, retry_in = shown(retry_in), "{message}");
+        tracing::warn!(name, lane, error, to_act = act, remedy = entry.remedy, retry_in = shown(retry_in), "{message}");
+        let lanes = self.bound.entry(name.clone()).or_default();
+        lanes.remove(&lane);
+        let bound = !lanes.is_empty();
         self.endpoint(name, |state| {
-            state.bound = false;
+            state.bound = bound;
             state.problem = format!("{error}. To act: {act}");
         });
         let final_answer = entry.exit == crate::errors::Exit::Refused && !was_bound;

@@ -54,6 +54,8 @@ pub struct AgentConfig {
     pub heartbeat: Heartbeat,
     /// `resume_window`: how long a session waits for its next connection, 30 s; 0s to end it with its connection.
     pub resume_window: Duration,
+    /// `sessions`: how many sessions are held at once, 1 to 8, each with a connection of its own; 1.
+    pub sessions: u8,
     /// `metadata`: text for the vendor, at most 4,096 octets.
     pub metadata: String,
     /// `log`: where the log goes.

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use adit_core::{Heartbeat, Secret, UpstreamProtocol};
+use adit_core::{Heartbeat, LANES, Secret, UpstreamProtocol};
 
 use super::{
     AgentConfig, EndpointConfig, Kind, LogFormat, LogOutput, RemoteManagement, Roots, Token, UpstreamConfig,
@@ -51,6 +51,9 @@ fn agent(mut section: Section<'_, '_>) -> AgentConfig {
         heartbeat: heartbeat(&mut section),
         resume_window: section.value("resume_window", Duration::from_secs(30), "a time from 0s to 1h", |text| {
             duration(text).filter(|window| *window <= Duration::from_secs(3_600))
+        }),
+        sessions: section.value("sessions", 1, "a number from 1 to 8", |text| {
+            text.parse().ok().filter(|sessions| (1..=LANES).contains(sessions))
         }),
         metadata: text(&mut section, "metadata", MAX_METADATA),
         log: log(&mut section),

@@ -30,6 +30,7 @@ agent:
   heartbeat_interval: 5s
   heartbeat_tolerance: 7s
   resume_window: 0s
+  sessions: 8
   metadata: '{\"site\": 4}'
   log: agent.log
   log_level: debug
@@ -63,7 +64,7 @@ fn a_whole_configuration_is_read() {
     assert_eq!(agent.token, Token::Given(Secret::new(*b"t0k3n")));
     let secs = Duration::from_secs;
     assert_eq!(agent.heartbeat, Heartbeat { interval: secs(5), tolerance: secs(7) });
-    assert_eq!(agent.resume_window, secs(0));
+    assert_eq!((agent.resume_window, agent.sessions), (secs(0), 8));
     assert_eq!(agent.metadata, "{\"site\": 4}");
     assert_eq!((agent.log, agent.log_level.as_str()), (LogOutput::File("/etc/adit/agent.log".into()), "debug"));
     assert_eq!(agent.log_format, Some(LogFormat::Json));
@@ -85,7 +86,7 @@ fn what_is_not_said_is_safe() {
     assert_eq!((agent.roots, agent.token), (Roots::Host, Token::Missing));
     let secs = Duration::from_secs;
     assert_eq!(agent.heartbeat, Heartbeat { interval: secs(10), tolerance: secs(15) });
-    assert_eq!(agent.resume_window, secs(30));
+    assert_eq!((agent.resume_window, agent.sessions), (secs(30), 1));
 }
 
 #[test]
@@ -123,6 +124,16 @@ endpoints:
              https:// or tls://, or remove it",
         ]
     );
+}
+
+#[test]
+fn no_fewer_than_one_session_and_no_more_than_eight_are_held() {
+    for sessions in ["0", "9", "256", "two"] {
+        assert_eq!(
+            told(parse(&format!("version: 1\nagent:\n  sessions: {sessions}\n"))),
+            [format!("/etc/adit/0.yml:3:13: agent.sessions: `{sessions}` is not a number from 1 to 8. Correct it")]
+        );
+    }
 }
 
 #[test]

@@ -309,5 +309,6 @@ pub(crate) fn hello(token: &str, config: &Config) -> Hello {
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
         resume_window: config.resume_window,
+        lane: 0,
     }
 }

@@ -11,6 +11,7 @@ SCHEMA = {
         "versions": (1, LIST, 16), "agent": (2, BYTES, 16), "incarnation": (3, U64, None), "token": (4, BYTES, 512),
         "software": (5, TEXT, 256), "metadata": (6, TEXT, 4_096), "heartbeat": (7, "Heartbeat", None),
         "limits": (8, "Limits", None), "resume": (9, "Resume", None), "resume_window_ms": (10, U64, None),
+        "lane": (11, U32, None),
     },
     "Resume": {"session": (1, BYTES, 16), "secret": (2, BYTES, 64), "received": (3, U64, None)},
     "Welcome": {
@@ -138,6 +139,8 @@ def value(reader, wire, kind, most):
 def check(name, fields):
     if name == "Hello" and len(fields.get("agent", b"")) != 16:
         raise malformed("MSG-003")
+    if name == "Hello" and fields.get("lane", 0) > 7 and not bug("takes-any-lane"):
+        raise malformed("AUTH-008")
     if name in ("Welcome", "Resume") and len(fields.get("session", b"")) != 16:
         raise malformed("MSG-003")
     for field in ("caller", "local"):

@@ -4,8 +4,8 @@ use alloc::{string::String, vec::Vec};
 
 use super::wire::{Fields, Message, Value, Writer};
 use super::{
-    Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, Limits, Open,
-    Refusal, Resume, ResumeOffer, TlsInfo, Unbind, UpstreamProtocol, Welcome,
+    Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, LANES, Limits,
+    Open, Refusal, Resume, ResumeOffer, TlsInfo, Unbind, UpstreamProtocol, Welcome,
 };
 use crate::{AgentId, BindId, Code, Duration, FRAME, Secret, SessionId, Violation};
 
@@ -24,6 +24,7 @@ impl Message for Hello {
             writer.message(9, resume);
         }
         writer.duration(10, self.resume_window);
+        writer.number(11, self.lane);
     }
 
     fn decode(input: &[u8]) -> Result<Self, Violation> {
@@ -39,6 +40,7 @@ impl Message for Hello {
             limits: LIMITS,
             resume: None,
             resume_window: Duration::ZERO,
+            lane: 0,
         };
         each(input, |field, value| {
             match field {
@@ -51,8 +53,9 @@ impl Message for Hello {
                 7 => hello.heartbeat = value.message()?,
                 8 => hello.limits = value.message()?,
                 9 => hello.resume = Some(value.message()?),
-                10 => hello.resume_window = value.duration()?, // spec: PRE-007
-                _ => {}                                        // spec: MSG-002
+                10 => hello.resume_window = value.duration()?,
+                11 => hello.lane = value.below(LANES)?, // spec: AUTH-008
+                _ => {}                                 // spec: MSG-002, PRE-007
             }
             Ok(())
         })?;

@@ -6,7 +6,7 @@
 mod codec;
 mod wire;
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 use core::net::SocketAddr;
 
 use crate::{AgentId, BindId, Code, Duration, Secret, SessionId};
@@ -43,7 +43,7 @@ pub struct Hello {
     pub versions: Vec<u32>,
     /// The agent's lasting name.
     pub agent: AgentId,
-    /// Counts the sessions of one process; for diagnosis.
+    /// The same in all sessions of one run of the agent, another after the next start.
     pub incarnation: u64,
     /// The authtoken. At most 512 octets.
     pub token: Secret,
@@ -59,7 +59,12 @@ pub struct Hello {
     pub resume: Option<Resume>,
     /// How long the agent wants its session kept without a link; zero for an agent that never resumes.
     pub resume_window: Duration,
+    /// The session's place among those that one run of the agent holds, from 0: below [`LANES`].
+    pub lane: u8,
 }
+
+/// The sessions that one run of an agent may hold: 8 (AUTH-008).
+pub const LANES: u8 = 8;
 
 /// A request to go on with a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +185,26 @@ pub struct Bind {
     pub description: String,
     /// Text of the agent's owner. At most 4,096 octets.
     pub metadata: String,
+}
+
+impl Bind {
+    /// Returns whether the URL leaves something to the network: the name, or the port of TCP (BIND-012).
+    pub fn leaves_open(&self) -> bool {
+        self.chosen("://").is_some()
+    }
+
+    /// Returns the URL that asks for what the network chose, `bound`, if this one leaves something to the network (BIND-012).
+    pub fn chosen(&self, bound: &str) -> Option<String> {
+        let ((scheme, wish), (_, bound)) = (self.url.split_once("://")?, bound.split_once("://")?);
+        let bound = bound.trim_end_matches('/');
+        let (host, port) = bound.rsplit_once(':').unwrap_or((bound, ""));
+        if scheme.eq_ignore_ascii_case("tcp") {
+            let (_, wished) = wish.trim_end_matches('/').rsplit_once(':')?;
+            let open = !wished.is_empty() && wished.bytes().all(|digit| digit == b'0');
+            return open.then(|| format!("{scheme}://:{port}"));
+        }
+        wish.trim_end_matches('/').is_empty().then(|| format!("{scheme}://{host}"))
+    }
 }
 
 /// What HTTP the network speaks towards the upstream.

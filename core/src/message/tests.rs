@@ -259,6 +259,7 @@ proptest! {
         versions in prop::collection::vec(any::<u32>(), 0..=16),
         agent in any::<[u8; 16]>(),
         incarnation in any::<u64>(),
+        lane in 0..LANES,
         token in prop::collection::vec(any::<u8>(), 0..=512),
         software in ".{0,64}",
         millis in any::<u64>(),
@@ -281,6 +282,7 @@ proptest! {
                 received,
             }),
             resume_window: Duration::from_millis(millis),
+            lane,
         };
         prop_assert_eq!(Hello::decode(&encoded(&hello)), Ok(hello));
     }
@@ -300,6 +302,32 @@ proptest! {
             endpoint,
         };
         prop_assert_eq!(Open::decode(&encoded(&open)), Ok(open));
+    }
+}
+
+/// BIND-012
+#[test]
+fn what_the_network_chose_is_asked_for_by_name() {
+    for (wish, bound, chosen) in [
+        ("https://", "https://a.example", Some("https://a.example")),
+        ("HTTPS:///", "https://a.example:8443/", Some("HTTPS://a.example")),
+        ("tcp://:0", "tcp://network.example:4711", Some("tcp://:4711")),
+        ("tcp://any:0/", "tcp://:4711", Some("tcp://:4711")),
+        ("https://a.example", "https://a.example:8443", None),
+        ("tcp://:4711", "tcp://:4711", None),
+        ("tcp://", "tcp://:1", None),
+        ("https://", "nonsense", None),
+    ] {
+        let bind = Bind {
+            id: BindId(1),
+            url: wish.into(),
+            pooling: false,
+            upstream_protocol: UpstreamProtocol::Http1,
+            name: String::new(),
+            description: String::new(),
+            metadata: String::new(),
+        };
+        assert_eq!(bind.chosen(bound).as_deref(), chosen, "{wish} {bound}");
     }
 }
 
@@ -323,6 +351,7 @@ fn hello() -> Hello {
         limits: Limits { frame: 16_376, window: 16_384, streams: 100 },
         resume: Some(Resume { session: SessionId([7; 16]), secret: Secret::new([9; 32]), received: 12 }),
         resume_window: Duration::from_secs(30),
+        lane: 7,
     }
 }
 

@@ -197,6 +197,11 @@ impl<'a> Value<'a> {
         u32::try_from(self.u64()?).map_err(|_| Violation::Message) // spec: MSG-003
     }
 
+    pub(super) fn below(self, limit: u8) -> Result<u8, Violation> {
+        let number = self.u64()?;
+        u8::try_from(number).ok().filter(|number| *number < limit).ok_or(Violation::Message)
+    }
+
     pub(super) fn bool(self) -> Result<bool, Violation> {
         Ok(self.u64()? != 0) // spec: MSG-010
     }

@@ -369,5 +369,6 @@ pub(super) fn hello() -> Hello {
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
         resume_window: Duration::ZERO,
+        lane: 0,
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Binds {
 #[derive(Debug)]
 struct Wish {
     bind: Bind,
+    /// The URL that left something to the network, once it has chosen.
+    open: Option<String>,
     backoff: Backoff,
     state: State,
 }
@@ -52,9 +54,12 @@ impl Binds {
     }
 
     /// Returns whether this is news.
-    pub(super) fn on_bound(&mut self, id: BindId, now: Instant) -> bool {
+    pub(super) fn on_bound(&mut self, id: BindId, url: &str, now: Instant) -> bool {
         self.left.remove(&id);
         let Some(wish) = self.wishes.get_mut(&id).filter(|wish| wish.is_asked()) else { return false };
+        if let Some(chosen) = wish.bind.chosen(url) {
+            wish.open = Some(core::mem::replace(&mut wish.bind.url, chosen)); // spec: BIND-012
+        }
         wish.state = State::Bound { since: now };
         true
     }
@@ -68,6 +73,11 @@ impl Binds {
             State::Bound { since } if self.stable_after <= now.since(since) => wish.backoff.reset(),
             State::Bound { .. } => {}
             State::Due | State::Refused { .. } => return None,
+        }
+        if matches!(refused.refusal.code, Code::IN_USE | Code::FORBIDDEN | Code::BAD_NAME | Code::UNSUPPORTED)
+            && let Some(open) = wish.open.take()
+        {
+            wish.bind.url = open; // what was chosen is not to be had any more
         }
         let delay = match Retry::bind(&refused.refusal) {
             Retry::After(asked) => backoff::after(asked.max(FLOOR), &mut self.rng),
@@ -120,7 +130,7 @@ impl Binds {
         let id = BindId(self.next);
         self.next = self.next.wrapping_add(1);
         let backoff = Backoff::new(FLOOR, BASE, CAP);
-        self.wishes.insert(id, Wish { bind: Bind { id, ..bind }, backoff, state: State::Due });
+        self.wishes.insert(id, Wish { bind: Bind { id, ..bind }, open: None, backoff, state: State::Due });
         id
     }
 

@@ -133,7 +133,8 @@ impl Ingress {
         let (endpoint, owned) = (key.to_string(), key.owned());
         let most = self.edge.limits.load().endpoints_per_account;
         let above = key.above();
-        let claimant = Claimant { endpoint: &endpoint, owned: &owned, above: &above, account: member.account, most };
+        let claimant =
+            Claimant { endpoint: &endpoint, owned: &owned, above: &above, account: member.origin.account, most };
         match self.store.claim(claimant).await {
             Ok(Claim::Owned) => Ok(()),
             Ok(Claim::Taken) => Err((Fault::InUse, Code::IN_USE)), // no word about whose it is

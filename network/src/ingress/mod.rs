@@ -19,6 +19,7 @@ use crate::{
     http::HttpEdge,
     metrics::{Counted, ReasonLabel},
     public::Ports,
+    router::Origin,
     store::{Identity, Store},
 };
 
@@ -118,13 +119,15 @@ impl Ingress {
             return incoming.refuse(refusal(Fault::Busy, Code::INTERNAL, None));
         };
         let hello = incoming.hello();
-        let (agent, software) = (hello.agent, hello.software.clone());
+        let software = hello.software.clone();
+        let origin =
+            Origin { account: identity.account, agent: hello.agent, incarnation: hello.incarnation, lane: hello.lane };
         let mut welcome = incoming.welcome(id, &self.region, &self.node);
         welcome.heartbeat = clamp(welcome.heartbeat, **self.heartbeat.load());
         welcome.resume = self.offer();
-        self.sessions.release(identity.account, agent); // spec: AUTH-005
-        let Identity { token, account, acl } = identity;
-        let member = Member { token: token.clone(), account, agent, acl };
+        self.sessions.release(&origin); // spec: AUTH-005
+        let Identity { token, acl, .. } = identity;
+        let member = Member { token: token.clone(), origin, acl };
         let limits = self.edge.limits.load_full();
         // Decided and counted in one step, so that many at a time cannot pass a limit together.
         let Some(place) = self.sessions.enter(id, member, &limits) else {
@@ -134,11 +137,11 @@ impl Ingress {
         };
         let (session, events) = incoming.accept(welcome);
         self.sessions.begin(id, session.clone());
-        self.edge.router.write().session_began(id, agent, account);
+        self.edge.router.write().session_began(id, origin);
         self.edge.metrics.sessions_began.inc();
         let _leaving = Leaving { ingress: &self, id };
         let counted = Counted::count(&self.edge.metrics.sessions);
-        info!(session = %id, %agent, token, software = %adit_core::escape(&software), "a session began");
+        info!(session = %id, agent = %origin.agent, lane = origin.lane, token, software = %adit_core::escape(&software), "a session began");
         if self.edge.is_draining() {
             session.drain(Code::SHUTDOWN, None, "the node stops");
         }
@@ -160,7 +163,7 @@ impl Ingress {
         let member = self.sessions.member(id);
         // spec: RES-013
         let same = member.is_some_and(|member| {
-            (member.account, member.agent, &member.token) == (identity.account, agent, &identity.token)
+            (member.origin.account, member.origin.agent, &member.token) == (identity.account, agent, &identity.token)
         });
         let session = self.sessions.get(id).filter(|_| same);
         let resumed = match &session {

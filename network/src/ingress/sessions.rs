@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::{AgentId, Code, SessionId};
+use adit_core::{Code, SessionId};
 use adit_tokio::NetworkSession;
 use parking_lot::Mutex;
 
-use crate::{config::Limits, store::Acl};
+use crate::{config::Limits, router::Origin, store::Acl};
 
 /// Every session that lives.
 #[derive(Debug, Default)]
@@ -31,10 +31,8 @@ struct Parked {
 pub struct Member {
     /// The token's public id.
     pub token: String,
-    /// The account.
-    pub account: i64,
-    /// The agent.
-    pub agent: AgentId,
+    /// The agent, and the place among its sessions.
+    pub origin: Origin,
     /// What may be bound.
     pub acl: Acl,
 }
@@ -58,7 +56,7 @@ impl Sessions {
         let mut table = self.table.lock();
         let count = |same: &dyn Fn(&Member) -> bool| table.values().filter(|entry| same(&entry.member)).count();
         let full = table.len() >= limits.sessions
-            || count(&|other| other.account == member.account) >= limits.sessions_per_account
+            || count(&|other| other.origin.account == member.origin.account) >= limits.sessions_per_account
             || count(&|other| other.token == member.token) >= limits.sessions_per_token;
         if full {
             return None;
@@ -125,7 +123,7 @@ impl Sessions {
     /// Notes that a session waits for its agent. While more than `most` wait, the one that has waited longest ends, of the
     /// account that has most of them.
     pub fn park(&self, id: SessionId, most: usize) {
-        let Some(account) = self.member(id).map(|member| member.account) else { return };
+        let Some(account) = self.member(id).map(|member| member.origin.account) else { return };
         let mut parked = self.parked.lock();
         parked.remove(id);
         let place = parked.count;
@@ -156,11 +154,14 @@ impl Sessions {
         self.end(&excess(&waiting, most));
     }
 
-    /// Ends the sessions of an agent that wait for it: it has begun a new one.
-    pub fn release(&self, account: i64, agent: AgentId) {
+    /// Ends the sessions of an agent that wait for it and are not siblings of the one that it has begun.
+    pub fn release(&self, begun: &Origin) {
         let table = self.table.lock();
-        let same = table.values().filter(|entry| (entry.member.account, entry.member.agent) == (account, agent));
-        let sessions: Vec<_> = same.filter_map(|entry| entry.session.clone()).collect();
+        let old = table.values().filter(|entry| {
+            let origin = &entry.member.origin;
+            origin.is_same_agent(begun) && !origin.is_sibling(begun)
+        });
+        let sessions: Vec<_> = old.filter_map(|entry| entry.session.clone()).collect();
         drop(table);
         for session in sessions.into_iter().filter(NetworkSession::is_parked) {
             session.close(Code::REPLACED, "the agent began a new session");
@@ -234,6 +235,8 @@ fn excess(waiting: &[(SessionId, i64, u64)], most: u64) -> Vec<SessionId> {
 
 #[cfg(test)]
 mod tests {
+    use adit_core::AgentId;
+
     use super::*;
 
     #[test]
@@ -261,7 +264,8 @@ mod tests {
         let sessions = Arc::new(Sessions::default());
         let limits = Limits { sessions: 4, sessions_per_account: 3, sessions_per_token: 2, ..Limits::default() };
         let enter = |id, token: &str, account| {
-            let member = Member { token: token.to_owned(), account, agent: AgentId::default(), acl: Acl::default() };
+            let origin = Origin { account, agent: AgentId::default(), incarnation: 1, lane: 0 };
+            let member = Member { token: token.to_owned(), origin, acl: Acl::default() };
             sessions.enter(SessionId([id; 16]), member, &limits)
         };
 

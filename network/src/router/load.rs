@@ -22,14 +22,14 @@ impl Load {
     }
 }
 
-/// One open connection, counted for the member, its session and the endpoint until dropped.
+/// One open connection, counted for the member, its session, its agent and the endpoint until dropped.
 #[derive(Debug)]
 pub struct Lease {
-    loads: [Arc<Load>; 3],
+    loads: [Arc<Load>; 4],
 }
 
 impl Lease {
-    pub(super) fn new(loads: [Arc<Load>; 3]) -> Self {
+    pub(super) fn new(loads: [Arc<Load>; 4]) -> Self {
         for load in &loads {
             load.open.fetch_add(1, Ordering::Relaxed);
             load.served.fetch_add(1, Ordering::Relaxed);

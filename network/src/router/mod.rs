@@ -1,14 +1,15 @@
 //! Who serves which endpoint: a table, pure and filled directly on one machine.
 //!
-//! A session binds endpoints; an endpoint has members, one a session. What is chosen is the member with the least open
-//! connections. Sessions are ordered by an epoch: a newer session of the same agent takes an endpoint over from its own
-//! ghost at once, and what the ghost does late changes nothing (V41, V97).
+//! A session binds endpoints; an endpoint has members, one a session. What is chosen is the agent with the least open
+//! connections, and of its sessions the one with the least. Sessions are ordered by an epoch: a newer session of the same
+//! agent takes an endpoint over from its own ghost at once, and what the ghost does late changes nothing (V41, V97). Sessions
+//! of one run of an agent are siblings, which serve an endpoint together.
 
 mod key;
 mod load;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -27,6 +28,8 @@ pub struct Router<H> {
     /// Endpoints that were bound once, so that their callers hear "no agent" and not "unknown".
     known: Index,
     sessions: BTreeMap<SessionId, SessionRecord>,
+    /// How many sessions each agent has, and the connections of all of them.
+    agents: HashMap<(i64, AgentId), (usize, Arc<Load>)>,
     epoch: u64,
     member: u64,
 }
@@ -34,6 +37,31 @@ pub struct Router<H> {
 /// The identity of one member of one endpoint, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(u64);
+
+/// Whose session it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The account.
+    pub account: i64,
+    /// The agent, whose name is its own claim: it counts inside its account only.
+    pub agent: AgentId,
+    /// The run of the agent.
+    pub incarnation: u64,
+    /// The session's place among those of the run.
+    pub lane: u8,
+}
+
+impl Origin {
+    /// Returns whether both sessions are of the same agent.
+    pub fn is_same_agent(&self, other: &Self) -> bool {
+        (self.account, self.agent) == (other.account, other.agent)
+    }
+
+    /// Returns whether neither takes anything from the other although they are of the same agent.
+    pub fn is_sibling(&self, other: &Self) -> bool {
+        self.is_same_agent(other) && self.incarnation == other.incarnation && self.lane != other.lane // spec: AUTH-008
+    }
+}
 
 /// A bind as a session asks for it.
 #[derive(Clone, Debug)]
@@ -125,7 +153,7 @@ struct Endpoint<H> {
 struct Member<H> {
     id: MemberId,
     session: SessionId,
-    agent: AgentId,
+    origin: Origin,
     epoch: u64,
     pooling: bool,
     accepting: bool,
@@ -137,14 +165,15 @@ struct Member<H> {
 
 #[derive(Debug)]
 struct SessionRecord {
-    agent: AgentId,
-    account: i64,
+    origin: Origin,
     epoch: u64,
     draining: bool,
     /// Whether it waits for its agent.
     parked: bool,
     /// Connections that all binds of the session carry.
     load: Arc<Load>,
+    /// Connections that all sessions of the agent carry.
+    agent_load: Arc<Load>,
     binds: BTreeMap<BindId, Arc<Key>>,
 }
 
@@ -155,6 +184,7 @@ impl<H> Default for Router<H> {
             live: Index::default(),
             known: Index::default(),
             sessions: BTreeMap::new(),
+            agents: HashMap::new(),
             epoch: 0,
             member: 0,
         }
@@ -168,11 +198,21 @@ impl<H: Clone> Router<H> {
     }
 
     /// Takes a session in and returns its epoch.
-    pub fn session_began(&mut self, session: SessionId, agent: AgentId, account: i64) -> u64 {
+    pub fn session_began(&mut self, session: SessionId, origin: Origin) -> u64 {
         self.epoch += 1;
-        let (epoch, load) = (self.epoch, Arc::default());
-        let record =
-            SessionRecord { agent, account, epoch, draining: false, parked: false, load, binds: BTreeMap::new() };
+        let epoch = self.epoch;
+        let (count, agent_load) = self.agents.entry((origin.account, origin.agent)).or_default();
+        *count += 1;
+        let agent_load = Arc::clone(agent_load);
+        let record = SessionRecord {
+            origin,
+            epoch,
+            draining: false,
+            parked: false,
+            load: Arc::default(),
+            agent_load,
+            binds: BTreeMap::new(),
+        };
         self.sessions.insert(session, record);
         epoch
     }
@@ -204,6 +244,13 @@ impl<H: Clone> Router<H> {
     /// Takes a session out, with all it bound.
     pub fn session_ended(&mut self, session: SessionId) -> Vec<Ended> {
         let Some(record) = self.sessions.remove(&session) else { return Vec::new() };
+        let agent = (record.origin.account, record.origin.agent);
+        if let Entry::Occupied(mut sessions) = self.agents.entry(agent) {
+            sessions.get_mut().0 -= 1;
+            if sessions.get().0 == 0 {
+                sessions.remove();
+            }
+        }
         record.binds.into_iter().map(|(bind, key)| self.leave(key, session, bind)).collect()
     }
 
@@ -213,25 +260,27 @@ impl<H: Clone> Router<H> {
     /// [`BindError`]; the table is then as before.
     pub fn bind(&mut self, key: Key, wish: BindWish<H>) -> Result<(MemberId, Vec<Replaced>), BindError> {
         let record = self.sessions.get(&wish.session).ok_or(BindError::NoSession)?;
-        let (agent, account, epoch, draining) = (record.agent, record.account, record.epoch, record.draining);
+        let (origin, epoch, draining) = (record.origin, record.epoch, record.draining);
+        let account = origin.account;
         if self.inside_foreign_wildcard(&key, account) {
             return Err(BindError::InUse);
         }
         let endpoint = self.endpoints.get(&key);
         if endpoint.is_some_and(|endpoint| endpoint.account != account) {
-            return Err(BindError::InUse); // the agent's name is its own claim: it counts inside one account only
+            return Err(BindError::InUse);
         }
         for member in endpoint.map_or(&[][..], |endpoint| &endpoint.members) {
-            if member.agent == agent && member.epoch > epoch {
+            let same = member.origin.is_same_agent(&origin);
+            if same && !member.origin.is_sibling(&origin) && member.epoch > epoch {
                 return Err(BindError::Fenced);
             }
             let shared = member.pooling && wish.pooling; // spec: BIND-003
-            if member.session == wish.session || (member.agent != agent && !shared) {
+            if member.session == wish.session || (!same && !shared) {
                 return Err(BindError::InUse);
             }
         }
 
-        let replaced = self.displace(&key, agent); // spec: BIND-003
+        let replaced = self.displace(&key, &origin); // spec: BIND-003
         self.member += 1;
         let id = MemberId(self.member);
         let key = match self.endpoints.get_key_value(&key) {
@@ -249,7 +298,7 @@ impl<H: Clone> Router<H> {
         endpoint.members.push(Member {
             id,
             session: wish.session,
-            agent,
+            origin,
             epoch,
             pooling: wish.pooling,
             accepting: !draining,
@@ -288,7 +337,8 @@ impl<H: Clone> Router<H> {
         self.found(|index| index.ports.get(&port))
     }
 
-    /// Chooses the member with the least open connections among those that are not in `exclude` and not full.
+    /// Chooses, among the members that are not in `exclude` and not full, one whose agent has the least open connections, and
+    /// the least of its agent's sessions.
     ///
     /// `most` bounds what one session carries.
     pub fn choose(&self, key: &Key, exclude: &[MemberId], most: usize) -> Option<Chosen<H>> {
@@ -297,15 +347,17 @@ impl<H: Clone> Router<H> {
             let session = self.sessions.get(&member.session)?;
             let fits =
                 member.accepting && !session.parked && session.load.open() < most && !exclude.contains(&member.id);
-            fits.then(|| (session.load.open(), member.load.served(), member.id))
+            // spec: AUTH-008
+            fits.then(|| (session.agent_load.open(), session.load.open(), member.load.served(), member.id))
         };
         let (_, member) = endpoint
             .members
             .iter()
             .filter_map(|member| Some((open(&member)?, member)))
             .min_by_key(|(rank, _)| *rank)?;
-        let session = Arc::clone(&self.sessions.get(&member.session)?.load);
-        let lease = Lease::new([Arc::clone(&member.load), session, Arc::clone(&endpoint.load)]);
+        let session = self.sessions.get(&member.session)?;
+        let loads = [&member.load, &session.load, &session.agent_load, &endpoint.load];
+        let lease = Lease::new(loads.map(Arc::clone));
         Some(Chosen {
             member: member.id,
             bind: member.bind,
@@ -367,14 +419,15 @@ impl<H: Clone> Router<H> {
         })
     }
 
-    fn displace(&mut self, key: &Key, agent: AgentId) -> Vec<Replaced> {
+    fn displace(&mut self, key: &Key, origin: &Origin) -> Vec<Replaced> {
         let Some(endpoint) = self.endpoints.get_mut(key) else { return Vec::new() };
         let mut replaced = Vec::new();
         endpoint.members.retain(|member| {
-            if member.agent == agent {
+            let ghost = member.origin.is_same_agent(origin) && !member.origin.is_sibling(origin);
+            if ghost {
                 replaced.push((member.session, member.bind));
             }
-            member.agent != agent
+            !ghost
         });
         let mut done = Vec::with_capacity(replaced.len());
         for (session, bind) in replaced {

@@ -54,6 +54,50 @@ fn a_new_session_of_the_same_agent_replaces_its_ghost_at_once() {
     assert_eq!(table.chosen("https://a.com", &[]), Some(2), "V41");
 }
 
+/// AUTH-008
+#[test]
+fn sessions_of_one_run_serve_together_and_those_of_another_run_take_over_from_all_of_them() {
+    let mut table = Table::new(&[]);
+    (1..=3).for_each(|lane| table.begin_lane(lane, 7, 1, 100, lane));
+    for lane in [2, 1, 3] {
+        assert_eq!(table.bind(lane, "https://a.com", false), Ok(Vec::new()), "a sibling that is older or newer");
+    }
+    let held: Vec<_> = (0..6).map(|_| table.choose("https://a.com", &[]).unwrap()).collect();
+    for lane in 1..=3 {
+        assert_eq!(held.iter().filter(|chosen| chosen.handle == lane).count(), 2, "spread over all");
+    }
+
+    table.begin_lane(4, 7, 1, 100, 2);
+    let replaced = table.bind(4, "https://a.com", false).unwrap();
+    assert_eq!(replaced.iter().map(|replaced| replaced.session).collect::<Vec<_>>(), [session(2)], "of the same lane");
+
+    table.begin_lane(5, 7, 1, 101, 0);
+    let replaced = table.bind(5, "https://a.com", false).unwrap();
+    let sessions: Vec<_> = replaced.iter().map(|replaced| replaced.session).collect();
+    assert_eq!(sessions, [session(1), session(3), session(4)], "of the run before");
+    assert_eq!(table.bind(3, "https://a.com", false), Err(BindError::Fenced), "late");
+    table.check(&[]);
+}
+
+/// AUTH-008
+#[test]
+fn an_agent_with_many_sessions_gets_no_more_than_one_with_few() {
+    let mut table = Table::new(&[(9, 9, 1)]);
+    table.bind(9, "https://a.com", true).unwrap();
+    for lane in 1..=3 {
+        table.begin_lane(lane, 7, 1, 100, lane);
+        table.bind(lane, "https://a.com", true).unwrap();
+    }
+
+    let held: Vec<_> = (0..12).map(|_| table.choose("https://a.com", &[]).unwrap()).collect();
+
+    assert_eq!(held.iter().filter(|chosen| chosen.handle == 9).count(), 6);
+    drop(held);
+    (1..=3).for_each(|lane| drop(table.router.session_ended(session(lane))));
+    table.router.session_ended(session(9));
+    assert!(table.router.agents.is_empty(), "nothing is kept of agents that are gone");
+}
+
 #[test]
 fn late_acts_of_a_ghost_change_nothing() {
     let mut table = Table::new(&[(1, 7, 1), (2, 7, 1)]);
@@ -200,7 +244,9 @@ proptest! {
         let mut held: Vec<Chosen<u8>> = Vec::new();
         for act in acts {
             match act {
-                Act::Begin(session, agent, account) => table.begin(session, agent, account),
+                Act::Begin(session, agent, account) => {
+                    table.begin_lane(session, agent, account, u64::from(session / 3), session % 3);
+                }
                 Act::Bind(session, endpoint, pooling) => { let _ = table.bind(session, endpoint, pooling); }
                 Act::Unbind(session_number, bind) => { table.router.unbind(session(session_number), BindId(bind)); }
                 Act::End(number) => { table.router.session_ended(session(number)); }
@@ -262,8 +308,13 @@ impl Table {
     }
 
     fn begin(&mut self, number: u8, agent: u8, account: i64) {
+        self.begin_lane(number, agent, account, 1, 0);
+    }
+
+    fn begin_lane(&mut self, number: u8, agent: u8, account: i64, incarnation: u64, lane: u8) {
         self.router.session_ended(session(number));
-        self.router.session_began(session(number), AgentId([agent; 16]), account);
+        let origin = Origin { account, agent: AgentId([agent; 16]), incarnation, lane };
+        self.router.session_began(session(number), origin);
     }
 
     fn bind(&mut self, number: u8, url: &str, pooling: bool) -> Result<Vec<Replaced>, BindError> {
@@ -292,22 +343,27 @@ impl Table {
         for (key, endpoint) in &router.endpoints {
             assert!(!endpoint.members.is_empty(), "{key} has no member");
             binds += endpoint.members.len();
-            let alone = endpoint.members.iter().any(|member| !member.pooling);
-            assert!(!alone || endpoint.members.len() == 1, "{key} is shared against a member's will");
+            for one in &endpoint.members {
+                for other in endpoint.members.iter().filter(|other| other.id != one.id) {
+                    let shared = one.pooling && other.pooling && !one.origin.is_same_agent(&other.origin);
+                    assert!(shared || one.origin.is_sibling(&other.origin), "{key} is shared against a member's will");
+                }
+            }
             for member in &endpoint.members {
                 let record = &router.sessions[&member.session];
                 assert_eq!(record.binds.get(&member.bind), Some(key));
-                assert_eq!(record.account, endpoint.account);
-                let same = endpoint.members.iter().filter(|other| other.agent == member.agent).count();
-                assert_eq!(same, 1, "{key} has an agent twice");
+                assert_eq!(record.origin.account, endpoint.account);
                 let open = held.iter().filter(|chosen| chosen.member == member.id).count();
                 assert_eq!(member.load.open(), open);
             }
-            let least = endpoint.members.iter().filter(|member| member.accepting);
-            let least = least.map(|member| router.sessions[&member.session].load.open()).min();
+            let rank = |session: SessionId, more: usize| {
+                let record = &router.sessions[&session];
+                (record.agent_load.open() - more, record.load.open() - more)
+            };
+            let accepting = endpoint.members.iter().filter(|member| member.accepting);
+            let least = accepting.map(|member| rank(member.session, 0)).min();
             let chosen = router.choose(key, &[], usize::MAX);
-            let chosen = chosen.map(|chosen| router.sessions[&session(chosen.handle)].load.open() - 1);
-            assert_eq!(chosen, least);
+            assert_eq!(chosen.map(|chosen| rank(session(chosen.handle), 1)), least);
         }
         assert_eq!(binds, router.sessions.values().map(|record| record.binds.len()).sum::<usize>());
     }

@@ -18,7 +18,7 @@ use adit_network::{
     certificates::{Certificates, Loaded},
     config::{self, Config as NetworkConfig},
     http::{HttpEdge, HttpLimits, serve},
-    router::{BindWish, Key, Scheme},
+    router::{BindWish, Key, Origin, Scheme},
 };
 use adit_tokio::{AgentSession, Event, NetworkSession, Stream, accept, connect_over};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
@@ -204,7 +204,7 @@ impl Network {
             handle: session.clone(),
         };
         let mut router = self.edge.router.write();
-        router.session_began(id, AgentId([number; 16]), 1);
+        router.session_began(id, Origin { account: 1, agent: AgentId([number; 16]), incarnation: 1, lane: 0 });
         router.bind(Key::parse("http://a.example").unwrap(), wish).unwrap();
         self.sessions.push(session);
         agent_session
@@ -295,6 +295,7 @@ fn hello() -> Hello {
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
         resume_window: core::time::Duration::ZERO,
+        lane: 0,
     }
 }
 

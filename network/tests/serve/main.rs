@@ -258,7 +258,7 @@ async fn a_drain_lets_finish_what_is_open_and_then_exits_with_0() {
 
     network.signal(Signal::TERM);
     until("not ready", || network.admin("/readyz").starts_with("HTTP/1.1 503")).await;
-    agent.until("draining", |event| matches!(event, UplinkEvent::Draining).then_some(())).await;
+    agent.until("draining", |event| matches!(event, UplinkEvent::Draining { .. }).then_some(())).await;
     caller.write_all(b"still here").await.unwrap();
     caller.shutdown().await.unwrap();
     let mut heard = Vec::new();

@@ -387,6 +387,7 @@ fn hello(token: &Secret, number: u8) -> Hello {
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
         resume_window: Duration::ZERO,
+        lane: 0,
     }
 }
 

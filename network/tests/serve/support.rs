@@ -118,6 +118,7 @@ impl Network {
             metadata: String::new(),
             connect: adit_tokio::ConnectOptions::default(),
             reconnect: ReconnectPolicy::default(),
+            sessions: 1,
         });
         Agent { uplink, events }
     }

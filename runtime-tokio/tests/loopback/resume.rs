@@ -280,6 +280,7 @@ impl Network {
             metadata: String::new(),
             connect: ConnectOptions::default(),
             reconnect: ReconnectPolicy::default(),
+            sessions: 1,
         }
     }
 }

@@ -53,6 +53,7 @@ fn hello() -> Hello {
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
         resume_window: adit_core::Duration::ZERO,
+        lane: 0,
     }
 }
 

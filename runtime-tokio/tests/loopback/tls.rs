@@ -84,6 +84,7 @@ fn hello() -> Vec<u8> {
         limits: Config::agent().limits(),
         resume: None,
         resume_window: Duration::ZERO,
+        lane: 0,
     };
     let mut octets = Vec::new();
     Encoded::message(Kind::Hello, &hello).write(&mut octets);

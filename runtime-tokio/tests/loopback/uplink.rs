@@ -1,11 +1,14 @@
 //! An uplink against a network over loopback, with real sockets and real TLS.
 
 use core::{net::SocketAddr, time::Duration};
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use adit_core::{
-    AgentId, Bind, BindId, Cause, Code, Command, Config, GiveUp, Open, ReconnectPolicy, Refusal, Secret, SessionId,
-    UpstreamProtocol, side,
+    AgentId, Bind, BindId, Cause, Code, Command, Config, GiveUp, Hello, Open, ReconnectPolicy, Refusal, Secret,
+    SessionId, UpstreamProtocol, side,
 };
 use rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 
@@ -28,7 +31,7 @@ fn a_caller_reaches_what_serves_an_endpoint() {
 
         let mut session = network.session().await;
         session.bound(&[&endpoint]).await;
-        assert!(matches!(next(&mut events).await, UplinkEvent::Dialing { attempt: 1, target: 0 }));
+        assert!(matches!(next(&mut events).await, UplinkEvent::Dialing { lane: 0, attempt: 1, target: 0 }));
         assert!(matches!(next(&mut events).await, UplinkEvent::Connected { remote, .. } if remote == network.address));
         assert!(matches!(next(&mut events).await, UplinkEvent::Bound { id, .. } if id == endpoint.id()));
         assert_eq!(endpoint.url().as_deref(), Some("https://one.example/"));
@@ -39,7 +42,7 @@ fn a_caller_reaches_what_serves_an_endpoint() {
         within(near.accepted()).await.unwrap();
         assert_eq!(exchange(&mut near, &mut far, "hello").await, "hello");
         assert_eq!(uplink.open_streams(), 1);
-        assert!(uplink.rtt().is_some() || uplink.stats().is_some());
+        assert!(uplink.rtt().is_some() || uplink.stats().len() == 1);
     });
 }
 
@@ -58,7 +61,7 @@ fn after_a_lost_session_there_is_another_with_the_same_endpoints() {
 
         assert!(within(octet(&mut lost)).await.is_err(), "a stream of a lost session is broken, not complete");
         let disconnected = find(&mut events, |event| matches!(event, UplinkEvent::Disconnected { .. })).await;
-        let UplinkEvent::Disconnected { cause: Cause::Remote(close), retry_in: Some(_) } = disconnected else {
+        let UplinkEvent::Disconnected { lane: 0, cause: Cause::Remote(close), retry_in: Some(_) } = disconnected else {
             panic!("{disconnected:?}")
         };
         assert_eq!((close.code, close.text.as_str()), (Code::INTERNAL, "a bad day"));
@@ -85,7 +88,7 @@ fn a_draining_network_is_left_without_a_gap_and_old_streams_finish() {
         let mut new = network.session().await;
         new.bound(&[&endpoint]).await;
 
-        find(&mut events, |event| matches!(event, UplinkEvent::Draining)).await;
+        find(&mut events, |event| matches!(event, UplinkEvent::Draining { .. })).await;
         let mut near = new.open(endpoint.id());
         let mut far = within(endpoint.accept()).await.unwrap();
         assert_eq!(exchange(&mut near, &mut far, "new").await, "new");
@@ -361,6 +364,77 @@ fn a_stream_for_nothing_that_is_bound_is_refused() {
     });
 }
 
+/// AUTH-008
+#[test]
+fn several_sessions_serve_an_endpoint_and_one_that_is_lost_takes_nothing_from_the_others() {
+    run(async {
+        let mut network = Network::new();
+        let (uplink, mut events) = Uplink::start(UplinkOptions { sessions: 3, ..network.options() });
+        let mut endpoint = uplink.bind(wish("https://one.example"));
+        let mut sessions = BTreeMap::new();
+        let mut incarnations = BTreeSet::new();
+        for _ in 0..3 {
+            let (hello, mut session) = network.greeted().await;
+            session.bound(&[&endpoint]).await;
+            incarnations.insert(hello.incarnation);
+            sessions.insert(hello.lane, session);
+        }
+        assert_eq!((sessions.keys().copied().collect::<Vec<_>>(), incarnations.len()), (vec![0, 1, 2], 1));
+
+        let mut streams = Vec::new();
+        for session in sessions.values() {
+            let mut near = session.open(endpoint.id());
+            let mut far = within(endpoint.accept()).await.unwrap();
+            assert_eq!(exchange(&mut near, &mut far, "hello").await, "hello");
+            streams.push((near, far));
+        }
+        assert_eq!((uplink.stats().len(), uplink.open_streams()), (3, 3));
+
+        sessions[&1].session.close(Code::INTERNAL, "");
+        find(&mut events, |event| matches!(event, UplinkEvent::Disconnected { lane: 1, .. })).await;
+        let (_, mut lost) = streams.remove(1);
+        assert!(within(octet(&mut lost)).await.is_err());
+        for (near, far) in &mut streams {
+            assert_eq!(exchange(near, far, "still here").await, "still here");
+        }
+        let (hello, mut again) = network.greeted().await;
+        assert_eq!((hello.lane, incarnations.contains(&hello.incarnation)), (1, true));
+        again.bound(&[&endpoint]).await;
+        drop(endpoint);
+        for session in sessions.iter_mut().filter(|(lane, _)| **lane != 1).map(|(_, session)| session) {
+            assert!(matches!(session.next().await, Event::Unbind(_)), "given up everywhere");
+        }
+        assert!(matches!(again.next().await, Event::Unbind(_)));
+    });
+}
+
+/// BIND-012
+#[test]
+fn what_the_network_chose_is_asked_for_in_all_sessions_and_later_until_it_is_refused() {
+    run(async {
+        let mut network = Network::new();
+        let (uplink, _events) = Uplink::start(UplinkOptions { sessions: 2, ..network.options() });
+        let _endpoint = uplink.bind(wish("https://"));
+        let mut sessions = BTreeMap::new();
+        for _ in 0..2 {
+            let (hello, session) = network.greeted().await;
+            sessions.insert(hello.lane, session);
+        }
+        sessions.get_mut(&0).unwrap().answer("https://", Ok("https://chosen.example:8443")).await;
+        sessions.get_mut(&1).unwrap().answer("https://chosen.example", Ok("https://chosen.example:8443")).await;
+
+        sessions[&0].session.close(Code::INTERNAL, "");
+        let (_, mut first) = network.greeted().await;
+        first.answer("https://chosen.example", Err(Code::IN_USE)).await;
+        first.answer("https://", Ok("https://other.example:8443")).await;
+        let second = sessions.get_mut(&1).unwrap();
+        let mut seen = [second.next().await, second.next().await];
+        seen.sort_by_key(|event| matches!(event, Event::Unbind(_)));
+        assert!(matches!(&seen[0], Event::Bind(request) if request.bind().url == "https://other.example"));
+        assert!(matches!(seen[1], Event::Unbind(_)));
+    });
+}
+
 /// A network that accepts agents on a port of loopback.
 struct Network {
     intake: Intake<Incoming>,
@@ -406,6 +480,7 @@ impl Network {
             metadata: String::new(),
             connect: ConnectOptions::default(),
             reconnect: ReconnectPolicy::default(),
+            sessions: 1,
         }
     }
 
@@ -414,11 +489,17 @@ impl Network {
     }
 
     async fn session(&mut self) -> Served {
+        self.greeted().await.1
+    }
+
+    /// Returns a session, and with what it was asked for.
+    async fn greeted(&mut self) -> (Hello, Served) {
         let incoming = self.incoming().await;
-        assert_eq!(incoming.hello().token, Secret::new(*b"token"));
+        let hello = incoming.hello().clone();
+        assert_eq!(hello.token, Secret::new(*b"token"));
         let welcome = incoming.welcome(SessionId([3; 16]), "local", "node");
         let (session, events) = incoming.accept(welcome);
-        Served { session, events, opened: VecDeque::new() }
+        (hello, Served { session, events, opened: VecDeque::new() })
     }
 }
 
@@ -437,6 +518,16 @@ impl Served {
             assert_eq!(request.bind().id, endpoint.id());
             let url = format!("{}/", request.bind().url);
             self.session.bound(request, &url);
+        }
+    }
+
+    /// Answers the next bind, which must ask for this.
+    async fn answer(&mut self, asked: &str, answer: Result<&str, Code>) {
+        let Event::Bind(request) = self.next().await else { panic!("no bind") };
+        assert_eq!(request.bind().url, asked);
+        match answer {
+            Ok(url) => self.session.bound(request, url),
+            Err(code) => self.session.reject(request, Refusal { code, retry_after: None, text: String::new() }),
         }
     }
 

@@ -9,7 +9,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 #[test]
 fn families_take_turns_and_the_preferred_one_begins() {
-    let ordered = |list: &[&str]| interleave(list.iter().map(|address| at(address)));
+    let ordered = |list: &[&str]| interleave(list.iter().map(|address| at(address)), 0);
 
     assert_eq!(
         ordered(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]),
@@ -17,6 +17,16 @@ fn families_take_turns_and_the_preferred_one_begins() {
     );
     assert_eq!(ordered(&["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"]), ["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"].map(at));
     assert!(ordered(&[]).is_empty());
+}
+
+#[test]
+fn who_begins_at_another_address_goes_round_within_each_family() {
+    let list = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"].map(at);
+    let from = |first| interleave(list.into_iter(), first).into_iter().take(3).collect::<Vec<_>>();
+
+    assert_eq!(from(1), ["[::2]:1", "2.2.2.2:1", "[::3]:1"].map(at));
+    assert_eq!(from(4), ["[::2]:1", "1.1.1.1:1", "[::3]:1"].map(at));
+    assert_eq!(from(3), from(0)[..1].iter().copied().chain(["2.2.2.2:1", "[::2]:1"].map(at)).collect::<Vec<_>>());
 }
 
 #[test]

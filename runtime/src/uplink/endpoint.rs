@@ -59,10 +59,7 @@ impl<R> fmt::Debug for Endpoint<R> {
 
 impl<R> Drop for Endpoint<R> {
     fn drop(&mut self) {
-        let place = self.shared.act(|state, now| {
-            state.core.unbind(self.id, self.cut, now);
-            state.places.remove(&self.id)
-        });
+        let place = self.shared.act(|state, now| state.leave(self.id, self.cut, now));
         drop(place);
     }
 }

@@ -12,7 +12,7 @@ use std::hash::RandomState;
 
 use rustls::pki_types::ServerName;
 
-use super::{CommandReply, DialError, Shared, UplinkEvent, UplinkOptions};
+use super::{CommandReply, DialError, Name, Shared, UplinkEvent, UplinkOptions};
 use adit_core::{
     Action, BindError, BindRefusal, Code, GiveUp, Hello, Instant, Refusal, Retry, Welcome,
     driver::{Clock, Timer},
@@ -36,9 +36,9 @@ pub(super) async fn supervise<R: Runtime>(shared: Arc<Shared<R>>, options: Uplin
             break reason;
         }
         let look = SystemClock.now() + LOOK;
-        let due = shared.lock().core.poll_timeout().map(|deadline| deadline.at.min(look));
+        let due = shared.lock().poll_timeout().map(|due| due.min(look));
         poll_fn(|cx| poll_due(&shared, &mut attempts, &mut alarm, due, cx)).await;
-        shared.apply(|state, now| state.core.handle_timeout(now));
+        shared.apply(|state, now| state.each(|core| core.handle_timeout(now)));
     };
     let places = shared.apply(|state, _| {
         state.over = true;
@@ -82,63 +82,74 @@ fn perform<R: Runtime>(
     attempts: &mut Tasks<()>,
 ) -> Option<GiveUp> {
     loop {
-        let action = shared.lock().core.poll_action()?;
+        let mut state = shared.lock();
+        let next = (0..).zip(&mut state.lanes).find_map(|(number, lane)| Some((number, lane.core.poll_action()?)));
+        drop(state);
+        let (lane, action) = next?;
+        let name = |attempt| Name { lane, attempt };
         match action {
             Action::Dial { attempt, target } => {
-                dial(shared, options, attempts, Attempt::new(shared, attempt, target, None))
+                dial(shared, options, attempts, Attempt::new(shared, options, name(attempt), target, None));
             }
             Action::Resume { attempt, session, target } => {
-                dial(shared, options, attempts, Attempt::new(shared, attempt, target, Some(session)));
+                let session = Some(name(session));
+                dial(shared, options, attempts, Attempt::new(shared, options, name(attempt), target, session));
             }
-            Action::Hangup { attempt } => hang_up(shared, attempt),
+            Action::Hangup { attempt } => hang_up(shared, name(attempt)),
             Action::Bind { attempt, bind } => {
-                let Some(session) = session(shared, attempt) else { continue };
+                let Some(session) = session(shared, name(attempt)) else { continue };
                 if let Err(BindError::Limit | BindError::InUse(_)) = session.bind(&bind) {
                     let text = "the session takes no more binds".to_owned();
                     let refusal = Refusal { code: Code::LIMIT, retry_after: None, text };
                     let rejected = BindRefusal { id: bind.id, refusal };
-                    shared.apply(|state, now| state.core.handle_rejected(attempt, rejected, now));
+                    shared.apply(|state, now| state.core(lane).handle_rejected(attempt, rejected, now));
                 }
             }
             Action::Unbind { attempt, unbind } => {
-                if let Some(session) = session(shared, attempt) {
+                if let Some(session) = session(shared, name(attempt)) {
                     session.unbind(unbind);
                 }
             }
             Action::Drain { attempt } => {
-                if let Some(session) = session(shared, attempt) {
+                if let Some(session) = session(shared, name(attempt)) {
                     session.drain(Code::NO_ERROR, None, "");
                 }
             }
-            Action::GiveUp(reason) => return Some(reason),
+            Action::GiveUp(reason) => {
+                let mut state = shared.lock();
+                state.lanes[usize::from(lane)].gave_up = Some(reason);
+                if state.lanes.iter().all(|lane| lane.gave_up.is_some()) {
+                    return Some(reason);
+                }
+            }
         }
     }
 }
 
 fn dial<R: Runtime>(shared: &Shared<R>, options: &Arc<UplinkOptions>, attempts: &mut Tasks<()>, attempt: Attempt<R>) {
-    let (number, target) = (attempt.number, attempt.target);
-    shared.tell(UplinkEvent::Dialing { attempt: number, target });
+    let (name, target) = (attempt.name, attempt.target);
+    shared.tell(UplinkEvent::Dialing { lane: name.lane, attempt: name.attempt, target });
     // Under the lock: the task must find its handle in place.
     let mut state = shared.lock();
     let handle = attempts.spawn::<R>(run(attempt, Arc::clone(options)));
-    state.dials.insert(number, (target, handle));
+    state.dials.insert(name, (target, handle));
 }
 
-fn session<R>(shared: &Shared<R>, attempt: u64) -> Option<Session<side::Agent, R>> {
-    shared.lock().sessions.get(&attempt).cloned()
+fn session<R>(shared: &Shared<R>, name: Name) -> Option<Session<side::Agent, R>> {
+    shared.lock().sessions.get(&name).cloned()
 }
 
-fn hang_up<R: Runtime>(shared: &Shared<R>, attempt: u64) {
-    if let Some(session) = session(shared, attempt) {
+fn hang_up<R: Runtime>(shared: &Shared<R>, name: Name) {
+    if let Some(session) = session(shared, name) {
         session.close(Code::DRAIN_TIMEOUT, "");
         return;
     }
     shared.apply(|state, now| {
-        if let Some((target, dial)) = state.dials.remove(&attempt) {
+        if let Some((target, dial)) = state.dials.remove(&name) {
             // Under the lock: the task learns from its missing handle that it is too late.
             dial.abort();
-            let retry_in = state.core.redial_in(now);
-            shared.tell(UplinkEvent::DialFailed { target, error: DialError::Abandoned, retry_in });
+            let retry_in = state.core(name.lane).redial_in(now);
+            shared.tell(UplinkEvent::DialFailed { lane: name.lane, target, error: DialError::Abandoned, retry_in });
         }
     });
 }
@@ -146,10 +157,11 @@ fn hang_up<R: Runtime>(shared: &Shared<R>, attempt: u64) {
 /// One dial, and the session that comes of it.
 struct Attempt<R: Runtime> {
     shared: Arc<Shared<R>>,
-    number: u64,
+    name: Name,
+    /// The index among the options' targets.
     target: usize,
     /// The session that it is to take to a new connection.
-    resumes: Option<u64>,
+    resumes: Option<Name>,
 }
 
 async fn run<R: Runtime>(attempt: Attempt<R>, options: Arc<UplinkOptions>) {
@@ -170,8 +182,10 @@ async fn run<R: Runtime>(attempt: Attempt<R>, options: Arc<UplinkOptions>) {
 }
 
 impl<R: Runtime> Attempt<R> {
-    fn new(shared: &Arc<Shared<R>>, number: u64, target: usize, resumes: Option<u64>) -> Self {
-        Self { shared: Arc::clone(shared), number, target, resumes }
+    /// Each lane begins at another target, and goes round from there.
+    fn new(shared: &Arc<Shared<R>>, options: &UplinkOptions, name: Name, target: usize, resumes: Option<Name>) -> Self {
+        let target = (target + usize::from(name.lane)) % options.targets.len().max(1);
+        Self { shared: Arc::clone(shared), name, target, resumes }
     }
 
     async fn dial(
@@ -186,7 +200,7 @@ impl<R: Runtime> Attempt<R> {
     }
 
     /// Takes a session to a new connection.
-    async fn resume(&self, options: &UplinkOptions, session: u64) -> Result<SocketAddr, DialError> {
+    async fn resume(&self, options: &UplinkOptions, session: Name) -> Result<SocketAddr, DialError> {
         let Some(session) = self::session(&self.shared, session) else { return Err(DialError::Abandoned) };
         let connect = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
         let (tcp, remote, name) = self.connect(options, &connect).await?;
@@ -209,7 +223,8 @@ impl<R: Runtime> Attempt<R> {
                 ServerName::try_from(host.to_owned()).map_err(|_| DialError::Name { host: target.host.clone() })?
             }
         };
-        let tcp = connect::<R>(&target.host, target.port, how).await.map_err(DialError::Connect)?;
+        let how = ConnectOptions { first: usize::from(self.name.lane), ..how.clone() };
+        let tcp = connect::<R>(&target.host, target.port, &how).await.map_err(DialError::Connect)?;
         let remote = peer::<R>(&tcp).ok_or(DialError::Connect(ConnectError::Timeout))?;
         Ok((tcp, remote, name))
     }
@@ -218,7 +233,7 @@ impl<R: Runtime> Attempt<R> {
         Hello {
             versions: Vec::new(), // what the link speaks
             agent: options.agent,
-            incarnation: self.resumes.unwrap_or(self.number),
+            incarnation: self.shared.incarnation, // spec: AUTH-008
             token: options.token.clone(),
             software: options.software.clone(),
             metadata: options.metadata.clone(),
@@ -226,20 +241,21 @@ impl<R: Runtime> Attempt<R> {
             limits: options.config.limits(),
             resume: None, // what the session says
             resume_window: options.config.resume_window,
+            lane: self.name.lane,
         }
     }
 
     /// Makes it known that the session goes on.
-    fn settle(&self, session: u64, remote: SocketAddr) {
+    fn settle(&self, session: Name, remote: SocketAddr) {
         self.shared.act(|state, now| {
-            if state.dials.remove(&self.number).is_none() {
+            if state.dials.remove(&self.name).is_none() {
                 return;
             }
-            state.core.handle_resumed(self.number, now);
-            self.shared.tell(UplinkEvent::Resumed { remote });
+            state.core(self.name.lane).handle_resumed(self.name.attempt, now);
+            self.shared.tell(UplinkEvent::Resumed { lane: self.name.lane, remote });
             // Lost again already: that may have been told before it was known to be there.
             if state.sessions.get(&session).is_some_and(Session::is_parked) {
-                state.core.handle_suspended(session, Retry::Backoff, now);
+                state.core(session.lane).handle_suspended(session.attempt, Retry::Backoff, now);
             }
         });
     }
@@ -254,12 +270,13 @@ impl<R: Runtime> Attempt<R> {
     ) -> bool {
         let resumable = welcome.resume.is_some() && options.config.resume_window > Duration::ZERO;
         self.shared.act(|state, now| {
-            let wanted = state.dials.remove(&self.number).is_some();
+            let Name { lane, attempt } = self.name;
+            let wanted = state.dials.remove(&self.name).is_some();
             if wanted {
-                state.sessions.insert(self.number, session);
-                self.shared.tell(UplinkEvent::Connected { welcome, remote });
-                state.core.handle_established(self.number, now);
-                state.core.handle_offer(self.number, resumable);
+                state.sessions.insert(self.name, session);
+                self.shared.tell(UplinkEvent::Connected { lane, welcome, remote });
+                state.core(lane).handle_established(attempt, now);
+                state.core(lane).handle_offer(attempt, resumable);
             }
             wanted
         })
@@ -267,51 +284,55 @@ impl<R: Runtime> Attempt<R> {
 
     fn fail(&self, error: DialError) {
         self.shared.act(|state, now| {
-            if state.dials.remove(&self.number).is_some() {
+            let Name { lane, attempt } = self.name;
+            if state.dials.remove(&self.name).is_some() {
                 // A session that ended with this dial is told first: the next dial must not try to resume it.
                 let over = self.resumes.and_then(|session| Some((session, state.sessions.get(&session)?.cause()?)));
                 if let Some((session, cause)) = over {
                     self.shared.conclude(state, session, cause, now);
                 }
-                state.core.handle_closed(self.number, error.retry(), now);
-                let retry_in = state.core.redial_in(now);
-                self.shared.tell(UplinkEvent::DialFailed { target: self.target, error, retry_in });
+                state.core(lane).handle_closed(attempt, error.retry(), now);
+                let retry_in = state.core(lane).redial_in(now);
+                self.shared.tell(UplinkEvent::DialFailed { lane, target: self.target, error, retry_in });
             }
         });
     }
 
     /// Passes on what happens to the session, until its end.
     async fn attend(&self, session: Session<side::Agent, R>, events: Events<side::Agent, R>) {
-        let Self { shared, number: attempt, .. } = self;
+        let (shared, name) = (&self.shared, self.name);
+        let Name { lane, attempt } = name;
         while let Some(event) = events.next_raw().await {
             match event {
                 Event::Opened(stream) => self.deliver(stream),
-                Event::Bound(bound) => shared.act(|state, now| state.core.handle_bound(*attempt, &bound, now)),
+                Event::Bound(bound) => shared.act(|state, now| state.core(lane).handle_bound(attempt, &bound, now)),
                 Event::Rejected(refused) => {
-                    shared.act(|state, now| state.core.handle_rejected(*attempt, refused, now));
+                    shared.act(|state, now| state.core(lane).handle_rejected(attempt, refused, now));
                 }
-                Event::Unbound(refused) => shared.act(|state, now| state.core.handle_unbound(*attempt, refused, now)),
-                Event::GoAway(notice) => shared.act(|state, now| state.core.handle_goaway(*attempt, &notice, now)),
+                Event::Unbound(refused) => {
+                    shared.act(|state, now| state.core(lane).handle_unbound(attempt, refused, now))
+                }
+                Event::GoAway(notice) => shared.act(|state, now| state.core(lane).handle_goaway(attempt, &notice, now)),
                 Event::Command(request) => {
                     let reply = CommandReply { session: session.handle().clone(), id: request.id };
                     shared.tell(UplinkEvent::Command { command: request.command, text: request.text, reply });
                 }
                 Event::Closed(cause) => {
                     shared.act(|state, now| {
-                        state.sessions.remove(attempt);
-                        shared.conclude(state, *attempt, cause, now);
+                        state.sessions.remove(&name);
+                        shared.conclude(state, name, cause, now);
                     });
                     session.gone().await;
                     return;
                 }
                 Event::Suspended(cause) => shared.act(|state, now| {
-                    if state.core.handle_suspended(*attempt, cause.retry(), now) {
-                        let retry_in = state.core.redial_in(now);
-                        shared.tell(UplinkEvent::Suspended { cause, retry_in });
+                    if state.core(lane).handle_suspended(attempt, cause.retry(), now) {
+                        let retry_in = state.core(lane).redial_in(now);
+                        shared.tell(UplinkEvent::Suspended { lane, cause, retry_in });
                     }
                 }),
                 Event::Resumed(welcome) => {
-                    shared.act(|state, _| state.core.handle_offer(*attempt, welcome.resume.is_some()));
+                    shared.act(|state, _| state.core(lane).handle_offer(attempt, welcome.resume.is_some()));
                 }
                 Event::Bind(_) | Event::Unbind(_) | Event::CommandResult(_) => {} // the network's business
             }
@@ -320,8 +341,11 @@ impl<R: Runtime> Attempt<R> {
 
     /// Hands a stream to its endpoint; one that has none is refused, so that the network may try elsewhere.
     fn deliver(&self, stream: Stream) {
-        let bind = stream.open().and_then(|open| open.bind);
-        let place = bind.and_then(|bind| self.shared.lock().places.get(&bind).map(|place| place.streams.clone()));
+        let place = stream.open().and_then(|open| open.bind).and_then(|bind| {
+            let state = self.shared.lock();
+            let id = state.lanes[usize::from(self.name.lane)].binds.get(&bind)?;
+            state.places.get(id).map(|place| place.streams.clone())
+        });
         let refused = match place {
             Some(place) => place.send(stream).err(),
             None => Some(stream),
@@ -336,9 +360,9 @@ impl<R: Runtime> Drop for Attempt<R> {
     /// Whatever became of the task, the core learns that the attempt is over.
     fn drop(&mut self) {
         self.shared.act(|state, now| {
-            state.dials.remove(&self.number);
-            state.sessions.remove(&self.number);
-            state.core.handle_closed(self.number, Retry::Backoff, now);
+            state.dials.remove(&self.name);
+            state.sessions.remove(&self.name);
+            state.core(self.name.lane).handle_closed(self.name.attempt, Retry::Backoff, now);
         });
     }
 }

@@ -52,6 +52,7 @@ async fn open(adit: &Adit, tls: &Arc<ClientConfig>, number: u64) -> io::Result<(
         limits: Limits { frame: 0, window: 0, streams: 0 },
         resume: None,
         resume_window: Duration::ZERO,
+        lane: 0,
     };
     let name = ServerName::from(address.ip());
     let (session, events, _) = connect_over(stream, (Arc::clone(tls), name), Config::agent(), hello, number)
