@@ -199,6 +199,98 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_are_those_that_are_documented() {
+        let (agent, network) = (Config::agent(), Config::network());
+
+        let heartbeat = Heartbeat { interval: Duration::from_secs(10), tolerance: Duration::from_secs(15) };
+        assert_eq!(agent.heartbeat, heartbeat);
+        assert_eq!((agent.frame, agent.window, agent.window_eager), (16_376, 16_384, 262_144));
+        assert_eq!((agent.window_max, agent.pool), (33_554_432, 134_217_728));
+        assert_eq!((agent.send_stream, agent.send_total), (262_016, 16_777_216));
+        assert_eq!((agent.retain_octets, agent.retain_frames, agent.ack_octets), (33_554_432, 65_536, 65_536));
+        assert_eq!((agent.streams, agent.open_streams), (16_000, 384));
+        assert_eq!(network, Config { streams: 384, open_streams: 16_000, ..agent });
+        assert_eq!(MAX_OFFSET, 0x3fff_ffff_ffff_ffff);
+    }
+
+    /// LIM-001
+    #[test]
+    fn each_field_is_taken_up_to_its_bounds_and_not_beyond() {
+        type Change = fn(&mut Config);
+        let hour = Duration::from_secs(3_600);
+        let beyond: [(&str, Change, Change); 25] = [
+            ("frame", |it| it.frame = 8_192, |it| it.frame = 8_191),
+            ("frame", |it| it.frame = 65_536, |it| it.frame = 65_537),
+            ("window", |it| it.window = 1_024, |it| it.window = 1_023),
+            ("window", |it| (it.window, it.window_eager) = (1 << 20, 1 << 20), |it| it.window = (1 << 20) + 1),
+            ("window_eager", |it| it.window_eager = 16_384, |it| it.window_eager = 16_383),
+            ("window_max", |it| it.window_max = 262_144, |it| it.window_max = 262_143),
+            ("pool", |it| it.pool = 1 << 40, |it| it.pool = (1 << 40) + 1),
+            ("streams", |it| it.streams = 1, |it| it.streams = 0),
+            ("streams", |it| it.streams = 1 << 20, |it| it.streams = (1 << 20) + 1),
+            ("open_streams", |it| it.open_streams = 1, |it| it.open_streams = 0),
+            ("open_streams", |it| it.open_streams = 1 << 20, |it| it.open_streams = (1 << 20) + 1),
+            ("send_stream", |it| it.send_stream = 16_376, |it| it.send_stream = 16_375),
+            ("send_total", |it| it.send_total = 262_016, |it| it.send_total = 262_015),
+            ("retain_octets", |it| it.retain_octets = 65_536, |it| it.retain_octets = 65_535),
+            ("retain_frames", |it| it.retain_frames = 64, |it| it.retain_frames = 63),
+            ("ack_octets", |it| it.ack_octets = 1, |it| it.ack_octets = 0),
+            ("ack_delay", |it| it.ack_delay = NANOSECOND, |it| it.ack_delay = Duration::ZERO),
+            ("ack_delay", |it| it.ack_delay = SECOND, |it| it.ack_delay = SECOND + NANOSECOND),
+            ("binds", |it| it.binds = 1, |it| it.binds = 0),
+            ("unanswered", |it| it.unanswered = 1, |it| it.unanswered = 0),
+            ("handshake_timeout", |it| it.handshake_timeout = NANOSECOND, |it| it.handshake_timeout = Duration::ZERO),
+            ("drain_timeout", |it| it.drain_timeout = NANOSECOND, |it| it.drain_timeout = Duration::ZERO),
+            ("close_timeout", |it| it.close_timeout = NANOSECOND, |it| it.close_timeout = Duration::ZERO),
+            ("oddities", |it| it.oddities = 10, |it| it.oddities = 9),
+            ("heartbeat", |it| it.heartbeat.interval = SECOND, |it| it.heartbeat.interval = SECOND - NANOSECOND),
+        ];
+        for (field, inside, beyond) in beyond {
+            let (mut taken, mut refused) = (Config::agent(), Config::agent());
+            inside(&mut taken);
+            beyond(&mut refused);
+            assert_eq!(taken.check(), Ok(()), "{field}");
+            assert_eq!(refused.check().map_err(|error| error.field), Err(field));
+        }
+        let longest: [(&str, fn(&mut Config) -> &mut Duration); 4] = [
+            ("resume_window", |it| &mut it.resume_window),
+            ("handshake_timeout", |it| &mut it.handshake_timeout),
+            ("drain_timeout", |it| &mut it.drain_timeout),
+            ("close_timeout", |it| &mut it.close_timeout),
+        ];
+        for (name, field) in longest {
+            let mut config = Config::agent();
+            *field(&mut config) = hour;
+            assert_eq!(config.check(), Ok(()), "{name}");
+            *field(&mut config) = hour + NANOSECOND;
+            assert_eq!(config.check().map_err(|error| error.field), Err(name));
+        }
+    }
+
+    /// LIM-005
+    #[test]
+    fn the_worst_case_grows_by_what_each_field_may_take() {
+        let more = |change: fn(&mut Config)| {
+            let mut config = Config::agent();
+            change(&mut config);
+            config.worst_case_memory() - Config::agent().worst_case_memory()
+        };
+        let streams = 16_000 + 384;
+
+        assert_eq!(more(|it| it.pool += 4), 9);
+        assert_eq!(more(|it| it.window += 4), 9 * streams);
+        assert_eq!(more(|it| it.streams += 1), 2_560 + 16_376 + 16_384 * 9 / 4);
+        assert_eq!(more(|it| it.open_streams += 1), 2_560 + 16_376 + 16_384 * 9 / 4);
+        assert_eq!(more(|it| it.frame += 1), streams + 16 + 2);
+        assert_eq!((more(|it| it.send_stream += 1), more(|it| it.send_total += 1)), (1, 1));
+        assert_eq!((more(|it| it.retain_octets += 1), more(|it| it.retain_frames += 1)), (1, 128));
+        assert_eq!(more(|it| it.binds += 1), 8_192);
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const NANOSECOND: Duration = Duration::from_nanos(1);
+
+    #[test]
     fn a_heartbeat_is_clamped_to_what_the_protocol_allows() {
         let ms = Duration::from_millis;
         let clamp = |interval, tolerance| {

@@ -231,3 +231,50 @@ impl BindRequest {
         &self.bind
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString as _;
+
+    #[test]
+    fn a_cause_says_what_happened_and_what_the_peer_said_of_it() {
+        let remote = |text: &str| Cause::Remote(Close { code: Code::SHUTDOWN, text: text.into() });
+        let refused = |text: &str| Cause::Refused(Refusal { code: Code::BUSY, retry_after: None, text: text.into() });
+        let causes = [
+            (Cause::Local(Code::NO_ERROR), "closed by this side: NO_ERROR"),
+            (remote(""), "closed by the peer: SHUTDOWN"),
+            (remote("bye\n"), "closed by the peer: SHUTDOWN: bye\\u{a}"),
+            (refused(""), "refused: BUSY"),
+            (refused("later\n"), "refused: BUSY: later\\u{a}"),
+            (Cause::Violation(crate::Violation::PingFlood), "the peer broke the protocol: too many PINGs (HB-011)"),
+            (Cause::Dead { silent_for: Duration::from_secs(15) }, "the peer was silent for 15s"),
+            (Cause::Stalled { stuck_for: Duration::from_secs(15) }, "the connection took nothing for 15s"),
+            (Cause::HandshakeTimeout, "the handshake was not complete in time"),
+            (Cause::Eof { clean: true }, "the peer ended the connection"),
+            (Cause::Eof { clean: false }, "the connection was cut"),
+            (Cause::Transport(Loss::Reset), "the connection failed: connection reset"),
+            (Cause::Unacknowledged, "the peer acknowledged nothing"),
+            (Cause::ResumeExpired, "no connection came in time to resume the session"),
+        ];
+
+        for (cause, text) in causes {
+            assert_eq!(cause.to_string(), text);
+        }
+    }
+
+    /// CODE-006, GO-005, RES-011
+    #[test]
+    fn streams_end_with_the_code_that_the_session_ended_with_where_there_is_one_for_it() {
+        let remote = |code| Cause::Remote(Close { code, text: String::new() }).stream_code();
+
+        for code in [Code::DRAIN_TIMEOUT, Code::REVOKED] {
+            assert_eq!((remote(code), Cause::Local(code).stream_code()), (code, code));
+        }
+        assert_eq!(
+            (remote(Code::SHUTDOWN), Cause::HandshakeTimeout.stream_code()),
+            (Code::SESSION_LOST, Code::SESSION_LOST)
+        );
+        assert_eq!(Cause::ResumeExpired.stream_code(), Code::RESUME_EXPIRED);
+    }
+}

@@ -256,6 +256,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_gives_what_it_has_and_is_plentiful_while_half_of_it_stays_free() {
+        let mut pool = Pool::new(100);
+
+        assert!(pool.is_plentiful(50) && !pool.is_plentiful(51));
+        assert!(pool.reserve(20));
+        assert!(pool.is_plentiful(30) && !pool.is_plentiful(31));
+        assert!(pool.reserve(80) && !pool.reserve(1));
+        pool.release(1);
+        assert_eq!((pool.free(), pool.reserved()), (1, 99));
+    }
+
+    #[test]
     fn a_window_grows_as_long_as_another_could_become_as_large() {
         let mut pool = Pool::new(40);
         let mut credit = RecvCredit::new(10);

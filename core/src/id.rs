@@ -128,11 +128,21 @@ mod tests {
         assert_ne!(Secret::new(*b"abc"), Secret::new(*b"abd"));
         assert_ne!(Secret::new(*b"abc"), Secret::new(*b"abcd"));
         assert_ne!(Secret::new(*b"abc"), Secret::default());
+        assert_ne!(Secret::new(*b"aa"), Secret::new(*b"bb"), "differences do not outweigh each other");
+        assert!(Secret::default().is_empty() && !Secret::new(*b"a").is_empty());
     }
 
     #[test]
     fn identifiers_print_as_hexadecimal() {
         assert_eq!(format!("{}", SessionId([0xab; 16])), "ab".repeat(16));
+        assert_eq!(format!("{:?}", AgentId([0x0c; 16])), "0c".repeat(16));
+    }
+
+    #[test]
+    fn a_stream_is_its_number_and_never_zero() {
+        let stream = StreamId::new(17).expect("not zero");
+
+        assert_eq!((format!("{stream}"), format!("{stream:?}"), stream.number()), ("17".into(), "17".into(), 17));
         assert_eq!(StreamId::new(0), None);
     }
 }

@@ -42,6 +42,16 @@ mod tests {
         }
     }
 
+    /// The numbers are those of the generator's authors.
+    #[test]
+    fn the_numbers_are_those_of_splitmix64() {
+        let mut rng = Rng::new(1_234_567);
+
+        let numbers = [(); 3].map(|()| rng.next());
+
+        assert_eq!(numbers, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+    }
+
     #[test]
     fn a_range_includes_both_its_ends_and_nothing_else() {
         let mut rng = Rng::new(1);

@@ -270,11 +270,12 @@ fn octets_before_the_answer_are_bounded() {
     assert_violation(&mut lone, Violation::FrameTooLong);
 
     let mut lone = Lone::network(Config::network());
-    lone.hear(&plausible(Kind::Hello, 0));
-    let behind = raw(Kind::Bind.number(), 0, &[0; 16_376]);
-    behind[..16_200].iter().for_each(|octet| lone.hear(&[*octet]));
+    let (hello, behind) = (plausible(Kind::Hello, 0), raw(Kind::Bind.number(), 0, &[0; 16_376]));
+    lone.hear(&hello);
+    let (within, beyond) = behind.split_at(16_384 + 8 - hello.len());
+    within.iter().for_each(|octet| lone.hear(&[*octet]));
     assert_eq!(lone.cause(), None);
-    lone.hear(&behind[16_200..16_383]);
+    lone.hear(&beyond[..1]);
     assert_violation(&mut lone, Violation::HandshakeTooLong);
 }
 

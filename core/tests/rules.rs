@@ -4,7 +4,8 @@
 mod common;
 
 use adit_core::{
-    Cause, Close, Code, Config, Duration, Event, GoAway, Loss, MAX_OFFSET, Open, OpenError, ReadError, Violation,
+    AnswerError, BindError, BindId, Cause, Close, Code, Command, CommandResult, Config, Duration, Event, GoAway, Loss,
+    MAX_OFFSET, Open, OpenError, ReadError, Refusal, Unbind, Violation,
     frame::{Encoded, Kind},
     testing::{Lone, raw},
 };
@@ -457,6 +458,140 @@ fn a_command_that_comes_twice_is_told_once() {
     lone.hear_frames(&[command(5), command(5)]);
 
     assert_eq!((lone.events().len(), lone.cause()), (1, None));
+}
+
+#[test]
+fn to_write_nothing_takes_nothing_and_says_nothing() {
+    let mut lone = Lone::established_network(small_windows(16_384));
+    let id = lone.session().open(Open::default()).unwrap();
+    assert_eq!(counted(&lone.say()), [Kind::Open]);
+
+    assert_eq!(lone.session().write(id, &mut Bytes::new()), Ok(0));
+    assert_eq!(lone.say(), []);
+}
+
+/// STREAM-013
+#[test]
+fn only_an_open_stream_of_the_peer_is_accepted_and_only_once() {
+    let mut lone = Lone::established_network(small_windows(16_384));
+    lone.hear_frames(&[open(1), open(3)]);
+
+    lone.session().accept_stream(stream(1));
+    lone.session().accept_stream(stream(1));
+    lone.session().reset(stream(3), Code::APPLICATION);
+    lone.session().accept_stream(stream(3));
+    let ours = lone.session().open(Open::default()).unwrap();
+    lone.session().accept_stream(ours);
+
+    assert_eq!(counted(&lone.say()), [Kind::Accept, Kind::Reset, Kind::Open]);
+}
+
+#[test]
+fn streams_of_a_session_that_is_over_are_forgotten_as_soon_as_the_application_lets_go() {
+    let mut lone = Lone::established_network(Config::network());
+    let ours = lone.session().open(Open::default()).unwrap();
+    lone.hear_frames(&[open(1), open(3)]);
+    let now = lone.now();
+    lone.link.close(Code::SHUTDOWN, "", now);
+
+    lone.session().reset(ours, Code::APPLICATION);
+    lone.session().stop(stream(1), Code::APPLICATION);
+    for id in [ours, stream(1), stream(3)] {
+        lone.session().release(id);
+    }
+
+    assert_eq!(lone.session().live_streams(), 0);
+    assert_eq!(counted(&lone.say()), []);
+}
+
+/// BIND-014
+#[test]
+fn a_bind_given_up_without_an_answer_takes_room_until_that_is_acknowledged() {
+    let mut lone = Lone::established_agent(agent(|config| config.binds = 2));
+    let session = lone.session();
+    session.bind(&bind(1)).unwrap();
+    session.unbind(Unbind { id: BindId(1), cut: false });
+    session.bind(&bind(2)).unwrap();
+    assert_eq!(session.bind(&bind(3)), Err(BindError::Limit));
+    assert_eq!(counted(&lone.say()), [Kind::Bind, Kind::Unbind, Kind::Bind]);
+
+    lone.hear_frames(&[Encoded::ack(1)]);
+    assert_eq!(lone.session().bind(&bind(3)), Err(BindError::Limit));
+    lone.hear_frames(&[Encoded::ack(2)]);
+    assert_eq!(lone.session().bind(&bind(3)), Ok(()));
+    assert_eq!(lone.session().bind(&bind(4)), Err(BindError::Limit));
+}
+
+/// LIM-002
+#[test]
+fn a_bind_beyond_those_that_a_session_may_have_is_refused_and_harms_no_other() {
+    let mut lone = Lone::established_network(network(|config| config.binds = 2));
+
+    lone.hear_frames(&[1, 2, 3].map(|id| Encoded::message(Kind::Bind, &bind(id))));
+
+    assert_eq!((lone.events().len(), lone.cause()), (2, None));
+    assert_eq!(counted(&lone.say()), [Kind::Rejected]);
+}
+
+#[test]
+fn a_bind_is_taken_back_when_it_is_in_force_and_not_before() {
+    let refusal = || Refusal { code: Code::IN_USE, retry_after: None, text: String::new() };
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[Encoded::message(Kind::Bind, &bind(1))]);
+    let Some(Event::Bind(request)) = lone.events().pop() else { panic!("no bind") };
+
+    assert!(!lone.session().unbound(BindId(1), refusal()));
+    assert_eq!(counted(&lone.say()), []);
+    lone.session().bound(request, "tcp://:1");
+    assert!(lone.session().unbound(BindId(1), refusal()));
+    assert!(!lone.session().unbound(BindId(1), refusal()));
+    assert_eq!(counted(&lone.say()), [Kind::Bound, Kind::Unbound]);
+}
+
+/// LIM-003: an application that does not look leaves as many as its binds; then haste is charged.
+#[test]
+fn binds_that_come_and_go_before_anybody_looks_are_oddities_beyond_the_number_of_binds() {
+    let mut lone = Lone::established_network(network(|config| (config.binds, config.oddities) = (3, 10)));
+    let haste = [Encoded::message(Kind::Bind, &bind(1)), unbind(1)];
+
+    (0..12).for_each(|_| lone.hear_frames(&haste));
+    assert_eq!(lone.cause(), None);
+    lone.hear_frames(&haste);
+
+    assert_eq!(lone.cause(), Some(&Cause::Violation(Violation::Oddities)));
+}
+
+#[test]
+fn no_more_commands_are_asked_than_may_be_without_an_answer() {
+    let result =
+        |id| Encoded::message(Kind::CommandResult, &CommandResult { id, code: Code::NO_ERROR, text: String::new() });
+    let mut lone = Lone::established_network(network(|config| config.unanswered = 2));
+    let ask = |lone: &mut Lone<_>| lone.session().command(Command::Stop, "");
+    assert_eq!([(); 3].map(|()| ask(&mut lone)), [Ok(1), Ok(2), Err(AnswerError::Limit)]);
+
+    lone.hear_frames(&[result(9)]); // nobody has asked
+    assert_eq!((lone.events(), ask(&mut lone)), (vec![], Err(AnswerError::Limit)));
+    lone.hear_frames(&[result(1)]);
+
+    assert_eq!((lone.events().len(), ask(&mut lone)), (1, Ok(3)));
+    assert_eq!(lone.cause(), None);
+}
+
+/// GO-009
+#[test]
+fn a_drain_is_announced_once() {
+    let mut lone = Lone::established_network(small_windows(16_384));
+    let now = lone.now();
+    lone.session().open(Open::default()).unwrap();
+
+    lone.session().drain(Code::SHUTDOWN, None, "", now);
+    lone.session().drain(Code::REVOKED, None, "", now);
+
+    assert_eq!(counted(&lone.say()), [Kind::GoAway, Kind::Open]);
+}
+
+fn counted(said: &[Encoded]) -> Vec<Kind> {
+    said.iter().map(Encoded::kind).filter(|kind| kind.is_counted()).collect()
 }
 
 /// GO-006

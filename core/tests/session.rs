@@ -421,6 +421,24 @@ fn a_lost_transport_ends_every_stream_with_a_code_after_what_had_arrived() {
 }
 
 #[test]
+fn of_the_end_hears_who_waits_for_an_acceptance_and_who_waits_to_read() {
+    let mut pair = Pair::established(Options { resumable: false, ..Options::default() });
+    let (accepted, pending) = (pair.open(), pair.open());
+    pair.settle();
+    pair.agent.session().accept_stream(accepted);
+    pair.settle();
+    pair.agent.take_events();
+    pair.network.take_events();
+
+    pair.cut();
+
+    let closed = || Event::Closed(Cause::Transport(Loss::Reset));
+    let (accepted, unknown, pending) = (Event::Readable(accepted), Event::Accepted(pending), Event::Readable(pending));
+    assert_eq!(pair.network.take_events(), [accepted, unknown, pending, closed()]);
+    assert_eq!(pair.agent.take_events().pop(), Some(closed()));
+}
+
+#[test]
 fn an_unfinished_handshake_ends_at_its_deadline() {
     let mut pair = Pair::new(Options::default());
 

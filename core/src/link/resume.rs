@@ -210,8 +210,11 @@ impl<S: Side> Machine<S> {
 
 #[cfg(all(test, feature = "driver", feature = "testing"))]
 mod tests {
+    use alloc::{string::String, vec::Vec};
+
     use crate::{
-        Cause, Loss,
+        Cause, Code, Event, GoAway, Loss, Open, StreamId,
+        frame::{Encoded, Kind},
         testing::{Options, Pair},
     };
 
@@ -225,5 +228,44 @@ mod tests {
 
         pair.cut();
         assert_eq!(pair.agent.link.outcome(), Some(Err(Cause::Transport(Loss::Reset))));
+    }
+
+    #[test]
+    fn a_session_has_not_ended_while_it_waits_for_a_link_and_is_forsaken_only_then() {
+        let mut pair = Pair::established(Options::default());
+        pair.agent.link.forsake();
+        assert_eq!((pair.agent.link.ended(), pair.agent.link.is_established()), (None, true));
+
+        pair.cut();
+        assert_eq!((pair.agent.link.ended(), pair.agent.link.is_parked()), (None, true));
+        pair.agent.link.forsake();
+
+        let lost = Cause::Transport(Loss::Other);
+        assert_eq!(pair.agent.link.ended(), Some(&lost));
+        assert_eq!(pair.agent.take_events().pop(), Some(Event::Closed(lost)));
+    }
+
+    #[test]
+    fn what_happened_to_the_session_and_to_its_streams_can_be_asked_for_apart() {
+        let mut pair = Pair::established(Options::default());
+        let (now, link) = (pair.now(), &mut pair.agent.link);
+        assert!(!link.has_control_event());
+        let open = Encoded::open(StreamId(2), &Open::default());
+        let goaway = GoAway { last: 0, code: Code::SHUTDOWN, retry_after: None, text: String::new() };
+        let mut octets = Vec::new();
+        open.write(&mut octets);
+        Encoded::message(Kind::GoAway, &goaway).write(&mut octets);
+
+        link.handle_input(&octets, now);
+
+        assert!(link.has_control_event());
+        assert_eq!((link.poll_control_event(), link.poll_control_event()), (Some(Event::GoAway(goaway)), None));
+        assert!(!link.has_control_event());
+        assert_eq!((link.poll_stream_event(), link.poll_stream_event()), (Some(Event::Opened(StreamId(2))), None));
+        link.close(Code::NO_ERROR, "", now);
+        assert!(link.has_control_event());
+        assert_eq!(link.poll_control_event(), None, "the end comes after everything else");
+        assert_eq!(link.poll_closed_event(), Some(Event::Closed(Cause::Local(Code::NO_ERROR))));
+        assert!(!link.has_control_event());
     }
 }

@@ -430,3 +430,21 @@ impl<S: Side> Session<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cause, Config, Limits, side::Network};
+
+    #[test]
+    fn a_session_that_is_over_keeps_nothing_to_say_and_waits_for_nothing() {
+        let peer = Limits { frame: 16_376, window: 0, streams: 0 };
+        let mut session = Session::<Network>::new(&Config::network(), peer, false);
+        session.command(Command::Stop, "").expect("within the limit");
+        session.drain(Code::SHUTDOWN, None, "", Instant::ZERO);
+
+        session.end(&Cause::Local(Code::SHUTDOWN));
+
+        assert_eq!((session.control.has_output(), session.drain_deadline()), (false, None));
+    }
+}

@@ -186,3 +186,85 @@ impl Incoming {
 }
 
 const IDLE_CAPACITY: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Code, StreamId};
+
+    /// RES-004
+    #[test]
+    fn there_is_room_below_both_bounds_and_always_where_nothing_is_kept() {
+        let octets = Config { retain_octets: 24, ..Config::network() };
+        let frames = Config { retain_frames: 2, ..Config::network() };
+        for config in [octets, frames] {
+            let (mut keeps, mut forgets) = (Outgoing::new(true, &config), Outgoing::new(false, &config));
+            let rooms = [(); 3].map(|()| {
+                keeps.on_sent(&frame(0));
+                forgets.on_sent(&frame(0));
+                (keeps.has_room(), forgets.has_room())
+            });
+            assert_eq!(rooms, [(true, true), (false, true), (false, true)]);
+            assert_eq!((keeps.kept_octets(), forgets.kept_octets()), (36, 0));
+        }
+    }
+
+    /// RES-002, RES-005, RES-015
+    #[test]
+    fn what_was_not_processed_is_sent_again_and_not_acknowledged_before() {
+        let mut outgoing = Outgoing::new(true, &Config::network());
+        (0..4).for_each(|count| outgoing.on_sent(&frame(count)));
+        assert_eq!(outgoing.on_ack(1), Ok(()));
+        assert_eq!([0, 1, 4, 5].map(|count| outgoing.can_resume_at(count)), [false, true, true, false]);
+
+        assert_eq!(outgoing.resume_at(2), Ok(()));
+        assert_eq!(outgoing.on_ack(3), Err(Violation::AckRange));
+        assert_eq!((outgoing.repeats(), outgoing.poll_again()), (true, Some(frame(2))));
+        assert_eq!(outgoing.on_ack(3), Ok(()));
+        assert_eq!((outgoing.repeats(), outgoing.poll_again()), (true, Some(frame(3))));
+        assert_eq!((outgoing.repeats(), outgoing.poll_again()), (false, None));
+
+        assert!(!outgoing.is_acknowledged());
+        assert_eq!(outgoing.on_ack(4), Ok(()));
+        assert_eq!((outgoing.is_acknowledged(), outgoing.kept_octets(), outgoing.poll_again()), (true, 0, None));
+        assert!(!Outgoing::new(false, &Config::network()).can_resume_at(0));
+    }
+
+    #[test]
+    fn memory_for_many_frames_is_given_back_and_that_for_a_few_is_not() {
+        for (frames, capacity) in [(IDLE_CAPACITY, IDLE_CAPACITY), (IDLE_CAPACITY + 1, 0)] {
+            let mut outgoing = Outgoing::new(true, &Config::network());
+            (0..frames).for_each(|_| outgoing.on_sent(&frame(0)));
+            assert_eq!(outgoing.on_ack(frames as u64 - 1), Ok(()));
+            assert!(outgoing.kept.capacity() >= frames, "one still waits");
+            assert_eq!(outgoing.on_ack(frames as u64), Ok(()));
+            assert_eq!(outgoing.kept.capacity(), capacity);
+        }
+    }
+
+    /// RES-003
+    #[test]
+    fn an_acknowledgement_is_owed_after_so_many_octets_or_so_long_and_rides_along_before() {
+        let at = |millis| Instant::ZERO + Duration::from_millis(millis);
+        let config = Config { ack_octets: 100, ack_delay: Duration::from_millis(25), ..Config::network() };
+        let mut incoming = Incoming::new(&config);
+
+        incoming.on_processed(99, at(0));
+        incoming.on_processed(0, at(10));
+        assert_eq!((incoming.owed(), incoming.due(), incoming.poll_ack(false)), (false, Some(at(25)), None));
+        assert_eq!((incoming.handle_timeout(at(24)), incoming.handle_timeout(at(25))), (false, true));
+        assert_eq!((incoming.due(), incoming.poll_ack(false)), (None, Some(2)));
+
+        incoming.on_processed(99, at(30));
+        incoming.on_processed(1, at(30));
+        assert_eq!((incoming.owed(), incoming.due(), incoming.poll_ack(false)), (true, None, Some(4)));
+
+        assert_eq!(incoming.poll_ack(true), None, "nothing has come");
+        incoming.on_processed(1, at(40));
+        assert_eq!((incoming.poll_ack(true), incoming.due(), incoming.poll_ack(true)), (Some(5), None, None));
+    }
+
+    fn frame(number: u32) -> Encoded {
+        Encoded::reset(StreamId(1), Code(number))
+    }
+}

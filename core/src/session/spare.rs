@@ -133,6 +133,11 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_at_most_is_each_buffer_with_its_books_and_each_queue() {
+        assert_eq!(most(100), 16 * (100 + 128) + 32 * 64 * 32);
+    }
+
+    #[test]
     fn readers_that_hold_on_get_copies_and_no_more_buffers() {
         let mut spare = Spare::new(100);
 

@@ -248,6 +248,17 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_is_joined_that_is_short_to_one_that_is_short() {
+        let joins = |before, piece| {
+            let mut queue = VecDeque::from([Bytes::from(alloc::vec![1; before])]);
+            join(&mut queue, &alloc::vec![2; piece])
+        };
+
+        assert!(joins(JOINED - 1, JOINED - 1));
+        assert!(!joins(JOINED, 1) && !joins(1, JOINED));
+    }
+
+    #[test]
     fn a_piece_that_the_application_holds_stays_as_it_was() {
         let mut stream = Stream::new(Open::default(), false, 0, 0);
         stream.recv.push(b"one", &mut Spare::new(4));
