@@ -42,9 +42,9 @@ conformance: ## Hold any implementation to the specification (ARGS="--role agent
 shuttle: ## Try interleavings of the driver and its applications (SCHEDULES=10000)
 	@scripts/shuttle.sh
 
-mutants: ## Change the core in small ways and list what no test notices (FILES='core/src/session/*.rs' SHARD=0/8)
+mutants: ## Change the core in small ways and list what no test notices (ARGS="--minutes 30 --files 'core/src/session/*'")
 	@scripts/install-tools.sh mutants
-	@scripts/mutants.sh
+	@scripts/mutants.sh $(ARGS)
 
 .PHONY: bench bench-core bench-goals bench-allocations bench-instructions bench-instructions-update bench-distance bench-tunnel
 bench: bench-core bench-goals bench-distance bench-tunnel ## Run all benchmarks

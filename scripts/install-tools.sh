@@ -27,6 +27,8 @@ debian_packages() {
     have sshd || missing+=(openssh-server)
     have psql || missing+=(postgresql-client)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+  fi
+  if [ "$goal" = test ] || [ "$goal" = mutants ]; then
     have python3 && python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
   fi
   if [ "$goal" = test ] || [ "$goal" = instructions ]; then
@@ -67,8 +69,9 @@ cargo_tool() {
   rm -rf target/tools/build
 }
 
+# python_packages FOLDER LIST: installs the packages of LIST, none that has to be built.
 python_packages() {
-  local venv=target/venv wanted=tests/e2e/requirements.txt
+  local venv=$1 wanted=$2
   if [ -x $venv/bin/python ] && cmp -s $wanted $venv/installed.txt; then
     return 0
   fi
@@ -81,10 +84,10 @@ python_packages() {
 case $goal in
   lint) debian_packages && cargo_tool cargo-deny $deny_version ;;
   test)
-    debian_packages && cargo_tool cargo-deny $deny_version && cargo_tool gungraun-runner $gungraun_version && python_packages
+    debian_packages && cargo_tool cargo-deny $deny_version && cargo_tool gungraun-runner $gungraun_version && python_packages target/venv tests/e2e/requirements.txt
     ;;
   fuzz) cargo_tool cargo-fuzz $fuzz_version ;;
-  mutants) cargo_tool cargo-mutants $mutants_version ;;
+  mutants) debian_packages && cargo_tool cargo-mutants $mutants_version && python_packages target/venv-mutants scripts/mutants.txt ;;
   bench) debian_packages ;;
   instructions) debian_packages && cargo_tool gungraun-runner $gungraun_version ;;
   *) echo "usage: $0 lint|test|fuzz|mutants|bench|instructions" >&2; exit 2 ;;

@@ -217,6 +217,7 @@ mod tests {
     #[test]
     fn each_field_is_taken_up_to_its_bounds_and_not_beyond() {
         type Change = fn(&mut Config);
+        type Field = fn(&mut Config) -> &mut Duration;
         let hour = Duration::from_secs(3_600);
         let beyond: [(&str, Change, Change); 25] = [
             ("frame", |it| it.frame = 8_192, |it| it.frame = 8_191),
@@ -252,7 +253,7 @@ mod tests {
             assert_eq!(taken.check(), Ok(()), "{field}");
             assert_eq!(refused.check().map_err(|error| error.field), Err(field));
         }
-        let longest: [(&str, fn(&mut Config) -> &mut Duration); 4] = [
+        let longest: [(&str, Field); 4] = [
             ("resume_window", |it| &mut it.resume_window),
             ("handshake_timeout", |it| &mut it.handshake_timeout),
             ("drain_timeout", |it| &mut it.drain_timeout),

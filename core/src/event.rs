@@ -247,7 +247,7 @@ mod tests {
             (remote("bye\n"), "closed by the peer: SHUTDOWN: bye\\u{a}"),
             (refused(""), "refused: BUSY"),
             (refused("later\n"), "refused: BUSY: later\\u{a}"),
-            (Cause::Violation(crate::Violation::PingFlood), "the peer broke the protocol: too many PINGs (HB-011)"),
+            (Cause::Violation(Violation::PingFlood), "the peer broke the protocol: too many PINGs (HB-011)"),
             (Cause::Dead { silent_for: Duration::from_secs(15) }, "the peer was silent for 15s"),
             (Cause::Stalled { stuck_for: Duration::from_secs(15) }, "the connection took nothing for 15s"),
             (Cause::HandshakeTimeout, "the handshake was not complete in time"),

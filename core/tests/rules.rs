@@ -4,8 +4,8 @@
 mod common;
 
 use adit_core::{
-    AnswerError, BindError, BindId, Cause, Close, Code, Command, CommandResult, Config, Duration, Event, GoAway, Loss,
-    MAX_OFFSET, Open, OpenError, ReadError, Refusal, Unbind, Violation,
+    AnswerError, BindError, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandResult, Config, Duration,
+    Event, GoAway, Loss, MAX_OFFSET, Open, OpenError, ReadError, Refusal, Unbind, Violation,
     frame::{Encoded, Kind},
     testing::{Lone, raw},
 };
@@ -546,6 +546,27 @@ fn a_bind_is_taken_back_when_it_is_in_force_and_not_before() {
     assert!(lone.session().unbound(BindId(1), refusal()));
     assert!(!lone.session().unbound(BindId(1), refusal()));
     assert_eq!(counted(&lone.say()), [Kind::Bound, Kind::Unbound]);
+}
+
+/// BIND-013
+#[test]
+fn a_bind_that_is_taken_back_is_told_once_and_can_be_asked_for_again() {
+    let no = || BindRefusal {
+        id: BindId(1),
+        refusal: Refusal { code: Code::IN_USE, retry_after: None, text: String::new() },
+    };
+    let bound = Bound { id: BindId(1), url: String::from("tcp://:1") };
+    let mut lone = Lone::established_agent(Config::agent());
+    lone.session().bind(&bind(1)).unwrap();
+
+    lone.hear_frames(&[Encoded::message(Kind::Unbound, &no())]);
+    assert_eq!(lone.events(), [], "it is not in force");
+    lone.hear_frames(&[Encoded::message(Kind::Bound, &bound), Encoded::message(Kind::Bound, &bound)]);
+    assert_eq!(lone.events(), [Event::Bound(bound)]);
+    lone.hear_frames(&[Encoded::message(Kind::Unbound, &no()), Encoded::message(Kind::Unbound, &no())]);
+    assert_eq!(lone.events(), [Event::Unbound(no())]);
+
+    assert_eq!((lone.session().bind(&bind(1)), lone.cause()), (Ok(()), None));
 }
 
 /// LIM-003: an application that does not look leaves as many as its binds; then haste is charged.

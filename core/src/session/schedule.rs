@@ -148,6 +148,7 @@ mod tests {
             assert_eq!(said.filter(|frame| frame.kind() == Kind::GoAway).count(), 1);
             assert!(!session.wants_transmit());
         }
+        assert_eq!(MAX_STREAM, 0x7fff_ffff);
         drains::<Agent>();
         drains::<Network>();
     }
