@@ -125,7 +125,6 @@ impl Ingress {
         let mut welcome = incoming.welcome(id, &self.region, &self.node);
         welcome.heartbeat = clamp(welcome.heartbeat, **self.heartbeat.load());
         welcome.resume = self.offer();
-        self.sessions.release(&origin); // spec: AUTH-005
         let Identity { token, acl, .. } = identity;
         let member = Member { token: token.clone(), origin, acl };
         let limits = self.edge.limits.load_full();
@@ -135,6 +134,7 @@ impl Ingress {
             self.edge.metrics.refuse(Fault::TooManySessions);
             return incoming.refuse(refusal(Fault::TooManySessions, Code::LIMIT, Some(Duration::from_secs(30))));
         };
+        self.sessions.release(&origin); // spec: AUTH-005, and not before it is certain that it begins
         let (session, events) = incoming.accept(welcome);
         self.sessions.begin(id, session.clone());
         self.edge.router.write().session_began(id, origin);

@@ -51,11 +51,14 @@ pub struct Place {
 }
 
 impl Sessions {
-    /// Takes a place for a session, unless a limit is reached.
+    /// Takes a place for a session, unless a limit is reached. Those that [`Self::release`] would end do not count.
     pub fn enter(self: &Arc<Self>, id: SessionId, member: Member, limits: &Limits) -> Option<Place> {
         let mut table = self.table.lock();
-        let count = |same: &dyn Fn(&Member) -> bool| table.values().filter(|entry| same(&entry.member)).count();
-        let full = table.len() >= limits.sessions
+        let gives_way = |entry: &Entry| entry.gives_way(&member.origin);
+        let count = |same: &dyn Fn(&Member) -> bool| {
+            table.values().filter(|entry| same(&entry.member) && !gives_way(entry)).count()
+        };
+        let full = count(&|_| true) >= limits.sessions
             || count(&|other| other.origin.account == member.origin.account) >= limits.sessions_per_account
             || count(&|other| other.token == member.token) >= limits.sessions_per_token;
         if full {
@@ -157,13 +160,10 @@ impl Sessions {
     /// Ends the sessions of an agent that wait for it and are not siblings of the one that it has begun.
     pub fn release(&self, begun: &Origin) {
         let table = self.table.lock();
-        let old = table.values().filter(|entry| {
-            let origin = &entry.member.origin;
-            origin.is_same_agent(begun) && !origin.is_sibling(begun)
-        });
+        let old = table.values().filter(|entry| entry.gives_way(begun));
         let sessions: Vec<_> = old.filter_map(|entry| entry.session.clone()).collect();
         drop(table);
-        for session in sessions.into_iter().filter(NetworkSession::is_parked) {
+        for session in sessions {
             session.close(Code::REPLACED, "the agent began a new session");
         }
     }
@@ -190,6 +190,16 @@ impl Sessions {
     /// Returns how many there are.
     pub fn count(&self) -> usize {
         self.table.lock().len()
+    }
+}
+
+impl Entry {
+    /// Returns whether the session waits for an agent that begins another one, of which it is no sibling.
+    fn gives_way(&self, begun: &Origin) -> bool {
+        let origin = &self.member.origin;
+        origin.is_same_agent(begun)
+            && !origin.is_sibling(begun)
+            && self.session.as_ref().is_some_and(NetworkSession::is_parked)
     }
 }
 

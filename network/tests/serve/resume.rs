@@ -205,6 +205,42 @@ async fn a_new_session_of_the_same_agent_ends_the_one_that_waits_for_it() {
     assert_eq!(agent.try_to_resume(&network, agent.hello()).await, Code::RESUME_UNKNOWN);
 }
 
+/// AUTH-004, AUTH-005
+#[tokio::test]
+async fn an_agent_that_is_refused_a_new_session_keeps_the_one_that_waits_for_it() {
+    let network = Network::start("limits: {sessions_per_token: 1}\n");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (_, full) = network.token(&[]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
+    let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut stream = agent.stream().await;
+    agent.lose(&network).await;
+    let _other = Agent::join(&network, &full, 2).await;
+
+    let refused = Agent::try_to_join(&network, &full, 1, WINDOW).await.err();
+    agent.resume(&network, agent.hello()).await.unwrap();
+
+    assert!(
+        matches!(&refused, Some(SetupError::Closed(Cause::Refused(refusal))) if refusal.code == Code::LIMIT),
+        "{refused:?}"
+    );
+    caller.write_all(b"still here").await.unwrap();
+    assert_eq!(exactly(&mut stream, 10).await, b"still here");
+}
+
+/// AUTH-004, AUTH-005
+#[tokio::test]
+async fn a_session_that_waits_for_its_agent_takes_no_place_from_its_next_one() {
+    let network = Network::start("limits: {sessions_per_token: 1}\n");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
+    agent.lose(&network).await;
+
+    let mut next = Agent::join(&network, &token, 1).await;
+
+    next.bind(&format!("tcp://:{port}"), false).await;
+}
+
 #[tokio::test]
 async fn so_many_sessions_wait_and_the_one_that_waited_longest_makes_room() {
     let network = Network::start("limits: {parked_sessions: 1}\n");
@@ -265,11 +301,15 @@ struct Agent {
 
 impl Agent {
     async fn join(network: &Network, token: &Secret, number: u8) -> Self {
-        Self::join_for(network, token, number, Duration::from_secs(30)).await
+        Self::join_for(network, token, number, WINDOW).await
     }
 
     /// Joins with a session that is kept for `window`.
     async fn join_for(network: &Network, token: &Secret, number: u8, window: Duration) -> Self {
+        Self::try_to_join(network, token, number, window).await.unwrap()
+    }
+
+    async fn try_to_join(network: &Network, token: &Secret, number: u8, window: Duration) -> Result<Self, SetupError> {
         let mut config = Config::agent();
         config.resume_window = window;
         let mut roots = RootCertStore::empty();
@@ -279,8 +319,8 @@ impl Agent {
         let tls = (Arc::new(client_config(roots, provider).unwrap()), name);
         let hello = hello(token, number);
         let (io, socket) = dial(network).await;
-        let (session, events, welcome) = connect_over(io, tls.clone(), config, hello.clone(), 1).await.unwrap();
-        Self { session, events, welcome, socket, tls, hello }
+        let (session, events, welcome) = connect_over(io, tls.clone(), config, hello.clone(), 1).await?;
+        Ok(Self { session, events, welcome, socket, tls, hello })
     }
 
     /// Joins and binds a port.
@@ -398,3 +438,4 @@ async fn exactly(stream: &mut (impl tokio::io::AsyncRead + Unpin), count: usize)
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const WINDOW: Duration = Duration::from_secs(30);
