@@ -405,7 +405,7 @@ impl<S: Side> Machine<S> {
         // An agent that never resumes keeps nothing, whatever it is offered.
         let offer = welcome.resume.as_ref().filter(|_| self.config.resume_window > Duration::ZERO);
         let mut session = Session::new(&self.config, peer, offer.is_some());
-        session.permit(welcome.session, offer);
+        session.permit(welcome.session, offer, now);
         self.session = Some(session);
         self.pulse = Some(Pulse::new(welcome.heartbeat, self.rng.clone(), now)); // spec: HB-010
         self.phase = Phase::Established;

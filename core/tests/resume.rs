@@ -203,6 +203,33 @@ fn the_window_is_the_least_that_both_sides_want() {
     assert_eq!(pair.network.cause(), Some(&Cause::ResumeExpired));
 }
 
+#[test]
+fn the_time_without_a_link_is_counted_over_all_of_them() {
+    let mut pair = Pair::established(Options::default());
+    pair.run_for(secs(7));
+    assert_eq!(waited(&mut pair), [Duration::ZERO; 2]);
+
+    pair.cut();
+    pair.run_for(secs(3));
+    assert_eq!(waited(&mut pair), [secs(3); 2]);
+    pair.resume();
+    pair.settle();
+    let before = waited(&mut pair);
+    pair.run_for(secs(5));
+    assert_eq!(waited(&mut pair), before, "there is a link");
+    pair.cut();
+    pair.run_for(secs(2));
+
+    assert_eq!(waited(&mut pair), before.map(|before| before + secs(2)));
+    pair.run_for(secs(60));
+    assert_eq!(waited(&mut pair), before.map(|before| before + secs(30)), "no longer than the window");
+}
+
+fn waited(pair: &mut Pair) -> [Duration; 2] {
+    let now = pair.now();
+    [pair.agent.session().waited(now), pair.network.session().waited(now)]
+}
+
 /// RES-016: a network that grants more than was asked for is not believed.
 #[test]
 fn an_agent_waits_no_longer_than_it_wants_to_whatever_it_is_offered() {

@@ -7,7 +7,7 @@ use core::{
 };
 use std::sync::Arc;
 
-use adit_core::{BindId, Code, Open, OpenError, TlsInfo, UpstreamProtocol};
+use adit_core::{BindId, Open, OpenError, TlsInfo, UpstreamProtocol};
 use adit_tokio::{NetworkSession, Stream};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
@@ -77,6 +77,8 @@ pub struct Carried {
     pub stream: Stream,
     /// Who got it.
     pub member: MemberId,
+    /// The session that carries the stream.
+    pub session: NetworkSession,
     /// What the upstream speaks.
     pub upstream: UpstreamProtocol,
     /// Keeps it counted.
@@ -218,7 +220,7 @@ impl Edge {
             match handle.open(with_bind(open, bind)) {
                 Ok(stream) => {
                     self.metrics.streams.inc();
-                    return Ok(Carried { stream, member, upstream, lease });
+                    return Ok(Carried { stream, member, session: handle, upstream, lease });
                 }
                 Err(OpenError::Limit) => self.metrics.limit("streams"),
                 Err(_) => {} // the session is ending: its bind is about to go
@@ -272,19 +274,6 @@ impl Caller {
     /// Returns what the agent is told about the connection.
     pub fn open(&self, endpoint: String) -> Open {
         Open { bind: None, caller: Some(self.address), local: Some(self.local), tls: self.tls.clone(), endpoint }
-    }
-}
-
-impl Carried {
-    /// Waits until the upstream has the connection, for at most `most`.
-    ///
-    /// # Errors
-    /// The code that says why not; [`Code::UPSTREAM_TIMEOUT`] when time is over.
-    pub async fn accepted(&self, most: Duration) -> Result<(), Code> {
-        match tokio::time::timeout(most, self.stream.accepted()).await {
-            Ok(result) => result,
-            Err(_) => Err(Code::UPSTREAM_TIMEOUT),
-        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod ingress;
 pub mod log;
 pub mod metrics;
 mod name;
+mod patience;
 pub mod public;
 pub mod router;
 pub mod serve;

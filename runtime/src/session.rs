@@ -271,6 +271,11 @@ impl<S: Side, R> Session<S, R> {
         self.handle.is_parked()
     }
 
+    /// Returns for how long the session has been without a connection, in all.
+    pub fn waited(&self) -> Duration {
+        self.handle.waited()
+    }
+
     /// Returns why the session ended, if it has.
     pub fn cause(&self) -> Option<Cause> {
         self.handle.cause()

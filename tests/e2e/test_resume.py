@@ -262,6 +262,25 @@ def test_a_program_that_was_frozen_for_half_a_minute_resumes(line):
     assert curl(site.network, f"https://web.{DOMAIN}/hello").status == 200
 
 
+def test_an_upstream_is_given_its_time_even_if_the_agent_is_away_meanwhile(line):
+    site = line(network={"limits": {"accept_timeout": "1s"}})
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(curl(site.network, f"https://web.{DOMAIN}/hello")))
+    opened = site.network.metric("adit_streams_total")
+    site.relay.swallows = {"network"}  # the agent does not hear of the request
+    asking.start()
+    wait_until(lambda: site.network.metric("adit_streams_total") > opened, "a stream for the request")
+    site.relay.refuses = True
+    site.relay.swallows = set()
+    site.relay.cut()
+    site.network.process.wait_for("a session waits for its agent")
+    lost = time.monotonic()
+    wait_until(lambda: time.monotonic() - lost >= 2, "twice the time of an upstream")
+    site.relay.refuses = False
+    asking.join(30)
+    assert [(answer.status, answer.body) for answer in answers] == [(200, b"hello from upstream\n")]
+
+
 def test_after_the_window_connections_end_and_the_next_session_serves(line):
     site = line(resume_window="1s")
     mark = site.agent.process.mark()

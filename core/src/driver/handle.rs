@@ -99,6 +99,12 @@ impl<S: Side> Handle<S> {
         self.shared.lock().link.is_parked()
     }
 
+    /// Returns for how long the session has been without a link, in all.
+    pub fn waited(&self) -> Duration {
+        let now = self.shared.now();
+        self.shared.lock().link.session().map_or(Duration::ZERO, |session| session.waited(now))
+    }
+
     /// Waits until the task is gone: what the link said last is written, or never will be. Any number of tasks may wait.
     pub async fn gone(&self) {
         Wait::new(&self.shared, |state| &mut state.leaving, |state| state.gone.then_some(())).await;

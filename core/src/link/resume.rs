@@ -170,7 +170,7 @@ impl<S: Side> Machine<S> {
     /// Establishes the link for a session that was there before.
     fn go_on(&mut self, welcome: &Welcome, now: Instant) {
         if let Some(session) = &mut self.session {
-            session.permit(welcome.session, welcome.resume.as_ref());
+            session.permit(welcome.session, welcome.resume.as_ref(), now);
         }
         self.pulse = Some(Pulse::new(welcome.heartbeat, self.rng.clone(), now)); // spec: RES-017
         self.phase = Phase::Established;

@@ -17,7 +17,9 @@ use alloc::{
 };
 use core::marker::PhantomData;
 
-use crate::{Cause, Code, Config, Event, Instant, Limits, Open, Side, StreamId, Violation, flow::Pool, frame::Kind};
+use crate::{
+    Cause, Code, Config, Duration, Event, Instant, Limits, Open, Side, StreamId, Violation, flow::Pool, frame::Kind,
+};
 use control::Control;
 use replay::{Incoming, Outgoing};
 use resume::Permit;
@@ -51,6 +53,8 @@ pub struct Session<S: Side> {
     incoming: Incoming,
     spare: Spare,
     permit: Option<Permit>,
+    /// For how long it was without a link before the present one.
+    waited: Duration,
     /// Whether a stream was wanted for which there is no number.
     exhausted: bool,
     over: Option<Code>,
@@ -134,6 +138,7 @@ impl<S: Side> Session<S> {
             incoming: Incoming::new(config),
             spare: Spare::new(config.frame),
             permit: None,
+            waited: Duration::ZERO,
             exhausted: false,
             over: None,
             stats: Stats::default(),

@@ -18,7 +18,8 @@ pub(super) struct Permit {
 impl<S: Side> Session<S> {
     /// Takes the offer of a WELCOME, sent or received. Without one the session ends with its link. However long the peer would
     /// wait, this side waits no longer than it wants to.
-    pub(crate) fn permit(&mut self, session: SessionId, offer: Option<&ResumeOffer>) {
+    pub(crate) fn permit(&mut self, session: SessionId, offer: Option<&ResumeOffer>, now: Instant) {
+        self.waited = self.waited(now);
         let used = self.permit.take().map(|old| old.secret); // spec: RES-012, the WELCOME may be lost
         self.permit = offer.map(|offer| Permit {
             session,
@@ -46,6 +47,13 @@ impl<S: Side> Session<S> {
     /// Returns for how long the session is kept without a link; `None` when it ends with its link.
     pub(crate) fn window(&self) -> Option<Duration> {
         if self.over.is_some() { None } else { self.permit.as_ref().map(|permit| permit.window) }
+    }
+
+    /// Returns for how long the session has been without a link in all, up to `now`.
+    pub fn waited(&self, now: Instant) -> Duration {
+        let waits = self.permit.as_ref().and_then(|permit| Some((permit.window, permit.parked?)));
+        let lately = waits.map_or(Duration::ZERO, |(window, until)| window.saturating_sub(until.since(now)));
+        self.waited.saturating_add(lately)
     }
 
     /// Begins to wait for a link, or goes on waiting; returns until when.

@@ -1,6 +1,9 @@
 //! The network's own edge behind the proxy: agents and their sessions.
 
-use core::task::{Context, Poll};
+use core::{
+    task::{Context, Poll},
+    time::Duration,
+};
 use std::{io, sync::Arc};
 
 use adit_core::{Code, Open, OpenError, UpstreamProtocol};
@@ -52,6 +55,10 @@ impl Member for Chosen<NetworkSession> {
 
     fn protocol(&self) -> UpstreamProtocol {
         self.upstream
+    }
+
+    fn away(&self) -> Duration {
+        self.handle.waited()
     }
 
     fn open(&self, caller: &Caller, endpoint: &str) -> Result<Stream, Code> {

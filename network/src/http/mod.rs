@@ -30,6 +30,7 @@ use core::{
     future::Future,
     hash::Hash,
     task::{Context, Poll},
+    time::Duration,
 };
 use std::{io, sync::Arc};
 
@@ -84,6 +85,9 @@ pub trait Member: Send + Sync + Unpin + 'static {
 
     /// Returns what the upstream speaks.
     fn protocol(&self) -> UpstreamProtocol;
+
+    /// Returns for how long it was away, in all: what a request waits for is not expected to happen meanwhile.
+    fn away(&self) -> Duration;
 
     /// Opens a connection to the upstream; octets may be written at once.
     ///

@@ -23,7 +23,7 @@ use super::{
     pool::{self, Sender, Shelf},
     proxy::Connection,
 };
-use crate::Fault;
+use crate::{Fault, patience::LOOK};
 
 /// A request as the upstream is to get it, whatever it speaks.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl<B: Backend> Connection<B> {
             }
             let shelf = self.edge.pool.shelf(member.id());
             let failed = match self.connect(&member, &shelf, named, outgoing.leaves, fresh).await {
-                Ok(connection) => match self.attempt(connection, named, &outgoing, end).await {
+                Ok(connection) => match self.attempt(connection, &member, named, &outgoing, end).await {
                     Ok((answer, connection)) => return Ok(Sent { answer, connection, shelf, member }),
                     Err(failed) => failed,
                 },
@@ -133,6 +133,7 @@ impl<B: Backend> Connection<B> {
     async fn attempt(
         &self,
         mut connection: pool::Connection,
+        member: &B::Member,
         named: &Named,
         outgoing: &Outgoing,
         end: &End<B::Member>,
@@ -147,14 +148,14 @@ impl<B: Backend> Connection<B> {
                 let mut request = outgoing.http1(named, body);
                 self.watch_informational(&mut request, exchange, &fate);
                 let sending = sender.try_send_request(request);
-                self.wait(pin!(sending), &fate, exchange, outgoing.leisurely).await
+                self.wait(pin!(sending), member, &fate, exchange, outgoing.leisurely).await
             }
             Sender::Http2 { sender, .. } => {
                 if let Some(exchange) = exchange {
                     exchange.release();
                 }
                 let sending = sender.try_send_request(outgoing.http2(named, &self.caller, body));
-                self.wait(pin!(sending), &fate, exchange, outgoing.leisurely).await
+                self.wait(pin!(sending), member, &fate, exchange, outgoing.leisurely).await
             }
         };
         match answer {
@@ -190,6 +191,7 @@ impl<B: Backend> Connection<B> {
     async fn wait<S>(
         &self,
         mut sending: Pin<&mut S>,
+        member: &B::Member,
         fate: &Fate,
         exchange: Option<&Arc<Exchange>>,
         leisurely: bool,
@@ -197,8 +199,13 @@ impl<B: Backend> Connection<B> {
     where
         S: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
     {
-        let (started, limits) = (Instant::now(), &self.limits);
-        let patience = Patience { started, limits, times_body: self.talk.is_none() && !leisurely };
+        let patience = Patience {
+            started: Instant::now(),
+            before: member.away(),
+            away: &|| member.away(),
+            limits: &self.limits,
+            times_body: self.talk.is_none() && !leisurely,
+        };
         let mut sleep = pin!(sleep_until(patience.look(fate, exchange)));
         core::future::poll_fn(|cx| {
             if fate.poll_chatter(cx).is_ready() {
@@ -261,6 +268,9 @@ enum Error {
 /// How long each side may take, step by step.
 struct Patience<'a> {
     started: Instant,
+    /// For how long the agent has been away in all, and had been when it started: meanwhile time stands still.
+    away: &'a (dyn Fn() -> Duration + Sync),
+    before: Duration,
     limits: &'a HttpLimits,
     /// The body is timed here; an HTTP/1 connection does it by itself.
     times_body: bool,
@@ -278,19 +288,17 @@ enum Due {
 impl Patience<'_> {
     fn due(&self, fate: &Fate, exchange: Option<&Arc<Exchange>>) -> Due {
         let limits = self.limits;
+        let away = (self.away)().saturating_sub(self.before);
+        let overdue = |since: Instant, most: Duration| Due::Fault(since + most + away, Fault::UpstreamTimeout);
         match exchange {
             Some(exchange) if exchange.is_held() => Due::Release(self.started + limits.continue_timeout),
-            _ if !fate.is_accepted() => {
-                Due::Fault(self.started + limits.accept_timeout.min(limits.response_timeout), Fault::UpstreamTimeout)
-            }
+            _ if !fate.is_accepted() => overdue(self.started, limits.accept_timeout.min(limits.response_timeout)),
             Some(exchange) if exchange.is_waiting() && self.times_body => {
                 Due::Fault(exchange.moved() + limits.body_timeout, Fault::HeaderTimeout)
             }
             Some(exchange) if exchange.is_waiting() => Due::Look(Instant::now() + limits.response_timeout),
-            Some(exchange) => {
-                Due::Fault(self.started.max(exchange.moved()) + limits.response_timeout, Fault::UpstreamTimeout)
-            }
-            None => Due::Fault(self.started + limits.response_timeout, Fault::UpstreamTimeout),
+            Some(exchange) => overdue(self.started.max(exchange.moved()), limits.response_timeout),
+            None => overdue(self.started, limits.response_timeout),
         }
     }
 
@@ -312,7 +320,7 @@ impl Patience<'_> {
                 Due::Fault(due, fault) if due <= now => return Poll::Ready(Err(Error::Failed(fault))),
                 Due::Release(_) | Due::Fault(..) | Due::Look(_) => {}
             }
-            sleep.as_mut().reset(self.look(fate, exchange));
+            sleep.as_mut().reset(self.look(fate, exchange).max(now + LOOK));
         }
         Poll::Pending
     }
@@ -414,3 +422,22 @@ fn hint(talk: &Talk, hints: &HeaderMap) {
 
 /// Connections tried for one request.
 const MAX_ATTEMPTS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_whose_agent_is_away_has_that_time_on_top() {
+        let (start, secs) = (Instant::now(), Duration::from_secs);
+        let (limits, fate) = (HttpLimits::default(), Fate::default());
+        let away = || start.elapsed().min(secs(30)).saturating_sub(secs(10));
+        let patience = Patience { started: start, away: &away, before: secs(0), limits: &limits, times_body: false };
+        let mut sleep = pin!(sleep_until(patience.look(&fate, None)));
+
+        let outcome = core::future::poll_fn(|cx| patience.poll(sleep.as_mut(), &fate, None, cx)).await;
+
+        assert!(matches!(outcome, Err(Error::Failed(Fault::UpstreamTimeout))));
+        assert!((secs(35)..secs(35) + LOOK).contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+}

@@ -12,7 +12,7 @@ use super::{
     Visitor,
     relay::{Ending, Relay},
 };
-use crate::{Carried, Edge, Fault, Phase, router::Key};
+use crate::{Carried, Edge, Fault, Phase, patience::patient, router::Key};
 
 /// Carries a connection to an agent that serves `key`, and to the next one when the first could not hand it over. `first`
 /// is what the caller has sent already.
@@ -51,7 +51,7 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
     kept.octets.retain(|piece| !piece.is_empty());
     let mut tried = Vec::new();
     loop {
-        let Carried { stream, lease, .. } = match edge.open(key, &open, &mut tried).await {
+        let Carried { stream, session, lease, .. } = match edge.open(key, &open, &mut tried).await {
             Ok(carried) => carried,
             Err(fault) => {
                 edge.metrics.refuse(fault);
@@ -59,9 +59,12 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
             }
         };
         let mut relay = Relay::new(socket, stream, &kept.octets);
-        match accepted(&mut relay, &mut kept, wait).await {
+        let accepted = poll_fn(|cx| relay.poll_accepted(&mut kept, cx));
+        // An agent that did not say so in time may hand the connection over at this very moment.
+        let accepted = patient(wait, || session.waited(), accepted).await;
+        match accepted.unwrap_or(Err(Refused::Overdue)) {
             Ok(()) => {
-                drop((kept, open, tried));
+                drop((kept, session, open, tried));
                 let ending = relay.run().await;
                 edge.metrics.bytes_in.inc_by(relay.carried_in());
                 edge.metrics.bytes_out.inc_by(relay.carried_out());
@@ -80,16 +83,6 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
                 edge.metrics.retries.inc();
             }
         }
-    }
-}
-
-/// Forwards what the caller sends and keeps it, until the upstream has the connection.
-async fn accepted(relay: &mut Relay<'_>, kept: &mut Kept, wait: Duration) -> Result<(), Refused> {
-    let waiting = poll_fn(|cx| relay.poll_accepted(kept, cx));
-    match tokio::time::timeout(wait, waiting).await {
-        Ok(result) => result,
-        // The agent did not say so: the upstream may get the connection at this very moment.
-        Err(_) => Err(Refused::Overdue),
     }
 }
 

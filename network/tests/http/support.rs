@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use adit_core::{Code, TlsInfo, UpstreamProtocol};
@@ -45,6 +45,8 @@ pub struct FakeMember {
     pub word: Word,
     pub protocol: UpstreamProtocol,
     pub opened: Arc<AtomicUsize>,
+    /// Its agent is away all the time from then on.
+    pub away_since: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -82,6 +84,10 @@ impl Member for FakeMember {
 
     fn protocol(&self) -> UpstreamProtocol {
         self.protocol
+    }
+
+    fn away(&self) -> Duration {
+        self.away_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     fn open(&self, _: &Caller, _: &str) -> Result<FakeIo, Code> {
@@ -326,7 +332,14 @@ impl Peer {
 pub fn member(address: SocketAddr) -> FakeMember {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let id = NEXT.fetch_add(1, Ordering::SeqCst) as u64;
-    FakeMember { id, address, word: Word::Accepts, protocol: UpstreamProtocol::Http1, opened: Arc::default() }
+    FakeMember {
+        id,
+        address,
+        word: Word::Accepts,
+        protocol: UpstreamProtocol::Http1,
+        opened: Arc::default(),
+        away_since: None,
+    }
 }
 
 pub fn tls(alpn: &str) -> TlsInfo {

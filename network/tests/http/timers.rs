@@ -1,6 +1,9 @@
 //! Time: callers that are slow, idle or deaf, and the network that stops.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use adit_network::{Phase, http::HttpLimits};
 
@@ -119,6 +122,27 @@ async fn a_caller_that_does_not_read_is_cut_off() {
     caller.head().await;
 
     edge.is_empty().await;
+}
+
+#[tokio::test]
+async fn an_upstream_whose_agent_is_away_is_waited_for() {
+    let upstream = upstream(|mut peer, _| async move {
+        let head = peer.head().await.unwrap_or_default();
+        peer.body(&head).await;
+        tokio::time::sleep(ms(400)).await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    })
+    .await;
+    let mut limits = HttpLimits::default();
+    limits.response_timeout = ms(100);
+    let edge = Edge::with(vec![FakeMember { away_since: Some(Instant::now()), ..upstream }], limits, None).await;
+    let (mut caller, mut other) = (edge.connect().await, edge.connect().await);
+
+    caller.send(GET).await;
+    other.send("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi").await;
+
+    assert_eq!(status(&caller.until("\r\n\r\nok").await), "200");
+    assert_eq!(status(&other.until("\r\n\r\nok").await), "200");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Sessions that lost their agent, and what becomes of them.
 
 use core::time::Duration;
-use std::{net::Shutdown, sync::Arc};
+use std::{net::Shutdown, sync::Arc, time::Instant};
 
 use adit_tokio::{
     AgentSession, Event, Events, SetupError, Stream, client_config, connect_over,
@@ -152,6 +152,26 @@ async fn a_new_connection_waits_for_the_agent_and_another_agent_of_the_pool_take
     let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     caller.write_all(b"taken").await.unwrap();
     assert_eq!(exactly(&mut other.stream().await, 5).await, b"taken");
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_to_be_handed_over_waits_longer_when_the_agent_is_away() {
+    let network = Network::start("limits: {accept_timeout: 1s}\n");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let (mut agent, port) = Agent::bound(&network, &token, 1, false).await;
+    let mut caller = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    caller.write_all(b"hello").await.unwrap();
+    let mut stream = agent.opened().await;
+    agent.lose(&network).await;
+    let lost = Instant::now();
+    until("longer than an upstream may take", || lost.elapsed() > Duration::from_millis(1_500)).await;
+
+    agent.resume(&network, agent.hello()).await.unwrap();
+    stream.accept();
+
+    assert_eq!(exactly(&mut stream, 5).await, b"hello");
+    stream.write_all(b"world").await.unwrap();
+    assert_eq!(exactly(&mut caller, 5).await, b"world");
 }
 
 #[tokio::test]
@@ -352,12 +372,16 @@ impl Agent {
     }
 
     async fn stream(&mut self) -> Stream {
+        let stream = self.opened().await;
+        stream.accept();
+        stream
+    }
+
+    /// Returns the next stream, which is not accepted.
+    async fn opened(&mut self) -> Stream {
         loop {
             match self.next().await {
-                Event::Opened(stream) => {
-                    stream.accept();
-                    return stream;
-                }
+                Event::Opened(stream) => return stream,
                 Event::Suspended(_) | Event::Resumed(_) => {}
                 other => panic!("{other:?}"),
             }
