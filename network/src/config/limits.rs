@@ -83,7 +83,7 @@ limits! {
     body_timeout: Duration = secs(30), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
     /// A caller's HTTP connection without a request, 60 s; then it is closed.
     idle_timeout: Duration = secs(60), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
-    /// Data that waits for a reader without any progress, 30 s; then the connection is reset.
+    /// Data that a caller does not take, without any progress, 30 s; then its connection is reset.
     stall_timeout: Duration = secs(30), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
     /// An HTTP/2 caller's concurrent requests on one connection, 128.
     requests_per_connection: usize = 128, values::count, "a count from 1 to 10,000", 1..=10_000;

@@ -1,6 +1,6 @@
 //! One connection of a caller, carried octet by octet: TCP, and TLS that passes through.
 
-use core::{future::poll_fn, time::Duration};
+use core::time::Duration;
 use std::sync::Arc;
 
 use adit_core::{Code, Open, TlsInfo};
@@ -31,6 +31,10 @@ pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls:
         ended = attempt(&edge, &socket, &key, open, first) => match ended {
             Ok(Ending::Complete) => {}
             Ok(Ending::Caller) | Err(()) => reset(&socket),
+            Ok(Ending::Stalled) => {
+                edge.metrics.limit("stall_timeout");
+                reset(&socket);
+            }
             Ok(Ending::Upstream(code)) => {
                 edge.metrics.stream_failure(code);
                 reset(&socket);
@@ -42,9 +46,9 @@ pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls:
 
 /// Finds an agent whose upstream takes the connection, and carries it to its end.
 async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: Vec<u8>) -> Result<Ending, ()> {
-    let (wait, most) = {
+    let (wait, most, stall) = {
         let limits = edge.limits.load();
-        (limits.accept_timeout, limits.replay_size)
+        (limits.accept_timeout, limits.replay_size, limits.stall_timeout)
     };
     let mut kept = Kept { octets: vec![Bytes::from(first)], size: 0, most };
     kept.size = kept.octets.iter().map(Bytes::len).sum();
@@ -58,10 +62,9 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
                 return Err(());
             }
         };
-        let mut relay = Relay::new(socket, stream, &kept.octets);
-        let accepted = poll_fn(|cx| relay.poll_accepted(&mut kept, cx));
+        let mut relay = Relay::new(socket, stream, &kept.octets, stall);
         // An agent that did not say so in time may hand the connection over at this very moment.
-        let accepted = patient(wait, || session.waited(), accepted).await;
+        let accepted = patient(wait, || session.waited(), relay.accepted(&mut kept)).await;
         match accepted.unwrap_or(Err(Refused::Overdue)) {
             Ok(()) => {
                 drop((kept, session, open, tried));

@@ -4,7 +4,9 @@ use core::{
     cell::RefCell,
     future::poll_fn,
     mem,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use std::{
     collections::VecDeque,
@@ -16,7 +18,11 @@ use adit_core::Code;
 use adit_tokio::{CHUNK, Stream, code_of};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::carry::{Kept, Refused};
 
@@ -27,6 +33,8 @@ pub(super) enum Ending {
     Complete,
     /// The caller reset the connection, or went away.
     Caller,
+    /// The caller did not take what waited for it.
+    Stalled,
     /// The far side reset the stream, or the session is lost.
     Upstream(Code),
 }
@@ -45,6 +53,8 @@ pub(super) struct Relay<'a> {
 struct Inward {
     waiting: VecDeque<Bytes>,
     state: Direction,
+    /// Waits for octets of the caller: a reset shows there.
+    listens: bool,
     carried: u64,
 }
 
@@ -54,7 +64,17 @@ struct Outward {
     waiting: VecDeque<Bytes>,
     queued: usize,
     state: Direction,
+    stall: Stall,
     carried: u64,
+}
+
+/// Watches that what waits for the caller goes on.
+#[derive(Debug)]
+struct Stall {
+    most: Duration,
+    since: Option<Instant>,
+    /// Set as rarely as can be: to the end of an earlier wait or of this one.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,38 +86,57 @@ enum Direction {
 }
 
 impl<'a> Relay<'a> {
-    /// Returns a relay that begins with what the caller has sent already.
-    pub(super) fn new(socket: &'a TcpStream, stream: Stream, first: &[Bytes]) -> Self {
+    /// Returns a relay that begins with what the caller has sent already. What waits for the caller longer than `stall`
+    /// without any progress ends the connection.
+    pub(super) fn new(socket: &'a TcpStream, stream: Stream, first: &[Bytes], stall: Duration) -> Self {
+        let waiting = first.iter().cloned().collect();
+        let stall = Stall { most: stall, since: None, sleep: None };
         Self {
             socket,
             stream,
-            inward: Inward { waiting: first.iter().cloned().collect(), state: Direction::Open, carried: 0 },
-            outward: Outward { waiting: VecDeque::new(), queued: 0, state: Direction::Open, carried: 0 },
+            inward: Inward { waiting, state: Direction::Open, listens: false, carried: 0 },
+            outward: Outward { waiting: VecDeque::new(), queued: 0, state: Direction::Open, stall, carried: 0 },
         }
     }
 
     /// Carries until both directions have ended.
     pub(super) async fn run(&mut self) -> Ending {
-        let ending = poll_fn(|cx| self.poll(cx)).await;
+        let ending = self.watched(Self::poll).await.unwrap_or(Ending::Caller);
         match ending {
             Ending::Complete => {}
-            Ending::Caller => self.stream.abort(Code::CONNECTION_RESET), // spec: END-007
+            Ending::Caller | Ending::Stalled => self.stream.abort(Code::CONNECTION_RESET), // spec: END-007
             Ending::Upstream(_) => self.stream.abort(Code::CANCELLED),
         }
         ending
     }
 
     /// Forwards what the caller sends, and keeps it, until the upstream has the connection or does not take it.
-    pub(super) fn poll_accepted(&mut self, kept: &mut Kept, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+    pub(super) async fn accepted(&mut self, kept: &mut Kept) -> Result<(), Refused> {
+        let accepted = self.watched(|relay, cx| relay.poll_accepted(kept, cx)).await.unwrap_or(Err(Refused::Caller));
+        if accepted == Err(Refused::Caller) {
+            self.stream.abort(Code::CONNECTION_RESET);
+        }
+        accepted
+    }
+
+    /// Waits for `poll`; `None` when the caller resets the connection while nothing is read from it.
+    async fn watched<T>(&mut self, mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>) -> Option<T> {
+        let mut reset = pin!(self.socket.ready(Interest::ERROR));
+        poll_fn(|cx| match poll(self, cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if self.inward.listens => Poll::Pending,
+            Poll::Pending => reset.as_mut().poll(cx).map(|_| None),
+        })
+        .await
+    }
+
+    fn poll_accepted(&mut self, kept: &mut Kept, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         if let Poll::Ready(result) = self.stream.poll_accepted(cx) {
             return Poll::Ready(result.map_err(Refused::Upstream));
         }
         match self.poll_inward(Some(kept), cx) {
             Poll::Ready(Err(Ending::Upstream(_))) | Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(Ending::Caller | Ending::Complete)) => {
-                self.stream.abort(Code::CONNECTION_RESET);
-                Poll::Ready(Err(Refused::Caller))
-            }
+            Poll::Ready(Err(Ending::Caller | Ending::Stalled | Ending::Complete)) => Poll::Ready(Err(Refused::Caller)),
         }
     }
 
@@ -128,7 +167,8 @@ impl<'a> Relay<'a> {
     }
 
     fn poll_inward(&mut self, mut kept: Option<&mut Kept>, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        let Inward { waiting, state, carried } = &mut self.inward;
+        let Inward { waiting, state, listens, carried } = &mut self.inward;
+        *listens = false;
         for _ in 0..TURN {
             while let Some(front) = waiting.front_mut() {
                 let before = front.len();
@@ -157,7 +197,9 @@ impl<'a> Relay<'a> {
             if room == 0 {
                 return Poll::Pending;
             }
-            match ready!(poll_read(self.socket, room, cx)) {
+            let read = poll_read(self.socket, room, cx);
+            *listens = read.is_pending();
+            match ready!(read) {
                 Ok(chunk) if chunk.is_empty() => *state = Direction::Ending,
                 Ok(chunk) => {
                     if let Some(kept) = &mut kept {
@@ -173,7 +215,7 @@ impl<'a> Relay<'a> {
     }
 
     fn poll_outward(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        let Outward { waiting, queued, state, carried } = &mut self.outward;
+        let Outward { waiting, queued, state, stall, carried } = &mut self.outward;
         for _ in 0..TURN {
             while *state == Direction::Open && *queued < GATHER {
                 match self.stream.poll_read_bytes(cx, usize::MAX) {
@@ -202,15 +244,33 @@ impl<'a> Relay<'a> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            match ready!(poll_write(self.socket, waiting, cx)) {
-                Ok(written) => {
+            match poll_write(self.socket, waiting, cx) {
+                Poll::Ready(Ok(written)) => {
                     *queued -= written;
                     *carried += written as u64;
+                    stall.since = None;
                 }
-                Err(_) => return Poll::Ready(Err(Ending::Caller)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Ending::Caller)),
+                Poll::Pending => return stall.poll(cx).map(|()| Err(Ending::Stalled)),
             }
         }
         cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Stall {
+    /// Is ready when there has been no progress for too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let due = *self.since.get_or_insert(now) + self.most;
+        if due <= now {
+            return Poll::Ready(());
+        }
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        while sleep.as_mut().poll(cx).is_ready() {
+            sleep.as_mut().reset(due);
+        }
         Poll::Pending
     }
 }
@@ -287,3 +347,23 @@ const GATHER: usize = 256 << 10;
 const PARTS: usize = 16;
 /// Pieces that one direction moves before the other has its turn.
 const TURN: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_on_now_and_then_is_not_stalled_and_what_stands_still_is() {
+        let (start, secs) = (Instant::now(), Duration::from_secs);
+        let mut stall = Stall { most: secs(30), since: None, sleep: None };
+
+        for _ in 0..10 {
+            let waited = tokio::time::timeout(secs(20), poll_fn(|cx| stall.poll(cx))).await;
+            assert!(waited.is_err(), "after {:?}", start.elapsed());
+            stall.since = None;
+        }
+        poll_fn(|cx| stall.poll(cx)).await;
+
+        assert_eq!(start.elapsed(), secs(230));
+    }
+}

@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::{fs, time::Instant};
 
 use adit_tokio::{
-    DialError, SetupError, UplinkEvent,
+    DialError, SetupError, UplinkEvent, code_of,
     proto::{Cause, Code, Refusal, Secret},
 };
 use rustix::process::Signal;
@@ -17,6 +17,7 @@ use support::{Network, echo, mode, until};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::timeout,
 };
 
 /// BIND-012, END-007
@@ -299,6 +300,64 @@ async fn a_name_that_is_not_served_and_a_hello_without_a_name_get_an_alert() {
     let _ = caller.read_to_end(&mut heard).await;
 
     assert_eq!(heard.first(), Some(&21), "an alert: {heard:?}");
+}
+
+#[tokio::test]
+async fn a_caller_that_resets_is_noticed_while_its_octets_wait_for_the_upstream() {
+    let network = Network::start("");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let mut agent = network.agent(&token, 1);
+    let mut endpoint = agent.bind("tcp://:0", false);
+    let port = agent.bound_port().await;
+    let callers = || network.admin("/metrics").contains("adit_connections{listener=\"Tcp\"} 0");
+    for accepts in [true, false] {
+        let mut caller = connect(port).await;
+        caller.write_all(b"x").await.unwrap();
+        let mut stream = endpoint.accept().await.unwrap();
+        if accepts {
+            stream.accept();
+        }
+        // Until it is taken nowhere any more.
+        while let Ok(taken) = timeout(Duration::from_millis(500), caller.write(&[0; 64 << 10])).await {
+            taken.unwrap();
+        }
+
+        caller.set_zero_linger().unwrap();
+        drop(caller);
+
+        until("the caller's place is free", callers).await;
+        let mut octets = Vec::new();
+        let error = stream.read_to_end(&mut octets).await.unwrap_err();
+        assert_eq!(code_of(&error), Some(Code::CONNECTION_RESET), "accepted: {accepts}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_take_what_waits_for_it_is_cut_off() {
+    let network = Network::start("limits: {stall_timeout: 1s}\n");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let mut agent = network.agent(&token, 1);
+    let mut endpoint = agent.bind("tcp://:0", false);
+    let port = agent.bound_port().await;
+    let mut deaf = connect(port).await;
+    let mut unheard = endpoint.accept().await.unwrap();
+    unheard.accept();
+    let mut quiet = connect(port).await;
+    let mut silent = endpoint.accept().await.unwrap();
+    silent.accept();
+
+    let filling = async { while unheard.write_all(&[0; 64 << 10]).await.is_ok() {} };
+    timeout(Duration::from_secs(20), filling).await.expect("long before that");
+
+    let error = unheard.write_all(b"x").await.unwrap_err();
+    assert_eq!(code_of(&error), Some(Code::CONNECTION_RESET));
+    assert!(network.admin("/metrics").contains("adit_limits_reached_total{limit=\"stall_timeout\"} 1"));
+    let mut taken = vec![0; 1 << 20];
+    while let Ok(count) = deaf.read(&mut taken).await {
+        assert!(count > 0, "broken, never complete");
+    }
+    quiet.write_all(b"y").await.unwrap();
+    silent.read_exact(&mut [0]).await.unwrap();
 }
 
 async fn connect(port: u16) -> TcpStream {
