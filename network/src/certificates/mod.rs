@@ -148,6 +148,11 @@ impl Certificates {
         self.current.load().covers(name)
     }
 
+    /// Returns true when the name has a certificate from a file.
+    pub fn has_file(&self, name: &EndpointName) -> bool {
+        self.current.load().files.find(name).is_some()
+    }
+
     /// Returns the certificate of a name.
     pub fn find(&self, name: &EndpointName) -> Option<Arc<CertifiedKey>> {
         self.current.load().find(name)

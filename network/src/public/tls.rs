@@ -30,21 +30,36 @@ use crate::{
 pub struct Terminator {
     config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
+    /// The domains below which callers are answered whether or not a name was ever bound.
+    domains: Vec<NamePattern>,
     under_way: AtomicUsize,
 }
 
 impl Terminator {
-    /// Returns a terminator with these certificates.
+    /// Returns a terminator with these certificates, for the endpoints of these domains.
     ///
     /// # Errors
     /// The provider does not know TLS 1.2 and 1.3.
-    pub fn new(certificates: Arc<Certificates>, provider: Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
+    pub fn new(
+        certificates: Arc<Certificates>,
+        domains: &[EndpointName],
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, rustls::Error> {
         let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12])?;
         let resolver = Arc::new(ByName(Arc::clone(&certificates)));
         let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.max_early_data_size = 0; // V33
-        Ok(Self { config: Arc::new(config), certificates, under_way: AtomicUsize::new(0) })
+        let domains = domains.iter().cloned().map(NamePattern::Below).collect();
+        Ok(Self { config: Arc::new(config), certificates, domains, under_way: AtomicUsize::new(0) })
+    }
+
+    /// Returns whether a name that no endpoint has is answered all the same, so that its caller hears what is wrong. The
+    /// private CA signs for no name that anybody makes up.
+    fn answers(&self, name: &EndpointName) -> bool {
+        self.certificates.has_file(name)
+            || (self.domains.iter().any(|domain| domain.matches(name))
+                && self.certificates.covers(&NamePattern::Exact(name.clone())))
     }
 }
 
@@ -94,8 +109,7 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
     }
 }
 
-/// Decides who ends TLS for a name: the exact endpoint before a wildcard, and the network where both have it. A name that
-/// no endpoint has is answered where there is a certificate for it.
+/// Decides who ends TLS for a name: the exact endpoint before a wildcard, and the network where both have it.
 fn choose(public: &Public, name: &EndpointName) -> Option<Ends> {
     let through = public.edge.find_name(Scheme::Tls, name).ok();
     let here = public.edge.find_name(Scheme::Https, name).ok();
@@ -103,7 +117,7 @@ fn choose(public: &Public, name: &EndpointName) -> Option<Ends> {
         (Some(key), None) => Some(Ends::Upstream(key)),
         (Some(key), Some(other)) if is_exact(&key) && !is_exact(&other) => Some(Ends::Upstream(key)),
         (_, Some(_)) => Some(Ends::Network),
-        (None, None) => public.tls.certificates.find(name).map(|_| Ends::Network),
+        (None, None) => public.tls.answers(name).then_some(Ends::Network),
     }
 }
 

@@ -117,7 +117,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
         }
     }
     let http = Arc::new(HttpEdge::new(Arc::clone(&edge), (&config.limits).into()));
-    let tls = Arc::new(Terminator::new(certificates, Arc::clone(provider))?);
+    let tls = Arc::new(Terminator::new(certificates, &config.domains, Arc::clone(provider))?);
     let public = Public { edge: Arc::clone(&edge), http: Arc::clone(&http), tls };
     let mut bound = Bound::default();
     for address in &config.http {

@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::{fs, time::Instant};
 
 use adit_tokio::{
-    DialError, SetupError, UplinkEvent, code_of,
+    DialError, Endpoint, SetupError, UplinkEvent, code_of,
     proto::{Cause, Code, Refusal, Secret},
 };
 use rustix::process::Signal;
@@ -17,6 +17,7 @@ use support::{Network, echo, mode, until};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -302,6 +303,41 @@ async fn a_name_that_is_not_served_and_a_hello_without_a_name_get_an_alert() {
     assert_eq!(heard.first(), Some(&21), "an alert: {heard:?}");
 }
 
+/// V27, V34
+#[tokio::test(flavor = "multi_thread")]
+async fn the_private_ca_signs_for_endpoints_and_below_the_domains_and_for_no_other_name() {
+    let anywhere = Network::start("");
+    let (_, token) = anywhere.token(&["bind:*.example.com"]);
+    let mut agent = anywhere.agent(&token, 1);
+    let _wild = refuse(agent.bind("https://*.wild.example.com", false));
+    let bound = refuse(agent.bind("https://bound.example.com", false));
+    for _ in 0..2 {
+        agent.until("bound", |event| matches!(event, UplinkEvent::Bound { .. }).then_some(())).await;
+    }
+    let below = Network::start("domains: [example.com]\n");
+
+    let unknown = "AlertReceived(UnrecognisedName)";
+    for name in ["other.example.com", "example.com", "wild.example.com", "bound.example.com.evil.example"] {
+        assert_eq!(anywhere.answer_to(name), unknown, "{name}");
+    }
+    for name in ["bound.example.com", "a.wild.example.com", "a.b.wild.example.com"] {
+        assert!(anywhere.answer_to(name).starts_with("HTTP/1.1 502"), "{name}: its agent refuses");
+    }
+    for name in ["example.com", "other.example.org", "notexample.com"] {
+        assert_eq!(below.answer_to(name), unknown, "{name}");
+    }
+    let answer = below.answer_to("other.example.com");
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("ADIT-3001"), "{answer}");
+
+    bound.abort();
+    until("nobody serves it", || anywhere.admin("/metrics").contains("adit_binds 1\n")).await;
+    let answer = anywhere.answer_to("bound.example.com");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("ADIT-3002"),
+        "known, and nobody is online: {answer}"
+    );
+}
+
 #[tokio::test]
 async fn a_caller_that_resets_is_noticed_while_its_octets_wait_for_the_upstream() {
     let network = Network::start("");
@@ -358,6 +394,15 @@ async fn a_caller_that_does_not_take_what_waits_for_it_is_cut_off() {
     }
     quiet.write_all(b"y").await.unwrap();
     silent.read_exact(&mut [0]).await.unwrap();
+}
+
+/// Refuses every stream of an endpoint, which is given up when the task is.
+fn refuse(mut endpoint: Endpoint) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Some(stream) = endpoint.accept().await {
+            stream.abort(Code::UPSTREAM_REFUSED);
+        }
+    })
 }
 
 async fn connect(port: u16) -> TcpStream {

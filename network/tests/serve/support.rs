@@ -22,8 +22,8 @@ use adit_tokio::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::{
-    RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject as _},
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -81,6 +81,24 @@ impl Network {
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// Asks for `/` of a name over HTTPS; returns the answer, or what TLS says.
+    pub(crate) fn answer_to(&self, name: &str) -> String {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.folder.join("ca/ca.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", name.to_str());
+        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = StreamOwned::new(tls, StdStream::connect(self.address("https")).unwrap());
+        let mut answer = String::new();
+        match stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer)) {
+            Ok(_) => answer,
+            Err(error) => format!("{:?}", error.downcast::<rustls::Error>().unwrap()),
+        }
     }
 
     pub(crate) fn log(&self) -> String {

@@ -49,6 +49,7 @@ class Network:
     def write_config(self):
         config = {
             "version": 1,
+            "domains": [DOMAIN],
             "private_ca": str(self.directory / "pki"),
             "database": {"path": str(self.directory / "network.db")},
             "ingress": {"listen": self._listen("ingress"), "names": ["localhost", "127.0.0.1", "::1"]},
