@@ -79,16 +79,36 @@ limits! {
     header_size: usize = 1 << 20, values::size, "a size from 4KiB to 16MiB", (4 << 10)..=(16 << 20);
     /// The fields of a request's header, 100 (431, ADIT-3009).
     header_fields: usize = 100, values::count, "a count from 10 to 1,000", 10..=1_000;
-    /// A request's body without any progress, 30 s (408, ADIT-3011).
+    /// The octets of a request's target, 32 KiB (414, ADIT-3019).
+    target_size: usize = 32 << 10, values::size, "a size from 1KiB to 1MiB", (1 << 10)..=(1 << 20);
+    /// How long a caller may keep its request's body waiting, 30 s (408, ADIT-3011); a budget that `body_rate` refills.
     body_timeout: Duration = secs(30), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
+    /// The octets of a body over HTTP/1 that buy a second of waiting, 100. 0: any octet buys all of `body_timeout`.
+    body_rate: usize = 100, values::count, "a count from 0 to 1,000,000", 0..=1_000_000;
     /// A caller's HTTP connection without a request, 60 s; then it is closed.
     idle_timeout: Duration = secs(60), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
     /// Data that a caller does not take, without any progress, 30 s; then its connection is reset.
     stall_timeout: Duration = secs(30), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
     /// An HTTP/2 caller's concurrent requests on one connection, 128.
     requests_per_connection: usize = 128, values::count, "a count from 1 to 10,000", 1..=10_000;
-    /// An upstream that neither accepts nor refuses a connection, 15 s (504, ADIT-3004).
+    /// Requests of an HTTP/2 connection that may end in a reset before their answer, 100, and a third as many each second.
+    resets_per_connection: usize = 100, values::count, "a count from 10 to 100,000", 10..=100_000;
+    /// After how long an HTTP/2 connection with open requests is asked whether it lives, 30 s.
+    ping_interval: Duration = secs(30), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
+    /// How long it may take to answer that, 20 s; then it is closed.
+    ping_timeout: Duration = secs(20), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
+    /// An upstream that neither accepts nor refuses a connection, 15 s (504, ADIT-3004), without the time in which its agent is lost.
     accept_timeout: Duration = secs(15), values::duration, "a time from 1s to 5m", secs(1)..=secs(300);
+    /// An upstream that does not begin its answer after it has the whole request, 10 min (504, ADIT-3004), counted in the same way.
+    response_timeout: Duration = secs(600), values::duration, "a time from 1s to 24h", secs(1)..=secs(86_400);
+    /// The octets of an answer's header, 1 MiB (502, ADIT-3005).
+    answer_size: usize = 1 << 20, values::size, "a size from 4KiB to 16MiB", (4 << 10)..=(16 << 20);
+    /// The fields of an answer's header, 100 (502, ADIT-3005).
+    answer_fields: usize = 100, values::count, "a count from 10 to 1,000", 10..=1_000;
+    /// Connections to upstreams without a request that each bind keeps for the next, 256; more are closed.
+    upstream_connections: usize = 256, values::count, "a count from 0 to 10,000", 0..=10_000;
+    /// How long such a connection is kept, 60 s.
+    upstream_idle_timeout: Duration = secs(60), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
     /// The first octets of a caller kept to repeat them to another agent, 64 KiB.
     replay_size: usize = 64 << 10, values::size, "a size from 0 to 1MiB", 0..=(1 << 20);
     /// How long a connection waits for an agent when none is online, 0 (not at all).

@@ -30,6 +30,7 @@ pub(crate) fn size(text: &str) -> Option<usize> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
         _ => return None,
     };
     number.checked_mul(factor)
@@ -94,6 +95,7 @@ mod tests {
     fn a_size_is_in_octets_or_binary_units() {
         assert_eq!(size("64KiB"), Some(65_536));
         assert_eq!(size("12"), Some(12));
+        assert_eq!(size("1TiB"), Some(1 << 40));
         for wrong in ["", "KiB", "1KB", "-1", "99999999999GiB", "1e3"] {
             assert_eq!(size(wrong), None, "{wrong}");
         }

@@ -71,24 +71,24 @@ impl From<&Limits> for HttpLimits {
             header_timeout: limits.header_timeout,
             header_size: limits.header_size,
             header_fields: limits.header_fields,
-            target_size: 32 << 10,
+            target_size: limits.target_size,
             body_timeout: limits.body_timeout,
-            body_rate: 100,
+            body_rate: number(limits.body_rate),
             idle_timeout: limits.idle_timeout,
             stall_timeout: limits.stall_timeout,
-            requests_per_connection: u32::try_from(limits.requests_per_connection).unwrap_or(u32::MAX),
-            reset_burst: 100,
-            reset_rate: 33,
-            ping_interval: Duration::from_secs(30),
-            ping_timeout: Duration::from_secs(20),
+            requests_per_connection: number(limits.requests_per_connection),
+            reset_burst: number(limits.resets_per_connection),
+            reset_rate: number(limits.resets_per_connection / 3),
+            ping_interval: limits.ping_interval,
+            ping_timeout: limits.ping_timeout,
             accept_timeout: limits.accept_timeout,
-            response_timeout: Duration::from_secs(600),
+            response_timeout: limits.response_timeout,
             continue_timeout: Duration::from_secs(1),
             informational: 10,
-            answer_size: 1 << 20,
-            answer_fields: 100,
-            pool_idle: 256,
-            pool_idle_timeout: Duration::from_secs(60),
+            answer_size: limits.answer_size,
+            answer_fields: limits.answer_fields,
+            pool_idle: limits.upstream_connections,
+            pool_idle_timeout: limits.upstream_idle_timeout,
             drain_size: 64 << 10,
         }
     }
@@ -97,5 +97,31 @@ impl From<&Limits> for HttpLimits {
 impl HttpLimits {
     pub(super) fn head(&self) -> HeadLimits {
         HeadLimits { size: self.header_size, fields: self.header_fields, target: self.target_size }
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_sets_is_what_holds() {
+        let secs = Duration::from_secs;
+        let mut set = Limits::default();
+        (set.target_size, set.body_rate, set.resets_per_connection) = (1, 2, 12);
+        (set.ping_interval, set.ping_timeout, set.response_timeout) = (secs(5), secs(6), secs(7));
+        (set.answer_size, set.answer_fields) = (8, 9);
+        (set.upstream_connections, set.upstream_idle_timeout) = (10, secs(11));
+
+        let held = HttpLimits::from(&set);
+
+        assert_eq!((held.target_size, held.body_rate, held.reset_burst, held.reset_rate), (1, 2, 12, 4));
+        assert_eq!((held.ping_interval, held.ping_timeout, held.response_timeout), (secs(5), secs(6), secs(7)));
+        assert_eq!((held.answer_size, held.answer_fields), (8, 9));
+        assert_eq!((held.pool_idle, held.pool_idle_timeout), (10, secs(11)));
     }
 }

@@ -77,6 +77,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("limits.handshake_timeout", old.limits.handshake_timeout != new.limits.handshake_timeout),
         ("limits.ingress_handshakes", old.limits.ingress_handshakes != new.limits.ingress_handshakes),
         ("limits.streams_from_agent", old.limits.streams_from_agent != new.limits.streams_from_agent),
+        ("limits.upstream_connections", old.limits.upstream_connections != new.limits.upstream_connections),
+        ("limits.upstream_idle_timeout", old.limits.upstream_idle_timeout != new.limits.upstream_idle_timeout),
     ];
     keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
