@@ -281,6 +281,47 @@ def test_an_upstream_is_given_its_time_even_if_the_agent_is_away_meanwhile(line)
     assert [(answer.status, answer.body) for answer in answers] == [(200, b"hello from upstream\n")]
 
 
+def test_octets_that_wait_for_agents_have_a_bound_and_who_keeps_most_gives_up_first(registry):
+    network = registry.network(limits={"parked_size": "1MiB"})
+    network.start()
+    upstream = registry.upstream(RawUpstream(echo))
+    data = b"".join(payload.blocks(200_000))
+    sites = {}
+    for name, account in (("first", "greedy"), ("second", "greedy"), ("other", "modest")):
+        relay, port = registry.upstream(Relay(network.ports["ingress"])), free_port()
+        endpoint = {"url": f"tcp://:{port}", "upstream": {"url": f"tcp://{upstream.target}"}}
+        token = network.token(f"tcp:{port}", account=account)
+        agent = registry.agent(network, token, {"echo": endpoint}, name=name, connect_url=f"localhost:{relay.port}")
+        agent.start()
+        callers = [dial(port) for _ in range(2)]
+        for sock in callers:
+            sock.sendall(b"x")
+            assert receive(sock, 1) == b"x"
+        sites[name] = (relay, agent, callers)
+
+    # Each session keeps 400 KB: those of the greedy account are the most, and the first of them has waited longest.
+    for relay, _, callers in sites.values():
+        mark = network.process.mark()
+        relay.refuses = True
+        relay.cut()
+        network.process.wait_for("a session waits for its agent", after=mark)
+        for sock in callers:
+            sock.sendall(data)
+
+    for sock in sites["first"][2]:
+        expect_reset(sock)
+    network.process.wait_for(r"a session ended.*closed by this side: LIMIT|closed by this side: LIMIT.*a session ended")
+    marks = {name: agent.process.mark() for name, (_, agent, _) in sites.items()}
+    for relay, _, _ in sites.values():
+        relay.refuses = False
+    for name in ("second", "other"):
+        for sock in sites[name][2]:
+            assert receive(sock, len(data)) == data
+    sites["first"][1].process.wait_for("ADIT-2015", after=marks["first"])
+    sites["first"][1].wait_bound(after=marks["first"])
+    assert sum("closed by this side: LIMIT" in text for text in network.process.lines) == 1
+
+
 def test_after_the_window_connections_end_and_the_next_session_serves(line):
     site = line(resume_window="1s")
     mark = site.agent.process.mark()
