@@ -74,7 +74,6 @@ class World:
     def __init__(self, registry):
         self.registry = registry
         self.http = registry.upstream(HttpUpstream())
-        self.http6 = registry.upstream(HttpUpstream(name="upstream6", host="::1"))
         self.echo = registry.upstream(RawUpstream(echo))
         self.unresponsive = registry.upstream(Unresponsive())
         self.refused_port = free_port()
@@ -89,7 +88,6 @@ class World:
         return {
             "web": {"url": f"https://web.{DOMAIN}", "upstream": {"url": self.http.url}},
             "plain": {"url": f"http://plain.{DOMAIN}", "upstream": {"url": self.http.url}},
-            "six": {"url": f"https://six.{DOMAIN}", "upstream": {"url": self.http6.url}},
             "wild": {"url": f"https://*.wild.{DOMAIN}", "upstream": {"url": self.http.url}},
             "refused": {"url": f"https://refused.{DOMAIN}", "upstream": {"url": f"http://127.0.0.1:{self.refused_port}"}},
             "silent": {"url": f"https://silent.{DOMAIN}", "upstream": {"url": f"http://127.0.0.1:{self.unresponsive.port}", "connect_timeout": "1s"}},

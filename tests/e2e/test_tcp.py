@@ -13,6 +13,7 @@ import threading
 import pytest
 
 from harness import payload
+from harness.certificates import OwnTls
 from harness.clients import dial, receive, tls_context
 from harness.deployment import DOMAIN
 from harness.ports import free_port
@@ -298,23 +299,12 @@ def test_proxy_protocol_v2_names_the_caller_and_the_endpoint(tcp):
 
 # BIND-016
 def test_tls_passthrough_ends_at_the_upstream(world, tmp_path):
-    certificate, key = tmp_path / "own.pem", tmp_path / "own.key"
     name = f"pass.{DOMAIN}"
-    run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-         "-addext", f"subjectAltName=DNS:{name}", "-keyout", key, "-out", certificate])  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-
-    def serve(sock):
-        with context.wrap_socket(sock, server_side=True) as secure:
-            secure.sendall(b"sealed " + secure.recv(100))
-            secure.unwrap()
-
-    upstream = RawUpstream(serve)
+    own = OwnTls(tmp_path, name)
+    upstream = RawUpstream(own.serve)
     agent = world.registry.agent(world.network, world.token, {"pass": {"url": f"tls://{name}", "upstream": {"url": f"tcp://{upstream.target}"}}}, name="pass")
     agent.start()
-    own = ssl.create_default_context(cafile=certificate)
-    with own.wrap_socket(dial(world.network.ports["https"]), server_hostname=name) as sock:
+    with own.client.wrap_socket(dial(world.network.ports["https"]), server_hostname=name) as sock:
         sock.sendall(b"hello")
         assert sock.recv(100) == b"sealed hello"
     with pytest.raises(ssl.SSLCertVerificationError):

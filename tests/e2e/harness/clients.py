@@ -20,13 +20,13 @@ class Answer:
         return json.loads(self.body)
 
 
-def curl(network, url, *options, stdin=None, deadline=60):
-    """One request with curl to an endpoint of the network; `url` names the endpoint without a port."""
+def curl(network, url, *options, stdin=None, deadline=60, address="127.0.0.1"):
+    """One request with curl to an endpoint of the network at `address`; `url` names the endpoint without a port."""
     scheme, rest = url.split("://", 1)
     host, _, path = rest.partition("/")
     port = network.ports[scheme]
     argv = ["curl", "-sS", "-D", "/dev/stderr", "-o", "-", "--max-time", deadline]
-    argv += ["--connect-to", f"{host}:{port}:127.0.0.1:{port}", "--cacert", network.ca, *options, f"{scheme}://{host}:{port}/{path}"]
+    argv += ["--connect-to", f"{host}:{port}:{address}:{port}", "--cacert", network.ca, *options, f"{scheme}://{host}:{port}/{path}"]
     done = run(argv, stdin=stdin, deadline=deadline + 5)
     return parse(done.stderr.decode("latin-1"), done.stdout)
 
