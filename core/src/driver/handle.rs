@@ -53,7 +53,7 @@ impl<S: Side> Handle<S> {
     /// # Errors
     /// [`OpenError`]; [`OpenError::Closed`] also before the session is established.
     pub fn open(&self, open: Open) -> Result<StreamHandle, OpenError> {
-        let id = self.shared.act(|state, _| match state.link.session_mut() {
+        let id = self.shared.act(|state| match state.link.session_mut() {
             Some(session) => session.open(open),
             None => Err(OpenError::Closed),
         })?;
@@ -211,12 +211,12 @@ impl Handle<side::Agent> {
     /// # Errors
     /// [`BindError`].
     pub fn bind(&self, bind: &Bind) -> Result<(), BindError> {
-        self.shared.act(|state, _| state.link.session_mut().map_or(Err(BindError::Ending), |s| s.bind(bind)))
+        self.shared.act(|state| state.link.session_mut().map_or(Err(BindError::Ending), |s| s.bind(bind)))
     }
 
     /// Gives a bind up.
     pub fn unbind(&self, unbind: Unbind) {
-        self.shared.act(|state, _| state.link.session_mut().map(|session| session.unbind(unbind)));
+        self.shared.act(|state| state.link.session_mut().map(|session| session.unbind(unbind)));
     }
 
     /// Answers a remote command.
@@ -224,7 +224,7 @@ impl Handle<side::Agent> {
     /// # Errors
     /// [`AnswerError`].
     pub fn answer(&self, result: &CommandResult) -> Result<(), AnswerError> {
-        self.shared.act(|state, _| state.link.session_mut().map_or(Err(AnswerError::Closed), |s| s.answer(result)))
+        self.shared.act(|state| state.link.session_mut().map_or(Err(AnswerError::Closed), |s| s.answer(result)))
     }
 }
 
@@ -272,17 +272,17 @@ impl Handle<side::Network> {
 
     /// Says that a bind is in force.
     pub fn bound(&self, request: BindRequest, url: &str) {
-        self.shared.act(|state, _| state.link.session_mut().map(|session| session.bound(request, url)));
+        self.shared.act(|state| state.link.session_mut().map(|session| session.bound(request, url)));
     }
 
     /// Refuses a bind.
     pub fn reject(&self, request: BindRequest, refusal: Refusal) {
-        self.shared.act(|state, _| state.link.session_mut().map(|session| session.reject(request, refusal)));
+        self.shared.act(|state| state.link.session_mut().map(|session| session.reject(request, refusal)));
     }
 
     /// Takes a bind back that is in force; returns whether it was.
     pub fn unbound(&self, id: BindId, refusal: Refusal) -> bool {
-        self.shared.act(|state, _| state.link.session_mut().is_some_and(|session| session.unbound(id, refusal)))
+        self.shared.act(|state| state.link.session_mut().is_some_and(|session| session.unbound(id, refusal)))
     }
 
     /// Asks the agent for something that it may refuse.
@@ -290,7 +290,7 @@ impl Handle<side::Network> {
     /// # Errors
     /// [`AnswerError`].
     pub fn command(&self, command: Command, text: &str) -> Result<u32, AnswerError> {
-        self.shared.act(|state, _| {
+        self.shared.act(|state| {
             state.link.session_mut().map_or(Err(AnswerError::Closed), |session| session.command(command, text))
         })
     }

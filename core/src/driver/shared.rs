@@ -210,10 +210,9 @@ impl<S: Side> Shared<S> {
     }
 
     /// Runs `act` on the state, then wakes the task if there is something to write.
-    pub(super) fn act<T>(&self, act: impl FnOnce(&mut State<S>, Instant) -> T) -> T {
-        let now = self.now();
+    pub(super) fn act<T>(&self, act: impl FnOnce(&mut State<S>) -> T) -> T {
         let mut state = self.lock();
-        let result = act(&mut state, now);
+        let result = act(&mut state);
         let task = if state.link.wants_transmit() { state.task.take() } else { None };
         drop(state);
         if let Some(task) = task {
@@ -301,7 +300,7 @@ pub(super) trait Port: core::fmt::Debug + Send + Sync {
 
 impl<S: Side> Port for Shared<S> {
     fn poll_read(&self, id: StreamId, most: usize, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
-        self.act(|state, _| {
+        self.act(|state| {
             let Some(session) = state.link.session_mut() else { return Poll::Ready(Err(ReadError::Closed)) };
             match session.read(id, most) {
                 Err(ReadError::Blocked) => {
@@ -314,7 +313,7 @@ impl<S: Side> Port for Shared<S> {
     }
 
     fn poll_write(&self, id: StreamId, data: &mut Bytes, cx: &Context<'_>) -> Poll<Result<usize, WriteError>> {
-        self.act(|state, _| {
+        self.act(|state| {
             let Some(session) = state.link.session_mut() else { return Poll::Ready(Err(WriteError::Closed)) };
             match session.write(id, data) {
                 Err(WriteError::Blocked) => {
@@ -327,7 +326,7 @@ impl<S: Side> Port for Shared<S> {
     }
 
     fn poll_copy(&self, id: StreamId, data: &[IoSlice<'_>], cx: &Context<'_>) -> Poll<Result<usize, WriteError>> {
-        self.act(|state, _| {
+        self.act(|state| {
             let Some(session) = state.link.session_mut() else { return Poll::Ready(Err(WriteError::Closed)) };
             let length = data.iter().map(|part| part.len()).sum();
             match session.write_with(id, length, |room| gather(data, room)) {
@@ -341,7 +340,7 @@ impl<S: Side> Port for Shared<S> {
     }
 
     fn poll_accepted(&self, id: StreamId, cx: &Context<'_>) -> Poll<Result<(), Code>> {
-        self.act(|state, _| {
+        self.act(|state| {
             let Some(session) = state.link.session() else { return Poll::Ready(Err(Code::SESSION_LOST)) };
             match session.acceptance(id) {
                 Some(result) => Poll::Ready(result),
@@ -354,27 +353,27 @@ impl<S: Side> Port for Shared<S> {
     }
 
     fn finish(&self, id: StreamId) -> Result<(), WriteError> {
-        self.act(|state, _| state.link.session_mut().map_or(Err(WriteError::Closed), |session| session.finish(id)))
+        self.act(|state| state.link.session_mut().map_or(Err(WriteError::Closed), |session| session.finish(id)))
     }
 
     fn reset(&self, id: StreamId, code: Code) {
-        self.act(|state, _| state.link.session_mut().map(|session| session.reset(id, code)));
+        self.act(|state| state.link.session_mut().map(|session| session.reset(id, code)));
     }
 
     fn reset_unfinished(&self, id: StreamId, code: Code) {
-        self.act(|state, _| state.link.session_mut().map(|session| session.reset_unfinished(id, code)));
+        self.act(|state| state.link.session_mut().map(|session| session.reset_unfinished(id, code)));
     }
 
     fn stop(&self, id: StreamId, code: Code) {
-        self.act(|state, _| state.link.session_mut().map(|session| session.stop(id, code)));
+        self.act(|state| state.link.session_mut().map(|session| session.stop(id, code)));
     }
 
     fn accept(&self, id: StreamId) {
-        self.act(|state, _| state.link.session_mut().map(|session| session.accept_stream(id)));
+        self.act(|state| state.link.session_mut().map(|session| session.accept_stream(id)));
     }
 
     fn release(&self, id: StreamId) {
-        self.act(|state, _| {
+        self.act(|state| {
             state.waiting.remove(&id);
             state.link.session_mut().map(|session| session.release(id))
         });
