@@ -8,9 +8,12 @@ use core::{
     pin::pin,
     task::{Context, Waker},
 };
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    task::Wake,
+};
 
-use adit_core::{Cause, Code, Config, Duration};
+use adit_core::{Cause, Code, Config, Duration, driver::StreamHandle};
 use bytes::Bytes;
 use rig::{Nobody, Rig};
 
@@ -120,6 +123,47 @@ fn who_no_longer_waits_for_the_end_is_forgotten() {
     }
 
     assert_eq!(Arc::strong_count(&nobody), 1);
+}
+
+/// A worker that runs both the task and who reads would else let the peer stand still without credit.
+#[test]
+fn who_is_woken_has_his_turn_before_the_task_reads_on() {
+    let rig = Rig::established(usize::MAX);
+    let (near, far) = rig.open();
+    let reader = Arc::new(Reader { rig, near, far, turns: Mutex::default() });
+    reader.send();
+    assert!(reader.far.poll_read(usize::MAX, &Context::from_waker(&Arc::clone(&reader).into())).is_pending());
+
+    while reader.rig.agent.run() | reader.rig.network.run() {}
+
+    let turns = reader.turns.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(turns.len() >= 2 && turns.is_sorted_by(|one, next| one < next), "woken when the task ran: {turns:?}");
+}
+
+/// Reads all within the call that wakes it, and lets more come. Remembers how often the task had run each time.
+struct Reader {
+    rig: Rig,
+    near: StreamHandle,
+    far: StreamHandle,
+    turns: Mutex<Vec<usize>>,
+}
+
+impl Reader {
+    fn send(&self) {
+        let _ = self.near.poll_write(&mut Bytes::from_static(&[7; 10_000]), &noop());
+        self.rig.network.run();
+    }
+}
+
+impl Wake for Reader {
+    fn wake(self: Arc<Self>) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.push(self.rig.agent.polls());
+        while self.far.poll_read(usize::MAX, &Context::from_waker(&Arc::clone(&self).into())).is_ready() {}
+        if turns.len() < 5 {
+            self.send();
+        }
+    }
 }
 
 fn noop() -> Context<'static> {

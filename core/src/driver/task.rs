@@ -26,6 +26,8 @@ pub struct Task<S: Side> {
     batch: Vec<Encoded>,
     small: Vec<u8>,
     wake: Vec<Waker>,
+    /// Whether somebody was woken since the task last let others have their turn.
+    told: bool,
     /// Whether the transport's input has ended.
     ended: bool,
 }
@@ -72,6 +74,7 @@ impl<S: Side> Task<S> {
             batch: Vec::new(),
             small: Vec::new(),
             wake: Vec::new(),
+            told: false,
             ended: false,
         }
     }
@@ -90,6 +93,9 @@ impl<S: Side> Task<S> {
             }
             if !moved && self.poll_timer(timer, cx).is_pending() {
                 return Poll::Pending;
+            }
+            if core::mem::take(&mut self.told) {
+                break; // who was woken may wait for this very worker, and the peer for what he reads or writes
             }
         }
         cx.waker().wake_by_ref();
@@ -297,6 +303,7 @@ impl<S: Side> Task<S> {
     fn settle(&mut self) {
         let wake = &mut self.wake;
         self.seat.with(|state| state.settle(wake));
+        self.told |= !self.wake.is_empty();
         for waker in self.wake.drain(..) {
             waker.wake();
         }

@@ -188,9 +188,9 @@ impl Rig {
         }
     }
 
-    /// Returns how often the tasks ran.
+    /// Returns how often both tasks ran.
     pub(crate) fn polls(&self) -> usize {
-        self.agent.runs.polls.load(Ordering::Relaxed) + self.network.runs.polls.load(Ordering::Relaxed)
+        self.agent.polls() + self.network.polls()
     }
 
     pub(crate) fn agent(&self) -> &Handle<side::Agent> {
@@ -213,6 +213,11 @@ impl<S: Side> Runner<S> {
     /// Runs the task if it was woken; returns whether it was.
     pub(crate) fn run(&self) -> bool {
         self.runs.run()
+    }
+
+    /// Returns how often the task ran.
+    pub(crate) fn polls(&self) -> usize {
+        self.runs.polls.load(Ordering::Relaxed)
     }
 
     /// Runs the task within the call that wakes it, for as long as `act` takes.
