@@ -1,6 +1,6 @@
 //! Credit: absolute offsets on each stream, and the pool that the windows of a session grow out of.
 
-use crate::{MAX_OFFSET, Violation};
+use crate::{Duration, Instant, MAX_OFFSET, Violation};
 
 /// What this side may send on one stream.
 #[derive(Debug)]
@@ -57,12 +57,14 @@ pub(crate) struct RecvCredit {
     consumed: u64,
     /// What had been announced when the window last grew.
     grown_at: u64,
+    /// When the peer last said that it is blocked, and what had been received then.
+    stalled: Option<(Instant, u64)>,
 }
 
 impl RecvCredit {
     /// Starts with a window that the peer knows without an announcement, and that no pool has to hold.
     pub(crate) const fn new(window: u32) -> Self {
-        Self { window: window as u64, announced: window as u64, received: 0, consumed: 0, grown_at: 0 }
+        Self { window: window as u64, announced: window as u64, received: 0, consumed: 0, grown_at: 0, stalled: None }
     }
 
     /// Counts octets that arrived.
@@ -133,6 +135,16 @@ impl RecvCredit {
         offset > self.grown_at && offset <= self.received
     }
 
+    /// Takes note that the peer is blocked; returns the largest window that its path can use. What came since it was blocked before
+    /// tells how fast it goes, and `rtt` for how long a window has to last: more would only wait in queues, ahead of other streams.
+    pub(crate) fn on_stalled(&mut self, rtt: Option<Duration>, now: Instant) -> u64 {
+        let before = self.stalled.replace((now, self.received));
+        let (Some((since, received)), Some(rtt)) = (before, rtt) else { return u64::MAX };
+        let octets = u128::from(self.received.saturating_sub(received));
+        let meanwhile = octets.saturating_mul(rtt.as_nanos()) / now.since(since).as_nanos().max(1);
+        u64::try_from(meanwhile.saturating_mul(AMPLE)).unwrap_or(u64::MAX)
+    }
+
     const fn target(&self) -> u64 {
         let target = self.consumed.saturating_add(self.window);
         if target > MAX_OFFSET { MAX_OFFSET } else { target }
@@ -183,6 +195,9 @@ impl Pool {
 
 /// What is announced at the latest, in octets, however large the window.
 const ENOUGH: u64 = 1 << 20;
+
+/// The round trips that a window lasts: announcements come by the half, octets are lost and sent again, and answers are late.
+const AMPLE: u128 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -297,6 +312,26 @@ mod tests {
         credit.on_consumed(30, 10, &mut pool);
         assert_eq!((credit.window(), pool.free()), (30, 30), "it is small enough");
         assert_eq!(credit.announce(), 80);
+    }
+
+    /// CREDIT-010
+    #[test]
+    fn a_window_is_as_large_as_a_few_round_trips_need() {
+        let ms = Duration::from_millis;
+        let at = |millis| Instant::ZERO + ms(millis);
+        let mut credit = RecvCredit::new(3_000);
+
+        assert_eq!(credit.on_stalled(Some(ms(10)), at(0)), u64::MAX, "nothing is known of its speed");
+        credit.on_data(1_000).unwrap();
+        assert_eq!(credit.on_stalled(Some(ms(10)), at(10)), 3_000);
+        credit.on_data(1_000).unwrap();
+        assert_eq!(credit.on_stalled(Some(ms(10)), at(1_010)), 30, "it was idle");
+        credit.on_data(500).unwrap();
+        assert_eq!(credit.on_stalled(Some(ms(10)), at(1_011)), 15_000);
+        assert_eq!(credit.on_stalled(Some(ms(10)), at(1_011)), 0, "who says so without having sent gains nothing");
+        assert_eq!(credit.on_stalled(None, at(1_012)), u64::MAX, "nothing is known of the path");
+        credit.on_data(1).unwrap();
+        assert_eq!(credit.on_stalled(Some(Duration::MAX), at(1_012)), u64::MAX);
     }
 
     #[test]

@@ -424,7 +424,12 @@ impl<S: Side> Machine<S> {
         let nonce = payload.try_into().map_err(|_| Violation::FrameLength)?;
         let Some(pulse) = &mut self.pulse else { return Ok(()) };
         match pulse.on_pong(nonce, now) {
-            PongResult::Matched(_) => Ok(()),
+            PongResult::Matched(rtt) => {
+                if let Some(session) = &mut self.session {
+                    session.on_round_trip(rtt);
+                }
+                Ok(())
+            }
             PongResult::Unmatched if self.pongs.take(now) => Ok(()),
             PongResult::Unmatched => Err(Violation::PongFlood), // spec: HB-007
         }

@@ -16,7 +16,10 @@ const RATE: u64 = 25_000_000;
 
 /// Keeps all streams full and read for `time`; returns how much was read of each.
 fn pump(pair: &mut Pair, streams: &[StreamId], time: Duration) -> Vec<u64> {
-    let step = Duration::from_millis(5);
+    pump_by(Duration::from_millis(5), pair, streams, time)
+}
+
+fn pump_by(step: Duration, pair: &mut Pair, streams: &[StreamId], time: Duration) -> Vec<u64> {
     let data = vec![7; 256 << 10];
     let (until, mut read) = (pair.now() + time, vec![0; streams.len()]);
     while pair.now() < until {
@@ -31,6 +34,22 @@ fn pump(pair: &mut Pair, streams: &[StreamId], time: Duration) -> Vec<u64> {
         pair.run_for(step);
     }
     read
+}
+
+/// What lies in queues beyond what the path holds delays all other streams.
+#[test]
+fn a_window_does_not_outgrow_a_short_path() {
+    let micros = Duration::from_micros;
+    let path = Path { latency: micros(100), capacity: 16 << 20, rate: Some(1_000_000_000), ..Path::default() };
+    let mut pair = Pair::established(Options { up: path.clone(), down: path, ..Options::default() });
+    pair.run_for(Duration::from_millis(1));
+    let stream = pair.open();
+
+    pump_by(micros(50), &mut pair, &[stream], Duration::from_millis(20));
+    let read = pump_by(micros(50), &mut pair, &[stream], Duration::from_millis(20));
+
+    assert!(read[0] >= 19_000_000, "{} octets of 20 million", read[0]);
+    assert!(pair.agent.session().reserved() <= 1_000_000, "{} octets", pair.agent.session().reserved());
 }
 
 #[test]

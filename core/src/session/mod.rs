@@ -47,6 +47,8 @@ pub struct Session<S: Side> {
     crowded: VecDeque<u32>,
     opened: OpenCounts,
     pool: Pool,
+    /// The shortest round trip of late on the present link, once there was one.
+    rtt: Option<Duration>,
     queued: u64,
     control: Control,
     outgoing: Outgoing,
@@ -132,6 +134,7 @@ impl<S: Side> Session<S> {
                 theirs_granted: u64::from(config.streams),
             },
             pool: Pool::new(config.pool),
+            rtt: None,
             queued: 0,
             control: Control::default(),
             outgoing: Outgoing::new(keeps, config),
@@ -311,7 +314,7 @@ impl<S: Side> Session<S> {
             Kind::Reset => self.on_reset(id, payload),
             Kind::Stop => self.on_stop(id, payload),
             Kind::Credit => self.on_credit(id, payload),
-            Kind::Blocked => self.on_blocked(id, payload),
+            Kind::Blocked => self.on_blocked(id, payload, now),
             Kind::Accept => self.on_accept(id),
             Kind::Streams => self.on_streams(payload),
             Kind::Bind
@@ -339,6 +342,11 @@ impl<S: Side> Session<S> {
         self.outgoing.on_ack(count)?;
         self.control.on_ack(count);
         Ok(())
+    }
+
+    /// Takes a round trip. One beside much data takes longer than the path does; a path may become longer.
+    pub(crate) fn on_round_trip(&mut self, rtt: Duration) {
+        self.rtt = Some(self.rtt.map_or(rtt, |least| rtt.min(least.saturating_mul(9) / 8)));
     }
 
     /// Lets time pass for acknowledgements.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::stream::{Acceptance, RecvState};
 use super::{Session, StreamId};
 use crate::{
-    Code, MAX_OFFSET, Message, Open, Role, Side, Violation,
+    Code, Instant, MAX_OFFSET, Message, Open, Role, Side, Violation,
     frame::{be_u32, be_u64},
 };
 
@@ -180,7 +180,7 @@ impl<S: Side> Session<S> {
         Ok(())
     }
 
-    pub(super) fn on_blocked(&mut self, id: u32, payload: &[u8]) -> Result<(), Violation> {
+    pub(super) fn on_blocked(&mut self, id: u32, payload: &[u8], now: Instant) -> Result<(), Violation> {
         let offset = be_u64(payload).ok_or(Violation::FrameLength)?;
         if offset > MAX_OFFSET {
             return Err(Violation::OffsetRange); // spec: CREDIT-004
@@ -194,7 +194,8 @@ impl<S: Side> Session<S> {
         // The window is the bottleneck only where the reader keeps up: a slow reader holds its own window and no more.
         let keeps_up = recv.credit.unread() <= recv.credit.window() / 2;
         if recv.state == RecvState::Open && keeps_up && recv.credit.is_news(offset) {
-            let doubled = recv.credit.window().saturating_mul(2).min(most);
+            let useful = recv.credit.on_stalled(self.rtt, now);
+            let doubled = recv.credit.window().saturating_mul(2).min(most).min(useful);
             if recv.credit.grow(doubled, pool) && recv.credit.is_due() {
                 stream.owed.credit = true;
                 self.make_urgent(id);

@@ -89,6 +89,7 @@ impl<S: Side> Session<S> {
             return Err(Violation::ResumeAnswer); // spec: RES-015
         }
         self.outgoing.resume_at(received)?;
+        self.rtt = None; // this link may take another path
         self.incoming.owe(); // so that the peer learns that its WELCOME came
         Ok(())
     }
