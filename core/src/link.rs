@@ -521,7 +521,8 @@ impl<S: Side> Machine<S> {
         }
         let session = self.session.as_mut()?;
         session.drain_exhausted(now);
-        let riding = session.wants_transmit() && !core::mem::replace(&mut self.acknowledged, true);
+        let riding = !self.acknowledged && session.wants_transmit();
+        self.acknowledged |= riding;
         if let Some(count) = session.poll_ack(riding) {
             return Some(Encoded::ack(count));
         }

@@ -296,11 +296,19 @@ impl<S: Side> Session<S> {
 
     pub(crate) fn poll_stream_event(&mut self) -> Option<Event> {
         while let Some(id) = self.news.front().copied() {
-            if let Some(event) = self.streams.get_mut(&id).and_then(|stream| next_news(id, stream)) {
-                return Some(event);
+            let told = self.streams.get_mut(&id).and_then(|stream| {
+                let event = next_news(id, stream);
+                stream.in_news = stream.news.any();
+                event.map(|event| (event, stream.in_news))
+            });
+            let Some((event, more)) = told else {
+                self.news.pop_front();
+                continue;
+            };
+            if !more {
+                self.news.pop_front();
             }
-            self.news.pop_front();
-            self.with(id, |stream| stream.in_news = false);
+            return Some(event);
         }
         None
     }
@@ -412,23 +420,28 @@ impl<S: Side> Session<S> {
     }
 
     fn make_urgent(&mut self, id: u32) {
-        if self.with(id, |stream| !core::mem::replace(&mut stream.in_urgent, true)) == Some(true) {
-            self.urgent.push_back(id);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            enter(&mut self.urgent, id, &mut stream.in_urgent);
         }
     }
 
     fn make_ready(&mut self, id: u32) {
-        let joins = self.with(id, |stream| stream.send.has_work() && !core::mem::replace(&mut stream.in_ready, true));
-        if joins == Some(true) {
-            self.ready.push_back(id);
+        if let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.send.has_work()) {
+            enter(&mut self.ready, id, &mut stream.in_ready);
         }
     }
 
     fn tell(&mut self, id: u32) {
-        let joins = self.with(id, |stream| stream.news.any() && !core::mem::replace(&mut stream.in_news, true));
-        if joins == Some(true) {
-            self.news.push_back(id);
+        if let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.news.any()) {
+            enter(&mut self.news, id, &mut stream.in_news);
         }
+    }
+}
+
+/// Lets a stream take its place in a ring, unless it has one.
+fn enter(ring: &mut VecDeque<u32>, id: u32, inside: &mut bool) {
+    if !core::mem::replace(inside, true) {
+        ring.push_back(id);
     }
 }
 

@@ -4,8 +4,8 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::stream::{Acceptance, RecvState};
-use super::{Session, StreamId};
+use super::stream::{RecvState, Stream};
+use super::{Session, StreamId, enter};
 use crate::{
     Code, Instant, MAX_OFFSET, Message, Open, Role, Side, Violation,
     frame::{be_u32, be_u64},
@@ -57,7 +57,11 @@ impl<S: Side> Session<S> {
         let chunk =
             if front.len() <= most { stream.recv.queue.pop_front().unwrap_or_default() } else { front.split_to(most) };
         self.spare.keep(&mut stream.recv.queue);
-        self.on_consumed(id.0, chunk.len());
+        let (first, pool) = (u64::from(self.config.window), &mut self.pool);
+        if stream.recv.credit.on_consumed(chunk.len(), first, pool) && stream.recv.state == RecvState::Open {
+            stream.owed.credit = true;
+            enter(&mut self.urgent, id.0, &mut stream.in_urgent);
+        }
         Ok(Some(chunk))
     }
 
@@ -113,10 +117,10 @@ impl<S: Side> Session<S> {
         if payload.is_empty() {
             return Err(Violation::EmptyData); // spec: STREAM-012
         }
-        if !self.known(id)? {
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.owed.open) else {
+            self.known(id)?;
             return Err(Violation::StreamEnded); // what the peer has not ended is still in the table
-        }
-        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        };
         if stream.recv.is_ended() {
             return Err(Violation::StreamEnded); // spec: STREAM-009
         }
@@ -126,8 +130,10 @@ impl<S: Side> Session<S> {
             // spec: STREAM-010, what is not wanted is thrown away
             stream.recv.push(payload, &mut self.spare); // spec: STREAM-011
             stream.news.readable |= core::mem::take(&mut stream.recv.waiting);
-            self.accepted_by_use(id);
-            self.tell(id);
+            stream.accept_by_use();
+            if stream.news.any() {
+                enter(&mut self.news, id, &mut stream.in_news);
+            }
         }
         Ok(())
     }
@@ -151,7 +157,7 @@ impl<S: Side> Session<S> {
         stream.owed.credit = false;
         stream.owed.stop = None;
         stream.news.readable |= core::mem::take(&mut stream.recv.waiting);
-        self.accepted_by_use(id);
+        stream.accept_by_use();
         self.tell(id);
         self.remove_if_over(id);
         Ok(())
@@ -209,7 +215,7 @@ impl<S: Side> Session<S> {
             return Err(Violation::AcceptByOpener); // spec: STREAM-013
         }
         if self.known(id)? {
-            self.accepted_by_use(id);
+            self.with(id, Stream::accept_by_use);
             self.tell(id);
         }
         Ok(())
@@ -220,24 +226,6 @@ impl<S: Side> Session<S> {
         self.reset(StreamId(id), code);
         self.stop(StreamId(id), code);
         self.with(id, |stream| stream.released = true);
-    }
-
-    fn accepted_by_use(&mut self, id: u32) {
-        self.with(id, |stream| {
-            if stream.ours && stream.accepted == Acceptance::Pending {
-                stream.accepted = Acceptance::Accepted;
-                stream.news.accepted = true;
-            }
-        });
-    }
-
-    fn on_consumed(&mut self, id: u32, octets: usize) {
-        let (first, pool) = (u64::from(self.config.window), &mut self.pool);
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        if stream.recv.credit.on_consumed(octets, first, pool) && stream.recv.state == RecvState::Open {
-            stream.owed.credit = true;
-            self.make_urgent(id);
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What goes out next: control first, then the streams with data in turn, one frame each.
 
-use super::stream::SendState;
-use super::{Session, StreamId};
+use super::send::{low, ready_or_blocked};
+use super::{Session, StreamId, enter, stream::SendState};
 use crate::{Side, frame::Encoded};
 
 impl<S: Side> Session<S> {
@@ -109,9 +109,14 @@ impl<S: Side> Session<S> {
                 stream.in_ready = true;
                 self.ready.push_front(id); // FIN follows its last octet
             } else {
-                self.ready_or_blocked(id);
+                ready_or_blocked(id, stream, &mut self.ready, &mut self.urgent);
             }
-            self.wake_writers(id);
+            if stream.send.waiting && stream.send.queued <= low(&self.config, self.queued) {
+                stream.send.waiting = false;
+                stream.news.writable = true;
+                enter(&mut self.news, id, &mut stream.in_news);
+            }
+            self.wake_crowd();
             return Some(Encoded::data(StreamId(id), data));
         }
         None

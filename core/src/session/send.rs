@@ -1,10 +1,12 @@
 //! The sending half of streams: what the application writes, and what the peer says about it.
 
+use alloc::collections::VecDeque;
+
 use bytes::Bytes;
 
-use super::stream::SendState;
-use super::{Session, StreamId};
-use crate::{Code, Side, Violation, frame::be_u64};
+use super::stream::{SendState, Stream};
+use super::{Session, StreamId, enter};
+use crate::{Code, Config, Side, Violation, frame::be_u64};
 
 /// A write was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +70,7 @@ impl<S: Side> Session<S> {
         if count > 0 {
             stream.send.push(taken, &mut self.spare);
             self.queued = self.queued.saturating_add(count as u64);
-            self.ready_or_blocked(id.0);
+            ready_or_blocked(id.0, stream, &mut self.ready, &mut self.urgent);
         }
         Ok(count)
     }
@@ -138,32 +140,13 @@ impl<S: Side> Session<S> {
         Ok(())
     }
 
-    /// Puts a stream with data where it can be sent, or owes the peer a word that it is blocked.
-    pub(super) fn ready_or_blocked(&mut self, id: u32) {
-        self.make_ready(id);
-        let blocked = self.with(id, |stream| {
-            let offset = if stream.send.queue.is_empty() { None } else { stream.send.credit.say_blocked() };
-            stream.owed.blocked = offset.or(stream.owed.blocked);
-            offset.is_some()
-        });
-        if blocked == Some(true) {
-            self.make_urgent(id);
+    /// Tells as many of those that the total had held back as there is room for. The others are told when they have sent what
+    /// they have waiting, if not before.
+    pub(super) fn wake_crowd(&mut self) {
+        if self.crowded.is_empty() {
+            return;
         }
-    }
-
-    /// Tells writers that there is room: of one stream, and of as many as there is room for of those that the total had held
-    /// back. The others are told when they have sent what they have waiting, if not before.
-    pub(super) fn wake_writers(&mut self, id: u32) {
         let (total, frame) = (self.config.send_total, self.config.frame);
-        // Who is told and finds no room was told in vain.
-        let low = if self.queued < total { self.config.send_stream / 2 } else { frame.saturating_sub(1) } as usize;
-        self.with(id, |stream| {
-            if stream.send.waiting && stream.send.queued <= low {
-                stream.send.waiting = false;
-                stream.news.writable = true;
-            }
-        });
-        self.tell(id);
         let mut room = total.saturating_sub(self.queued).div_ceil(u64::from(frame));
         while room > 0
             && let Some(other) = self.crowded.pop_front()
@@ -193,9 +176,10 @@ impl<S: Side> Session<S> {
         self.queued = self.queued.saturating_sub(dropped as u64);
         if !over {
             stream.owed.reset = Some(code); // after its OPEN, also where that has not been sent: no number is skipped
-            self.make_urgent(id);
+            enter(&mut self.urgent, id, &mut stream.in_urgent);
         }
-        self.wake_writers(id);
+        self.tell(id);
+        self.wake_crowd();
     }
 
     /// Takes a refusal of a stream that this side opened as the answer to whether it was accepted.
@@ -221,10 +205,30 @@ impl<S: Side> Session<S> {
     }
 }
 
+/// Returns up to how many octets of a stream may wait for its writer to be told that there is room, while so many wait in all.
+/// Who is told and finds no room was told in vain.
+pub(super) const fn low(config: &Config, queued: u64) -> usize {
+    let crowded = queued >= config.send_total;
+    (if crowded { config.frame.saturating_sub(1) } else { config.send_stream / 2 }) as usize
+}
+
+/// Puts a stream with data where it can be sent, or owes the peer a word that it is blocked.
+pub(super) fn ready_or_blocked(id: u32, stream: &mut Stream, ready: &mut VecDeque<u32>, urgent: &mut VecDeque<u32>) {
+    if stream.send.has_work() {
+        enter(ready, id, &mut stream.in_ready);
+    }
+    if !stream.send.queue.is_empty()
+        && let Some(offset) = stream.send.credit.say_blocked()
+    {
+        stream.owed.blocked = Some(offset);
+        enter(urgent, id, &mut stream.in_urgent);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Limits, Open, frame::Kind, side::Network};
+    use crate::{Limits, Open, frame::Kind, side::Network};
 
     #[test]
     fn a_crowd_that_lasts_is_remembered_once_for_each_stream() {

@@ -143,6 +143,14 @@ impl Stream {
         }
     }
 
+    /// Takes that the peer uses the stream as the answer to whether it was accepted.
+    pub(crate) fn accept_by_use(&mut self) {
+        if self.ours && self.accepted == Acceptance::Pending {
+            self.accepted = Acceptance::Accepted;
+            self.news.accepted = true;
+        }
+    }
+
     /// Returns whether nothing more can happen: both directions ended, nothing owed, the application gone.
     pub(crate) fn is_over(&self) -> bool {
         self.released && !self.owed.any() && self.send.is_over() && self.recv.is_ended() // spec: END-001
