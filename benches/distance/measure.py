@@ -1,7 +1,7 @@
 """Measures the tunnel over a path of 100 ms beside no tunnel: two network namespaces joined by a user-space link.
 
 The customer's side (agent, upstream) is in one namespace, the vendor's (network, caller) in the other. Needs root.
-Usage: measure.py [--json FILE] [--only NAME] [--seconds N]
+Usage: measure.py [--json FILE] [--only NAME] [--seconds N] [--sessions N]
 """
 
 import argparse
@@ -12,12 +12,13 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 from harness.namespaces import FAR, FAR_IP, NEAR, FarAgent, NearNetwork, inside, namespaces, sh  # noqa: E402
-from harness.process import Process  # noqa: E402
+from harness.process import Process, wait_until  # noqa: E402
 
 LINK = ROOT / "target" / "release" / "bench-link"
 ENDS = pathlib.Path(__file__).with_name("ends.py")
@@ -25,12 +26,16 @@ UPSTREAM, ENDPOINT = 7_001, 7_002
 
 GBIT, HALF_GBIT = 125_000_000, 62_500_000
 ROUND_TRIP_US = 100_000
+#: Seconds after which a stream has its share of the path.
+RAMP = 4
 
 CASES = {
     "one stream, 1 Gbit/s": dict(rate=GBIT, mtu=9_000, loss=0, control="cubic", streams=1, goal=0.90),
     "one stream, 500 Mbit/s": dict(rate=HALF_GBIT, mtu=1_500, loss=0, control="bbr", streams=1, goal=0.95),
     "16 streams, 500 Mbit/s, 0.5 % loss": dict(rate=HALF_GBIT, mtu=1_500, loss=5_000, control="bbr", streams=16, goal=0.95),
     "a new connection and a request": dict(rate=HALF_GBIT, mtu=1_500, loss=0, control="bbr", streams=0, goal=0.95),
+    "the same beside one stream, 0.5 % loss": dict(rate=HALF_GBIT, mtu=1_500, loss=5_000, control="bbr", streams=0, beside=1, goal=0.95),
+    "the same beside 16 streams, 0.5 % loss": dict(rate=HALF_GBIT, mtu=1_500, loss=5_000, control="bbr", streams=0, beside=16, goal=0.95),
 }
 
 
@@ -65,13 +70,16 @@ def path(rate, mtu, loss, control):
 
 
 @contextlib.contextmanager
-def tunnel(directory):
+def tunnel(directory, sessions):
     network = NearNetwork(directory, log={"format": "json", "level": "warn"})
     agent = None
     try:
         network.start()
         endpoint = {"url": f"tcp://:{ENDPOINT}", "upstream": {"url": f"tcp://127.0.0.1:{UPSTREAM}"}}
-        agent = FarAgent(network, directory, network.token(f"tcp:{ENDPOINT}"), {"far": endpoint}, log_level="info").start()
+        token = network.token(f"tcp:{ENDPOINT}")
+        agent = FarAgent(network, directory, token, {"far": endpoint}, log_level="info", sessions=sessions).start()
+        made = "session established"
+        wait_until(lambda: sum(made in line for line in agent.process.lines) == sessions, "every session to begin")
         yield
     finally:
         for running in (agent, network):
@@ -82,19 +90,36 @@ def tunnel(directory):
 def figure(host, port, case, seconds):
     """Octets a second, or for connections how many a second one after the other."""
     if case["streams"] == 0:
-        argv = inside(NEAR, sys.executable, ENDS, "ask", host, port, 20)
-        return 1 / float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
-    argv = inside(NEAR, sys.executable, ENDS, "bulk", host, port, case["streams"], 4, seconds)
+        with bulk_beside(host, port, case.get("beside", 0)):
+            argv = inside(NEAR, sys.executable, ENDS, "ask", host, port, 20)
+            return 1 / float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+    argv = inside(NEAR, sys.executable, ENDS, "bulk", host, port, case["streams"], RAMP, seconds)
     return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
 
 
-def measure(case, seconds, rounds):
+@contextlib.contextmanager
+def bulk_beside(host, port, streams):
+    """So many streams that take what the path gives, past their start."""
+    if streams == 0:
+        yield
+        return
+    argv = [str(part) for part in inside(NEAR, sys.executable, ENDS, "bulk", host, port, streams, RAMP, 3_600)]
+    bulk = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(RAMP)
+        yield
+    finally:
+        bulk.kill()
+        bulk.wait()
+
+
+def measure(case, seconds, rounds, sessions):
     """Alternates no tunnel and the tunnel over one path; returns the medians."""
     with tempfile.TemporaryDirectory() as directory, path(case["rate"], case["mtu"], case["loss"], case["control"]):
         upstream = Process("upstream", inside(FAR, sys.executable, ENDS, "serve", UPSTREAM))
         try:
             upstream.first_stdout_line()
-            with tunnel(directory):
+            with tunnel(directory, sessions):
                 pairs = [
                     (figure(FAR_IP, UPSTREAM, case, seconds), figure("127.0.0.1", ENDPOINT, case, seconds))
                     for _ in range(rounds)
@@ -115,6 +140,7 @@ def main():
     parser.add_argument("--only", help="cases whose name contains this")
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sessions", type=int, default=1, help="how many the agent holds")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         raise SystemExit("network namespaces and TUN devices need root")
@@ -123,7 +149,7 @@ def main():
     for name, case in CASES.items():
         if arguments.only and arguments.only not in name:
             continue
-        plain, ours = measure(case, arguments.seconds, arguments.rounds)
+        plain, ours = measure(case, arguments.seconds, arguments.rounds, arguments.sessions)
         ratio, met = ours / plain, "met" if ours / plain >= case["goal"] else "MISSED"
         print(f"| {name} | {shown(case, plain)} | {shown(case, ours)} | {ratio:.2f} | ≥ {case['goal']:.2f} | {met} |", flush=True)
         figures.append({"name": name, "plain": plain, "adit": ours, "ratio": ratio, "goal": case["goal"]})

@@ -344,6 +344,27 @@ def test_a_customer_may_forbid_it(line):
     site.agent.wait_bound(after=mark)
 
 
+# AUTH-008
+def test_of_several_sessions_one_that_is_lost_takes_no_other_with_it(line):
+    site = line(resume_window="0s", sessions=4)
+    wait_until(lambda: site.network.metric("adit_binds") == 8, "two endpoints in four sessions")
+    socks = [carried(site) for _ in range(8)]
+    mark = site.agent.process.mark()
+    site.relay.cut(most=1)
+    site.agent.process.wait_for("session lost", after=mark)
+    ended = 0
+    for sock in socks:
+        sock.settimeout(5)
+        try:
+            sock.sendall(b"y")
+            assert receive(sock, 1) == b"y"
+        except (ConnectionError, AssertionError):
+            ended += 1
+    assert ended == 2, "callers are spread over the sessions, and those of one are gone"
+    assert curl(site.network, f"https://web.{DOMAIN}/hello").status == 200
+    wait_until(lambda: site.network.metric("adit_binds") == 8, "the lost session is made again", deadline=20)
+
+
 def test_a_token_revoked_while_there_is_no_connection_ends_the_session(line):
     site = line()
     sock = carried(site)

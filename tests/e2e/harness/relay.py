@@ -87,11 +87,11 @@ class Relay:
             sock.close()
         return True
 
-    def cut(self, hard=None):
-        """Ends every connection, half of the time with a reset."""
+    def cut(self, hard=None, most=None):
+        """Ends every connection, or so many of them, half of the time with a reset."""
         with self.lock:
             pairs = list(self.pairs)
-        for pair in pairs:
+        for pair in pairs[:most]:
             if self._drop(pair, hard=random.random() < 0.5 if hard is None else hard):
                 self.cuts += 1
 
