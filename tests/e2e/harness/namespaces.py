@@ -33,8 +33,9 @@ def inside(namespace, *argv):
     return ["ip", "netns", "exec", namespace, *map(str, argv)]
 
 
-def tun(namespace):
-    """Opens a TUN device that is in a namespace; the descriptor works anywhere."""
+@contextlib.contextmanager
+def entered(namespace):
+    """Sockets and devices that this thread opens meanwhile are in the namespace, and stay there."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def enter(handle):
@@ -44,10 +45,16 @@ def tun(namespace):
     with open("/proc/thread-self/ns/net") as home, open(f"/var/run/netns/{namespace}") as there:
         enter(there)
         try:
-            device = os.open("/dev/net/tun", os.O_RDWR)
-            fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"adit0", IFF_TUN | IFF_NO_PI))
+            yield
         finally:
             enter(home)
+
+
+def tun(namespace):
+    """Opens a TUN device that is in a namespace; the descriptor works anywhere."""
+    with entered(namespace):
+        device = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"adit0", IFF_TUN | IFF_NO_PI))
     return device
 
 
