@@ -46,6 +46,12 @@ mutants: ## Change the core in small ways and list what no test notices (ARGS="-
 	@scripts/install-tools.sh mutants
 	@scripts/mutants.sh $(ARGS)
 
+.PHONY: faults
+faults: ## Make faults on real sockets and measure what comes of them, as root (ARGS="--only black-hole --times 20", "--json FILE")
+	@scripts/install-tools.sh bench
+	@cargo build -q --release --locked -p adit-network -p adit -p adit-benches --bin adit-network --bin adit --bin bench-link --bin bench-crowd
+	@python3 tests/faults/measure.py $(ARGS)
+
 .PHONY: bench bench-core bench-goals bench-allocations bench-instructions bench-instructions-update bench-distance bench-tunnel
 bench: bench-core bench-goals bench-distance bench-tunnel ## Run all benchmarks
 
