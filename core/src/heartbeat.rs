@@ -204,10 +204,17 @@ impl Pulse {
         }
     }
 
+    /// Returns when a transport that takes nothing means death.
+    ///
+    /// A slow link takes octets in lumps, the next when the last has drained: as long as the peer is heard, it is given time.
     fn stall(&self) -> Option<Instant> {
-        self.waiting.map(|since| since + self.heartbeat.tolerance)
+        let tolerance = self.heartbeat.tolerance;
+        self.waiting.map(|since| (since.max(self.heard) + tolerance).min(since + tolerance * LUMPS))
     }
 }
+
+/// For how many tolerances a transport may take nothing while the peer is heard.
+const LUMPS: u32 = 3;
 
 #[cfg(test)]
 mod tests;

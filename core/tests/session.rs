@@ -327,7 +327,7 @@ fn a_silent_peer_is_declared_dead_after_the_tolerance() {
 fn a_peer_that_takes_nothing_is_declared_dead_after_the_tolerance() {
     let mut pair = Pair::with_heartbeat(secs(10), secs(15));
     let stream = pair.open();
-    pair.down.stalled = true;
+    (pair.up.stalled, pair.down.stalled) = (true, true);
     pair.network.write(stream, b"stuck").unwrap();
 
     pair.run_for(secs(15) - Duration::from_millis(1));

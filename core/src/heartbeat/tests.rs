@@ -147,13 +147,33 @@ fn a_transport_that_takes_nothing_for_the_tolerance_is_stuck() {
 
     pulse.on_waiting(at(1));
     pulse.on_waiting(at(9));
-    pulse.on_input(at(10));
     assert!(matches!(pulse.handle_timeout(at(10)), Some(Beat::SendPing(_))));
 
     assert_eq!(pulse.poll_timeout(), Some(Deadline { at: at(16), why: TimerKind::Stall }));
     assert_eq!(pulse.handle_timeout(ms(15_999)), None);
     assert_eq!(pulse.handle_timeout(at(16)), Some(Beat::Stalled { stuck_for: TOLERANCE }));
     assert_eq!(pulse.poll_timeout(), None);
+}
+
+/// HB-005
+#[test]
+fn a_transport_that_takes_nothing_is_slow_while_the_peer_is_heard_and_stuck_after_three_tolerances() {
+    for (heard, stuck) in [(10, 25), (15, 30), (29, 44), (31, 45), (44, 45)] {
+        let mut pulse = pulse();
+        let nonce = ask(&mut pulse, at(0));
+        pulse.on_pong(nonce, at(0));
+
+        pulse.on_waiting(at(0));
+        assert!(matches!(pulse.handle_timeout(at(10)), Some(Beat::SendPing(_))));
+        (1..=heard).for_each(|second| pulse.on_input(at(second)));
+
+        assert_eq!(
+            pulse.poll_timeout(),
+            Some(Deadline { at: at(stuck), why: TimerKind::Stall }),
+            "heard until {heard}"
+        );
+        assert_eq!(pulse.handle_timeout(at(stuck)), Some(Beat::Stalled { stuck_for: Duration::from_secs(stuck) }));
+    }
 }
 
 #[test]
@@ -164,7 +184,6 @@ fn progress_forgives_a_stall_in_time_and_not_later() {
 
     pulse.on_waiting(at(0));
     pulse.on_progress(ms(14_999));
-    pulse.on_input(ms(14_999));
     assert!(matches!(pulse.handle_timeout(at(15)), Some(Beat::SendPing(_))));
     pulse.on_progress(at(30));
 
@@ -246,7 +265,7 @@ proptest! {
                     return Ok(());
                 }
                 Some(Beat::Stalled { .. }) => {
-                    prop_assert!(stuck.is_some_and(|since| since + TOLERANCE <= now));
+                    prop_assert!(stuck.is_some_and(|since| stuck_at(since, heard) <= now));
                     prop_assert_eq!(pulse.poll_timeout(), None);
                     return Ok(());
                 }
@@ -255,7 +274,7 @@ proptest! {
             prop_assert!(pulse.poll_timeout().is_none_or(|deadline| now < deadline.at));
             prop_assert!(asked.is_none_or(|flushed: Instant| now < flushed.max(heard) + INTERVAL + TOLERANCE));
             prop_assert!(asked.is_none_or(|flushed| heard >= flushed || now < flushed + TOLERANCE));
-            prop_assert!(stuck.is_none_or(|since| now < since + TOLERANCE));
+            prop_assert!(stuck.is_none_or(|since| now < stuck_at(since, heard)));
             match step {
                 Step::Input => { pulse.on_input(now); heard = now; }
                 Step::Pong(right) => {
@@ -276,6 +295,10 @@ proptest! {
             }
         }
     }
+}
+
+fn stuck_at(since: Instant, heard: Instant) -> Instant {
+    (since.max(heard) + TOLERANCE).min(since + TOLERANCE * 3)
 }
 
 fn step() -> impl Strategy<Value = Step> {
