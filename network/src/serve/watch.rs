@@ -1,4 +1,5 @@
-//! The database, watched: a token that was revoked ends its sessions within a second.
+//! What is looked at again and again: the database, so that a revoked token ends its sessions within a second; how much
+//! waits for agents; and whether a crowd has left.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::{
 pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
     let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut watch, mut up, mut touched) = (None, true, Instant::now());
+    let (mut watch, mut up, mut touched, mut crowd) = (None, true, Instant::now(), Crowd::default());
     loop {
         tick.tick().await;
         let result = look(&ingress, &mut watch).await;
@@ -36,6 +37,10 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
         ingress.edge.metrics.store_up.set(i64::from(up));
         ingress.sessions.weigh(ingress.edge.limits.load().parked_size as u64);
         ingress.edge.metrics.sessions_parked.set(i64::try_from(ingress.sessions.parked()).unwrap_or(i64::MAX));
+        if crowd.has_left(ingress.sessions.count() + ingress.edge.admission.total()) {
+            // In a thread of its own: it takes milliseconds.
+            tokio::task::spawn_blocking(adit_memory::release);
+        }
         if touched.elapsed() >= TOUCH {
             touched = Instant::now();
             let live: Vec<_> = ingress.edge.router.read().live().map(|(key, _)| key.to_string()).collect();
@@ -70,7 +75,48 @@ async fn look(ingress: &Ingress, watch: &mut Option<Watch>) -> Result<(), StoreE
     Ok(())
 }
 
+/// How many there were, of sessions and connections: what many have left behind is of use to other processes.
+#[derive(Debug, Default)]
+struct Crowd {
+    most: usize,
+    before: usize,
+}
+
+impl Crowd {
+    /// Takes how many there are. True once, when at least half of them and a thousand have left and no more do.
+    fn has_left(&mut self, now: usize) -> bool {
+        self.most = self.most.max(now);
+        let still = self.before <= now;
+        self.before = now;
+        let left = still && now <= self.most / 2 && CROWD <= self.most - now;
+        if left {
+            self.most = now;
+        }
+        left
+    }
+}
+
+const CROWD: usize = 1_000;
+
 /// How often the database is asked whether it has changed.
 const PERIOD: Duration = Duration::from_millis(250);
 /// How often the endpoints in use are noted.
 const TOUCH: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_has_left_once_and_when_nobody_leaves_any_more() {
+        let mut crowd = Crowd::default();
+        let told = |crowd: &mut Crowd, counts: &[usize]| -> Vec<bool> {
+            counts.iter().map(|count| crowd.has_left(*count)).collect()
+        };
+
+        assert_eq!(told(&mut crowd, &[0, 5_000, 10_000, 9_000, 9_000]), [false; 5], "most are there");
+        assert_eq!(told(&mut crowd, &[4_000, 100, 100, 100]), [false, false, true, false]);
+        assert_eq!(told(&mut crowd, &[1_098, 99, 99]), [false; 3], "one fewer than a crowd");
+        assert_eq!(told(&mut crowd, &[1_100, 100, 100]), [false, false, true]);
+    }
+}
