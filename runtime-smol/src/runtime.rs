@@ -1,6 +1,7 @@
 //! The sockets and timers of `async-io` and the executor of smol, as the shared machinery asks for them.
 
 use core::{
+    any::Any,
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::Pin,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use adit_core::driver::Transport;
-use adit_runtime::{Runtime, Sleep};
+use adit_runtime::{Runtime, Sleep, reset_when_closed};
 use async_io::Async;
 use smol::{
     io::{AsyncRead, AsyncWrite},
@@ -106,7 +107,7 @@ impl<T> From<T> for Io<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Transport for Io<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for Io<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_read(cx, buffer)
     }
@@ -117,6 +118,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport for Io<T> {
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_close(cx)
+    }
+
+    fn abort(&mut self) {
+        if let Some(tcp) = (&self.0 as &dyn Any).downcast_ref::<TcpStream>() {
+            reset_when_closed(SockRef::from(tcp));
+        }
     }
 }
 

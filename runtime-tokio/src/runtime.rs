@@ -1,6 +1,7 @@
 //! Tokio's sockets, timers and tasks, as the shared machinery asks for them.
 
 use core::{
+    any::Any,
     future::Future,
     net::SocketAddr,
     pin::Pin,
@@ -10,7 +11,7 @@ use core::{
 use std::io::{self, IoSlice};
 
 use adit_core::driver::Transport;
-use adit_runtime::{Runtime, Sleep};
+use adit_runtime::{Runtime, Sleep, reset_when_closed};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -66,7 +67,7 @@ impl<T> From<T> for Io<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Transport for Io<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for Io<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
@@ -79,6 +80,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport for Io<T> {
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn abort(&mut self) {
+        if let Some(tcp) = (&self.0 as &dyn Any).downcast_ref::<TcpStream>() {
+            reset_when_closed(SockRef::from(tcp));
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use adit_core::{Cause, Code, Config, Duration, driver::StreamHandle};
 use bytes::Bytes;
-use rig::{Nobody, Rig};
+use rig::{Fault, Nobody, Rig};
 
 #[test]
 fn octets_that_come_and_go_one_at_a_time_arrive_whole() {
@@ -89,6 +89,30 @@ fn a_link_that_is_given_up_before_it_is_secure_is_gone_at_once() {
     rig.network.run();
 
     assert!(rig.network.is_gone(), "a silent peer holds a descriptor of somebody who has lost interest");
+}
+
+#[test]
+fn a_link_that_is_silent_is_given_up_at_once_so_that_a_peer_that_hears_learns_of_it() {
+    let rig = Rig::new(usize::MAX);
+    rig.establish_resumable();
+
+    rig.break_down(0, Fault::Hole); // the agent hears nothing, and the network hears the agent
+    rig.run_for(Duration::from_secs(25));
+
+    assert_eq!(rig.aborted(), (true, false));
+    assert!(rig.agent.is_gone(), "an end that waits for a peer which does not answer");
+    assert!(rig.network.is_gone(), "the network hears of it");
+}
+
+#[test]
+fn a_link_that_ends_in_order_is_closed_in_order() {
+    let rig = Rig::new(usize::MAX);
+    rig.establish_resumable();
+
+    rig.agent().close(Code::NO_ERROR, "");
+    rig.run_for(Duration::from_secs(2));
+
+    assert_eq!(rig.aborted(), (false, false));
 }
 
 #[test]

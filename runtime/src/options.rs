@@ -68,6 +68,12 @@ impl SocketOptions {
     }
 }
 
+/// Lets a socket be closed by a reset, at once.
+#[doc(hidden)]
+pub fn reset_when_closed<'a>(socket: impl Into<SockRef<'a>>) {
+    let _ = socket.into().set_linger(Some(Duration::ZERO)); // where it cannot be told it is closed as usual
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::net::{TcpListener, TcpStream};

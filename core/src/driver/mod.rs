@@ -34,6 +34,10 @@ pub trait Transport {
     /// # Errors
     /// What the operating system says; every error is final.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Takes note that nothing goes through any more, before it is dropped: what is under way need not arrive, and a peer
+    /// that still hears something is better told by a reset than by an end that waits its turn.
+    fn abort(&mut self) {}
 }
 
 /// A timer, as a runtime provides it.

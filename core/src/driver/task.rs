@@ -14,7 +14,7 @@ use super::{
     Clock, Handle, Timer, Transport,
     shared::{Seat, Shared, TaskId},
 };
-use crate::{Code, Instant, Link, Loss, Side, frame::Encoded, tls::Tls};
+use crate::{Cause, Code, Instant, Link, Loss, Side, frame::Encoded, tls::Tls};
 
 /// Drives one link over one transport until both are over.
 #[derive(Debug)]
@@ -310,11 +310,20 @@ impl<S: Side> Task<S> {
     }
 
     fn poll_over(&mut self, io: &mut impl Transport, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let (lost, finished) =
-            self.seat.with(|state| (matches!(state.link.outcome(), Some(Err(_))), state.link.is_finished()));
+        let (lost, silent, finished) = self.seat.with(|state| {
+            let outcome = state.link.outcome();
+            let silent =
+                matches!(outcome, Some(Err(Cause::Dead { .. } | Cause::Stalled { .. } | Cause::Unacknowledged)));
+            (matches!(outcome, Some(Err(_))), silent && state.link.is_parked(), state.link.is_finished())
+        });
         match self.phase {
             // Nothing can be said yet, and a silent peer must not hold what nobody wants.
             Phase::Securing if lost => self.phase = Phase::Over,
+            // The other direction may work: its end must not queue behind what is never acknowledged.
+            Phase::Open if silent => {
+                io.abort();
+                self.phase = Phase::Over;
+            }
             Phase::Open if finished => {
                 self.tls.close();
                 self.phase = Phase::Parting(now + PARTING);

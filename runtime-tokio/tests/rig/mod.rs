@@ -25,6 +25,7 @@ pub(crate) struct Rig {
     pub(crate) agent: Runner<side::Agent>,
     pub(crate) network: Runner<side::Network>,
     clock: Hand,
+    up: Arc<Mutex<Pipe>>,
     down: Arc<Mutex<Pipe>>,
 }
 
@@ -62,6 +63,7 @@ struct Pipe {
     width: usize,
     closed: bool,
     broken: bool,
+    aborted: bool,
     waiting: Vec<Waker>,
     fault: Option<(usize, Fault)>,
 }
@@ -108,11 +110,12 @@ impl Rig {
         let now = clock.now();
         let (up, down) = (Pipe::new(width.min(64 << 10)), Pipe::new(width.min(64 << 10)));
         let near = End { input: Arc::clone(&down), output: Arc::clone(&up) };
-        let far = End { input: up, output: Arc::clone(&down) };
+        let far = End { input: Arc::clone(&up), output: Arc::clone(&down) };
         Self {
             agent: Runner::new(Link::<side::Agent>::new(agent, hello(), 1, now), client, near, &clock),
             network: Runner::new(Link::<side::Network>::new(network, 2, now), server, far, &clock),
             clock,
+            up,
             down,
         }
     }
@@ -127,6 +130,11 @@ impl Rig {
     /// Lets this happen to what the network says, after so many octets more.
     pub(crate) fn break_down(&self, after: usize, fault: Fault) {
         self.down.lock().expect("no panic").fault = Some((after, fault));
+    }
+
+    /// Tells whether the agent has given its transport up, and whether the network has.
+    pub(crate) fn aborted(&self) -> (bool, bool) {
+        (self.up.lock().expect("no panic").aborted, self.down.lock().expect("no panic").aborted)
     }
 
     /// Lets both establish a session.
@@ -286,7 +294,15 @@ impl Timer for Bell {
 impl Pipe {
     fn new(width: usize) -> Arc<Mutex<Self>> {
         let octets = VecDeque::new();
-        Arc::new(Mutex::new(Self { octets, width, closed: false, broken: false, waiting: Vec::new(), fault: None }))
+        Arc::new(Mutex::new(Self {
+            octets,
+            width,
+            closed: false,
+            broken: false,
+            aborted: false,
+            waiting: Vec::new(),
+            fault: None,
+        }))
     }
 }
 
@@ -339,6 +355,10 @@ impl Transport for End {
         pipe.closed = true;
         wake(pipe);
         Poll::Ready(Ok(()))
+    }
+
+    fn abort(&mut self) {
+        self.output.lock().expect("no panic").aborted = true;
     }
 }
 
