@@ -36,6 +36,8 @@ def measure(name, minutes):
         for caller, work in zip(callers, works):
             caller.sendall(bytes([work]))
             receive(caller, 1)
+        for caller in callers:  # all are there before the first fills the link
+            caller.sendall(b"!")
         marks, carried, ended = site.marks(), [0] * len(works), []
         for index, (caller, work) in enumerate(zip(callers, works)):
             threading.Thread(target=saturate, args=(caller, work, carried, index, ended), daemon=True).start()
@@ -51,9 +53,10 @@ def measure(name, minutes):
 
 
 def flood(sock):
-    """Answers an octet; then sends or takes without end, as it says."""
+    """Answers an octet; after another it sends or takes without end, as the first said."""
     work = sock.recv(1)
     sock.sendall(b".")
+    sock.recv(1)
     while work == b"D":
         sock.sendall(bytes(CHUNK))
     while sock.recv(CHUNK):
