@@ -312,6 +312,7 @@ def campaign(options, mutants, unswitched, programs):
     done = results()
     order = sorted(mutants, key=lambda one: one["key"])
     random.Random(options.seed).shuffle(order)
+    order.sort(key=lambda one: one["key"] not in done)  # what is run again comes first
     until = time.monotonic() + options.minutes * 60
     again = {None, *(["pending"] if not options.quick else []), *(["missed", "pending"] if options.retry else [])}
     for one in order:
@@ -324,7 +325,7 @@ def campaign(options, mutants, unswitched, programs):
         if why := unswitched.get(one["number"]):
             verdict, by = "unswitched", why
         else:
-            verdict, by = judge(one["number"], programs, options.quick)
+            verdict, by = judge(one, programs, options.quick)
         record = {"key": one["key"], "name": one["name"], "verdict": verdict, "by": by, "seconds": round(spent() - began, 1)}
         with RESULTS.open("a") as file:
             file.write(json.dumps(record) + "\n")
@@ -332,11 +333,16 @@ def campaign(options, mutants, unswitched, programs):
             print(f"{verdict}: {one['name']}", flush=True)
 
 
-def judge(number, programs, quick):
+def judge(one, programs, quick):
+    """Runs the tests of the module that is changed, then all, until one fails."""
+    module = pathlib.Path(one["file"]).relative_to("core/src").with_suffix("").parts[0]
+    name, program = programs[0]
+    if failure := run(name, program, one["number"], patience(name, program), f"{module}::"):
+        return failure
     for name, program in programs:
         if quick and name in SLOW:
             return "pending", ""
-        if failure := run(name, program, number, patience(name, program)):
+        if failure := run(name, program, one["number"], patience(name, program)):
             return failure
     return "missed", ""
 
@@ -356,7 +362,7 @@ def spent():
     return usage.ru_utime + usage.ru_stime
 
 
-def run(name, program, number, patience):
+def run(name, program, number, patience, *which):
     """Runs one program of tests; returns how it failed, if it did.
 
     Patience is processor time, so that a busy machine makes no difference.
@@ -372,7 +378,7 @@ def run(name, program, number, patience):
 
     with log.open("w") as out:
         apart = {"stdout": out, "stderr": out, "preexec_fn": limit, "start_new_session": True}
-        process = subprocess.Popen([program, "-q", "--nocapture"], cwd=home, env=env, **apart)
+        process = subprocess.Popen([program, "-q", "--nocapture", *which], cwd=home, env=env, **apart)
         try:
             code = process.wait(600)
         except subprocess.TimeoutExpired:

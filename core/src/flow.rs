@@ -282,6 +282,20 @@ mod tests {
         assert_eq!((pool.free(), pool.reserved()), (1, 99));
     }
 
+    /// CREDIT-010
+    #[test]
+    fn to_be_blocked_is_news_where_what_was_announced_since_the_last_growth_has_come() {
+        let (mut credit, mut pool) = (RecvCredit::new(10), Pool::new(100));
+        credit.on_data(10).unwrap();
+        assert_eq!([0, 1, 10, 11].map(|offset| credit.is_news(offset)), [false, true, true, false]);
+
+        assert!(credit.grow(20, &mut pool));
+        assert!(!credit.is_news(10));
+        credit.announce();
+        credit.on_data(1).unwrap();
+        assert!(credit.is_news(11));
+    }
+
     #[test]
     fn a_window_grows_as_long_as_another_could_become_as_large() {
         let mut pool = Pool::new(40);

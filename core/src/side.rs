@@ -65,3 +65,20 @@ impl Role {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// STREAM-001
+    #[test]
+    fn an_agent_opens_odd_streams_and_the_network_even_ones() {
+        let opened = |role: Role| [0, 1, 2, 3, 4].map(|stream| role.opened(stream));
+
+        assert_eq!(opened(Role::Agent), [false, true, false, true, false]);
+        assert_eq!(opened(Role::Network), [false, false, true, false, true]);
+        assert_eq!([1, 2, 1 << 31].map(|count| Role::Agent.stream(count)), [Some(1), Some(3), None]);
+        assert_eq!([1, 2, 1 << 31].map(|count| Role::Network.stream(count)), [Some(2), Some(4), None]);
+        assert_eq!((Role::Agent.peer(), Role::Network.peer()), (Role::Network, Role::Agent));
+    }
+}

@@ -192,6 +192,22 @@ fn nothing_is_kept_for_an_agent_that_never_resumes() {
 
 /// RES-016
 #[test]
+fn an_agent_that_never_resumes_keeps_nothing_whatever_it_is_offered() {
+    let mut config = Config::agent();
+    config.resume_window = Duration::ZERO;
+    let mut lone = Lone::agent(config);
+    lone.say();
+    let offer = ResumeOffer { secret: Secret::new([9; 16]), window: secs(30) };
+    lone.hear(&raw(Kind::Welcome.number(), 0, &encoded(&Welcome { resume: Some(offer), ..a_welcome() })));
+
+    lone.session().open(Open::default()).unwrap();
+    assert!(lone.say().iter().any(|frame| frame.kind() == Kind::Open));
+
+    assert_eq!(lone.session().stats().retained, 0);
+}
+
+/// RES-016
+#[test]
 fn the_window_is_the_least_that_both_sides_want() {
     let mut agent = Config::agent();
     agent.resume_window = secs(5);
@@ -363,6 +379,7 @@ fn a_peer_that_acknowledges_nothing_is_dead_after_three_tolerances() {
         });
         for ping in pings.drain(..) {
             lone.hear(&raw(Kind::Pong.number(), 0, &ping));
+            lone.hear_frames(&[Encoded::ack(0)]); // which is no news
         }
     }
     panic!("it went on for a minute");

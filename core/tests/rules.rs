@@ -314,6 +314,9 @@ fn offsets_and_counts_beyond_the_range_are_violations() {
             assert_violation(&mut lone, Violation::OffsetRange);
         }
     }
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[open(1), Encoded::streams(MAX_OFFSET), Encoded::blocked(id, MAX_OFFSET)]);
+    assert_eq!(lone.cause(), None);
 }
 
 /// CREDIT-001, CREDIT-004
@@ -329,6 +332,53 @@ fn the_highest_credit_is_taken_and_lower_ones_change_nothing() {
     let sent: usize =
         lone.say().iter().filter(|frame| frame.kind() == Kind::Data).map(|frame| frame.payload().len()).sum();
     assert_eq!((sent, lone.cause()), (100_000, None));
+}
+
+/// CREDIT-010
+#[test]
+fn a_window_grows_for_a_reader_who_has_read_half_of_it_and_for_no_slower_one() {
+    for (read, grown) in [(512, 1_024), (511, 0)] {
+        let mut lone = Lone::established_network(small_windows(1_024));
+        lone.hear_frames(&[open(1), data(1, 1_024)]);
+        lone.session().read(stream(1), read).unwrap();
+
+        lone.hear_frames(&[Encoded::blocked(stream(1), 1_024)]);
+
+        assert_eq!(lone.session().reserved(), grown, "{read} octets were read");
+    }
+}
+
+/// CREDIT-007
+#[test]
+fn a_window_that_grew_by_little_is_not_announced_for_that() {
+    let mut lone = Lone::established_network(network(|config| {
+        (config.window, config.window_eager, config.pool) = (1_024, 1_024, 1_224);
+    }));
+    lone.hear_frames(&[open(1)]);
+    for announced in [2_048_u64, 3_072] {
+        lone.hear_frames(&[data(1, 1_024)]);
+        lone.session().read(stream(1), 1_024).unwrap();
+        assert!(lone.say().contains(&Encoded::credit(stream(1), announced)));
+    }
+
+    lone.hear_frames(&[Encoded::blocked(stream(1), 2_048)]);
+
+    assert_eq!((lone.session().reserved(), counted(&lone.say())), (100, vec![]));
+}
+
+#[test]
+fn streams_begin_with_a_large_window_while_half_of_the_pool_stays_free() {
+    let mut lone = Lone::established_network(network(|config| {
+        (config.window, config.window_eager, config.pool) = (1_024, 11_264, 40_960);
+    }));
+
+    let reserved = [1, 3, 5].map(|id| {
+        lone.hear_frames(&[open(id)]);
+        lone.session().reserved()
+    });
+
+    assert_eq!(reserved, [10_240; 3]);
+    assert_eq!(counted(&lone.say()), [Kind::Credit]);
 }
 
 /// STREAM-005
@@ -468,6 +518,32 @@ fn to_write_nothing_takes_nothing_and_says_nothing() {
 
     assert_eq!(lone.session().write(id, &mut Bytes::new()), Ok(0));
     assert_eq!(lone.say(), []);
+}
+
+#[test]
+fn whatever_there_is_to_say_alone_makes_a_link_want_to_say_it() {
+    type Act = fn(&mut Lone<adit_core::side::Network>);
+    let reasons: [(Kind, Act); 5] = [
+        (Kind::Pong, |lone| lone.hear_frames(&[Encoded::ping([1; 8])])),
+        (Kind::Command, |lone| assert!(lone.session().command(Command::Stop, "").is_ok())),
+        (Kind::Open, |lone| assert!(lone.session().open(Open::default()).is_ok())),
+        (Kind::Data, |lone| assert!(lone.session().write(stream(3), &mut "x".into()).is_ok())),
+        (Kind::Streams, |lone| lone.hear_frames(&[Encoded::reset(stream(1), Code::CANCELLED)])),
+    ];
+    for (kind, act) in reasons {
+        let mut lone = Lone::established_network(network(|config| (config.streams, config.window_eager) = (4, 16_384)));
+        lone.hear_frames(&[open(1), open(3)]);
+        lone.session().release(stream(1));
+        lone.say();
+        assert!(!lone.link.wants_transmit());
+
+        act(&mut lone);
+
+        assert!(lone.link.wants_transmit(), "{kind:?}");
+        let said: Vec<_> = lone.say().iter().map(Encoded::kind).filter(|kind| *kind != Kind::Ack).collect();
+        assert_eq!(said, [kind]);
+        assert!(!lone.link.wants_transmit());
+    }
 }
 
 /// STREAM-013

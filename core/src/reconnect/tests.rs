@@ -127,6 +127,18 @@ fn a_network_change_acts_in_every_state() {
     assert_eq!(machine.handle_timeout(at(99_999)), Some(Order::Dial { attempt: attempt + 1, target: 0 }));
 }
 
+/// TIME-007
+#[test]
+fn for_its_time_only_the_target_that_holds_the_session_is_dialed() {
+    for (waited, target) in [(Duration::from_nanos(4_999_999_999), 0), (Duration::from_secs(5), 1)] {
+        let mut machine = machine(2);
+        establish(&mut machine, at(0));
+        machine.on_suspended(0, Duration::from_secs(60), Retry::Backoff, at(60));
+
+        assert_eq!(machine.handle_timeout(at(60) + waited), Some(Order::Dial { attempt: 2, target }));
+    }
+}
+
 #[test]
 fn a_stop_acts_in_every_state() {
     let mut waiting = machine(1);
