@@ -75,7 +75,7 @@ pub enum Step {
     Send(Vec<FrameSpec>),
     /// Frames arrive, an octet at a time.
     Trickle(Vec<FrameSpec>),
-    /// Frames arrive again and again.
+    /// Frames arrive again and again, in one piece: what time forgives is not forgiven between them.
     Repeat {
         /// How often.
         times: u32,

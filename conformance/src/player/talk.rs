@@ -63,12 +63,17 @@ impl<'a> Talk<'a> {
         match step {
             Step::Handshake(changes) => self.handshake(changes),
             Step::Send(frames) => {
-                self.send(frames, 0)?;
+                let octets = self.spoken(frames, 0)?;
+                self.subject.hear(&octets);
                 self.listen()
             }
             Step::Trickle(frames) => self.trickle(frames),
             Step::Repeat { times, stream_step, send } => {
-                (0..*times).try_for_each(|time| self.send(send, time * stream_step))?;
+                let mut octets = Vec::new();
+                for time in 0..*times {
+                    octets.extend(self.spoken(send, time * stream_step)?);
+                }
+                self.subject.hear(&octets);
                 self.listen()
             }
             Step::Wait(millis) => {
@@ -97,7 +102,8 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn send(&mut self, frames: &[FrameSpec], shift: u32) -> Result<(), Stop> {
+    /// Returns the octets of frames that are sent.
+    fn spoken(&mut self, frames: &[FrameSpec], shift: u32) -> Result<Vec<u8>, Stop> {
         let mut octets = Vec::new();
         for spoken in self.player.octets(&self.all_filled(frames)?, shift)? {
             octets.extend(&spoken.octets);
@@ -105,8 +111,7 @@ impl<'a> Talk<'a> {
                 self.sent.push(spoken.octets);
             }
         }
-        self.subject.hear(&octets);
-        Ok(())
+        Ok(octets)
     }
 
     fn trickle(&mut self, frames: &[FrameSpec]) -> Result<(), Stop> {

@@ -150,6 +150,6 @@ fn needs_shim() -> Lack {
 const ANY: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 0);
 const POLL: Duration = Duration::from_millis(2);
 /// How long a program may take to start, on a machine that is busy.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// How long an agent may wait before it dials again, for the first time.
 const REDIAL: Duration = Duration::from_secs(10);

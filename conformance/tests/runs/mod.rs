@@ -24,7 +24,9 @@ impl Run {
 
 /// Plays all scenarios with a shim that has no fault, and returns the report.
 pub(crate) fn clean(role: &str, shim: &str) -> Value {
-    let run = program(&format!("clean-{role}-{}", shim.len()), &["--role", role, "--shim", shim]);
+    // What is due comes as soon as it can: nobody waits for long where the machine is not busy.
+    let arguments = ["--role", role, "--shim", shim, "--timeout", "20000"];
+    let run = program(&format!("clean-{role}-{}", shim.len()), &arguments);
     assert_eq!(run.output.status.code(), Some(0), "{}", text(&run.output.stdout));
     let report = run.json();
     assert_eq!(count(&report, "failed"), 0);
