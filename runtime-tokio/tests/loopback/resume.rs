@@ -299,9 +299,10 @@ fn serve(
     if incoming.hello().resume.is_some() {
         let unknown = Refusal { code: Code::RESUME_UNKNOWN, retry_after: None, text: String::new() };
         let Some(session) = current else { return incoming.refuse(unknown) };
-        match incoming.resume(session, welcome) {
-            Ok(()) => drop(resumes.fetch_add(1, Ordering::Relaxed)),
-            Err(incoming) => incoming.refuse(unknown),
+        resumes.fetch_add(1, Ordering::Relaxed); // before the agent can know
+        if let Err(incoming) = incoming.resume(session, welcome) {
+            resumes.fetch_sub(1, Ordering::Relaxed);
+            incoming.refuse(unknown);
         }
         return;
     }
