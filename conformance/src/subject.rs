@@ -24,6 +24,10 @@ pub trait Subject {
         let _ = requirement;
         None
     }
+    /// Returns whether its application is one of its own, and not that of the scenarios: it may refuse what it is asked for.
+    fn has_own_application(&self) -> bool {
+        false
+    }
     /// Goes on over another transport; an agent dials by itself.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod runs;
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -53,6 +54,32 @@ fn a_network_that_listens_is_played_without_a_shim() {
     let run = program("stranger", &stranger);
     assert_eq!(run.output.status.code(), Some(1), "its certificate is of nobody that is trusted");
     assert_eq!(run.json()["scenarios"][0]["step"], 0);
+}
+
+#[test]
+fn a_shim_lets_a_network_listen_where_the_target_is() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let shim = reference("");
+    let arguments = ["--role", "network", "--target", &free.to_string(), "--shim", &shim];
+    let run = program("target-and-shim", &[&arguments[..], &["--clause", "BIND-013", "--clause", "LIM-003"]].concat());
+
+    assert_eq!(run.output.status.code(), Some(0), "{}", text(&run.output.stdout));
+    let report = run.json();
+    assert!(count(&report, "passed") > 2, "{}", text(&run.output.stdout));
+    assert_eq!(count(&report, "skipped") + count(&report, "not_implemented"), 0, "limits and acts are the shim's");
+}
+
+#[test]
+fn what_an_application_of_its_own_refuses_is_not_implemented() {
+    let only = ["--only", "session/a number is free again after REJECTED", "--only", "session/each BIND*"];
+    let strict = ["--role", "network", "--shim", &format!("python3 '{PEER}' --bug refuses-binds")];
+    let run = program("refused-strictly", &[&strict[..], &only].concat());
+    assert_eq!(run.output.status.code(), Some(1), "{}", text(&run.output.stdout));
+
+    let run = program("refused", &[&strict[..], &only, &["--own-application"]].concat());
+
+    assert_eq!(run.output.status.code(), Some(0), "{}", text(&run.output.stdout));
+    assert_eq!(run.json()["clauses"]["BIND-005"]["not_implemented"], 1);
 }
 
 #[test]
@@ -169,5 +196,6 @@ fn reference(options: &str) -> String {
 }
 
 const NAME: &str = "network.test";
+const PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peer/peer.py");
 /// An authority that has issued nothing here.
 const STRANGER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/runs/stranger.pem");

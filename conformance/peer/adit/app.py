@@ -103,7 +103,7 @@ class App:
         self.urls[number] = url
         if "silent" in url or bug("answers-no-bind"):
             return
-        if "refused" in url:
+        if "refused" in url or bug("refuses-binds"):
             del session.binds[number]
             refusal = {"code": wire.CODES["FORBIDDEN"]}
             session.say_message(wire.REJECTED, "BindRefusal", {"id": number, "refusal": refusal})

@@ -252,7 +252,7 @@ impl<'a> Talk<'a> {
         let wanted = &self.filled(wanted)?;
         let frame = self.due(wanted)?;
         let frame = self.whole(wanted, frame)?;
-        if self.is_as(wanted, &frame)? { Ok(()) } else { failed(&wanted.to_string(), &frame.said(self.player)) }
+        if self.is_as(wanted, &frame)? { Ok(()) } else { Err(self.other(&wanted.to_string(), &frame)) }
     }
 
     /// Returns the next frame, which has to be of this type and stream.
@@ -264,11 +264,11 @@ impl<'a> Talk<'a> {
                 let got = if self.subject.is_closed() { "the end of the transport" } else { "nothing" };
                 return failed(&wanted.to_string(), got);
             };
-            if frame.name != name && self.is_ignored(&frame) {
+            if frame.name != name && self.is_ignored(&frame) && !self.is_refusal(&frame) {
                 continue;
             }
             if (frame.name.as_str(), frame.stream) != (name.as_str(), wanted.stream) {
-                return failed(&wanted.to_string(), &frame.said(self.player));
+                return Err(self.other(&wanted.to_string(), &frame));
             }
             return Ok(frame);
         }
@@ -300,7 +300,11 @@ impl<'a> Talk<'a> {
         if let Some(message) = &wanted.message {
             let name = self.player.message(&frame.name)?;
             let found = self.player.schema.read(&name, &frame.payload);
-            return Ok(found.is_ok_and(|found| includes(&found, message)));
+            let mut wanted = message.clone();
+            if frame.name == "Bound" && self.subject.has_own_application() {
+                wanted.as_object_mut().and_then(|fields| fields.remove("url")); // it says what callers know
+            }
+            return Ok(found.is_ok_and(|found| includes(&found, &wanted)));
         }
         if let Some(length) = wanted.octets {
             return Ok(frame.payload.len() == length);
@@ -315,10 +319,29 @@ impl<'a> Talk<'a> {
         self.take(&octets)?;
         while let Some(frame) = self.heard.frames.pop_front() {
             if !self.is_ignored(&frame) {
-                return failed("nothing", &frame.said(self.player));
+                return Err(self.other("nothing", &frame));
             }
         }
         Ok(())
+    }
+
+    /// What it means that this frame came and not what was due.
+    fn other(&self, due: &str, frame: &Frame) -> Stop {
+        let said = frame.said(self.player);
+        if self.is_refusal(frame) {
+            return Stop::NotImplemented(format!("what its application refuses: {said}"));
+        }
+        Stop::failed(due, said)
+    }
+
+    /// A stream or a bind that an application of its own may refuse.
+    fn is_refusal(&self, frame: &Frame) -> bool {
+        let code = self.player.registry.code("REFUSED").map(u32::to_be_bytes);
+        let refuses = match frame.name.as_str() {
+            "Reset" | "Stop" => code.is_some_and(|code| frame.payload == code),
+            name => name == "Rejected",
+        };
+        refuses && self.subject.has_own_application()
     }
 
     fn expect_close(&mut self, code: &str) -> Result<(), Stop> {

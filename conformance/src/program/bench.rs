@@ -23,6 +23,7 @@ pub(crate) struct Bench {
     pub(crate) side: Side,
     pub(crate) patience: Patience,
     pub(crate) token: Option<String>,
+    pub(crate) own_application: bool,
     target: Option<SocketAddr>,
     shim: Option<String>,
     verbose: bool,
@@ -48,13 +49,14 @@ impl Bench {
         let identity = Identity::issue(text)?;
         let roots = match &arguments.ca {
             Some(file) => Some(fs::read_to_string(file)?),
-            None => (arguments.target.is_none()).then(|| identity.authority.clone()),
+            None => (!arguments.insecure).then(|| identity.authority.clone()),
         };
         let target = arguments.target.as_ref().map(|target| resolve(target)).transpose()?;
         Ok(Self {
             side,
             patience: arguments.patience(),
             token: arguments.token.clone(),
+            own_application: arguments.own_application,
             target,
             shim: arguments.shim.clone(),
             verbose: arguments.verbose,
@@ -198,7 +200,7 @@ fn check(arguments: &Arguments, side: Side) -> io::Result<()> {
         (Side::Agent, Some(_), _) => "an agent dials: it takes --shim, and no --target",
         (Side::Agent, None, None) => "an agent needs --shim",
         (Side::Network, None, None) => "a network needs --target, --shim or both",
-        (Side::Network, Some(_), _) if arguments.ca.is_none() && !arguments.insecure => {
+        (Side::Network, Some(_), None) if arguments.ca.is_none() && !arguments.insecure => {
             "a target needs --ca or --insecure"
         }
         (Side::Agent, None, Some(_)) | (Side::Network, _, _) => return Ok(()),

@@ -87,6 +87,10 @@ impl Subject for Line<'_> {
         self.wire.lacks(requirement)
     }
 
+    fn has_own_application(&self) -> bool {
+        self.bench.own_application
+    }
+
     fn redial(&mut self) -> Result<(), Lack> {
         self.wire = match &self.source {
             Source::Dialed(address) => self.bench.dial(*address, None).map_err(broken)?,
@@ -113,6 +117,9 @@ impl Subject for Line<'_> {
     }
 
     fn event(&mut self) -> Result<Option<Value>, Lack> {
+        if self.bench.own_application {
+            return Err(Lack::Unable("events of the application: it is one of its own".to_owned()));
+        }
         let patience = self.bench.patience.something;
         self.shim.as_mut().map_or_else(|| Err(needs_shim()), |shim| shim.event(patience))
     }

@@ -29,13 +29,13 @@ struct Arguments {
     /// The side that is tested
     #[arg(long)]
     role: Role,
-    /// The network that is tested, where it listens already
+    /// The network that is tested, where it listens already, or where the shim lets it listen
     #[arg(long, value_name = "HOST:PORT")]
     target: Option<String>,
     /// The command that runs the side that is tested, once for each scenario; see conformance/README.md
     #[arg(long, value_name = "COMMAND")]
     shim: Option<String>,
-    /// The authorities that the target's certificate is checked with, in PEM
+    /// The authorities that the target's certificate is checked with, in PEM [default with a shim: what the shim is given]
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     ca: Option<PathBuf>,
     /// Take any certificate of the target
@@ -44,6 +44,9 @@ struct Arguments {
     /// The name in the network's certificate [default: the host of the target]
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
+    /// What is tested runs an application of its own: what that refuses or does not tell is not implemented
+    #[arg(long)]
+    own_application: bool,
     /// The token that the network consents to
     #[arg(long, env = "ADIT_CONFORMANCE_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -105,7 +108,8 @@ fn run(arguments: &Arguments) -> io::Result<Report> {
         return Err(io::Error::other("no scenario is like that"));
     }
     let bench = Bench::new(arguments)?;
-    let jobs = arguments.jobs.map_or_else(|| if arguments.shim.is_some() { 8 } else { 1 }, usize::from);
+    let own_place = arguments.shim.is_some() && arguments.target.is_none();
+    let jobs = arguments.jobs.map_or(if own_place { 8 } else { 1 }, usize::from);
     let report = Report::new(arguments.role.side(), bench.name(), play::all(&scenarios, &bench, jobs));
 
     write!(io::stdout(), "{}", report.table())?;
