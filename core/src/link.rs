@@ -9,11 +9,11 @@ mod resume;
 use alloc::{collections::VecDeque, format, string::String, vec};
 
 use crate::{
-    AuthRequest, Cause, Close, Code, Config, Deadline, Duration, Event, Hello, Instant, Limits, Loss, Message, Refusal,
-    Rng, Role, Session, Side, TimerKind, VERSION, Violation, Welcome,
+    AuthRequest, Cause, Close, Code, Config, Deadline, Duration, Event, FRAME, Hello, Instant, Limits, Loss, Message,
+    Refusal, Rng, Role, Session, Side, TimerKind, VERSION, Violation, Welcome,
     bucket::Bucket,
     config::{FRAME_LEAST, FRAME_MOST},
-    frame::{Decoder, Encoded, Frame, Kind, RawKind, be_u64},
+    frame::{Decoder, Encoded, Frame, HEADER, Kind, RawKind, be_u64},
     heartbeat::{Beat, PongResult, Pulse},
     side,
 };
@@ -89,8 +89,8 @@ impl Link<side::Agent> {
 impl Link<side::Network> {
     /// Starts a link on a transport that has just been secured. `seed` decides the nonces of pings.
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
-        let decoder = Decoder::new(config.frame.min(HANDSHAKE_OCTETS));
-        Self { decoder, state: Machine::new(config, seed, now) }
+        // spec: FRAME-003, nothing else is announced yet
+        Self { decoder: Decoder::new(FRAME), state: Machine::new(config, seed, now) }
     }
 
     /// Consents to a session. Does nothing when the link has ended meanwhile. An agent that asked to resume is refused:
@@ -288,7 +288,7 @@ impl<S: Side> Machine<S> {
         match self.phase {
             Phase::Handshake { .. } | Phase::Asked { .. } if S::ROLE == Role::Network => {
                 self.before_welcome = self.before_welcome.saturating_add(count);
-                if self.before_welcome > HANDSHAKE_OCTETS as usize + 8 {
+                if self.before_welcome > HANDSHAKE_OCTETS {
                     return Err(Violation::HandshakeTooLong); // spec: PRE-006
                 }
             }
@@ -585,7 +585,8 @@ fn check_limits(limits: Limits) -> Result<(), Violation> {
 }
 
 /// The most that an agent may send before it is authenticated.
-const HANDSHAKE_OCTETS: u32 = 16_384;
+/// What a network takes before it has authenticated HELLO: the longest frame with its header.
+const HANDSHAKE_OCTETS: usize = FRAME as usize + HEADER;
 const PING_BURST: u32 = 20;
 const PING_PERIOD: Duration = Duration::from_millis(100);
 const PONG_BURST: u32 = 10;

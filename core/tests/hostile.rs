@@ -266,13 +266,13 @@ fn a_handshake_happens_once() {
 #[test]
 fn octets_before_the_answer_are_bounded() {
     let mut lone = Lone::network(network(|config| config.frame = 65_536));
-    lone.hear(&[0, 0x40, 1, 0, 0, 0, 0, 0]);
+    lone.hear(&[0, 0x3f, 0xf9, 0, 0, 0, 0, 0]);
     assert_violation(&mut lone, Violation::FrameTooLong);
 
     let mut lone = Lone::network(Config::network());
     let (hello, behind) = (plausible(Kind::Hello, 0), raw(Kind::Bind.number(), 0, &[0; 16_376]));
     lone.hear(&hello);
-    let (within, beyond) = behind.split_at(16_384 + 8 - hello.len());
+    let (within, beyond) = behind.split_at(16_384 - hello.len());
     within.iter().for_each(|octet| lone.hear(&[*octet]));
     assert_eq!(lone.cause(), None);
     lone.hear(&beyond[..1]);

@@ -92,7 +92,7 @@ fn check<S: Side>(lone: &mut Lone<S>, closed: usize, heard: usize, resumes: bool
         assert!(resumes || lone.link.session().is_none(), "nobody has asked for a session");
     }
     if lone.link.session().is_none() && S::ROLE == adit_core::Role::Network && lone.cause().is_none() {
-        assert!(heard <= 16_384 + 8, "PRE-006: {heard} octets");
+        assert!(heard <= 16_384, "PRE-006: {heard} octets");
     }
     if let Some(Cause::Violation(violation)) = lone.cause() {
         assert!(Violation::ALL.contains(violation));

@@ -64,6 +64,7 @@ fn configured(mut config: Config, limits: &str) -> Result<Config, String> {
     let limits: BTreeMap<String, u32> = serde_json::from_str(limits).map_err(|error| error.to_string())?;
     for (name, value) in limits {
         match name.as_str() {
+            "frame" => config.frame = value,
             "streams" => config.streams = value,
             "window" => (config.window, config.window_eager) = (value, value),
             "oddities" => config.oddities = value,

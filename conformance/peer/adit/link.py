@@ -61,7 +61,8 @@ class Link:
         if self.session is None:
             if kind != wire.CLOSE and not self.may_come_first(kind):
                 raise Violation("PROTOCOL", "PRE-001" if self.role == "network" else "PRE-002")
-        wire.check_header(length, kind, stream, self.limits["frame"])
+        announced = self.session is not None or self.role == "agent"
+        wire.check_header(length, kind, stream, self.limits["frame"] if announced else wire.FRAME_DEFAULT)
 
     def take(self, kind, stream, payload, now):
         if kind == wire.CLOSE:

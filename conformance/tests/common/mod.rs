@@ -24,6 +24,7 @@ pub(crate) fn configured(scenario: &Scenario) -> Config {
     for (name, value) in &scenario.limits {
         let value = u32::try_from(*value).expect("a small number");
         match name.as_str() {
+            "frame" => config.frame = value,
             "streams" => config.streams = value,
             "window" => (config.window, config.window_eager) = (value, value),
             "oddities" => config.oddities = value,
