@@ -499,7 +499,7 @@ fn resume_with(
     result
 }
 
-/// RES-020
+/// RES-020, RES-005
 #[test]
 fn nothing_is_acknowledged_before_what_is_sent_again() {
     let mut pair = Pair::established(Options::default());
