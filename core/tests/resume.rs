@@ -246,6 +246,26 @@ fn waited(pair: &mut Pair) -> [Duration; 2] {
     [pair.agent.session().waited(now), pair.network.session().waited(now)]
 }
 
+/// RES-016
+#[test]
+fn an_offer_that_was_not_asked_for_changes_nothing() {
+    let mut config = Config::agent();
+    config.resume_window = Duration::ZERO;
+    let mut lone = Lone::agent(config);
+    lone.say();
+    let offer = ResumeOffer { secret: Secret::new([9; 16]), window: secs(30) };
+    lone.hear(&raw(Kind::Welcome.number(), 0, &encoded(&Welcome { resume: Some(offer), ..a_welcome() })));
+    lone.session().bind(&a_bind()).unwrap();
+    lone.say();
+    assert_eq!(lone.session().stats().retained, 0);
+
+    let now = lone.now();
+    lone.link.handle_eof(false, now);
+
+    assert!(!lone.link.is_parked());
+    assert_eq!(lone.events().last(), Some(&Event::Closed(Cause::Eof { clean: false })));
+}
+
 /// RES-016: a network that grants more than was asked for is not believed.
 #[test]
 fn an_agent_waits_no_longer_than_it_wants_to_whatever_it_is_offered() {
