@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use adit_conformance::{Lack, Subject};
 use adit_core::{
-    AuthRequest, Code, CommandResult, Config, Duration, Event, Link, Open, ReadError, Refusal, ResumeOffer, Secret,
-    Session, SessionId, StreamId, Welcome,
+    AuthRequest, BindId, Code, CommandResult, Config, Duration, Event, Link, Open, ReadError, Refusal, ResumeOffer,
+    Secret, Session, SessionId, StreamId, Welcome,
     side::{Agent, Network},
     testing::{Lone, a_hello},
 };
@@ -22,6 +22,8 @@ pub(crate) struct Echo<S: adit_core::Side> {
     old: Option<Link<S>>,
     links: u8,
     streams: BTreeMap<StreamId, Line>,
+    /// Binds whose end is that of the session.
+    drains: Vec<BindId>,
     /// What the application was told.
     told: VecDeque<Value>,
     on_event: fn(&mut Self, Event),
@@ -89,14 +91,19 @@ impl Echo<Network> {
             } else {
                 session.bound(request, &url);
             }
+            if url.contains("drain") {
+                self.drains.push(id);
+            }
             if url.contains("call") {
                 // A session that drains has none.
                 if let Ok(id) = session.open(Open { bind: Some(id), ..Open::default() }) {
                     self.streams.insert(id, Line::default());
                 }
             }
-        } else if let Event::Unbind(_) = event {
-            self.lone.session().drain(Code::SHUTDOWN, None, "", now);
+        } else if let Event::Unbind(unbind) = event {
+            if self.drains.contains(&unbind.id) {
+                self.lone.session().drain(Code::SHUTDOWN, None, "", now);
+            }
         } else {
             self.on_stream_event(event);
         }
@@ -136,8 +143,8 @@ impl<S: adit_core::Side> Echo<S> {
         next_link: fn(&mut Self),
         on_act: fn(&mut Self, &Value) -> Option<bool>,
     ) -> Self {
-        let (streams, told) = (BTreeMap::new(), VecDeque::new());
-        Self { config, lone, old: None, links: 1, streams, told, on_event, next_link, on_act }
+        let (streams, drains, told) = (BTreeMap::new(), Vec::new(), VecDeque::new());
+        Self { config, lone, old: None, links: 1, streams, drains, told, on_event, next_link, on_act }
     }
 
     fn on_stream_event(&mut self, event: Event) {
