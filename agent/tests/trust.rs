@@ -3,8 +3,9 @@
 
 mod support;
 
+use core::time::Duration;
 use std::{
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::Arc,
 };
 
@@ -13,8 +14,12 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
-use support::{Authority, Network, Rules, folder, provider};
-use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+use support::{Authority, Network, PATIENCE, Rules, folder, provider};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 async fn with(authority: Authority, tls: Arc<ServerConfig>) -> (Network, String) {
     let network = Network::with(Rules::default(), authority, tls).await;
@@ -26,7 +31,7 @@ fn server((certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>))
     Arc::new(adit_tokio::server_config(vec![certificate], key, provider()).unwrap())
 }
 
-/// Runs `adit tcp` until it gives up.
+/// Runs `adit tcp` until it gives up; one that does not is ended.
 async fn said(address: &str, pem: &str) -> (Option<i32>, String) {
     let folder = folder();
     let ca = folder.join("ca.pem");
@@ -35,7 +40,16 @@ async fn said(address: &str, pem: &str) -> (Option<i32>, String) {
     command.env_clear().env("HOME", &folder).env("ADIT_AUTHTOKEN", "t0k3n");
     command.args(["tcp", "1", "--url", "tcp://:1001", "--log", "off", "--connect-url", address, "--connect-cas"]);
     command.arg(&ca);
-    let Output { status, stderr, .. } = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let ends = async {
+        while child.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(10)).await; // the pace of looking
+        }
+    };
+    if timeout(PATIENCE, ends).await.is_err() {
+        child.kill().unwrap();
+    }
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use adit_conformance::{Digests, Place, PlaceRole, citations, clauses, is_clause, members, places, report};
 use adit_core::Violation;
+use serde_json::Value;
 
 #[test]
 fn every_clause_that_is_cited_exists() {
@@ -79,6 +80,23 @@ fn every_clause_is_tested_or_listed_as_open() {
         assert!(!(shown.contains(id) && open.contains_key(id)), "{id} is tested: take it off open.json");
     }
     open.keys().for_each(|id| assert!(clauses().contains_key(id), "open.json: there is no {id}"));
+}
+
+/// A clause that no fault breaks stands in `unbroken.json` with the reason.
+#[test]
+fn every_clause_is_broken_on_purpose_or_listed_with_a_reason() {
+    let faults = fs::read_to_string(root().join("conformance/breakages/breakages.json")).expect("readable");
+    let faults: Vec<Value> = serde_json::from_str(&faults).expect("breakages.json is well formed");
+    let broken: BTreeSet<&str> = faults.iter().filter_map(|fault| fault["clause"].as_str()).collect();
+    let unbroken = list("conformance/breakages/unbroken.json");
+
+    for id in clauses().keys() {
+        let (broken, listed) = (broken.contains(id.as_str()), unbroken.contains_key(id));
+        assert!(broken || listed, "no fault breaks {id}, and unbroken.json does not say why");
+        assert!(!(broken && listed), "a fault breaks {id}: take it off unbroken.json");
+    }
+    let named = broken.into_iter().chain(unbroken.keys().map(String::as_str));
+    named.for_each(|id| assert!(clauses().contains_key(id), "breakages: there is no {id}"));
 }
 
 /// The text of a clause and what shows it change together, or somebody has looked at both.

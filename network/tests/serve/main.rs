@@ -6,13 +6,14 @@ mod resume;
 mod support;
 
 use core::time::Duration;
-use std::{fs, time::Instant};
+use std::{fs, sync::Arc, time::Instant};
 
 use adit_tokio::{
     DialError, Endpoint, SetupError, UplinkEvent, code_of,
     proto::{Cause, Code, Refusal, Secret},
 };
 use rustix::process::Signal;
+use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, crypto::aws_lc_rs, version::TLS12};
 use support::{Network, echo, mode, until};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -36,6 +37,23 @@ async fn a_caller_reaches_an_upstream_and_each_direction_ends_by_itself() {
     let mut heard = Vec::new();
     caller.read_to_end(&mut heard).await.unwrap();
     assert_eq!(heard, b"hello caller");
+}
+
+/// ADDR-001, ADDR-002
+#[tokio::test]
+async fn a_stream_says_who_calls_which_address_and_which_endpoint() {
+    let network = Network::start("");
+    let (_, token) = network.token(&["bind:tcp:0-65535"]);
+    let mut agent = network.agent(&token, 1);
+    let mut endpoint = agent.bind("tcp://:0", false);
+    let port = agent.bound_port().await;
+    let caller = connect(port).await;
+
+    let stream = timeout(PATIENCE, endpoint.accept()).await.expect("in time").unwrap();
+
+    let open = stream.open().unwrap();
+    assert_eq!((open.caller, open.local), (caller.local_addr().ok(), caller.peer_addr().ok()));
+    assert_eq!(open.endpoint, format!("tcp://:{port}"));
 }
 
 /// BIND-004
@@ -90,7 +108,8 @@ async fn rules_that_are_taken_away_end_what_they_allowed() {
     let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
     sqlx::query("DELETE FROM rules").execute(&pool).await.unwrap();
 
-    assert!(caller.read(&mut [0]).await.is_err());
+    let ended = timeout(PATIENCE, caller.read(&mut [0])).await.expect("in time");
+    assert!(ended.is_err(), "a connection that stands is reset");
     let code = agent.until("a refusal", rejected).await;
     assert_eq!(code, Code::FORBIDDEN);
 }
@@ -134,7 +153,7 @@ async fn the_text_of_an_agent_forges_no_line_of_the_log() {
     assert!(!log.lines().any(|line| line.starts_with("level=error")), "V94: {log}");
 }
 
-/// AUTH-005, BIND-003
+/// AUTH-005, BIND-002, BIND-003
 #[tokio::test]
 async fn a_new_session_of_the_same_agent_takes_over_and_another_agent_is_refused() {
     let network = Network::start("");
@@ -405,6 +424,23 @@ fn refuse(mut endpoint: Endpoint) -> JoinHandle<()> {
     })
 }
 
+/// TLS-001
+#[test]
+fn an_agent_that_offers_tls_1_2_is_refused_by_an_alert() {
+    let network = Network::start("");
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS12]).unwrap();
+    let mut config = builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    config.alpn_protocols = vec![b"adit/1".to_vec()];
+    let mut tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut socket = std::net::TcpStream::connect(network.address("ingress")).unwrap();
+
+    let error = tls.complete_io(&mut socket).unwrap_err();
+
+    let told = error.get_ref().and_then(|error| error.downcast_ref());
+    assert_eq!(told, Some(&rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)));
+}
+
 async fn connect(port: u16) -> TcpStream {
     TcpStream::connect(("127.0.0.1", port)).await.unwrap()
 }
@@ -431,3 +467,5 @@ fn rejected(event: &UplinkEvent) -> Option<Code> {
         _ => None,
     }
 }
+
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,7 +7,7 @@ use adit_tokio::{
     AgentSession, Event, Events, SetupError, Stream, client_config, connect_over,
     proto::{
         AgentId, Bind, BindId, Cause, Code, Config, FRAME, Heartbeat, Hello, Limits, Message as _, Refusal, Resume,
-        Secret, UpstreamProtocol, VERSION, Welcome,
+        Secret, SessionId, UpstreamProtocol, VERSION, Welcome,
         frame::{Decoder, Encoded, Kind, RawKind},
         side,
     },
@@ -22,7 +22,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Network, until};
+use crate::{
+    PATIENCE,
+    support::{Network, until},
+};
 
 #[tokio::test]
 async fn a_connection_survives_the_loss_of_the_agents_and_no_octet_is_lost() {
@@ -64,6 +67,21 @@ async fn another_agent_or_token_resumes_nothing_and_harms_nothing() {
 
     caller.write_all(b"still here").await.unwrap();
     assert_eq!(exactly(&mut stream, 10).await, b"still here");
+}
+
+/// SEC-002, AUTH-001: of what HELLO names nothing is looked up before the token.
+#[tokio::test]
+async fn who_is_not_known_learns_nothing_of_sessions() {
+    let network = Network::start("");
+    let (_, token) = network.token(&[]);
+    let mut agent = Agent::join(&network, &token, 1).await;
+    let stranger = Hello { token: Secret::new(*b"adit_x"), ..agent.hello() };
+
+    let known = refused(&network, &agent, stranger.clone()).await;
+    agent.welcome.session = SessionId([0xee; 16]);
+    let unknown = refused(&network, &agent, stranger).await;
+
+    assert_eq!((known, unknown), (Code::CREDENTIALS, Code::CREDENTIALS));
 }
 
 /// PRE-010
@@ -112,7 +130,7 @@ async fn refused(network: &Network, agent: &Agent, hello: Hello) -> Code {
     }
 }
 
-/// SEC-002
+/// RES-010
 #[tokio::test]
 async fn a_token_that_was_revoked_meanwhile_resumes_nothing() {
     let network = Network::start("");
@@ -461,5 +479,4 @@ async fn exactly(stream: &mut (impl tokio::io::AsyncRead + Unpin), count: usize)
     octets
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const WINDOW: Duration = Duration::from_secs(30);
