@@ -5,6 +5,11 @@ packages() {
   cargo metadata --no-deps --format-version 1 --locked | grep -o '"name":"[^"]*","version":"[^"]*","id":' | cut -d'"' -f4
 }
 
+# Names the packages that others build on, one a line.
+published() {
+  printf '%s\n' adit-core adit-runtime adit-tokio adit-smol adit
+}
+
 # step NAME COMMAND…: runs it under a heading and says how long it took; ends the script when it fails.
 step() {
   local name=$1 start=$SECONDS
