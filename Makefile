@@ -52,6 +52,11 @@ faults: ## Make faults on real sockets and measure what comes of them, as root (
 	@cargo build -q --release --locked -p adit-network -p adit -p adit-benches --bin adit-network --bin adit --bin bench-link --bin bench-crowd
 	@python3 tests/faults/measure.py $(ARGS)
 
+.PHONY: semver
+semver: ## Compare the public API of the crates with what it was (REV=v0.1.0, else HEAD), and say what breaks who builds on them
+	@scripts/install-tools.sh semver
+	@scripts/semver.sh $(REV)
+
 .PHONY: bench bench-core bench-goals bench-allocations bench-instructions bench-instructions-update bench-distance bench-tunnel
 bench: bench-core bench-goals bench-distance bench-tunnel ## Run all benchmarks
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|fuzz|mutants|bench|instructions
+# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|fuzz|mutants|semver|bench|instructions
 #
 # Debian packages by apt-get (as root, or by sudo where it asks no password); everything else under target/.
 set -euo pipefail
@@ -8,6 +8,7 @@ goal=${1:-test}
 deny_version=0.20.2
 fuzz_version=0.13.2
 mutants_version=27.1.0
+semver_version=0.51.0
 gungraun_version=0.20.0 # that of Cargo.lock
 sbin=/usr/local/sbin:/usr/sbin:/sbin
 export PATH="$PATH:$sbin"
@@ -88,7 +89,8 @@ case $goal in
     ;;
   fuzz) cargo_tool cargo-fuzz $fuzz_version ;;
   mutants) debian_packages && cargo_tool cargo-mutants $mutants_version && python_packages target/venv-mutants scripts/mutants.txt ;;
+  semver) cargo_tool cargo-semver-checks $semver_version ;;
   bench) debian_packages ;;
   instructions) debian_packages && cargo_tool gungraun-runner $gungraun_version ;;
-  *) echo "usage: $0 lint|test|fuzz|mutants|bench|instructions" >&2; exit 2 ;;
+  *) echo "usage: $0 lint|test|fuzz|mutants|semver|bench|instructions" >&2; exit 2 ;;
 esac
