@@ -88,6 +88,11 @@ fn every_clause_is_broken_on_purpose_or_listed_with_a_reason() {
     let faults = fs::read_to_string(root().join("conformance/breakages/breakages.json")).expect("readable");
     let faults: Vec<Value> = serde_json::from_str(&faults).expect("breakages.json is well formed");
     let broken: BTreeSet<&str> = faults.iter().filter_map(|fault| fault["clause"].as_str()).collect();
+    for fault in &faults {
+        let (file, old) = (fault["file"].as_str().unwrap_or_default(), fault["old"].as_str().unwrap_or_default());
+        let code = fs::read_to_string(root().join(file)).unwrap_or_default();
+        assert_eq!(code.matches(old).count(), 1, "{}: its text does not stand once in {file}: {old}", fault["clause"]);
+    }
     let unbroken = list("conformance/breakages/unbroken.json");
 
     for id in clauses().keys() {
