@@ -10,14 +10,14 @@ import tempfile
 import time
 
 from harness.clients import dial
-from harness.deployment import BIN, Agent, Network
+from harness.deployment import BIN, DOMAIN, Agent, Network
 from harness.process import Process, Timeout, wait_until
 from harness.raw_upstream import RawUpstream, echo
 
 from caller import Caller
 from figures import Figure
 
-DOMAIN, ENDPOINT = "crowd.test", 20_000
+CROWD, ENDPOINT = f"crowd.{DOMAIN}", 20_000
 MIB = 1 << 20
 COUNT = 10_000
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -38,10 +38,10 @@ class Node:
         self.network = Network(self.directory, log={"format": "json", "level": "warn"}, limits=limits)
         stack.callback(lambda: self.network.process and self.network.process.kill())
         self.network.start()
-        self.token = self.network.token(f"*.{DOMAIN}", f"tcp:{ENDPOINT}")
+        self.token = self.network.token(f"*.{CROWD}", f"tcp:{ENDPOINT}")
 
     def crowd(self, mode):
-        argv = [BIN / "bench-crowd", mode, self.network.connect_url, self.network.ca, self.count, DOMAIN]
+        argv = [BIN / "bench-crowd", mode, self.network.connect_url, self.network.ca, self.count, CROWD]
         crowd = Process("crowd", argv, env={"ADIT_TOKEN": self.token.secret})
         self.stack.callback(crowd.kill)
         return crowd

@@ -28,7 +28,7 @@ class Figure:
             return f"{most}"
         if self.at < 1.0:
             return f"p{100 * self.at:g} ≤ {most}"
-        return f"≤ {most}" if self.goal[0] == 0 else f"{least} to {most}"
+        return f"≤ {most}" if self.goal[0] <= 0 else f"{least} to {most}"
 
     def row(self):
         cells = [short(self.quantile(share)) for share in (0.0, 0.5, 0.99, 1.0)] if self.values else ["-"] * 4

@@ -1,6 +1,7 @@
 """An hour of traffic with a cut each minute: what does it leave behind?"""
 
 import contextlib
+import math
 import os
 import socket
 import time
@@ -34,7 +35,7 @@ def measure(minutes, pause=60, agents=2):
                 time.sleep(0.2)  # the pace of new connections
             time.sleep(2)  # what was closed is over
             for name, process in zip(names, site.logs()):
-                rows[name].append((time.monotonic(), process.rss(), len(os.listdir(f"/proc/{process.pid}/fd"))))
+                rows[name].append((time.monotonic(), process.rss(), descriptors(process.pid)))
             time.sleep(max(0, next_cut - time.monotonic()))
         broken = sum(caller.broken is not None for caller in callers)
         ended = sum(len(said) for said in site.told(marks, ENDED)[1])
@@ -44,7 +45,7 @@ def measure(minutes, pause=60, agents=2):
         steady = samples[WARM_UP:]
         sizes = ", ".join(f"{size / MIB:.1f}" for _, size, _ in samples[:: max(1, len(samples) // 12)])
         print(f"# {name}, {who}: resident MiB {sizes}; descriptors {sorted({count for *_, count in steady})}", flush=True)
-        figures.append(Figure(f"{name}: resident memory of the {who}, slope", "MiB/h", [slope(steady)], (-1e9, 1)))
+        figures.append(Figure(f"{name}: resident memory of the {who}, slope", "MiB/h", [slope(steady)], (-math.inf, 1)))
         spread = max(count for *_, count in steady) - min(count for *_, count in steady)
         figures.append(Figure(f"{name}: descriptors of the {who}, most less least", "", [spread], (0, 0)))
     return figures
@@ -57,6 +58,15 @@ def exchange(site):
         sock.shutdown(socket.SHUT_WR)
         while sock.recv(1 << 16):
             pass
+
+
+def descriptors(pid):
+    """How many a process has, but for the database: the pool of those who read it grows and shrinks with the load."""
+    folder, count = f"/proc/{pid}/fd", 0
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            count += "network.db" not in os.readlink(f"{folder}/{name}")
+    return count
 
 
 def slope(samples):
