@@ -256,6 +256,7 @@ mod value {
                 ("session", octets(&resume.session.0)),
                 ("secret", octets(resume.secret.expose())),
                 ("received", number(resume.received)),
+                ("attempt", number(resume.attempt)),
             ])
         });
         object([

@@ -145,6 +145,28 @@ fn of_two_requests_with_one_secret_one_link_goes_on() {
     assert!(resume(&mut third, &mut second).is_err(), "the secret was confirmed as used");
 }
 
+/// RES-021
+#[test]
+fn a_request_that_its_agent_has_given_up_takes_nothing_from_the_next() {
+    let mut pair = Pair::established(Options::default());
+    let stream = pair.open();
+    pair.settle();
+    pair.cut();
+    let given_up = request_of(&mut pair);
+    pair.resume();
+    let now = pair.now();
+    let mut late = lone_network(&given_up, 1); // before the agent could say that it has the next secret
+    let request = take_request(&mut late);
+    let welcome = request.welcome(SessionId([7; 16]), "", "");
+
+    assert!(late.link.resume(request, &mut pair.network.link, welcome, now).is_err());
+
+    pair.network.write(stream, b"here").unwrap();
+    pair.settle();
+    assert_eq!(pair.agent.read(stream), Ok((b"here".to_vec(), false)));
+    assert_eq!((pair.agent.cause(), pair.network.cause()), (None, None));
+}
+
 #[test]
 fn what_the_old_link_had_not_told_is_told_by_the_new_one() {
     let mut pair = Pair::established(Options::default());
@@ -313,6 +335,7 @@ fn a_peer_that_comes_and_goes_makes_no_news_pile_up() {
             session: SessionId([7; 16]),
             secret: Secret::new([9; 16]),
             received: lone.link.session().unwrap().sent(),
+            attempt: 1,
         };
         let mut next = lone_network(&resume, 1);
         resume_with(&mut next, &mut lone, resume.secret.clone()).unwrap();

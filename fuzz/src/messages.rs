@@ -194,6 +194,7 @@ pub(crate) fn a_hello(maker: &mut Maker<'_, '_>) -> Hello {
             session: SessionId(maker.choices.number()),
             secret: maker.secret(0, 64),
             received: maker.choices.number(),
+            attempt: maker.choices.number(),
         }),
         resume_window: maker.duration(),
         lane: maker.choices.number::<u8>() % LANES,

@@ -304,7 +304,7 @@ impl Run {
         let newest = self.offered.pop();
         let older = self.offered.split_off(self.offered.len().saturating_sub(3));
         for secret in older.into_iter().filter(|secret| Some(secret) != newest.as_ref()) {
-            let resume = Resume { session: SessionId([7; 16]), secret, received };
+            let resume = Resume { session: SessionId([7; 16]), secret, received, attempt: u64::MAX };
             let hello = encoded(&Hello { resume: Some(resume), ..a_hello() });
             let mut thief = Link::<Network>::new(self.config.clone(), 3, self.now);
             thief.handle_input(&raw(Kind::Hello.number(), 0, &hello), self.now);

@@ -208,6 +208,7 @@ class NetworkLink(Link):
             session.link.replaced()
             welcome["resumed"] = session.counted_in + bug("counts-wrong-at-resume")
             session.resume_at(resumed.get("received", 0))
+            session.attempt = max(session.attempt, resumed.get("attempt", 0))
             self.resumed = True
         else:
             session = Session("network", secrets.token_bytes(16), self.limits, hello.get("limits", {}))
@@ -279,6 +280,8 @@ class Network:
             return None
         if not session.can_resume_at(resume.get("received", 0)):
             return None
+        if resume.get("attempt", 0) < session.attempt and not bug("resumes-what-was-given-up"):
+            return None
         return session
 
     def expire(self, now):
@@ -299,7 +302,8 @@ class AgentLink(Link):
         hello = dict(hello)
         if session is not None:
             received = session.counted_in + bug("counts-wrong-at-resume")
-            hello["resume"] = {"session": session.name, "secret": session.secret, "received": received}
+            session.attempt += not bug("counts-no-attempts")
+            hello["resume"] = {"session": session.name, "secret": session.secret, "received": received, "attempt": session.attempt}
             if bug("forgets-its-secret"):
                 hello["resume"]["secret"] = bytes(16)
         self.first.append(wire.frame(wire.HELLO, 0, messages.encode("Hello", hello)))

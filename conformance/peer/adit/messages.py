@@ -13,7 +13,7 @@ SCHEMA = {
         "limits": (8, "Limits", None), "resume": (9, "Resume", None), "resume_window_ms": (10, U64, None),
         "lane": (11, U32, None),
     },
-    "Resume": {"session": (1, BYTES, 16), "secret": (2, BYTES, 64), "received": (3, U64, None)},
+    "Resume": {"session": (1, BYTES, 16), "secret": (2, BYTES, 64), "received": (3, U64, None), "attempt": (4, U64, None)},
     "Welcome": {
         "version": (1, U32, None), "session": (2, BYTES, 16), "heartbeat": (3, "Heartbeat", None),
         "limits": (4, "Limits", None), "region": (5, TEXT, 64), "node": (6, TEXT, 253),

@@ -47,6 +47,7 @@ class Session:
         self.binds, self.commands = {}, set()
         self.goaway_heard, self.goaway_said, self.drain_until = None, None, None
         self.resumable, self.finished, self.expires = False, False, None
+        self.attempt = 0  # to resume: as an agent the last, as a network the highest that was good
 
     # what the application does
 

@@ -17,7 +17,7 @@ impl Link<side::Agent> {
     /// `None` when there is no session, or one that cannot be resumed: `old` is as it was.
     pub fn resume(old: &mut Self, config: Config, hello: Hello, seed: u64, now: Instant) -> Option<Self> {
         old.handle_timeout(now);
-        let request = old.state.session.as_ref()?.resume_request()?;
+        let request = old.state.session.as_mut()?.resume_request()?;
         let limits = config.limits();
         let resume_window = config.resume_window;
         let hello = Hello {
@@ -64,7 +64,7 @@ impl Link<side::Network> {
             asked && request.hello.resume.as_ref().is_some_and(|resume| session.admits(resume)) // spec: RES-007
         });
         let (Some(mut session), Some(resume)) = (session, &request.hello.resume) else { return Err(request) };
-        session.show(&resume.secret);
+        session.show(resume);
         let resumed = session.resume_at(resume.received);
         debug_assert_eq!(resumed, Ok(()), "the count was found possible");
         self.state.events.append(&mut old.state.events);

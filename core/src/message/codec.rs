@@ -70,20 +70,22 @@ impl Message for Resume {
         writer.octets(1, &self.session.0, ID);
         writer.secret(2, &self.secret, SECRET);
         writer.number(3, self.received);
+        writer.number(4, self.attempt);
     }
 
     fn decode(input: &[u8]) -> Result<Self, Violation> {
-        let (mut session, mut secret, mut received) = (None, Secret::default(), 0);
+        let (mut session, mut secret, mut received, mut attempt) = (None, Secret::default(), 0, 0);
         each(input, |field, value| {
             match field {
                 1 => session = Some(SessionId(value.array()?)),
                 2 => secret = value.secret(SECRET)?,
                 3 => received = value.u64()?,
+                4 => attempt = value.u64()?,
                 _ => {}
             }
             Ok(())
         })?;
-        Ok(Self { session: session.ok_or(Violation::Message)?, secret, received })
+        Ok(Self { session: session.ok_or(Violation::Message)?, secret, received, attempt })
     }
 }
 

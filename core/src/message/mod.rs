@@ -75,6 +75,8 @@ pub struct Resume {
     pub secret: Secret,
     /// How many counted frames the agent has processed.
     pub received: u64,
+    /// How many times the agent has asked to resume the session, this time included.
+    pub attempt: u64,
 }
 
 /// The network's consent.

@@ -264,7 +264,7 @@ proptest! {
         software in ".{0,64}",
         millis in any::<u64>(),
         limits in (1u32.., any::<u32>(), any::<u32>()),
-        resume in prop::option::of((any::<[u8; 16]>(), prop::collection::vec(any::<u8>(), 0..=64), any::<u64>())),
+        resume in prop::option::of((any::<[u8; 16]>(), prop::collection::vec(any::<u8>(), 0..=64), any::<u64>(), any::<u64>())),
     ) {
         let (frame, window, streams) = limits;
         let hello = Hello {
@@ -276,10 +276,11 @@ proptest! {
             metadata: String::new(),
             heartbeat: Heartbeat { interval: Duration::from_millis(millis), tolerance: Duration::ZERO },
             limits: Limits { frame, window, streams },
-            resume: resume.map(|(session, secret, received)| Resume {
+            resume: resume.map(|(session, secret, received, attempt)| Resume {
                 session: SessionId(session),
                 secret: Secret::new(secret),
                 received,
+                attempt,
             }),
             resume_window: Duration::from_millis(millis),
             lane,
@@ -349,7 +350,7 @@ fn hello() -> Hello {
         metadata: "m".into(),
         heartbeat: Heartbeat { interval: Duration::from_secs(10), tolerance: Duration::from_secs(15) },
         limits: Limits { frame: 16_376, window: 16_384, streams: 100 },
-        resume: Some(Resume { session: SessionId([7; 16]), secret: Secret::new([9; 32]), received: 12 }),
+        resume: Some(Resume { session: SessionId([7; 16]), secret: Secret::new([9; 32]), received: 12, attempt: 3 }),
         resume_window: Duration::from_secs(30),
         lane: 7,
     }

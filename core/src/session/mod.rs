@@ -57,6 +57,8 @@ pub struct Session<S: Side> {
     permit: Option<Permit>,
     /// For how long it was without a link before the present one.
     waited: Duration,
+    /// Agent: how many times it has asked to resume. Network: the highest such number that it consented to.
+    attempt: u64,
     /// Whether a stream was wanted for which there is no number.
     exhausted: bool,
     over: Option<Code>,
@@ -142,6 +144,7 @@ impl<S: Side> Session<S> {
             spare: Spare::new(config.frame),
             permit: None,
             waited: Duration::ZERO,
+            attempt: 0,
             exhausted: false,
             over: None,
             stats: Stats::default(),

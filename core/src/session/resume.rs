@@ -30,10 +30,11 @@ impl<S: Side> Session<S> {
         });
     }
 
-    /// Takes note of the secret that a good request showed: the agent has no newer one for sure.
-    pub(crate) fn show(&mut self, secret: &Secret) {
+    /// Takes note of a good request: the agent has no newer secret for sure.
+    pub(crate) fn show(&mut self, request: &Resume) {
+        self.attempt = self.attempt.max(request.attempt);
         if let Some(permit) = &mut self.permit {
-            permit.secret = secret.clone();
+            permit.secret = request.secret.clone();
         }
     }
 
@@ -64,18 +65,23 @@ impl<S: Side> Session<S> {
     }
 
     /// Returns the request with which an agent asks to go on.
-    pub(crate) fn resume_request(&self) -> Option<Resume> {
+    pub(crate) fn resume_request(&mut self) -> Option<Resume> {
         let permit = self.permit.as_ref().filter(|_| self.over.is_none())?;
-        Some(Resume { session: permit.session, secret: permit.secret.clone(), received: self.processed() })
+        let (session, secret) = (permit.session, permit.secret.clone());
+        self.attempt = self.attempt.saturating_add(1); // spec: RES-021
+        Some(Resume { session, secret, received: self.processed(), attempt: self.attempt })
     }
 
-    /// Returns whether a request is good for this session: name, secret, and a count that can be.
+    /// Returns whether a request is good for this session: name, secret, a count that can be, and no later one was granted.
     pub(crate) fn admits(&self, request: &Resume) -> bool {
         let Some(permit) = self.permit.as_ref().filter(|_| self.over.is_none()) else { return false };
         // Both are compared whatever the first says: the time tells nothing.
         let newest = permit.secret == request.secret;
         let used = permit.used.as_ref().is_some_and(|used| *used == request.secret);
-        (newest | used) && permit.session == request.session && self.outgoing.can_resume_at(request.received)
+        // What an agent has given up may still come, and must not take the session from what followed it.
+        let stale = request.attempt < self.attempt; // spec: RES-021
+        let good = (newest | used) && permit.session == request.session && !stale;
+        good && self.outgoing.can_resume_at(request.received)
     }
 
     /// Returns whether a network may say that it resumed this session.

@@ -101,7 +101,7 @@ async fn no_session_and_no_secret_comes_twice() {
 /// Asks with the secret of an agent, as one who has stolen it; returns the code of the refusal.
 async fn refused(network: &Network, agent: &Agent, hello: Hello) -> Code {
     let offer = agent.welcome.resume.as_ref().unwrap();
-    let resume = Some(Resume { session: agent.welcome.session, secret: offer.secret.clone(), received: 0 });
+    let resume = Some(Resume { session: agent.welcome.session, secret: offer.secret.clone(), received: 0, attempt: 1 });
     let (mut io, _socket) = dial(network).await;
     let hello = Hello { versions: vec![VERSION], resume, resume_window: Duration::from_secs(30), ..hello };
     let mut tls = rustls::ClientConnection::new(Arc::clone(&agent.tls.0), agent.tls.1.clone()).unwrap();

@@ -169,7 +169,8 @@ impl Node {
         (!window.is_zero()).then(|| ResumeOffer { secret: Secret::new(secret), window })
     }
 
-    /// L13: lets a stranger ask for each session with what it must not be given for.
+    /// L13: lets a stranger ask for each session with what it must not be given for. RES-021: so may the agent itself have
+    /// asked, before what it was given.
     pub(in crate::testing::sim) fn rob(&mut self, ground: &mut Ground) -> Result<(), Broken> {
         let now = self.clock.read(ground.now);
         for (number, held) in self.sessions.iter_mut().filter(|(_, held)| !held.over) {
@@ -183,6 +184,7 @@ impl Node {
                 session: name_of(number),
                 secret: secret.clone(),
                 received,
+                attempt: u64::MAX,
             };
             let mut attempts: Vec<Resume> = older
                 .iter()
@@ -193,6 +195,9 @@ impl Node {
             attempts.push(attempt(*number, &Secret::default(), session.sent()));
             attempts.push(attempt(*number, newest, session.sent() + 1));
             attempts.push(attempt(*number + 1, newest, session.sent()));
+            if let Some(shown) = shown {
+                attempts.push(Resume { attempt: 0, ..attempt(*number, shown, session.sent()) }); // one that was given up
+            }
             let before = format!("{:?}", held.port.link);
             for attempt in attempts {
                 ground.report.thefts += 1;
