@@ -250,6 +250,41 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_that_was_blocked_is_told_once_when_half_of_what_waited_is_sent() {
+        let config = Config { send_stream: 4 * 16_376, window_eager: 16 << 10, ..Config::network() };
+        let peer = Limits { frame: 16_376, window: 1 << 20, streams: 100 };
+        let mut session = Session::<Network>::new(&config, peer, false);
+        let id = session.open(Open::default()).expect("granted");
+        let mut data = Bytes::from_static(&[7; 5 * 16_376]);
+        assert_eq!(session.write(id, &mut data), Ok(4 * 16_376));
+        assert_eq!(session.write(id, &mut data), Err(WriteError::Blocked));
+        assert_eq!(session.poll_transmit().map(|frame| frame.kind()), Some(Kind::Open));
+
+        let told = [(); 4].map(|()| {
+            assert_eq!(session.poll_transmit().map(|frame| frame.kind()), Some(Kind::Data));
+            core::iter::from_fn(|| session.poll_stream_event()).count()
+        });
+
+        assert_eq!(told, [0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_writer_who_has_a_frame_waiting_is_not_told_while_as_much_waits_as_all_may_have() {
+        let config = Config { send_stream: 4 * 16_376, send_total: 3 * 16_376, ..Config::network() };
+        let peer = Limits { frame: 16_376, window: 1 << 20, streams: 100 };
+        let mut session = Session::<Network>::new(&config, peer, false);
+        let [one, other]: [StreamId; 2] = core::array::from_fn(|_| session.open(Open::default()).expect("granted"));
+        for id in [one, other] {
+            assert_eq!(session.write(id, &mut Bytes::from_static(&[7; 2 * 16_376])), Ok(2 * 16_376));
+        }
+        assert_eq!(session.write(one, &mut Bytes::from_static(&[7])), Err(WriteError::Blocked));
+
+        while session.poll_transmit().expect("there is data").kind() != Kind::Data {}
+
+        assert_eq!((session.queued, session.poll_stream_event()), (config.send_total, None));
+    }
+
+    #[test]
     fn of_a_crowd_no_more_are_told_than_there_is_room_for() {
         let config = Config { send_stream: 16_376, send_total: 6 * 16_376, ..Config::network() };
         let peer = Limits { frame: 16_376, window: 1 << 30, streams: 100 };
