@@ -142,7 +142,8 @@ impl RecvCredit {
         let (Some((since, received)), Some(rtt)) = (before, rtt) else { return u64::MAX };
         let octets = u128::from(self.received.saturating_sub(received));
         let meanwhile = octets.saturating_mul(rtt.as_nanos()) / now.since(since).as_nanos().max(1);
-        u64::try_from(meanwhile.saturating_mul(AMPLE)).unwrap_or(u64::MAX)
+        let rounds = if rtt < NEAR { AMPLE } else { AMPLE_FAR };
+        u64::try_from(meanwhile.saturating_mul(rounds)).unwrap_or(u64::MAX)
     }
 
     const fn target(&self) -> u64 {
@@ -196,8 +197,15 @@ impl Pool {
 /// What is announced at the latest, in octets, however large the window.
 const ENOUGH: u64 = 1 << 20;
 
-/// The round trips that a window lasts: announcements come by the half, octets are lost and sent again, and answers are late.
+/// The round trips that a window lasts: announcements come by the half, and answers are late.
 const AMPLE: u128 = 3;
+
+/// The same for a path that loses packets: what came behind a lost one waits until that has been sent again, perhaps twice, and is
+/// announced only then. A window that lasts less would keep the sender waiting each time, and be measured as slow.
+const AMPLE_FAR: u128 = 8;
+
+/// A shorter round trip is one inside of a site, where little is lost.
+const NEAR: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
@@ -337,11 +345,11 @@ mod tests {
 
         assert_eq!(credit.on_stalled(Some(ms(10)), at(0)), u64::MAX, "nothing is known of its speed");
         credit.on_data(1_000).unwrap();
-        assert_eq!(credit.on_stalled(Some(ms(10)), at(10)), 3_000);
+        assert_eq!(credit.on_stalled(Some(ms(10)), at(10)), 8_000);
         credit.on_data(1_000).unwrap();
-        assert_eq!(credit.on_stalled(Some(ms(10)), at(1_010)), 30, "it was idle");
+        assert_eq!(credit.on_stalled(Some(ms(10)), at(1_010)), 80, "it was idle");
         credit.on_data(500).unwrap();
-        assert_eq!(credit.on_stalled(Some(ms(10)), at(1_011)), 15_000);
+        assert_eq!(credit.on_stalled(Some(ms(4)), at(1_011)), 6_000, "a path on which nothing is lost needs less");
         assert_eq!(credit.on_stalled(Some(ms(10)), at(1_011)), 0, "who says so without having sent gains nothing");
         assert_eq!(credit.on_stalled(None, at(1_012)), u64::MAX, "nothing is known of the path");
         credit.on_data(1).unwrap();
