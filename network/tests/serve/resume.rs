@@ -60,13 +60,21 @@ async fn another_agent_or_token_resumes_nothing_and_harms_nothing() {
     let mut stream = agent.stream().await;
     agent.lose(&network).await;
 
-    for hello in [Hello { token: other, ..agent.hello() }, Hello { agent: AgentId([2; 16]), ..agent.hello() }] {
+    for hello in [Hello { token: other.clone(), ..agent.hello() }, Hello { agent: AgentId([2; 16]), ..agent.hello() }] {
         assert_eq!(refused(&network, &agent, hello).await, Code::RESUME_UNKNOWN);
     }
     agent.resume(&network, agent.hello()).await.unwrap();
 
     caller.write_all(b"still here").await.unwrap();
     assert_eq!(exactly(&mut stream, 10).await, b"still here");
+
+    // To this one nothing has been said: the count is right too, and all that is wrong is who asks.
+    let mut fresh = Agent::join(&network, &token, 3).await;
+    fresh.lose(&network).await;
+    for hello in [Hello { token: other, ..fresh.hello() }, Hello { agent: AgentId([2; 16]), ..fresh.hello() }] {
+        assert_eq!(refused(&network, &fresh, hello).await, Code::RESUME_UNKNOWN);
+    }
+    fresh.resume(&network, fresh.hello()).await.unwrap();
 }
 
 /// SEC-002, AUTH-001: of what HELLO names nothing is looked up before the token.
