@@ -39,6 +39,9 @@ pub struct HttpLimits {
     pub ping_interval: Duration,
     /// How long it may take to answer: 20 s. Then the connection is closed.
     pub ping_timeout: Duration,
+    /// How long an HTTP/2 upstream may take to answer that: [`Self::ping_timeout`] and, because its agent may be away for so long,
+    /// the resume window. Then the connection is closed.
+    pub upstream_ping_timeout: Duration,
     /// An upstream that neither takes nor refuses a connection: 15 s. Then 504 (ADIT-3004).
     pub accept_timeout: Duration,
     /// An upstream that does not begin its answer: 10 min after it took the last of the body. Then 504 (ADIT-3004).
@@ -81,6 +84,7 @@ impl From<&Limits> for HttpLimits {
             reset_rate: number(limits.resets_per_connection / 3),
             ping_interval: limits.ping_interval,
             ping_timeout: limits.ping_timeout,
+            upstream_ping_timeout: limits.ping_timeout.saturating_add(limits.resume_window),
             accept_timeout: limits.accept_timeout,
             response_timeout: limits.response_timeout,
             continue_timeout: Duration::from_secs(1),
@@ -114,13 +118,14 @@ mod tests {
         let mut set = Limits::default();
         (set.target_size, set.body_rate, set.resets_per_connection) = (1, 2, 12);
         (set.ping_interval, set.ping_timeout, set.response_timeout) = (secs(5), secs(6), secs(7));
-        (set.answer_size, set.answer_fields) = (8, 9);
+        (set.answer_size, set.answer_fields, set.resume_window) = (8, 9, secs(12));
         (set.upstream_connections, set.upstream_idle_timeout) = (10, secs(11));
 
         let held = HttpLimits::from(&set);
 
         assert_eq!((held.target_size, held.body_rate, held.reset_burst, held.reset_rate), (1, 2, 12, 4));
         assert_eq!((held.ping_interval, held.ping_timeout, held.response_timeout), (secs(5), secs(6), secs(7)));
+        assert_eq!(held.upstream_ping_timeout, secs(18), "an agent may be away");
         assert_eq!((held.answer_size, held.answer_fields), (8, 9));
         assert_eq!((held.pool_idle, held.pool_idle_timeout), (10, secs(11)));
     }

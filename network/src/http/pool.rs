@@ -211,7 +211,7 @@ impl Shelf {
             .max_header_list_size(u32::try_from(limits.answer_size).unwrap_or(u32::MAX))
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(limits.ping_interval)
-            .keep_alive_timeout(limits.ping_timeout);
+            .keep_alive_timeout(limits.upstream_ping_timeout);
         let (sender, connection) = builder.handshake(TokioIo::new(link)).await.map_err(io::Error::other)?;
         tokio::spawn(connection);
         let used = Arc::new(Mutex::new(Instant::now()));

@@ -214,6 +214,36 @@ async fn a_refusal_to_head_has_no_body() {
 }
 
 #[tokio::test]
+async fn an_http2_upstream_whose_agent_is_away_keeps_its_connection() {
+    let (arrived, mut arrival) = tokio::sync::watch::channel(false);
+    let upstream = upstream2(move |_| {
+        arrived.send_replace(true);
+        async { Response::new(Full::from("after all").boxed()) }
+    })
+    .await;
+    // What the upstream says after the request has come is held back for as long as an agent may be away.
+    let (listener, target) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), upstream.address);
+    let line = FakeMember { address: listener.local_addr().unwrap(), ..upstream };
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = TcpStream::connect(target).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+            _ = arrival.wait_for(|arrived| *arrived) => {}
+        }
+        tokio::time::sleep(ms(500)).await;
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    });
+    let mut limits = HttpLimits::default();
+    (limits.ping_interval, limits.ping_timeout) = (ms(50), ms(50));
+    let edge = Edge::with(vec![line], limits, None).await;
+
+    let answer = edge.talk("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").await;
+
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("after all"), "{answer}");
+}
+
+#[tokio::test]
 async fn extended_connect_becomes_an_upgrade() {
     let upstream = upstream(|mut peer, _| async move {
         let head = peer.head().await.unwrap();
