@@ -19,8 +19,10 @@ def make_run(**settings):
     outer = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # a make inside make says which folder it enters
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     environment |= {**PORTS, **settings}
+    # Whoever runs the tests in the background ignores SIGINT, and what it starts would too.
+    command = ["env", "--default-signal=INT", "make", "run"]
     return subprocess.Popen(
-        ["make", "run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
 
 
