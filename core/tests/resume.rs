@@ -212,15 +212,21 @@ fn nothing_is_kept_for_an_agent_that_never_resumes() {
     assert_eq!(pair.agent.take_events().last(), Some(&Event::Closed(Cause::Transport(Loss::Reset))));
 }
 
-/// RES-016
-#[test]
-fn an_agent_that_never_resumes_keeps_nothing_whatever_it_is_offered() {
+/// Returns an agent that never resumes, and is offered to all the same.
+fn offered_and_unwilling() -> Lone<adit_core::side::Agent> {
     let mut config = Config::agent();
     config.resume_window = Duration::ZERO;
     let mut lone = Lone::agent(config);
     lone.say();
     let offer = ResumeOffer { secret: Secret::new([9; 16]), window: secs(30) };
     lone.hear(&raw(Kind::Welcome.number(), 0, &encoded(&Welcome { resume: Some(offer), ..a_welcome() })));
+    lone
+}
+
+/// RES-016
+#[test]
+fn an_agent_that_never_resumes_keeps_nothing_whatever_it_is_offered() {
+    let mut lone = offered_and_unwilling();
 
     lone.session().open(Open::default()).unwrap();
     assert!(lone.say().iter().any(|frame| frame.kind() == Kind::Open));
@@ -271,12 +277,7 @@ fn waited(pair: &mut Pair) -> [Duration; 2] {
 /// RES-016
 #[test]
 fn an_offer_that_was_not_asked_for_changes_nothing() {
-    let mut config = Config::agent();
-    config.resume_window = Duration::ZERO;
-    let mut lone = Lone::agent(config);
-    lone.say();
-    let offer = ResumeOffer { secret: Secret::new([9; 16]), window: secs(30) };
-    lone.hear(&raw(Kind::Welcome.number(), 0, &encoded(&Welcome { resume: Some(offer), ..a_welcome() })));
+    let mut lone = offered_and_unwilling();
     lone.session().bind(&a_bind()).unwrap();
     lone.say();
     assert_eq!(lone.session().stats().retained, 0);
