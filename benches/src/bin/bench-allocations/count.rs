@@ -7,11 +7,13 @@ use adit_benches::{
     pair::{Options, Pair},
     report::Goal,
 };
-use adit_core::{Duration, Event, FRAME, Link, Open, Side, StreamId, side};
+use adit_core::{Duration, Event, FRAME, Link, Open, StreamId, side};
 use bytes::Bytes;
+use peakmem_alloc::{PeakMemAlloc, PeakMemAllocTrait as _};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
 #[global_allocator]
+static PEAK: PeakMemAlloc<&StatsAlloc<System>> = PeakMemAlloc::new(ALLOCATOR);
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// A name, what was counted, what it should be, and of what.
@@ -21,6 +23,18 @@ type Count = (String, f64, Goal, &'static str);
 pub(crate) fn all() -> Vec<Count> {
     let mut counts = Vec::new();
     counts.extend(session());
+    counts.push((
+        "session: the most while it is made, both sides".into(),
+        float(peak_of_session()),
+        Goal::AtMost(PEAK_SESSION),
+        "octets",
+    ));
+    counts.push((
+        "stream: the most while 1,000 are opened, both sides".into(),
+        peak_of_stream(),
+        Goal::AtMost(PEAK_STREAM),
+        "octets",
+    ));
     counts.extend(streams("new", |_, _| ()));
     counts.extend(streams("after an echo", |pair, streams| {
         for id in streams {
@@ -64,6 +78,25 @@ fn session() -> [Count; 4] {
         ("idle session: network, on the heap".into(), float(network_held), Goal::None, "octets"),
         ("handshake, both sides".into(), float(made), Goal::None, "allocations"),
     ]
+}
+
+/// Returns the most that both sides hold at any moment of their handshake, in octets, with what is on the way between them.
+fn peak_of_session() -> usize {
+    PEAK.reset_peak_memory();
+    let pair = Pair::new(Options::default());
+    let most = PEAK.get_peak_memory();
+    drop(pair);
+    most + size_of::<Link<side::Agent>>() + size_of::<Link<side::Network>>()
+}
+
+/// Returns the most that both sides hold for each stream at any moment while many are opened at once, in octets.
+fn peak_of_stream() -> f64 {
+    let mut pair = rest(Pair::new(Options::default()));
+    PEAK.reset_peak_memory();
+    let streams = pair.open(STREAMS).expect("few");
+    take_opens(&mut pair);
+    drop(streams);
+    float(PEAK.get_peak_memory()) / float(STREAMS)
 }
 
 /// An idle stream, of both sides, after it was used.
@@ -129,9 +162,9 @@ fn rest(mut pair: Pair) -> Pair {
 }
 
 /// Returns what is given back when a side is dropped, in octets.
-fn held_by<S: Side>(link: Link<S>) -> usize {
+fn held_by<T>(side: T) -> usize {
     let before: Stats = ALLOCATOR.stats();
-    drop(link);
+    drop(side);
     let given = ALLOCATOR.stats() - before;
     given.bytes_deallocated - given.bytes_allocated
 }
@@ -142,3 +175,7 @@ const fn float(count: usize) -> f64 {
 }
 
 const STREAMS: usize = 1_000;
+/// What both sides of a session may hold at rest, and half as much again for the messages of the handshake.
+const PEAK_SESSION: f64 = 2.0 * 2_048.0 * 1.5;
+/// What both sides of a stream may hold at rest: what says that it was opened must not add to it.
+const PEAK_STREAM: f64 = 2.0 * 600.0;
