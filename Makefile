@@ -64,7 +64,7 @@ bench-core: ## Measure frames and sessions beside h2 and yamux (ARGS="memory/bul
 	@cargo bench -q --locked -p adit-benches --bench frame --bench memory --bench loopback -- $(ARGS)
 
 bench-goals: ## Print each figure that the core is held to, its reference in the same run, and whether it is met (ARGS="--json FILE")
-	@cargo build -q --release --locked -p adit-benches --bins
+	@cargo build -q --release --locked -p adit-benches --bin bench-goals --bin bench-allocations --features quic
 	@target/release/bench-goals $(ARGS)
 
 bench-allocations: ## Count what idle sessions and streams hold, and what each frame allocates (ARGS=--check)

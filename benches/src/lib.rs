@@ -5,6 +5,8 @@ pub mod frames;
 pub mod loopback;
 pub mod mux;
 pub mod pair;
+#[cfg(feature = "quic")]
+pub mod quic;
 pub mod report;
 pub mod secure;
 

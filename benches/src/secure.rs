@@ -117,6 +117,11 @@ impl End {
         peer.tls.read(&self.cipher, plain).expect("what was sealed can be opened");
     }
 
+    /// Parts the connection from the buffers of its wire.
+    pub fn part(self) -> Tls {
+        self.tls
+    }
+
     fn flush(&mut self) {
         if !self.small.is_empty() {
             self.tls.seal(&[IoSlice::new(&self.small)]);

@@ -3,11 +3,14 @@
 use core::mem::size_of;
 use std::alloc::System;
 
+#[cfg(feature = "quic")]
+use adit_benches::quic::{self, Quic};
 use adit_benches::{
     pair::{Options, Pair},
     report::Goal,
+    secure::End,
 };
-use adit_core::{Duration, Event, FRAME, Link, Open, StreamId, side};
+use adit_core::{Duration, Event, FRAME, Link, Open, StreamId, side, tls::Tls};
 use bytes::Bytes;
 use peakmem_alloc::{PeakMemAlloc, PeakMemAllocTrait as _};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
@@ -55,6 +58,9 @@ pub(crate) fn all() -> Vec<Count> {
             pair.bulk(&[*id], 1 << 20);
         }
     }));
+    counts.extend(of_tls());
+    #[cfg(feature = "quic")]
+    counts.extend(of_quic());
     for (name, options) in [("retained", Options::default()), ("forgetful", Options::forgetful())] {
         for count in [1, 100] {
             counts.push(bulk(name, &options, count));
@@ -119,6 +125,40 @@ fn streams(name: &str, used: impl Fn(&mut Pair, &[StreamId])) -> Vec<Count> {
     ];
     if name == "new" {
         counts.push(("opening a stream, both sides".into(), each(some.2, none.2), Goal::None, "allocations"));
+    }
+    counts
+}
+
+/// What TLS holds at rest below a session, of both sides. What aws-lc holds is allocated in C, and not counted.
+fn of_tls() -> [Count; 2] {
+    let (agent, network) = End::pair();
+    let count = |name: &str, end: End| {
+        let held = float(held_by(end.part()) + size_of::<Tls>());
+        (format!("TLS of an idle session: {name}"), held, Goal::None, "octets")
+    };
+    [count("agent", agent), count("network", network)]
+}
+
+/// What a connection of quinn-proto holds at rest, TLS included, without its part of the endpoint's tables; and a stream of it,
+/// with its part of the tables that grow with the number of streams that may be open.
+#[cfg(feature = "quic")]
+fn of_quic() -> Vec<Count> {
+    let held = |count: u32| {
+        let mut quic = Quic::new(quic::ETHERNET, quic::STREAMS.max(count));
+        drop(quic.open(count as usize));
+        quic.part().map(held_by)
+    };
+    let (none, some) = (held(0), held(1_000));
+    let mut counts = Vec::new();
+    for (name, (none, some)) in ["client", "server"].into_iter().zip(none.into_iter().zip(some)) {
+        let each = float(some - none) / 1_000.0;
+        counts.push((
+            format!("quinn-proto: idle connection: {name}"),
+            float(none + quic::CONNECTION),
+            Goal::None,
+            "octets",
+        ));
+        counts.push((format!("quinn-proto: idle stream: {name}"), each, Goal::None, "octets"));
     }
     counts
 }

@@ -8,6 +8,8 @@ mod allocations;
 mod frames;
 mod loopback;
 mod memory;
+#[cfg(feature = "quic")]
+mod quic;
 mod rest;
 
 use std::{io, process::ExitCode};
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
 fn run(report: &mut Report, rounds: usize) -> io::Result<()> {
     frames::measure(report, rounds);
     memory::measure(report, rounds)?;
+    #[cfg(feature = "quic")]
+    quic::measure(report, rounds)?;
     rest::measure(report, rounds);
     loopback::measure(report, rounds)?;
     allocations::measure(report)

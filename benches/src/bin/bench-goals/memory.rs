@@ -140,15 +140,15 @@ impl<D: Dialer> Beside<D> {
     }
 }
 
-fn bulk(work: impl FnOnce()) -> f64 {
+pub(crate) fn bulk(work: impl FnOnce()) -> f64 {
     BULK as f64 / 1e9 / clock::of_thread(work).as_secs_f64()
 }
 
-fn echo(work: impl FnOnce()) -> f64 {
+pub(crate) fn echo(work: impl FnOnce()) -> f64 {
     ECHOES as f64 / 1e3 / clock::of_thread(work).as_secs_f64()
 }
 
-const BULK: u64 = 1_000 * BLOCK as u64 * 4;
+pub(crate) const BULK: u64 = 1_000 * BLOCK as u64 * 4;
 const CHURN: u64 = 4 << 20;
-const ECHOES: usize = 6_400;
+pub(crate) const ECHOES: usize = 6_400;
 const RECORD: usize = 16_384;
