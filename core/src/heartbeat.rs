@@ -176,6 +176,38 @@ impl Pulse {
         self.heartbeat.tolerance
     }
 
+    /// Asks before it is due. Does nothing while a question is unanswered.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        if let Question::Due(due) = &mut self.question {
+            *due = now.min(*due);
+        }
+    }
+
+    /// Returns when the last octet came.
+    pub(crate) const fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Returns since when an answer is owed, if one is.
+    pub(crate) const fn asked(&self) -> Option<Instant> {
+        match self.question {
+            Question::Written { sent: since, .. } | Question::Asked { flushed: since, .. } => Some(since),
+            Question::Due(_) | Question::Queued(_) => None,
+        }
+    }
+
+    /// Returns whether a question may be asked before it is due.
+    pub(crate) const fn is_patient(&self) -> bool {
+        matches!(self.question, Question::Due(_))
+    }
+
+    /// Returns how long an answer takes, as far as is known. What waits for it while the peer is heard is on its way: a
+    /// link that is full is known to be slow before the answer comes.
+    pub(crate) fn answer_time(&self) -> Duration {
+        let measured = self.rtt.map_or(Duration::ZERO, |rtt| rtt.latest.max(rtt.smoothed));
+        self.asked().map_or(measured, |since| measured.max(self.heard.since(since)))
+    }
+
     /// Returns the round trips, once there was one.
     pub(crate) fn rtt(&self) -> Option<Rtt> {
         self.rtt

@@ -3,6 +3,7 @@
 //! A link sees the octets inside TLS. It is driven like this: hand in what was read, pull what is to be written, report
 //! what the transport took, and call [`Link::handle_timeout`] when [`Link::poll_timeout`] is due.
 
+mod doubt;
 mod ending;
 mod resume;
 
@@ -17,6 +18,8 @@ use crate::{
     heartbeat::{Beat, PongResult, Pulse},
     side,
 };
+
+use doubt::Doubt;
 
 /// One transport's life, seen from one side.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ struct Machine<S: Side> {
     before_welcome: usize,
     /// Since when counted frames wait for an acknowledgement, and what was acknowledged then.
     awaiting: Option<(Instant, u64)>,
+    doubt: Doubt,
     /// Network: the agent has not shown yet that it has the newest secret.
     unconfirmed: bool,
     cause: Option<Cause>,
@@ -275,6 +279,7 @@ impl<S: Side> Machine<S> {
             forgiven: now,
             before_welcome: 0,
             awaiting: None,
+            doubt: Doubt::default(),
             unconfirmed: false,
             cause: None,
         }
@@ -298,9 +303,7 @@ impl<S: Side> Machine<S> {
             | Phase::Closing { .. }
             | Phase::Over => {}
             Phase::Established => {
-                if let Some(pulse) = &mut self.pulse {
-                    pulse.on_input(now); // spec: HB-003
-                }
+                self.on_life(now);
                 let tenths = now.since(self.forgiven).as_millis() / 100;
                 if let (Ok(count @ 1..), Some(session)) = (u32::try_from(tenths), &mut self.session) {
                     session.forgive_oddities(count);
@@ -351,6 +354,7 @@ impl<S: Side> Machine<S> {
                         .map(|(since, before)| if before < count { (now, count) } else { (since, before) });
                     return Ok(());
                 }
+                self.doubt.on_traffic();
                 session.handle_frame(kind, frame.header.stream, frame.payload, now)
             }
             (Phase::Parked { .. } | Phase::Closing { .. } | Phase::Over, _, _) => Ok(()),
@@ -456,9 +460,11 @@ impl<S: Side> Machine<S> {
     }
 
     fn on_established_timeout(&mut self, now: Instant) {
+        self.hasten(now);
         match self.pulse.as_mut().and_then(|pulse| pulse.handle_timeout(now)) {
             Some(Beat::SendPing(nonce)) => {
                 self.ping = Some(nonce);
+                self.doubt.on_question();
                 if let Some(session) = &mut self.session {
                     session.rest(); // so rarely that a busy one begins anew
                 }
@@ -467,6 +473,7 @@ impl<S: Side> Machine<S> {
             Some(Beat::Stalled { stuck_for }) => return self.dead(Cause::Stalled { stuck_for }, now),
             None => {}
         }
+        self.on_doubt_timeout(now);
         if self.ack_deadline().is_some_and(|until| until <= now) {
             return self.dead(Cause::Unacknowledged, now); // spec: RES-018
         }
@@ -489,18 +496,14 @@ impl<S: Side> Machine<S> {
                 let drain = session.and_then(Session::drain_deadline);
                 let drain = drain.map(|at| Deadline { at, why: TimerKind::Drain });
                 let missing = self.ack_deadline().map(|at| Deadline { at, why: TimerKind::Silence });
-                Deadline::earliest(Deadline::earliest(pulse, missing), Deadline::earliest(ack, drain))
+                let doubt = self.doubt_deadline();
+                let session = Deadline::earliest(ack, drain);
+                Deadline::earliest(Deadline::earliest(Deadline::earliest(pulse, missing), session), doubt)
             }
             Phase::Parked { until } => Some(Deadline { at: until, why: TimerKind::Park }),
             Phase::Closing { until } => Some(Deadline { at: until, why: TimerKind::Close }),
             Phase::Over => None,
         }
-    }
-
-    /// Returns when frames that are not acknowledged mean that the link is dead.
-    fn ack_deadline(&self) -> Option<Instant> {
-        let tolerance = self.pulse.as_ref()?.tolerance();
-        self.awaiting.map(|(since, _)| since + tolerance.saturating_mul(3))
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Encoded> {
@@ -531,6 +534,7 @@ impl<S: Side> Machine<S> {
                 let count = session.acknowledged();
                 self.awaiting.get_or_insert((now, count));
             }
+            self.doubt.on_traffic();
             return Some(frame);
         }
         if session.is_drained() {

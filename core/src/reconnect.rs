@@ -162,6 +162,26 @@ impl Reconnect {
         self.resuming = None;
     }
 
+    /// Returns a name for a dial.
+    pub(crate) const fn number(&mut self) -> u64 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    /// Takes on a dial that is in progress. Does nothing while another one is.
+    pub(crate) fn on_dialed(&mut self, attempt: u64, target: usize, now: Instant) {
+        if self.state == State::Resting {
+            let deadline = now + self.policy.dial_timeout;
+            self.state = State::Dialing { attempt, target, deadline };
+            self.dialed = Some(now);
+        }
+    }
+
+    /// Returns whether no dial is in progress or waited for.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.state == State::Resting
+    }
+
     /// Returns the target of the dial in progress.
     pub(crate) const fn dialing(&self) -> Option<usize> {
         match self.state {
@@ -249,9 +269,8 @@ impl Reconnect {
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Order> {
         match self.state {
             State::Waiting { until } if until <= now => {
-                self.attempts += 1;
                 let holder = self.resuming.filter(|(target, until)| now < *until && !self.barred[*target]);
-                let (attempt, target) = (self.attempts, holder.map_or(self.next, |(target, _)| target));
+                let (attempt, target) = (self.number(), holder.map_or(self.next, |(target, _)| target));
                 self.state = State::Dialing { attempt, target, deadline: now + self.policy.dial_timeout };
                 self.dialed = Some(now);
                 Some(Order::Dial { attempt, target })

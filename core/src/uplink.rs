@@ -4,6 +4,7 @@
 //! its end drains beside it until its streams are done; the next one is dialed meanwhile.
 
 mod binds;
+mod standby;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -16,12 +17,14 @@ use crate::{
 };
 
 use binds::Binds;
+use standby::Standby;
 
 /// The agent's part that outlives every session. Whoever drives it does what [`Self::poll_action`] says.
 #[derive(Debug)]
 pub struct Uplink {
     stage: Stage,
     reconnect: Reconnect,
+    standby: Standby,
     binds: Binds,
     current: Option<Live>,
     /// By attempt, the oldest first: when patience ends.
@@ -49,6 +52,22 @@ pub enum Action {
         session: u64,
         /// The index of the target.
         target: usize,
+    },
+    /// Connect to where the session has its link, which is silent, and say nothing; report `handle_connected` or `handle_closed`
+    /// for the attempt. Then each [`Self::Proceed`] is the consent to one step more.
+    StandBy {
+        /// Names the dial. Never used twice.
+        attempt: u64,
+        /// Names the session, which stays on its link.
+        session: u64,
+        /// The index of the target.
+        target: usize,
+    },
+    /// The old link is silent still. First: agree on TLS, and report `handle_secured` or `handle_closed`. Then: resume the session
+    /// there, if it is silent to the last, and report `handle_resumed` or `handle_closed`.
+    Proceed {
+        /// Names the dial.
+        attempt: u64,
     },
     /// End this dial or session at once, if it still exists. No report is needed.
     Hangup {
@@ -127,7 +146,10 @@ impl Action {
     fn session(&self) -> Option<u64> {
         match self {
             Self::Bind { attempt, .. } | Self::Unbind { attempt, .. } | Self::Drain { attempt } => Some(*attempt),
-            Self::Dial { .. } | Self::Resume { .. } | Self::Hangup { .. } | Self::GiveUp(_) => None,
+            Self::StandBy { session, .. } => Some(*session),
+            Self::Dial { .. } | Self::Resume { .. } | Self::Proceed { .. } | Self::Hangup { .. } | Self::GiveUp(_) => {
+                None
+            }
         }
     }
 }
@@ -156,9 +178,11 @@ impl Uplink {
         let mut rng = Rng::new(seed);
         let stable_after = policy.stable_after;
         let binds = Binds::new(stable_after, Rng::new(rng.next()));
+        let standby = Standby::new(Rng::new(rng.next()), policy.dial_timeout.max(Duration::from_millis(1)), now);
         let mut uplink = Self {
             stage: Stage::Running,
             reconnect: Reconnect::new(policy, targets, rng, now),
+            standby,
             binds,
             current: None,
             draining: BTreeMap::new(),
@@ -198,6 +222,10 @@ impl Uplink {
     pub fn handle_offer(&mut self, attempt: u64, resumable: bool) {
         if let Some(live) = self.current.as_mut().filter(|live| live.attempt == attempt) {
             live.resumable = resumable;
+            if !resumable {
+                let needless = self.standby.end();
+                self.hang_up(needless);
+            }
         }
     }
 
@@ -209,6 +237,8 @@ impl Uplink {
         if let Some(live) = self.current.as_mut().filter(|live| live.attempt == attempt && !live.suspended) {
             (live.suspended, live.resumable) = (true, true);
             let (target, lived) = (live.target, now.since(live.since));
+            let overtaken = self.standby.end();
+            self.hang_up(overtaken);
             self.reconnect.on_life(lived);
             self.reconnect.on_suspended(target, lived, retry, now);
             news = true;
@@ -232,8 +262,11 @@ impl Uplink {
     /// Takes note that a dial failed, was refused, or that a session is over.
     pub fn handle_closed(&mut self, attempt: u64, retry: Retry, now: Instant) {
         self.handle_timeout(now);
+        self.withdraw(attempt);
         if self.leave(attempt, now) {
             self.reconnect.on_lost(retry, now);
+        } else if self.standby.on_failed(attempt, now) {
+            // The session is where it was.
         } else if self.draining.remove(&attempt).is_none() && self.reconnect.on_failed(attempt, retry, now) {
             self.settle();
         }
@@ -279,6 +312,8 @@ impl Uplink {
     pub fn handle_network_change(&mut self, now: Instant) {
         self.handle_timeout(now);
         if self.stage == Stage::Running {
+            let overtaken = self.standby.end();
+            self.hang_up(overtaken);
             let order = self.reconnect.on_network_change(now);
             if let Some(Live { target, resumable: true, .. }) = self.current {
                 self.reconnect.prefer(target);
@@ -302,6 +337,7 @@ impl Uplink {
             }
             self.obey(Some(order), now);
         }
+        self.stand_by(now);
         while let Some(oldest) = self.draining.first_entry().filter(|oldest| *oldest.get() <= now) {
             self.actions.push_back(Action::Hangup { attempt: oldest.remove_entry().0 });
         }
@@ -340,6 +376,8 @@ impl Uplink {
             Stage::Running => {
                 let order = self.reconnect.on_stop();
                 self.obey(order, now);
+                let needless = self.standby.end();
+                self.hang_up(needless);
                 if let Some(Live { attempt, suspended, .. }) = self.current
                     && self.leave(attempt, now)
                 {
@@ -377,7 +415,8 @@ impl Uplink {
             Stage::Running => {
                 let drained = self.draining.values().min().map(|&at| Deadline { at, why: TimerKind::Drain });
                 let rebind = self.current.and_then(|_| self.binds.poll_timeout());
-                Deadline::earliest(Deadline::earliest(self.reconnect.poll_timeout(), drained), rebind)
+                let dial = Deadline::earliest(self.reconnect.poll_timeout(), self.standby.poll_timeout());
+                Deadline::earliest(Deadline::earliest(dial, drained), rebind)
             }
             Stage::Ending { deadline, .. } => Some(Deadline { at: deadline, why: TimerKind::Drain }),
             Stage::Over => None,
@@ -402,6 +441,8 @@ impl Uplink {
         }
         self.reconnect.on_settled();
         self.binds.on_session();
+        let overtaken = self.standby.end();
+        self.hang_up(overtaken);
         for action in &mut self.actions {
             if let Action::Resume { attempt: dial, session, target } = *action
                 && session == attempt

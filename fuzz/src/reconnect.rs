@@ -37,6 +37,10 @@ struct Run {
     dial: Option<(u64, Option<u64>)>,
     /// Sessions that live, by attempt: what binds each was asked for.
     sessions: BTreeMap<u64, BTreeSet<u32>>,
+    /// The dial beside a silent link, and how far it is.
+    beside: Option<(u64, Beside)>,
+    /// The session whose link is silent.
+    silent: Option<u64>,
     /// Whether one was offered to be resumed.
     offered: BTreeSet<u64>,
     draining: BTreeSet<u64>,
@@ -47,6 +51,15 @@ struct Run {
     over: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    Connecting,
+    Connected,
+    Securing,
+    Secured,
+    Moving,
+}
+
 impl Run {
     fn new(now: Instant) -> Self {
         Self {
@@ -54,6 +67,8 @@ impl Run {
             now,
             targets: 0,
             dial: None,
+            beside: None,
+            silent: None,
             sessions: BTreeMap::new(),
             offered: BTreeSet::new(),
             draining: BTreeSet::new(),
@@ -68,7 +83,7 @@ impl Run {
     fn step(&mut self, choices: &mut Choices<'_>) {
         let now = self.now;
         let attempt = self.some_attempt(choices);
-        match choices.number::<u8>() % 16 {
+        match choices.number::<u8>() % 18 {
             0 | 1 => self.answer(choices),
             2 => self.fail_dial(choices),
             3 => self.lose(attempt, choices),
@@ -107,6 +122,8 @@ impl Run {
             12 if choices.number::<u8>() < 30 => {
                 self.uplink.shutdown(Duration::from_millis(choices.size(60_000) as u64), now);
             }
+            14 => self.fall_silent(attempt),
+            15 => self.speak(attempt),
             12 | 13 => self.pass(Duration::from_millis(choices.size(40_000) as u64)),
             _ => {
                 if let Some(deadline) = self.uplink.poll_timeout() {
@@ -119,10 +136,26 @@ impl Run {
 
     /// The dial comes out well.
     fn answer(&mut self, choices: &mut Choices<'_>) {
+        let beside = self.beside.filter(|(beside, _)| self.dial.is_some_and(|(dial, _)| dial == *beside));
+        if let Some((attempt, stage)) = beside.filter(|(_, stage)| *stage != Beside::Moving) {
+            match stage {
+                Beside::Connecting => {
+                    self.beside = Some((attempt, Beside::Connected));
+                    self.uplink.handle_connected(attempt, self.now);
+                }
+                Beside::Securing => {
+                    self.beside = Some((attempt, Beside::Secured));
+                    self.uplink.handle_secured(attempt, self.now);
+                }
+                Beside::Connected | Beside::Secured | Beside::Moving => {} // it waits for consent
+            }
+            return;
+        }
         let Some((attempt, resumes)) = self.dial.take() else { return };
         match resumes {
             Some(session) => {
                 self.suspended.remove(&session);
+                self.silent.take_if(|silent| *silent == session);
                 self.uplink.handle_resumed(attempt, self.now);
             }
             None => {
@@ -137,6 +170,19 @@ impl Run {
         }
     }
 
+    fn fall_silent(&mut self, attempt: u64) {
+        if self.sessions.contains_key(&attempt) && self.silent.is_none() {
+            self.silent = Some(attempt);
+            self.uplink.handle_silence(attempt, self.now);
+        }
+    }
+
+    fn speak(&mut self, attempt: u64) {
+        if self.silent.take_if(|silent| *silent == attempt).is_some() {
+            self.uplink.handle_sound(attempt, self.now);
+        }
+    }
+
     fn fail_dial(&mut self, choices: &mut Choices<'_>) {
         let Some((attempt, _)) = self.dial.take() else { return };
         self.uplink.handle_closed(attempt, a_retry(choices), self.now);
@@ -144,6 +190,7 @@ impl Run {
 
     fn lose(&mut self, attempt: u64, choices: &mut Choices<'_>) {
         if self.sessions.remove(&attempt).is_some() {
+            self.silent.take_if(|silent| *silent == attempt);
             self.uplink.handle_closed(attempt, a_retry(choices), self.now);
         }
     }
@@ -155,6 +202,7 @@ impl Run {
             assert!(!news || current, "a session that is not current is not resumed");
             if news {
                 assert!(self.suspended.insert(attempt), "told twice");
+                self.silent.take_if(|silent| *silent == attempt);
             }
         }
     }
@@ -213,6 +261,23 @@ impl Run {
                     assert!(self.offered.contains(&session) || self.suspended.contains(&session), "nobody offered it");
                     assert_eq!(self.uplink.current(), Some(session), "only the current session is resumed");
                     self.dial(attempt, Some(session), target);
+                }
+                Action::StandBy { attempt, session, target } => {
+                    assert!(self.offered.contains(&session), "nobody offered it");
+                    assert!(self.silent == Some(session), "its link speaks, or is lost");
+                    assert_eq!(self.uplink.current(), Some(session), "only the current session has another way");
+                    self.dial(attempt, Some(session), target);
+                    self.beside = Some((attempt, Beside::Connecting));
+                }
+                Action::Proceed { attempt } => {
+                    assert!(self.dial.is_some_and(|(dial, _)| dial == attempt), "there is no dial {attempt}");
+                    let stage = match self.beside {
+                        Some((beside, Beside::Connected)) if beside == attempt => Beside::Securing,
+                        Some((beside, Beside::Secured)) if beside == attempt => Beside::Moving,
+                        other => panic!("{attempt} is allowed a step, and {other:?} is there"),
+                    };
+                    assert!(self.silent.is_some(), "its link speaks");
+                    self.beside = Some((attempt, stage));
                 }
                 Action::Hangup { attempt } => {
                     self.dial = self.dial.filter(|(dial, _)| *dial != attempt);

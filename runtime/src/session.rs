@@ -14,8 +14,8 @@ use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 use super::{Runtime, Stream, SystemClock, drive::Drive};
 use adit_core::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRefusal, BindRequest, Bound, Cause, Code, Command,
-    CommandRequest, CommandResult, Config, Duration, GoAway, Hello, Link, Open, OpenError, Refusal, SessionId, Side,
-    Stats, Unbind, Welcome,
+    CommandRequest, CommandResult, Config, Duration, GoAway, Hello, Link, Loss, Open, OpenError, Refusal, SessionId,
+    Side, Stats, Unbind, Welcome,
     driver::{Clock, Failure, Handle, PollEvent, Task, Transport},
     side,
     tls::Tls,
@@ -175,10 +175,19 @@ fn setup_error<S: Side>(handle: &Handle<S>, event: Option<PollEvent>) -> SetupEr
 fn setup_failure<S: Side>(handle: &Handle<S>, cause: Cause) -> SetupError {
     match (handle.take_failure(), cause) {
         (_, cause @ (Cause::Refused(_) | Cause::HandshakeTimeout)) => SetupError::Closed(cause),
-        (Some(Failure::Tls(error)), _) => SetupError::Tls(error),
-        (Some(Failure::NotAdit), _) => SetupError::NotAdit,
-        (Some(Failure::Io(error)), _) => SetupError::Io(error),
-        (_, cause) => SetupError::Closed(cause),
+        (Some(failure), _) => failure.into(),
+        (None, cause) => SetupError::Closed(cause),
+    }
+}
+
+impl From<Failure> for SetupError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Tls(error) => Self::Tls(error),
+            Failure::NotAdit => Self::NotAdit,
+            Failure::Io(error) => Self::Io(error),
+            _ => Self::Closed(Cause::Transport(Loss::Other)),
+        }
     }
 }
 
@@ -327,7 +336,29 @@ impl<R: Runtime> Session<side::Agent, R> {
         seed: u64,
     ) -> Result<(), SetupError> {
         let tls = Tls::client(tls, name).map_err(SetupError::Tls)?;
-        let Some(task) = self.handle.resume(tls, config, hello, seed) else {
+        let task = self.handle.resume(tls, config, hello, seed);
+        self.resume_by(task, io).await
+    }
+
+    /// Goes on with the session over a connection that is secured, unless its link speaks.
+    pub(super) async fn resume_silent(
+        &self,
+        io: impl Transport + Send + 'static,
+        tls: Tls,
+        config: Config,
+        hello: Hello,
+        seed: u64,
+    ) -> Result<(), SetupError> {
+        let task = self.handle.resume_silent(tls, config, hello, seed);
+        self.resume_by(task, io).await
+    }
+
+    async fn resume_by(
+        &self,
+        task: Option<Task<side::Agent>>,
+        io: impl Transport + Send + 'static,
+    ) -> Result<(), SetupError> {
+        let Some(task) = task else {
             return Err(SetupError::Closed(self.cause().unwrap_or(Cause::ResumeExpired)));
         };
         R::spawn(Drive::<R, _, _>::new(task, io));
@@ -381,12 +412,27 @@ impl<R> Session<side::Network, R> {
     }
 }
 
-impl<S: Side, R> Events<S, R> {
-    /// Waits for the next event, streams as they are here.
-    pub(super) async fn next_raw(&self) -> Option<Event<Stream>> {
-        poll_fn(|cx| self.poll_as(cx)).await
-    }
+/// What the keeper of a session is told.
+pub(super) enum News {
+    Event(Event<Stream>),
+    /// The link has fallen silent, or speaks again.
+    Silent(bool),
+}
 
+impl<R> Events<side::Agent, R> {
+    /// Waits for the next event, streams as they are here.
+    pub(super) async fn next_news(&self) -> Option<News> {
+        poll_fn(|cx| match self.poll_as(cx) {
+            Poll::Ready(event) => Poll::Ready(event.map(News::Event)),
+            Poll::Pending => {
+                self.handle.take_silence().map_or(Poll::Pending, |silent| Poll::Ready(Some(News::Silent(silent))))
+            }
+        })
+        .await
+    }
+}
+
+impl<S: Side, R> Events<S, R> {
     fn poll_as<T: From<Stream>>(&self, cx: &Context<'_>) -> Poll<Option<Event<T>>> {
         loop {
             let Some(event) = ready!(self.handle.poll_event(cx)) else { return Poll::Ready(None) };

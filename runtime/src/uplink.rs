@@ -250,6 +250,7 @@ impl<R: Runtime> Uplink<R> {
             core: adit_core::Uplink::new(targets, policy.clone(), supervisor::seed(), now),
             binds: BTreeMap::new(),
             gave_up: None,
+            remote: None,
         });
         let (sender, events) = queue();
         let shared = Arc::new(Shared {
@@ -258,6 +259,7 @@ impl<R: Runtime> Uplink<R> {
                 places: BTreeMap::new(),
                 last_place: 0,
                 dials: BTreeMap::new(),
+                standbys: BTreeMap::new(),
                 sessions: BTreeMap::new(),
                 supervisor: None,
                 due: true,
@@ -360,6 +362,8 @@ struct State<R> {
     last_place: u32,
     /// Dials under way, and whom they dial.
     dials: BTreeMap<Name, (usize, Abort)>,
+    /// Connections beside a silent link: each waits for a consent to go on.
+    standbys: BTreeMap<Name, Sender<()>>,
     /// Sessions that live, the current ones and those that drain.
     sessions: BTreeMap<Name, Session<side::Agent, R>>,
     /// Whoever performs actions, while it sleeps.
@@ -384,6 +388,8 @@ struct Lane {
     /// The endpoints, by the numbers that they have in this lane.
     binds: BTreeMap<BindId, BindId>,
     gave_up: Option<GiveUp>,
+    /// The address of the network that the session has its link to, or had last.
+    remote: Option<SocketAddr>,
 }
 
 /// An endpoint, and where its streams go.

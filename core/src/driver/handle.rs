@@ -181,8 +181,27 @@ impl Handle<side::Agent> {
     ///
     /// `None` when the session is over or cannot be resumed.
     pub fn resume(&self, tls: Tls, config: Config, hello: Hello, seed: u64) -> Option<Task<side::Agent>> {
+        self.resume_if(|_| true, tls, config, hello, seed)
+    }
+
+    /// Like [`Self::resume`], unless the link that is there has something to say: then it stays.
+    pub fn resume_silent(&self, tls: Tls, config: Config, hello: Hello, seed: u64) -> Option<Task<side::Agent>> {
+        self.resume_if(|link| link.is_silent() || link.is_parked(), tls, config, hello, seed) // spec: TIME-008
+    }
+
+    fn resume_if(
+        &self,
+        wanted: impl FnOnce(&Link<side::Agent>) -> bool,
+        tls: Tls,
+        config: Config,
+        hello: Hello,
+        seed: u64,
+    ) -> Option<Task<side::Agent>> {
         let (now, clock, driver) = (self.shared.now(), self.shared.clock(), TaskId::next());
         let mut state = self.shared.lock();
+        if !wanted(&state.link) {
+            return None;
+        }
         let link = Link::<side::Agent>::resume(&mut state.link, config, hello, seed, now)?;
         let old = core::mem::replace(&mut state.link, link);
         let replaced = core::mem::replace(&mut state.driver, driver);
@@ -195,6 +214,14 @@ impl Handle<side::Agent> {
             waker.wake();
         }
         Some(Task::seated(Seat::new(Arc::clone(&self.shared), driver), tls, clock))
+    }
+
+    /// Returns whether the link has fallen silent or speaks again, once each.
+    pub fn take_silence(&self) -> Option<bool> {
+        let mut state = self.shared.lock();
+        let (silent, news) = state.silent;
+        state.silent.1 = false;
+        news.then_some(silent)
     }
 
     /// Gives up the handshake in progress, as if its transport had failed. Does nothing once it is done.

@@ -4,6 +4,7 @@
 //! pop, never across TLS, a system call or an await.
 
 mod handle;
+mod secure;
 mod shared;
 mod task;
 
@@ -13,6 +14,7 @@ use std::io::{self, IoSlice};
 use crate::Instant;
 
 pub use handle::{Handle, PollEvent, StreamHandle};
+pub use secure::secure;
 pub use task::{Failure, Task};
 
 /// A byte transport, as a runtime provides it.

@@ -60,6 +60,8 @@ pub(super) struct State<S: Side> {
     pub(super) leaving: Waiters,
     /// Who waits for the outcome of a handshake.
     pub(super) shaking: Waiters,
+    /// Whether the link was silent when that was told last, and whether that is news.
+    pub(super) silent: (bool, bool),
     waiting: BTreeMap<StreamId, Waiting>,
 }
 
@@ -189,6 +191,7 @@ impl<S: Side> Shared<S> {
                 gone: false,
                 leaving: Waiters::default(),
                 shaking: Waiters::default(),
+                silent: (false, false),
                 waiting: BTreeMap::new(),
             }),
             clock,
@@ -250,6 +253,10 @@ impl<S: Side> State<S> {
             }
         }
         if self.link.has_control_event() {
+            wake.extend(self.listener.take());
+        }
+        if self.silent.0 != self.link.is_silent() {
+            self.silent = (!self.silent.0, true);
             wake.extend(self.listener.take());
         }
         if self.link.outcome().is_some() {

@@ -65,12 +65,13 @@ impl<S: Side> Task<S> {
         (Self::seated(Seat::new(shared, driver), tls, clock), handle)
     }
 
-    pub(super) const fn seated(seat: Seat<S>, tls: Tls, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn seated(seat: Seat<S>, tls: Tls, clock: Arc<dyn Clock>) -> Self {
+        let phase = if tls.is_handshaking() { Phase::Securing } else { Phase::Open };
         Self {
             seat,
             clock,
             tls,
-            phase: Phase::Securing,
+            phase,
             batch: Vec::new(),
             small: Vec::new(),
             wake: Vec::new(),
@@ -262,8 +263,14 @@ impl<S: Side> Task<S> {
         if matches!(self.phase, Phase::Parting(_) | Phase::Lingering(_)) {
             return;
         }
-        let seat = &mut self.seat;
-        let result = self.tls.read(cipher, |plain| seat.with(|state| state.link.handle_input(plain, now)));
+        let (seat, mut told) = (&mut self.seat, self.phase == Phase::Securing);
+        let result = self.tls.read(cipher, |plain| {
+            told = true;
+            seat.with(|state| state.link.handle_input(plain, now));
+        });
+        if !told {
+            seat.with(|state| state.link.handle_life(now)); // the rest of the record is still to come
+        }
         if let Err(error) = result {
             self.fail(Failure::Tls(error), Loss::Tls, now);
             return;
@@ -373,10 +380,10 @@ impl<S: Side> Drop for Task<S> {
 }
 
 /// A transport as TLS writes to it.
-struct Writer<'a, 'c, T> {
-    io: &'a mut T,
-    cx: &'a mut Context<'c>,
-    blocked: bool,
+pub(super) struct Writer<'a, 'c, T> {
+    pub(super) io: &'a mut T,
+    pub(super) cx: &'a mut Context<'c>,
+    pub(super) blocked: bool,
 }
 
 impl<T: Transport> Write for Writer<'_, '_, T> {

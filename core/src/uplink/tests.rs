@@ -1,4 +1,5 @@
 mod resume;
+mod standby;
 
 use alloc::{collections::BTreeSet, format, vec, vec::Vec};
 
@@ -327,6 +328,7 @@ enum Step {
     Unbound(u8, u32),
     Bind,
     Unbind(u8, bool),
+    Silent(bool),
     NetworkChange,
     Shutdown(u64),
     Time,
@@ -338,6 +340,8 @@ struct World {
     dialing: Option<u64>,
     /// The session that the dial would resume.
     resuming: Option<u64>,
+    /// Of a dial beside a silent link: the steps that it was allowed. `None` once it may do all.
+    steps: Option<u32>,
     /// By attempt: what was asked for and is not answered, what is bound.
     sessions: BTreeMap<u64, (BTreeSet<BindId>, BTreeSet<BindId>)>,
     wishes: Vec<BindId>,
@@ -354,15 +358,23 @@ impl World {
                 Action::Dial { attempt, target } => {
                     assert_eq!(self.dialing.replace(*attempt), None, "two dials at once");
                     assert!(*attempt > self.attempts && *target < 2);
-                    self.attempts = *attempt;
-                    self.resuming = None;
+                    (self.attempts, self.resuming, self.steps) = (*attempt, None, None);
                 }
                 Action::Resume { attempt, session, target } => {
                     assert_eq!(self.dialing.replace(*attempt), None, "two dials at once");
                     assert!(*attempt > self.attempts && *target < 2);
                     assert_eq!(uplink.current(), Some(*session));
-                    self.attempts = *attempt;
-                    self.resuming = Some(*session);
+                    (self.attempts, self.resuming, self.steps) = (*attempt, Some(*session), None);
+                }
+                Action::StandBy { attempt, session, target } => {
+                    assert_eq!(self.dialing.replace(*attempt), None, "two dials at once");
+                    assert!(*attempt > self.attempts && *target < 2);
+                    assert_eq!(uplink.current(), Some(*session));
+                    (self.attempts, self.resuming, self.steps) = (*attempt, Some(*session), Some(0));
+                }
+                Action::Proceed { attempt } => {
+                    assert_eq!(self.dialing, Some(*attempt), "a consent to nothing");
+                    self.steps = self.steps.filter(|steps| *steps == 0).map(|steps| steps + 1);
                 }
                 Action::Hangup { attempt } => {
                     self.dialing.take_if(|dialing| dialing == attempt);
@@ -393,7 +405,12 @@ impl World {
         let current = uplink.current();
         match step {
             Step::Established => {
-                let Some(attempt) = self.dialing.take() else { return };
+                let Some(attempt) = self.dialing else { return };
+                match self.steps {
+                    Some(0) => return uplink.handle_connected(attempt, now),
+                    Some(_) => return uplink.handle_secured(attempt, now),
+                    None => self.dialing = None,
+                }
                 if let Some(session) = self.resuming.take() {
                     if self.sessions.contains_key(&session) {
                         uplink.handle_resumed(attempt, now);
@@ -442,6 +459,11 @@ impl World {
                     self.wishes.retain(|wish| *wish != id);
                     uplink.unbind(id, cut, now);
                 }
+            }
+            Step::Silent(silent) => {
+                let Some(session) = current else { return };
+                uplink.handle_offer(session, true);
+                if silent { uplink.handle_silence(session, now) } else { uplink.handle_sound(session, now) }
             }
             Step::NetworkChange => uplink.handle_network_change(now),
             Step::Shutdown(drain) => uplink.shutdown(Duration::from_millis(drain), now),
@@ -551,6 +573,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u8>(), code()).prop_map(|(which, code)| Step::Unbound(which, code)),
         6 => Just(Step::Bind),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(which, cut)| Step::Unbind(which, cut)),
+        4 => prop::bool::weighted(0.8).prop_map(Step::Silent),
         2 => Just(Step::NetworkChange),
         1 => (0..60_000_u64).prop_map(Step::Shutdown),
         40 => Just(Step::Time),
@@ -610,6 +633,8 @@ fn asked(actions: &[Action]) -> Vec<(u64, BindId)> {
         Action::Bind { attempt, bind } => Some((*attempt, bind.id)),
         Action::Dial { .. }
         | Action::Resume { .. }
+        | Action::StandBy { .. }
+        | Action::Proceed { .. }
         | Action::Hangup { .. }
         | Action::Unbind { .. }
         | Action::Drain { .. } => None,

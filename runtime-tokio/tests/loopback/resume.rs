@@ -169,6 +169,63 @@ fn an_agent_that_never_resumes_begins_anew() {
     });
 }
 
+/// TIME-008
+#[test]
+fn a_busy_connection_that_falls_silent_is_left_for_one_beside_it() {
+    run(async {
+        let network = Network::new(30);
+        let relay = Relay::new(network.address, None).await;
+        let (uplink, mut events) = Uplink::start(network.options(relay.address));
+        let (_session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
+        find(&mut events, |event| matches!(event, UplinkEvent::Connected { .. })).await;
+
+        relay.swallow_those();
+        near.write_all(b"swallowed").await.unwrap();
+        far.write_all(b"as well").await.unwrap();
+        let told = within(Box::pin(async {
+            loop {
+                match events.next().await.unwrap() {
+                    UplinkEvent::Bound { .. } => {}
+                    other => break other,
+                }
+            }
+        }))
+        .await;
+
+        assert!(matches!(told, UplinkEvent::Resumed { .. }), "long before the tolerance, and without a loss: {told:?}");
+        let (mut one, mut other) = ([0; 9], [0; 7]);
+        within(far.read_exact(&mut one)).await.unwrap();
+        within(near.read_exact(&mut other)).await.unwrap();
+        assert_eq!((&one, &other), (b"swallowed", b"as well"));
+        assert_eq!(network.resumes.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// TIME-008
+#[test]
+fn a_peer_that_was_stopped_keeps_its_connection() {
+    run(async {
+        let network = Network::new(30);
+        let relay = Relay::new(network.address, None).await;
+        let (uplink, _events) = Uplink::start(network.options(relay.address));
+        let (_session, _endpoint, mut near, mut far) = carried(&network, &uplink).await;
+
+        relay.hold();
+        far.write_all(b"held").await.unwrap();
+        // A kernel takes the connection beside it, and nobody answers what is said there.
+        while within(relay.held.recv()).await.unwrap() != 1 {}
+        relay.release(0);
+        let mut received = [0; 4];
+        within(near.read_exact(&mut received)).await.unwrap();
+        near.write_all(b"on").await.unwrap();
+        within(far.read_exact(received.get_mut(..2).unwrap())).await.unwrap();
+        relay.release(1);
+
+        assert_eq!(within(relay.ended.recv()).await.unwrap(), 1, "the connection beside it is of no more use");
+        assert_eq!(network.resumes.load(Ordering::Relaxed), 0);
+    });
+}
+
 /// Carries one connection: the network's session, the endpoint, and both ends of a stream.
 async fn carried(network: &Network, uplink: &Uplink) -> (Served, Endpoint, Stream, Stream) {
     let mut endpoint = uplink.bind(wish());
@@ -328,15 +385,43 @@ struct Relay {
     swallows: Arc<AtomicBool>,
     refuses: Arc<AtomicBool>,
     cuts: Arc<AtomicUsize>,
+    doors: Arc<Doors>,
+    /// The connections that have something to pass on and may not, and those that are over.
+    held: Receiver<usize>,
+    ended: Receiver<usize>,
     /// What each connection waits for, beside octets.
     cut: Arc<Mutex<Vec<Sender<()>>>>,
+}
+
+/// What becomes of the octets of single connections, by their numbers.
+struct Doors {
+    count: AtomicUsize,
+    /// Those below vanish.
+    lost: AtomicUsize,
+    /// Those that wait, each until its sender is dropped.
+    gates: Mutex<Vec<Receiver<()>>>,
+    keys: Mutex<Vec<Option<Sender<()>>>>,
+    held: Sender<usize>,
+    ended: Sender<usize>,
 }
 
 impl Relay {
     /// Returns one that cuts each connection after about so many octets.
     async fn new(to: SocketAddr, after: Option<u64>) -> Self {
         let listener = bind().await;
+        let ((tell_held, held), (tell_ended, ended)) = (unbounded(), unbounded());
+        let doors = Arc::new(Doors {
+            count: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
+            gates: Mutex::default(),
+            keys: Mutex::default(),
+            held: tell_held,
+            ended: tell_ended,
+        });
         let relay = Self {
+            doors: Arc::clone(&doors),
+            held,
+            ended,
             address: listener.local_addr().unwrap(),
             swallows: Arc::default(),
             refuses: Arc::default(),
@@ -354,15 +439,17 @@ impl Relay {
                 let far = dial(to).await;
                 let limit = after.map_or(u64::MAX, |after| rng.between(after / 8, after * 2));
                 let (swallows, cuts) = (Arc::clone(&swallows), Arc::clone(&cuts));
+                let (doors, number) = (Arc::clone(&doors), doors.count.fetch_add(1, Ordering::Relaxed));
                 let (end, ended) = unbounded();
                 cut.lock().unwrap().push(end);
                 spawn(async move {
                     let left = AtomicU64::new(limit);
                     let ((near_read, near_write), (far_read, far_write)) = (split(near), split(far));
-                    let up = carry(near_read, far_write, &swallows, &left);
-                    let down = carry(far_read, near_write, &swallows, &left);
+                    let up = carry(near_read, far_write, (&swallows, &doors, number), &left);
+                    let down = carry(far_read, near_write, (&swallows, &doors, number), &left);
                     race(race(up, down), async { ended.recv().await.unwrap_or_default() }).await;
                     cuts.fetch_add(1, Ordering::Relaxed);
+                    let _ = doors.ended.try_send(number);
                 });
             }
         });
@@ -372,18 +459,39 @@ impl Relay {
     fn cut(&self) {
         self.cut.lock().unwrap().clear();
     }
+
+    /// Swallows what comes on the connections that there are, and not on those that follow.
+    fn swallow_those(&self) {
+        self.doors.lost.store(self.doors.count.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Holds what comes on the first two connections until each is released.
+    fn hold(&self) {
+        let (keys, gates): (Vec<_>, Vec<_>) = [unbounded(), unbounded()].into_iter().unzip();
+        *self.doors.keys.lock().unwrap() = keys.into_iter().map(Some).collect();
+        *self.doors.gates.lock().unwrap() = gates;
+    }
+
+    fn release(&self, number: usize) {
+        drop(self.doors.keys.lock().unwrap().get_mut(number).unwrap().take());
+    }
 }
 
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    swallows: &AtomicBool,
+    (swallows, doors, number): (&AtomicBool, &Doors, usize),
     left: &AtomicU64,
 ) {
     let mut octets = vec![0; 32 << 10];
     while let Ok(count @ 1..) = from.read(&mut octets).await {
-        if swallows.load(Ordering::Relaxed) {
+        if swallows.load(Ordering::Relaxed) || number < doors.lost.load(Ordering::Relaxed) {
             continue;
+        }
+        let gate = doors.gates.lock().unwrap().get(number).cloned();
+        if let Some(gate) = gate {
+            let _ = doors.held.try_send(number);
+            let _ = gate.recv().await; // until its other end is gone
         }
         let allowed = left.load(Ordering::Relaxed).min(count as u64);
         left.fetch_sub(allowed, Ordering::Relaxed);

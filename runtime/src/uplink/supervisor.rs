@@ -1,6 +1,6 @@
 //! The task that performs what the core says, and one task for each dial and the session that comes of it.
 
-use alloc::{borrow::ToOwned, sync::Arc, vec::Vec};
+use alloc::{borrow::ToOwned, string::ToString, sync::Arc, vec::Vec};
 use core::{
     future::poll_fn,
     hash::{BuildHasher, Hasher},
@@ -15,14 +15,17 @@ use rustls::pki_types::ServerName;
 use super::{CommandReply, DialError, Name, Shared, UplinkEvent, UplinkOptions};
 use adit_core::{
     Action, BindError, BindRefusal, Code, GiveUp, Hello, Instant, Refusal, Retry, Welcome,
-    driver::{Clock, Timer},
+    driver::{Clock, Timer, Transport, secure},
     side,
+    tls::Tls,
 };
 
 use crate::{
-    ConnectError, ConnectOptions, Event, Events, Runtime, Session, Stream, SystemClock,
+    ConnectError, ConnectOptions, Event, Events, Runtime, Session, SetupError, Stream, SystemClock,
     connect::{connect, peer},
     connect_over,
+    queue::{Receiver, queue},
+    session::News,
     tasks::Tasks,
     timer::{Alarm, within},
 };
@@ -89,11 +92,22 @@ fn perform<R: Runtime>(
         let name = |attempt| Name { lane, attempt };
         match action {
             Action::Dial { attempt, target } => {
-                dial(shared, options, attempts, Attempt::new(shared, options, name(attempt), target, None));
+                dial(shared, options, attempts, Attempt::new(shared, options, name(attempt), target, Purpose::Begin));
             }
             Action::Resume { attempt, session, target } => {
-                let session = Some(name(session));
-                dial(shared, options, attempts, Attempt::new(shared, options, name(attempt), target, session));
+                let purpose = Purpose::Resume(name(session));
+                dial(shared, options, attempts, Attempt::new(shared, options, name(attempt), target, purpose));
+            }
+            Action::StandBy { attempt, session, target } => {
+                let (consent, wait) = queue();
+                shared.lock().standbys.insert(name(attempt), consent);
+                let purpose = Purpose::StandBy(name(session), wait);
+                dial(shared, options, attempts, Attempt::new(shared, options, name(attempt), target, purpose));
+            }
+            Action::Proceed { attempt } => {
+                if let Some(consent) = shared.lock().standbys.get(&name(attempt)) {
+                    let _ = consent.send(()); // the attempt may be over
+                }
             }
             Action::Hangup { attempt } => hang_up(shared, name(attempt)),
             Action::Bind { attempt, bind } => {
@@ -128,7 +142,9 @@ fn perform<R: Runtime>(
 
 fn dial<R: Runtime>(shared: &Shared<R>, options: &Arc<UplinkOptions>, attempts: &mut Tasks<()>, attempt: Attempt<R>) {
     let (name, target) = (attempt.name, attempt.target);
-    shared.tell(UplinkEvent::Dialing { lane: name.lane, attempt: name.attempt, target });
+    if !attempt.is_standby() {
+        shared.tell(UplinkEvent::Dialing { lane: name.lane, attempt: name.attempt, target });
+    }
     // Under the lock: the task must find its handle in place.
     let mut state = shared.lock();
     let handle = attempts.spawn::<R>(run(attempt, Arc::clone(options)));
@@ -149,7 +165,9 @@ fn hang_up<R: Runtime>(shared: &Shared<R>, name: Name) {
             // Under the lock: the task learns from its missing handle that it is too late.
             dial.abort();
             let retry_in = state.core(name.lane).redial_in(now);
-            shared.tell(UplinkEvent::DialFailed { lane: name.lane, target, error: DialError::Abandoned, retry_in });
+            if state.standbys.remove(&name).is_none() {
+                shared.tell(UplinkEvent::DialFailed { lane: name.lane, target, error: DialError::Abandoned, retry_in });
+            }
         }
     });
 }
@@ -160,16 +178,29 @@ struct Attempt<R: Runtime> {
     name: Name,
     /// The index among the options' targets.
     target: usize,
-    /// The session that it is to take to a new connection.
-    resumes: Option<Name>,
+    purpose: Purpose,
+}
+
+/// What a dial is for.
+enum Purpose {
+    /// A session.
+    Begin,
+    /// To take a session to a new connection.
+    Resume(Name),
+    /// The same, should its link stay silent: each step waits for consent. Nobody is told of it before it is done.
+    StandBy(Name, Receiver<()>),
 }
 
 async fn run<R: Runtime>(attempt: Attempt<R>, options: Arc<UplinkOptions>) {
-    if let Some(session) = attempt.resumes {
-        return match attempt.resume(&options, session).await {
-            Ok(remote) => attempt.settle(session, remote),
-            Err(error) => attempt.fail(error),
-        };
+    let resumed = match &attempt.purpose {
+        Purpose::Begin => None,
+        Purpose::Resume(session) => Some((*session, attempt.resume(&options, *session).await)),
+        Purpose::StandBy(session, consent) => Some((*session, attempt.stand_by(&options, *session, consent).await)),
+    };
+    match resumed {
+        Some((session, Ok(remote))) => return attempt.settle(session, remote),
+        Some((_, Err(error))) => return attempt.fail(error),
+        None => {}
     }
     match attempt.dial(&options).await {
         Ok((session, events, welcome, remote)) => {
@@ -183,9 +214,21 @@ async fn run<R: Runtime>(attempt: Attempt<R>, options: Arc<UplinkOptions>) {
 
 impl<R: Runtime> Attempt<R> {
     /// Each lane begins at another target, and goes round from there.
-    fn new(shared: &Arc<Shared<R>>, options: &UplinkOptions, name: Name, target: usize, resumes: Option<Name>) -> Self {
+    fn new(shared: &Arc<Shared<R>>, options: &UplinkOptions, name: Name, target: usize, purpose: Purpose) -> Self {
         let target = (target + usize::from(name.lane)) % options.targets.len().max(1);
-        Self { shared: Arc::clone(shared), name, target, resumes }
+        Self { shared: Arc::clone(shared), name, target, purpose }
+    }
+
+    const fn is_standby(&self) -> bool {
+        matches!(self.purpose, Purpose::StandBy(..))
+    }
+
+    /// Returns the session that it is to take to a new connection.
+    const fn resumes(&self) -> Option<Name> {
+        match self.purpose {
+            Purpose::Begin => None,
+            Purpose::Resume(session) | Purpose::StandBy(session, _) => Some(session),
+        }
     }
 
     async fn dial(
@@ -210,23 +253,57 @@ impl<R: Runtime> Attempt<R> {
         resumed.map(|()| remote).map_err(DialError::Setup)
     }
 
+    /// Takes a session to a connection beside its silent link, a step after each consent.
+    async fn stand_by(
+        &self,
+        options: &UplinkOptions,
+        session: Name,
+        consent: &Receiver<()>,
+    ) -> Result<SocketAddr, DialError> {
+        let Some(session) = self::session(&self.shared, session) else { return Err(DialError::Abandoned) };
+        // To whoever has the session: a name may stand for several, and its resolver may be as far away.
+        let remote = self.shared.lock().lanes[usize::from(self.name.lane)].remote.ok_or(DialError::Abandoned)?;
+        let (config, name) = (&options.config, self.server_name(options)?);
+        let connect = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
+        let tcp = crate::connect::<R>(&remote.ip().to_string(), remote.port(), &connect).await;
+        let mut spare = Spare(Some(R::Socket::from(tcp.map_err(DialError::Connect)?)));
+        let Some(socket) = &mut spare.0 else { return Err(DialError::Abandoned) };
+        self.shared.act(|state, now| state.core(self.name.lane).handle_connected(self.name.attempt, now));
+        consent.recv().await.ok_or(DialError::Abandoned)?;
+
+        let setup = |error| DialError::Setup(error);
+        let mut tls = Tls::client(Arc::clone(&options.tls), name).map_err(|error| setup(SetupError::Tls(error)))?;
+        let secured = within::<R, _>(config.handshake_timeout, secure(socket, &mut tls)).await;
+        secured.ok_or(DialError::Abandoned)?.map_err(|failure| setup(failure.into()))?;
+        self.shared.act(|state, now| state.core(self.name.lane).handle_secured(self.name.attempt, now));
+        consent.recv().await.ok_or(DialError::Abandoned)?;
+
+        let Some(socket) = spare.0.take() else { return Err(DialError::Abandoned) };
+        let resumed = session.resume_silent(socket, tls, config.clone(), self.hello(options), seed()).await;
+        resumed.map(|()| remote).map_err(setup)
+    }
+
     async fn connect(
         &self,
         options: &UplinkOptions,
         how: &ConnectOptions,
     ) -> Result<(R::Tcp, SocketAddr, ServerName<'static>), DialError> {
         let Some(target) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
-        let name = match &options.server_name {
-            Some(name) => name.clone(),
-            None => {
-                let host = target.host.trim_start_matches('[').trim_end_matches(']');
-                ServerName::try_from(host.to_owned()).map_err(|_| DialError::Name { host: target.host.clone() })?
-            }
-        };
+        let name = self.server_name(options)?;
         let how = ConnectOptions { first: usize::from(self.name.lane), ..how.clone() };
         let tcp = connect::<R>(&target.host, target.port, &how).await.map_err(DialError::Connect)?;
         let remote = peer::<R>(&tcp).ok_or(DialError::Connect(ConnectError::Timeout))?;
         Ok((tcp, remote, name))
+    }
+
+    /// Returns the name that the network's certificate must have.
+    fn server_name(&self, options: &UplinkOptions) -> Result<ServerName<'static>, DialError> {
+        if let Some(name) = &options.server_name {
+            return Ok(name.clone());
+        }
+        let Some(target) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
+        let host = target.host.trim_start_matches('[').trim_end_matches(']');
+        ServerName::try_from(host.to_owned()).map_err(|_| DialError::Name { host: target.host.clone() })
     }
 
     fn hello(&self, options: &UplinkOptions) -> Hello {
@@ -251,6 +328,8 @@ impl<R: Runtime> Attempt<R> {
             if state.dials.remove(&self.name).is_none() {
                 return;
             }
+            state.standbys.remove(&self.name);
+            state.lanes[usize::from(self.name.lane)].remote = Some(remote);
             state.core(self.name.lane).handle_resumed(self.name.attempt, now);
             self.shared.tell(UplinkEvent::Resumed { lane: self.name.lane, remote });
             // Lost again already: that may have been told before it was known to be there.
@@ -274,6 +353,7 @@ impl<R: Runtime> Attempt<R> {
             let wanted = state.dials.remove(&self.name).is_some();
             if wanted {
                 state.sessions.insert(self.name, session);
+                state.lanes[usize::from(lane)].remote = Some(remote);
                 self.shared.tell(UplinkEvent::Connected { lane, welcome, remote });
                 state.core(lane).handle_established(attempt, now);
                 state.core(lane).handle_offer(attempt, resumable);
@@ -287,13 +367,15 @@ impl<R: Runtime> Attempt<R> {
             let Name { lane, attempt } = self.name;
             if state.dials.remove(&self.name).is_some() {
                 // A session that ended with this dial is told first: the next dial must not try to resume it.
-                let over = self.resumes.and_then(|session| Some((session, state.sessions.get(&session)?.cause()?)));
+                let over = self.resumes().and_then(|session| Some((session, state.sessions.get(&session)?.cause()?)));
                 if let Some((session, cause)) = over {
                     self.shared.conclude(state, session, cause, now);
                 }
                 state.core(lane).handle_closed(attempt, error.retry(), now);
-                let retry_in = state.core(lane).redial_in(now);
-                self.shared.tell(UplinkEvent::DialFailed { lane, target: self.target, error, retry_in });
+                if state.standbys.remove(&self.name).is_none() {
+                    let retry_in = state.core(lane).redial_in(now);
+                    self.shared.tell(UplinkEvent::DialFailed { lane, target: self.target, error, retry_in });
+                }
             }
         });
     }
@@ -302,7 +384,17 @@ impl<R: Runtime> Attempt<R> {
     async fn attend(&self, session: Session<side::Agent, R>, events: Events<side::Agent, R>) {
         let (shared, name) = (&self.shared, self.name);
         let Name { lane, attempt } = name;
-        while let Some(event) = events.next_raw().await {
+        while let Some(news) = events.next_news().await {
+            let event = match news {
+                News::Event(event) => event,
+                News::Silent(silent) => {
+                    shared.act(|state, now| match silent {
+                        true => state.core(lane).handle_silence(attempt, now),
+                        false => state.core(lane).handle_sound(attempt, now),
+                    });
+                    continue;
+                }
+            };
             match event {
                 Event::Opened(stream) => self.deliver(stream),
                 Event::Bound(bound) => shared.act(|state, now| state.core(lane).handle_bound(attempt, &bound, now)),
@@ -361,9 +453,21 @@ impl<R: Runtime> Drop for Attempt<R> {
     fn drop(&mut self) {
         self.shared.act(|state, now| {
             state.dials.remove(&self.name);
+            state.standbys.remove(&self.name);
             state.sessions.remove(&self.name);
             state.core(self.name.lane).handle_closed(self.name.attempt, Retry::Backoff, now);
         });
+    }
+}
+
+/// A connection that is closed by a reset unless it is taken: a network that only wakes need not shake hands.
+struct Spare<T: Transport>(Option<T>);
+
+impl<T: Transport> Drop for Spare<T> {
+    fn drop(&mut self) {
+        if let Some(io) = &mut self.0 {
+            io.abort();
+        }
     }
 }
 

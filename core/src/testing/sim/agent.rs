@@ -41,6 +41,8 @@ pub(super) struct Agent {
     /// Binds of the current session that are in force.
     bound: BTreeSet<BindId>,
     current: Option<u64>,
+    /// The session whose link is silent, as far as the uplink was told.
+    silent: Option<u64>,
     pub(super) gave_up: Option<GiveUp>,
     scheduled: Option<Instant>,
     /// Until when it may wait before it dials, as it was told or decides itself.
@@ -57,6 +59,9 @@ struct Dialing {
     /// The session that it is to take to a new link.
     resumes: Option<u64>,
     cable: u64,
+    /// Whether it says nothing before it may, and whether it was allowed one step.
+    stands_by: bool,
+    secured: bool,
     /// When it is given up, for the world.
     until: Instant,
     /// The link of a new session, once there is a connection.
@@ -80,6 +85,7 @@ impl Agent {
             wishes: BTreeSet::new(),
             bound: BTreeSet::new(),
             current: None,
+            silent: None,
             gave_up: None,
             scheduled: None,
             allowed: Instant::ZERO,
@@ -143,7 +149,7 @@ impl Agent {
     /// Ends its program, and with it all that it knows.
     pub(super) fn stop(&mut self, quiet: bool, until: Instant, ground: &mut Ground) {
         self.away = Some(self.away.map_or(until, |before| before.max(until)));
-        (self.uplink, self.scheduled, self.current) = (None, None, None);
+        (self.uplink, self.scheduled, self.current, self.silent) = (None, None, None, None);
         for mut port in core::mem::take(&mut self.sessions).into_values() {
             if let Some(number) = port.ledger {
                 ground.bury(number, Role::Agent);
@@ -266,8 +272,27 @@ impl Agent {
             return self.run(ground);
         }
         node.accept(cable, ground);
-        self.shake_hands(attempt, ground)?;
+        let now = self.clock.read(ground.now);
+        match &mut self.uplink {
+            Some(uplink) if dial.stands_by => uplink.handle_connected(attempt, now),
+            Some(_) | None => self.shake_hands(attempt, ground)?,
+        }
         self.run(ground)
+    }
+
+    /// Goes on beside a silent link: TLS first, and then the session's way there.
+    fn proceed(&mut self, attempt: u64, ground: &mut Ground, now: Instant) -> Result<(), Broken> {
+        let Some(dial) = self.dials.get_mut(&attempt) else { return Ok(()) };
+        if !core::mem::replace(&mut dial.secured, true) {
+            self.uplink.iter_mut().for_each(|uplink| uplink.handle_secured(attempt, now));
+            return Ok(());
+        }
+        let link = dial.resumes.and_then(|session| self.sessions.get(&session)).map(|port| &port.link);
+        if !link.is_some_and(|link| link.is_silent() || link.is_parked()) {
+            return self.fail(attempt, Retry::Backoff, ground);
+        }
+        ground.report.moved += 1;
+        self.shake_hands(attempt, ground)
     }
 
     fn shake_hands(&mut self, attempt: u64, ground: &mut Ground) -> Result<(), Broken> {
@@ -304,6 +329,12 @@ impl Agent {
             match action {
                 Action::Dial { attempt, target } => self.dial(attempt, target, None, ground)?,
                 Action::Resume { attempt, session, target } => self.dial(attempt, target, Some(session), ground)?,
+                Action::StandBy { attempt, session, target } => {
+                    self.dial(attempt, target, Some(session), ground)?;
+                    ground.report.standbys += 1;
+                    self.dials.get_mut(&attempt).into_iter().for_each(|dial| dial.stands_by = true);
+                }
+                Action::Proceed { attempt } => self.proceed(attempt, ground, now)?,
                 Action::Hangup { attempt } => {
                     self.hang_up(attempt, ground, now);
                     self.allow(Retry::Backoff, false, now);
@@ -366,7 +397,9 @@ impl Agent {
         let until = ground.now + CONNECT;
         ground.report.dials += 1;
         ground.after(trip * 2, Happening::Connect(cable)); // TCP and TLS
-        let dial = Dialing { target, resumes, cable, until, port: None, connected: false, verdict: None };
+        let (stands_by, secured) = (false, false);
+        let dial =
+            Dialing { target, resumes, stands_by, secured, cable, until, port: None, connected: false, verdict: None };
         self.dials.insert(attempt, dial);
         Ok(())
     }

@@ -22,6 +22,10 @@ pub struct Report {
     pub octets: u64,
     /// Dials.
     pub dials: u64,
+    /// Of them, those beside a link that was silent.
+    pub standbys: u64,
+    /// Sessions that were taken from a silent link.
+    pub moved: u64,
     /// Sessions that began.
     pub sessions: u64,
     /// Times that a session lost its link and was kept, at a node.
@@ -58,6 +62,8 @@ impl Report {
         self.repeated += other.repeated;
         self.octets += other.octets;
         self.dials += other.dials;
+        self.standbys += other.standbys;
+        self.moved += other.moved;
         self.sessions += other.sessions;
         self.suspended += other.suspended;
         self.resumed += other.resumed;
@@ -86,8 +92,8 @@ impl fmt::Display for Report {
         writeln!(f, "{} frames, {} of them again; {} octets", self.frames, self.repeated, self.octets)?;
         writeln!(
             f,
-            "{} dials, {} sessions: {} times parked, {} times resumed",
-            self.dials, self.sessions, self.suspended, self.resumed
+            "{} dials, {} of them beside a silent link, {} in its stead; {} sessions: {} times parked, {} times resumed",
+            self.dials, self.standbys, self.moved, self.sessions, self.suspended, self.resumed
         )?;
         writeln!(f, "{} ends of sessions because no link came in time, {} others", self.expired, self.closed)?;
         writeln!(

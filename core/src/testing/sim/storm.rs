@@ -285,6 +285,7 @@ impl<'a> Scene<'a> {
                     continue;
                 }
                 Action::Bind { .. } | Action::Unbind { .. } | Action::Drain { .. } | Action::GiveUp(_) => continue,
+                Action::StandBy { .. } | Action::Proceed { .. } => continue, // nothing is ever silent here
             };
             agent.dial = Some(Dial { attempt, resumes, since: now, tries: 0 });
             self.dials += 1;

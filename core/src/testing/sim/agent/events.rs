@@ -25,7 +25,23 @@ impl Agent {
                 self.attend(attempt, event, ground, now)?;
             }
         }
+        self.watch_silence(now);
         Ok(moved)
+    }
+
+    /// Tells the uplink when the link of its session falls silent and when it speaks again.
+    fn watch_silence(&mut self, now: Instant) {
+        let Some(uplink) = &mut self.uplink else { return };
+        let silent = |attempt: &u64| self.sessions.get(attempt).is_some_and(|port| port.link.is_silent());
+        let current = uplink.current().filter(silent);
+        if current != self.silent {
+            if let Some(before) = core::mem::replace(&mut self.silent, current) {
+                uplink.handle_sound(before, now);
+            }
+            if let Some(attempt) = current {
+                uplink.handle_silence(attempt, now);
+            }
+        }
     }
 
     pub(super) fn run_dials(&mut self, ground: &mut Ground, now: Instant) -> Result<bool, Broken> {
