@@ -4,5 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export GUNGRAUN_RUNNER="$PWD/target/tools/bin/gungraun-runner"
 counts=target/instructions.json
-cargo bench -q --locked -p adit-benches --bench instructions -- --output-format=json >"$counts"
+# The packages of the end-to-end tests too, so that dependencies are built once for both.
+cargo bench -q --locked -p adit-network -p adit -p adit-benches --bench instructions -- --output-format=json >"$counts"
 python3 scripts/instructions.py "${1:-compare}" benches/instructions.json <"$counts"

@@ -9,6 +9,10 @@ core_alone() {
   cargo check -q -p adit-core --no-default-features
   tests -p adit-core --no-default-features --lib
 }
+allocations() {
+  cargo build -q --locked --workspace --all-features --bin bench-allocations
+  target/debug/bench-allocations --check
+}
 docs() {
   local package
   for package in $(packages); do
@@ -29,7 +33,7 @@ step "simulated storm" scripts/simulate.sh storm
 step "interleavings of the driver" scripts/shuttle.sh
 step conformance tests -p adit-conformance --all-features
 step "clauses broken on purpose" conformance/breakages/run.py 10
-step "memory at rest and at work" cargo run -q -p adit-benches --bin bench-allocations -- --check
+step "memory at rest and at work" allocations
 step "instructions counted" scripts/instructions.sh
 step "documentation tests" cargo test -q --doc --workspace --all-features
 step documentation docs
