@@ -3,6 +3,7 @@
 
 use adit_core::testing::sim::{self, Report, Storm};
 
+/// AUTH-008, BIND-003, BIND-012
 #[test]
 fn no_law_is_broken_in_the_first_worlds() {
     let mut total = Report::default();
@@ -14,6 +15,7 @@ fn no_law_is_broken_in_the_first_worlds() {
     // Worlds in which nothing happens prove nothing.
     assert!(total.resumed > 50 && total.repeated > 100 && total.expired > 10 && total.whole > 300, "{total}");
     assert!(total.thefts > 50, "{total}");
+    assert!(total.shared > 5 && total.spared > 5, "{total}");
 }
 
 /// L11

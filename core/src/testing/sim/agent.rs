@@ -2,12 +2,7 @@
 
 mod events;
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    format,
-    string::String,
-    vec::Vec,
-};
+use alloc::{borrow::ToOwned, collections::BTreeMap, format, string::String, vec::Vec};
 
 use super::{
     Broken,
@@ -16,7 +11,7 @@ use super::{
     dice::Dice,
     ground::{Ground, Happening, Host},
     node::Node,
-    plan::{AgentPlan, with_spread},
+    plan::{AgentPlan, Place, with_spread},
     port::Port,
 };
 use crate::{
@@ -37,12 +32,20 @@ pub(super) struct Agent {
     sessions: BTreeMap<u64, Port<side::Agent>>,
     /// Links that say their last words.
     leaving: Vec<Port<side::Agent>>,
-    wishes: BTreeSet<BindId>,
-    /// Binds of the current session that are in force.
-    bound: BTreeSet<BindId>,
+    /// By endpoint; `None` for one that waits for what a sibling is given.
+    wishes: BTreeMap<u32, Option<BindId>>,
+    endpoints: u32,
+    /// Binds of the current session that are in force, and the endpoints as callers know them.
+    bound: BTreeMap<BindId, String>,
+    /// What the network chose last where something was left to it.
+    chosen: BTreeMap<u32, String>,
+    /// What of that the siblings were not told.
+    news: Vec<(u32, String)>,
     current: Option<u64>,
     /// The session whose link is silent, as far as the uplink was told.
     silent: Option<u64>,
+    /// Counts the runs of its program.
+    run: u64,
     pub(super) gave_up: Option<GiveUp>,
     scheduled: Option<Instant>,
     /// Until when it may wait before it dials, as it was told or decides itself.
@@ -82,10 +85,14 @@ impl Agent {
             dials: BTreeMap::new(),
             sessions: BTreeMap::new(),
             leaving: Vec::new(),
-            wishes: BTreeSet::new(),
-            bound: BTreeSet::new(),
+            wishes: BTreeMap::new(),
+            endpoints: 0,
+            bound: BTreeMap::new(),
+            chosen: BTreeMap::new(),
+            news: Vec::new(),
             current: None,
             silent: None,
+            run: 0,
             gave_up: None,
             scheduled: None,
             allowed: Instant::ZERO,
@@ -97,9 +104,40 @@ impl Agent {
     /// Starts its program.
     pub(super) fn start(&mut self, ground: &Ground) {
         let (now, plan) = (self.clock.read(ground.now), &self.plan);
-        let mut uplink = Uplink::new(plan.targets.len(), plan.policy.clone(), self.dice.seed(), now);
-        self.wishes = (0..plan.binds).map(|_| uplink.bind(bind(), now)).collect();
+        let uplink = Uplink::new(plan.targets.len(), plan.policy.clone(), self.dice.seed(), now);
         (self.uplink, self.gave_up) = (Some(uplink), None);
+        (self.wishes, self.endpoints, self.run) = (BTreeMap::new(), 0, self.run + 1);
+        (self.chosen, self.news) = (BTreeMap::new(), Vec::new());
+        (0..plan.binds).for_each(|_| self.wish(now));
+    }
+
+    /// Wishes for one more endpoint. What is left to the network the first session asks for, and the others when they know
+    /// what it was given (BIND-012).
+    fn wish(&mut self, now: Instant) {
+        let Some(uplink) = &mut self.uplink else { return };
+        let (endpoint, place) = (self.endpoints, self.plan.place);
+        self.endpoints += 1;
+        let url = match place {
+            Place { shared: false, .. } => Some("tcp://:1".to_owned()),
+            Place { open: true, lane, .. } if endpoint.is_multiple_of(2) => (lane == 0).then(|| "tcp://:0".to_owned()),
+            Place { program, .. } => Some(format!("tcp://:{}", 1 + (program << 10) + endpoint as usize)),
+        };
+        self.wishes.insert(endpoint, url.map(|url| uplink.bind(bind(url), now)));
+    }
+
+    /// Returns what the network chose since this was asked last.
+    pub(super) fn take_news(&mut self) -> Vec<(u32, String)> {
+        core::mem::take(&mut self.news)
+    }
+
+    /// Asks for what a sibling was given.
+    pub(super) fn follow(&mut self, endpoint: u32, url: &str, ground: &Ground) {
+        let now = self.clock.read(ground.now);
+        let (Some(uplink), Some(wish)) = (&mut self.uplink, self.wishes.get_mut(&endpoint)) else { return };
+        if let Some(old) = wish.replace(uplink.bind(bind(url.to_owned()), now)) {
+            uplink.unbind(old, false, now);
+            self.bound.remove(&old);
+        }
     }
 
     pub(super) const fn is_up(&self) -> bool {
@@ -194,10 +232,13 @@ impl Agent {
     /// Gives an endpoint up and wishes for another.
     pub(super) fn rebind(&mut self, cut: bool, ground: &Ground) {
         let now = self.clock.read(ground.now);
-        if let (Some(uplink), Some(old), false) = (&mut self.uplink, self.wishes.pop_first(), self.clock.sleeps()) {
-            uplink.unbind(old, cut, now);
-            self.bound.remove(&old);
-            self.wishes.insert(uplink.bind(bind(), now));
+        if let (Some(uplink), Some((_, old)), false) = (&mut self.uplink, self.wishes.pop_first(), self.clock.sleeps())
+        {
+            if let Some(old) = old {
+                uplink.unbind(old, cut, now);
+                self.bound.remove(&old);
+            }
+            self.wish(now);
         }
     }
 
@@ -229,12 +270,25 @@ impl Agent {
 
     /// Returns the endpoints that it wishes for and does not have, as far as it knows and the nodes do.
     pub(super) fn missing(&self, nodes: &[Node]) -> usize {
-        let live =
-            self.current.and_then(|attempt| self.sessions.get(&attempt)).filter(|port| port.link.is_established());
-        let Some(session) = live.and_then(|port| port.ledger) else { return self.wishes.len() };
-        let in_force =
-            |bind: &&BindId| self.bound.contains(bind) && nodes.iter().any(|it| it.has_bound(session, **bind));
-        self.wishes.len() - self.wishes.iter().filter(in_force).count()
+        let Some(session) = self.live() else { return self.wishes.len() };
+        let in_force = |wish: &&Option<BindId>| {
+            wish.is_some_and(|bind| {
+                self.bound.contains_key(&bind) && nodes.iter().any(|it| it.has_bound(session, bind))
+            })
+        };
+        self.wishes.len() - self.wishes.values().filter(in_force).count()
+    }
+
+    /// Returns the endpoints that callers reach by its session, as far as it knows.
+    pub(super) fn serves(&self) -> BTreeMap<u32, &str> {
+        let url = |wish: &Option<BindId>| wish.and_then(|bind| self.bound.get(&bind)).map(String::as_str);
+        self.wishes.iter().filter_map(|(endpoint, wish)| Some((*endpoint, url(wish)?))).collect()
+    }
+
+    /// Returns the current session, if it has a link.
+    pub(super) fn live(&self) -> Option<usize> {
+        let port = self.sessions.get(&self.current?).filter(|port| port.link.is_established())?;
+        port.ledger.filter(|_| self.answers())
     }
 
     /// Returns whether nothing is left.
@@ -299,7 +353,7 @@ impl Agent {
         let Some(dial) = self.dials.get_mut(&attempt) else { return Ok(()) };
         dial.connected = true;
         let (now, seed, config) = (self.clock.read(ground.now), self.dice.seed(), self.plan.config.clone());
-        let hello = hello(self.number, attempt);
+        let hello = hello(self.plan.place, self.run);
         let Some(session) = dial.resumes else {
             let link = Link::<side::Agent>::new(config, hello, seed, now);
             dial.port = Some(Port::new(link, dial.cable, &self.plan.config, self.plan.skew));
@@ -374,7 +428,17 @@ impl Agent {
         while let Some(notice) = uplink.poll_notice() {
             ground.say(|| format!("agent {}: {notice:?}", self.number));
             match notice {
-                Notice::Bound { id, .. } => drop(self.bound.insert(id)),
+                Notice::Bound { id, url } => {
+                    let wish = self.wishes.iter().find(|(_, wish)| **wish == Some(id));
+                    if let (Some((endpoint, _)), Place { open: true, lane: 0, .. }) = (wish, self.plan.place)
+                        && endpoint.is_multiple_of(2)
+                        && let Some(chosen) = bind("tcp://:0".to_owned()).chosen(&url)
+                        && self.chosen.insert(*endpoint, chosen.clone()).as_ref() != Some(&chosen)
+                    {
+                        self.news.push((*endpoint, chosen));
+                    }
+                    self.bound.insert(id, url);
+                }
                 Notice::Rejected { id, .. } | Notice::Unbound { id, .. } => drop(self.bound.remove(&id)),
                 Notice::Draining { .. } => {}
             }
@@ -453,10 +517,10 @@ impl Agent {
     }
 }
 
-fn bind() -> Bind {
+const fn bind(url: String) -> Bind {
     Bind {
         id: BindId(0),
-        url: String::from("tcp://:1"),
+        url,
         pooling: false,
         upstream_protocol: UpstreamProtocol::Http1,
         name: String::new(),
@@ -465,10 +529,11 @@ fn bind() -> Bind {
     }
 }
 
-fn hello(agent: usize, attempt: u64) -> Hello {
+fn hello(place: Place, run: u64) -> Hello {
     Hello {
-        agent: super::node::agent_name(agent),
-        incarnation: attempt,
+        agent: super::node::agent_name(place.program),
+        incarnation: run,
+        lane: place.lane,
         token: Secret::new(*b"token"),
         ..crate::testing::a_hello()
     }

@@ -34,7 +34,7 @@ impl World {
                 ground.cables_of(host).into_iter().for_each(|cable| ground.doom(cable, &roles, fate));
             }
             Fault::Restart { host: Host::Agent(agent), away, quiet } => {
-                self.agents[agent].stop(quiet, now + away, ground);
+                self.kin(agent).into_iter().for_each(|it| self.agents[it].stop(quiet, now + away, &mut self.ground));
             }
             Fault::Restart { host: Host::Node(node), away, quiet } => self.nodes[node].stop(quiet, now + away, ground),
             Fault::Drain { node, patience, away } => {
@@ -43,15 +43,20 @@ impl World {
                 ground.after(patience, Happening::Strike(restart));
             }
             Fault::Sleep { host, lasts, counted } => {
-                self.clock(host).sleep(now, now + lasts, counted);
-                self.ground.after(lasts, Happening::Return(host));
+                for host in self.machine(host) {
+                    self.clock(host).sleep(now, now + lasts, counted);
+                    self.ground.after(lasts, Happening::Return(host));
+                }
             }
-            Fault::Jump { host, by } => self.clock(host).jump(by),
+            Fault::Jump { host, by } => self.machine(host).into_iter().for_each(|host| self.clock(host).jump(by)),
             Fault::Roam { agent, noticed } => {
                 let both = [Role::Agent, Role::Network];
-                ground.cables_of(Host::Agent(agent)).into_iter().for_each(|it| ground.doom(it, &both, Fate::Dead));
-                if noticed {
-                    self.agents[agent].notice_change(ground);
+                for agent in self.kin(agent) {
+                    let ground = &mut self.ground;
+                    ground.cables_of(Host::Agent(agent)).into_iter().for_each(|it| ground.doom(it, &both, Fate::Dead));
+                    if noticed {
+                        self.agents[agent].notice_change(ground);
+                    }
                 }
             }
             Fault::Refuse { node, lasts, how } => self.nodes[node].refusing = Some((how, now + lasts)),
@@ -59,7 +64,9 @@ impl World {
             Fault::Evict { node } => self.nodes[node].evict(ground),
             Fault::Command { node } => self.nodes[node].command(),
             Fault::Thief { node } => self.nodes[node].rob(ground)?,
-            Fault::Rebind { agent, cut } => self.agents[agent].rebind(cut, ground),
+            Fault::Rebind { agent, cut } => {
+                self.kin(agent).into_iter().for_each(|it| self.agents[it].rebind(cut, &self.ground));
+            }
         }
         self.run_all()
     }
@@ -108,9 +115,21 @@ impl World {
             }
             Fault::Rebind { .. } => return,
         };
+        let all =
+            matches!(fault, Fault::Restart { .. } | Fault::Sleep { .. } | Fault::Jump { .. } | Fault::Roam { .. });
         match whom {
-            Host::Agent(agent) => self.ground.note_trouble(&[agent], &nodes, lasts),
+            // What happens to the connections of one session is no trouble for its siblings.
+            Host::Agent(agent) if !all => self.ground.note_trouble(&[agent], &nodes, lasts),
+            Host::Agent(agent) => self.ground.note_trouble(&self.kin(agent), &nodes, lasts),
             Host::Node(node) => self.ground.note_trouble(&agents, &[node], lasts),
+        }
+    }
+
+    /// Returns the hosts that are on one machine with this one.
+    fn machine(&self, host: Host) -> Vec<Host> {
+        match host {
+            Host::Agent(agent) => self.kin(agent).into_iter().map(Host::Agent).collect(),
+            Host::Node(_) => [host].into(),
         }
     }
 

@@ -10,10 +10,11 @@ use super::{
     cable::{Cable, Farewell, Fate, side},
     dice::Dice,
     ledger::Ledger,
-    plan::Fault,
+    node::Origin,
+    plan::{Fault, Place, Plan},
     talk::{Seat, Talk},
 };
-use crate::{Config, Duration, Instant, Role, testing::Path};
+use crate::{Config, Duration, Instant, Role, Secret, testing::Path};
 
 /// The common part of a world.
 #[derive(Debug)]
@@ -35,6 +36,9 @@ pub(super) struct Ground {
     pub(super) pattern: Bytes,
     /// What the agents are configured for.
     pub(super) agents: Vec<Config>,
+    /// By agent.
+    places: Vec<Place>,
+    ports: u32,
     /// By agent and node.
     paths: Vec<Vec<[Path; 2]>>,
     pub(super) report: Report,
@@ -72,9 +76,11 @@ pub(super) enum Host {
 }
 
 impl Ground {
-    pub(super) fn new(dice: Dice, agents: Vec<Config>, paths: Vec<Vec<[Path; 2]>>, trace: Option<fn(&str)>) -> Self {
+    pub(super) fn new(dice: Dice, plan: &Plan, trace: Option<fn(&str)>) -> Self {
         let mut noise = dice.clone();
-        let pattern: Vec<u8> = (0..PERIOD / 8).flat_map(|_| noise.seed().to_be_bytes()).collect();
+        let mut pattern = alloc::vec![0; PERIOD];
+        pattern.chunks_exact_mut(8).for_each(|octets| octets.copy_from_slice(&noise.seed().to_be_bytes()));
+        pattern.extend_from_within(..);
         Self {
             now: Instant::from_nanos(1_000_000_000),
             agenda: BTreeMap::new(),
@@ -87,10 +93,12 @@ impl Ground {
             outages: BTreeMap::new(),
             trouble: BTreeMap::new(),
             longest_wish: Duration::ZERO,
-            pattern: [pattern.as_slice(), pattern.as_slice()].concat().into(),
-            agents,
+            pattern: pattern.into(),
+            agents: plan.agents.iter().map(|agent| agent.config.clone()).collect(),
+            places: plan.agents.iter().map(|agent| agent.place).collect(),
+            ports: 1 << 20,
             report: Report::default(),
-            paths,
+            paths: plan.paths.clone(),
             trace,
         }
     }
@@ -253,6 +261,48 @@ impl Ground {
 
     pub(super) fn paths_between(&self, agent: usize, node: usize) -> [Path; 2] {
         self.paths.get(agent).and_then(|nodes| nodes.get(node)).cloned().unwrap_or_default()
+    }
+
+    /// Returns the place of an agent among the sessions of its program.
+    pub(super) fn place(&self, agent: usize) -> Result<Place, Broken> {
+        self.places.get(agent).copied().ok_or_else(|| Broken::new("harness", "an agent that is nobody"))
+    }
+
+    /// Returns who has a place.
+    pub(super) fn seated(&self, origin: Origin) -> Result<usize, Broken> {
+        let agent = self.places.iter().position(|place| (place.program, place.lane) == (origin.program, origin.lane));
+        agent.ok_or_else(|| Broken::new("harness", format!("{origin:?} is nobody")))
+    }
+
+    /// AUTH-008: what a session has is taken over by one of its own place, or of another run of the program.
+    pub(super) fn check_replaced(&self, number: usize) -> Result<(), Broken> {
+        let Some(old) = self.ledgers.get(number) else { return Ok(()) };
+        let place = self.place(old.agent)?;
+        let is_heir = |ledger: &Ledger| {
+            ledger.node == old.node
+                && self.place(ledger.agent).is_ok_and(|it| it.program == place.program)
+                && (ledger.agent == old.agent || ledger.incarnation != old.incarnation)
+        };
+        if !self.ledgers.iter().skip(number + 1).any(is_heir) {
+            return Err(Broken::new("AUTH-008", format!("session {number}, {place:?}, gives way to a sibling")));
+        }
+        Ok(())
+    }
+
+    /// Returns a port that nobody has had.
+    pub(super) const fn next_port(&mut self) -> u32 {
+        self.ports += 1;
+        self.ports
+    }
+
+    /// Returns what the other sessions of an agent are resumed with.
+    pub(super) fn secrets_of_siblings(&mut self, number: usize) -> Result<Vec<Secret>, Broken> {
+        let agent = self.ledger(number)?.agent;
+        let program = self.place(agent)?.program;
+        let is_sibling = |ledger: &&Ledger| {
+            ledger.agent != agent && self.places.get(ledger.agent).is_some_and(|place| place.program == program)
+        };
+        Ok(self.ledgers.iter().filter(is_sibling).filter_map(|ledger| ledger.secrets.last().cloned()).collect())
     }
 
     /// Returns the record of a session.

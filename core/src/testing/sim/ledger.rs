@@ -13,6 +13,8 @@ use crate::{
 pub(super) struct Ledger {
     pub(super) agent: usize,
     pub(super) node: usize,
+    /// The run of the agent's program.
+    pub(super) incarnation: u64,
     tracks: [Track; 2],
     /// By stream.
     pub(super) talks: BTreeMap<u32, usize>,
@@ -44,10 +46,16 @@ struct Windows {
 }
 
 impl Ledger {
-    pub(super) fn new(agent: usize, node: usize, configs: [&Config; 2], secret: Option<Secret>) -> Self {
+    pub(super) fn new(
+        [agent, node]: [usize; 2],
+        incarnation: u64,
+        configs: [&Config; 2],
+        secret: Option<Secret>,
+    ) -> Self {
         Self {
             agent,
             node,
+            incarnation,
             tracks: Default::default(),
             talks: BTreeMap::new(),
             secrets: secret.into_iter().collect(),

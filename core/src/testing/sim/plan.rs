@@ -37,6 +37,19 @@ pub(super) struct AgentPlan {
     pub(super) targets: Vec<usize>,
     pub(super) binds: u32,
     pub(super) skew: Skew,
+    pub(super) place: Place,
+}
+
+/// Which of the sessions of which program it holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The number of whoever holds the program's first session.
+    pub(super) program: usize,
+    pub(super) lane: u8,
+    /// Whether the program holds more than one.
+    pub(super) shared: bool,
+    /// Whether it leaves to the network what every other of its endpoints is.
+    pub(super) open: bool,
 }
 
 /// A connection that a caller makes.
@@ -136,11 +149,58 @@ impl Plan {
         let most = if dice.percent(15) { 400_000 } else { 40_000 };
         Self {
             nodes: (0..nodes).map(|_| NodePlan::draw(dice)).collect(),
-            agents: (0..agents).map(|_| AgentPlan::draw(dice, nodes)).collect(),
+            agents: (0..agents).map(|number| AgentPlan::draw(dice, number, nodes)).collect(),
             paths: (0..agents).map(|_| (0..nodes).map(|_| paths(dice, most)).collect()).collect(),
             talks: (0..talks).map(|_| TalkPlan::draw(dice, nodes, chaos, most)).collect(),
             faults: (0..faults).map(|_| (within(dice, chaos), Fault::draw(dice, agents, nodes))).collect(),
             chaos,
+        }
+    }
+
+    /// Returns whether there are programs that hold several sessions.
+    pub(super) fn shares(&self) -> bool {
+        self.agents.iter().any(|agent| agent.place.shared)
+    }
+
+    /// Lets the programs of some worlds hold several sessions, each like an agent of its own beside the others. The dice
+    /// are others: what was drawn before is the same in every world.
+    pub(super) fn add_siblings(&mut self, dice: &mut Dice) {
+        if !dice.percent(SHARED) {
+            return;
+        }
+        let programs = self.agents.len();
+        let most = if programs == 1 { u64::from(crate::LANES) } else { 3 };
+        for program in 0..programs {
+            let lanes = u8::try_from(dice.spread(2, most)).unwrap_or(2);
+            let place = Place { program, lane: 0, shared: true, open: dice.percent(40) };
+            self.agents[program].place = place;
+            let mut places = alloc::vec![program];
+            for lane in 1..lanes {
+                let mut plan = self.agents[program].clone();
+                plan.place.lane = lane;
+                let turn = usize::from(lane) % plan.targets.len();
+                plan.targets.rotate_left(turn);
+                places.push(self.agents.len());
+                self.agents.push(plan);
+                self.paths.push(self.paths[program].clone());
+            }
+            self.lose_some(&places, dice);
+        }
+    }
+
+    /// Draws what becomes of single sessions of a program, and who calls meanwhile.
+    fn lose_some(&mut self, places: &[usize], dice: &mut Dice) {
+        for _ in 0..dice.size(1, 3) {
+            let at = within(dice, self.chaos);
+            let (agent, node) = (places[dice.index(places.len())], dice.index(self.nodes.len()));
+            let fault = match dice.between(0, 3) {
+                0 => Fault::Forget { host: Host::Agent(agent), roles: roles(dice), swallow: dice.percent(40) },
+                1 => Fault::Outage { agent, node, roles: roles(dice), lasts: dice.spread_millis(5, 90_000) },
+                _ => Fault::Reset { agent, told: [[true, true], [true, false], [false, true]][dice.index(3)] },
+            };
+            self.faults.push((at, fault));
+            let talk = TalkPlan::draw(dice, self.nodes.len(), self.chaos, 10_000);
+            self.talks.push(TalkPlan { at: at + dice.spread_millis(1, 10_000), ..talk });
         }
     }
 }
@@ -155,7 +215,7 @@ impl NodePlan {
 }
 
 impl AgentPlan {
-    fn draw(dice: &mut Dice, nodes: usize) -> Self {
+    fn draw(dice: &mut Dice, number: usize, nodes: usize) -> Self {
         let mut targets: Vec<usize> = (0..nodes).collect();
         for place in (1..targets.len()).rev() {
             targets.swap(place, dice.index(place + 1));
@@ -175,7 +235,8 @@ impl AgentPlan {
             policy.faithful = dice.millis(0, 10_000);
         }
         let binds = u32::try_from(dice.between(1, 3)).unwrap_or(1);
-        Self { config: config(dice, Config::agent()), policy, targets, binds, skew }
+        let place = Place { program: number, lane: 0, shared: false, open: false };
+        Self { config: config(dice, Config::agent()), policy, targets, binds, skew, place }
     }
 }
 
@@ -276,3 +337,6 @@ fn config(dice: &mut Dice, mut config: Config) -> Config {
     debug_assert_eq!(config.check(), Ok(()));
     config
 }
+
+/// In how many worlds of a hundred programs hold several sessions.
+const SHARED: u64 = 5;

@@ -44,6 +44,10 @@ pub struct Report {
     pub thefts: u64,
     /// Commands answered.
     pub commands: u64,
+    /// Worlds in which programs hold several sessions.
+    pub shared: u64,
+    /// Callers that were served by a session while a sibling of it was lost.
+    pub spared: u64,
     /// The longest that it took, after everything was well again, until every endpoint was bound.
     pub back: Duration,
     /// The largest share of the allowed memory that a session took, in thousandths.
@@ -73,6 +77,8 @@ impl Report {
         self.whole += other.whole;
         self.thefts += other.thefts;
         self.commands += other.commands;
+        self.shared += other.shared;
+        self.spared += other.spared;
         self.back = self.back.max(other.back);
         self.memory = self.memory.max(other.memory);
     }
@@ -101,6 +107,7 @@ impl fmt::Display for Report {
             "{} streams, {} of them whole; {} thefts refused, {} commands answered",
             self.streams, self.whole, self.thefts, self.commands
         )?;
+        writeln!(f, "{} worlds with siblings, {} calls while one was lost", self.shared, self.spared)?;
         write!(f, "the longest way back {:?}, the most memory {} ‰ of what is allowed", self.back, self.memory)
     }
 }

@@ -9,7 +9,7 @@ use super::{
     dice::Dice,
     fault::SLACK,
     ground::{Ground, Happening, Host},
-    node::Node,
+    node::{Call, Node},
     plan::{Plan, Skew},
 };
 use crate::{Duration, GiveUp, Instant, Role};
@@ -32,12 +32,12 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, trace: Option<fn(&str)>) -> Self {
         let mut dice = Dice::new(seed);
-        let plan = Plan::draw(&mut dice);
-        let configs = plan.agents.iter().map(|agent| agent.config.clone()).collect();
+        let mut plan = Plan::draw(&mut dice);
+        plan.add_siblings(&mut Dice::new(!seed));
         let agents =
             plan.agents.iter().enumerate().map(|(it, plan)| Agent::new(it, plan.clone(), dice.fork())).collect();
         let nodes = plan.nodes.iter().enumerate().map(|(it, plan)| Node::new(it, plan.clone(), dice.fork())).collect();
-        let ground = Ground::new(dice, configs, plan.paths.clone(), trace);
+        let ground = Ground::new(dice, &plan, trace);
         ground.say(|| format!("{plan:#?}"));
         Self { began: ground.now, ground, agents, nodes, plan, wild: true, second: 0, wakes: Vec::new() }
     }
@@ -49,7 +49,8 @@ impl World {
     pub(super) fn report(&self) -> Report {
         let talks = &self.ground.talks;
         let whole = talks.iter().filter(|talk| talk.is_whole()).count() as u64;
-        Report { worlds: 1, time: self.age(), streams: talks.len() as u64, whole, ..self.ground.report.clone() }
+        let shared = u64::from(self.plan.shares());
+        Report { worlds: 1, shared, time: self.age(), streams: talks.len() as u64, whole, ..self.ground.report.clone() }
     }
 
     pub(super) fn run(&mut self) -> Result<(), Broken> {
@@ -75,10 +76,13 @@ impl World {
     /// The liveness law: after everything is well, every endpoint is bound within a bound.
     fn come_back(&mut self) -> Result<(), Broken> {
         let (since, patience) = (self.ground.now, self.patience());
-        let back = |world: &Self| world.agents.iter().all(|agent| agent.missing(&world.nodes) == 0 || !agent.fits());
+        let back = |world: &Self| {
+            world.agents.iter().all(|agent| agent.missing(&world.nodes) == 0 || !agent.fits()) && world.agrees()
+        };
         if !self.run_until(since + patience, back)? {
             let missing: Vec<usize> = self.agents.iter().map(|agent| agent.missing(&self.nodes)).collect();
-            return Err(Broken::new("liveness", format!("endpoints missing after {patience:?}: {missing:?}")));
+            let what = if self.agrees() { "endpoints missing" } else { "siblings serve different endpoints" };
+            return Err(Broken::new("liveness", format!("{what} after {patience:?}: {missing:?}")));
         }
         self.ground.report.back = self.ground.now.since(since);
         Ok(())
@@ -139,6 +143,9 @@ impl World {
                 return Err(Broken::new("L6", format!("{STEPS} steps, and no end")));
             }
             self.step(happening)?;
+            if self.plan.shares() {
+                self.share()?;
+            }
         }
     }
 
@@ -185,8 +192,12 @@ impl World {
             Happening::Rested(talk, role) => self.go_on(talk, role),
             Happening::Begin(number) => {
                 let plan = self.plan.talks[number];
-                if !self.nodes[plan.node].open(&plan, ground)? && self.wild {
+                let call = self.nodes[plan.node].open(&plan, ground)?;
+                if call.as_ref().is_none_or(|call| call.session.is_none()) && self.wild {
                     ground.after(Duration::from_millis(500), Happening::Begin(number));
+                }
+                if let Some(call) = call {
+                    self.check_call(plan.node, &call)?;
                 }
                 self.run_host(Host::Node(plan.node))
             }
@@ -227,6 +238,54 @@ impl World {
             Host::Node(node) => self.nodes[node].talk(session, talk, &mut self.ground)?,
         }
         self.run_host(host)
+    }
+
+    /// Lets siblings ask for what the first of them was given (BIND-012).
+    fn share(&mut self) -> Result<(), Broken> {
+        for first in 0..self.agents.len() {
+            for (endpoint, url) in self.agents[first].take_news() {
+                for sibling in self.kin(first).into_iter().filter(|sibling| *sibling != first) {
+                    self.agents[sibling].follow(endpoint, &url, &self.ground);
+                    self.agents[sibling].run(&mut self.ground)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether siblings serve the same endpoints.
+    fn agrees(&self) -> bool {
+        !self.plan.shares()
+            || self.agents.iter().all(|agent| {
+                let first = &self.agents[agent.plan.place.program];
+                !agent.fits() || agent.serves() == first.serves()
+            })
+    }
+
+    /// AUTH-008: losing one session does not lose the agent. Nobody waits for a session while a sibling serves the endpoint.
+    fn check_call(&mut self, node: usize, call: &Call) -> Result<(), Broken> {
+        let node = &self.nodes[node];
+        let serves = |agent: &&Agent| {
+            agent.live().is_some_and(|session| node.serves(session, &call.url))
+                && agent.serves().values().any(|url| *url == call.url)
+        };
+        let siblings = self.agents.iter().filter(|agent| agent.plan.place.shared);
+        let serving: Vec<usize> = siblings.filter(serves).map(|agent| agent.number).collect();
+        let Some(first) = serving.first() else { return Ok(()) };
+        if !call.full && !call.session.is_some_and(|session| node.is_live(session)) {
+            let text = format!("a caller of {} gets {:?} while {serving:?} serve it", call.url, call.session);
+            return Err(Broken::new("AUTH-008", text));
+        }
+        let lost = self.kin(*first).into_iter().filter(|sibling| self.agents[*sibling].live().is_none()).count();
+        self.ground.report.spared += u64::from(lost > 0);
+        Ok(())
+    }
+
+    /// Returns the agents that are one program with this one.
+    pub(super) fn kin(&self, agent: usize) -> Vec<usize> {
+        let program = self.agents[agent].plan.place.program;
+        let kin = self.agents.iter().filter(|agent| agent.plan.place.program == program);
+        kin.map(|agent| agent.number).collect()
     }
 
     fn run_host(&mut self, host: Host) -> Result<(), Broken> {
@@ -288,7 +347,9 @@ impl World {
         let heartbeats = self.plan.agents.iter().map(|agent| agent.config.heartbeat).chain(nodes);
         let silence = heartbeats.map(|it| it.interval + it.tolerance).max().unwrap_or_default() * 2;
         let slow = self.plan.nodes.iter().filter_map(|node| node.slow).max().unwrap_or_default();
-        agents.max().unwrap_or_default() + silence + slow + REBIND + SLACK
+        // Where one session asks for what another was given, one bind waits for the other.
+        let binds = if self.plan.shares() { 2 } else { 1 };
+        agents.max().unwrap_or_default() + silence + (slow + REBIND) * binds + SLACK
     }
 }
 

@@ -152,7 +152,12 @@ impl Agent {
             }
             Event::Bound(bound) => uplink.handle_bound(attempt, &bound, now),
             Event::Rejected(refused) => uplink.handle_rejected(attempt, refused, now),
-            Event::Unbound(refused) => uplink.handle_unbound(attempt, refused, now),
+            Event::Unbound(refused) => {
+                if refused.refusal.code == Code::REPLACED {
+                    ground.check_replaced(session)?;
+                }
+                uplink.handle_unbound(attempt, refused, now);
+            }
             Event::GoAway(notice) => {
                 uplink.handle_goaway(attempt, &notice, now);
                 self.allow(Retry::drain(&notice), false, now);
@@ -242,7 +247,7 @@ impl Agent {
         if talk.seats[side(Role::Agent)] != Seat::Absent {
             return Err(Broken::new("L4", format!("{talk} is opened twice")));
         }
-        if open.and_then(|open| open.bind).is_none_or(|bind| !self.wishes.contains(&bind)) {
+        if open.and_then(|open| open.bind).is_none_or(|bind| !self.wishes.values().any(|wish| *wish == Some(bind))) {
             (talk.refused, talk.seats[side(Role::Agent)]) = (true, Seat::Gone);
             session.release(id);
             return Ok(());

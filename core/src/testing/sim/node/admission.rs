@@ -1,8 +1,8 @@
 //! Who gets a session, and who gets one back.
 
-use alloc::{collections::BTreeMap, format, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, format, vec::Vec};
 
-use super::{Held, Node, counts, refusal};
+use super::{Held, Node, Origin, counts, refusal};
 use crate::{
     AgentId, AuthRequest, Cause, Code, Config, Event, Hello, Instant, Link, Resume, ResumeOffer, Secret, SessionId,
     frame::Kind,
@@ -42,7 +42,7 @@ impl Node {
     fn admit(
         &mut self,
         request: AuthRequest,
-        mut port: Port<side::Network>,
+        mut port: Box<Port<side::Network>>,
         ground: &mut Ground,
         now: Instant,
     ) -> Result<(), Broken> {
@@ -71,12 +71,14 @@ impl Node {
     fn welcome(
         &mut self,
         request: AuthRequest,
-        mut port: Port<side::Network>,
+        mut port: Box<Port<side::Network>>,
         ground: &mut Ground,
         now: Instant,
     ) -> Result<(), Broken> {
-        let agent = agent_of(request.hello().agent);
-        for held in self.sessions.values_mut().filter(|held| held.agent == agent && held.port.link.is_parked()) {
+        let origin = origin_of(request.hello());
+        let agent = ground.seated(origin)?;
+        let given_up = |held: &&mut Held| held.origin.gives_way(&origin) && held.port.link.is_parked(); // spec: AUTH-005
+        for held in self.sessions.values_mut().filter(given_up) {
             held.port.link.close(Code::REPLACED, "the agent began another session", now);
         }
         let number = ground.ledgers.len();
@@ -84,7 +86,8 @@ impl Node {
         welcome.resume = self.offer();
         let secret = welcome.resume.as_ref().map(|offer| offer.secret.clone());
         let theirs = ground.agents.get(agent).ok_or_else(|| Broken::new("harness", "an agent that is nobody"))?;
-        ground.ledgers.push(Ledger::new(agent, self.number, [theirs, &self.plan.config], secret));
+        let configs = [theirs, &self.plan.config];
+        ground.ledgers.push(Ledger::new([agent, self.number], origin.incarnation, configs, secret));
         port.ledger = Some(number);
         port.link.accept(request, welcome, now);
         if port.link.session().is_none() {
@@ -98,8 +101,18 @@ impl Node {
         }
         ground.report.sessions += 1;
         ground.say(|| format!("node {}: agent {agent} gets session {number}", self.number));
-        let (binds, asked) = (Vec::new(), BTreeMap::new());
-        self.sessions.insert(number, Held { port, agent, binds, asked, parked: None, resumed_at: None, over: false });
+        let held = Held {
+            port: *port,
+            origin,
+            binds: Vec::new(),
+            asked: BTreeMap::new(),
+            shared: ground.place(agent)?.shared,
+            parked: None,
+            resumed_at: None,
+            drains: self.draining,
+            over: false,
+        };
+        self.sessions.insert(number, held);
         Ok(())
     }
 
@@ -107,18 +120,21 @@ impl Node {
         &mut self,
         number: usize,
         request: AuthRequest,
-        mut port: Port<side::Network>,
+        mut port: Box<Port<side::Network>>,
         ground: &mut Ground,
         now: Instant,
     ) -> Result<(), Broken> {
-        let agent = agent_of(request.hello().agent);
+        let origin = origin_of(request.hello());
+        let agent = ground.seated(origin)?;
         let received = request.hello().resume.as_ref().map(|resume| resume.received).unwrap_or_default();
         let shown = request.hello().resume.as_ref().map(|resume| resume.secret.clone()).unwrap_or_default();
         let ended = port.link.cause().is_some();
         let mut welcome = request.welcome(SessionId::default(), "local", "node");
         welcome.resume = self.offer();
         let secret = welcome.resume.as_ref().map(|offer| offer.secret.clone());
-        let Some(held) = self.sessions.get_mut(&number).filter(|held| held.agent == agent && !held.over) else {
+        let Some(held) =
+            self.sessions.get_mut(&number).filter(|held| held.origin.program == origin.program && !held.over)
+        else {
             port.link.refuse(request, refusal(Code::RESUME_UNKNOWN, None), now); // spec: RES-013
             self.strangers.push(port);
             return Ok(());
@@ -135,17 +151,20 @@ impl Node {
                         format!("session {number} is resumed with a secret that was used"),
                     ));
                 }
+                if ledger.agent != agent {
+                    return Err(Broken::new("AUTH-008", format!("session {number} is taken by {origin:?}")));
+                }
                 ledger.shown = Some(shown);
                 ledger.go_on(crate::Role::Network, received)?;
                 ledger.secrets.extend(secret);
                 port.ledger = Some(number);
-                let mut old = core::mem::replace(&mut held.port, port);
+                let mut old = core::mem::replace(&mut held.port, *port);
                 core::mem::swap(&mut held.port.events, &mut old.events);
                 if old.link.session().is_some() || old.link.is_established() {
                     return Err(Broken::new("RES-008", format!("session {number} has two links")));
                 }
                 (held.parked, held.resumed_at) = (None, held.port.link.session().map(counts));
-                self.strangers.push(old);
+                self.strangers.push(Box::new(old));
                 ground.report.resumed += 1;
                 ground.say(|| format!("node {}: session {number} goes on behind {received} frames", self.number));
             }
@@ -177,6 +196,7 @@ impl Node {
             held.port.link.handle_timeout(now);
             let Some(session) = held.port.link.session().filter(|session| session.over().is_none()) else { continue };
             let confirmed = held.is_confirmed();
+            let theirs = ground.secrets_of_siblings(*number)?;
             let ledger = ground.ledger(*number)?;
             let Some((newest, older)) = ledger.secrets.split_last() else { continue };
             let shown = ledger.shown.as_ref().filter(|_| !confirmed);
@@ -195,6 +215,7 @@ impl Node {
             attempts.push(attempt(*number, &Secret::default(), session.sent()));
             attempts.push(attempt(*number, newest, session.sent() + 1));
             attempts.push(attempt(*number + 1, newest, session.sent()));
+            attempts.extend(theirs.iter().map(|secret| attempt(*number, secret, session.sent())));
             if let Some(shown) = shown {
                 attempts.push(Resume { attempt: 0, ..attempt(*number, shown, session.sent()) }); // one that was given up
             }
@@ -203,13 +224,12 @@ impl Node {
                 ground.report.thefts += 1;
                 let Some((mut link, request)) = ask(&self.plan.config, attempt, now) else { continue };
                 let welcome = request.welcome(name_of(*number), "", "");
-                let taken = link.resume(request, &mut held.port.link, welcome, now).is_ok();
-                if taken || before != format!("{:?}", held.port.link) {
-                    return Err(Broken::new(
-                        "L13",
-                        format!("session {number} was given to a thief, or changed by one"),
-                    ));
+                if link.resume(request, &mut held.port.link, welcome, now).is_ok() {
+                    return Err(Broken::new("L13", format!("session {number} was given to a thief")));
                 }
+            }
+            if before != format!("{:?}", held.port.link) {
+                return Err(Broken::new("L13", format!("session {number} was changed by a thief")));
             }
         }
         Ok(())
@@ -234,6 +254,8 @@ pub(in crate::testing::sim) fn agent_name(agent: usize) -> AgentId {
     AgentId(octets)
 }
 
-fn agent_of(agent: AgentId) -> usize {
-    usize::try_from(u64::from_be_bytes(agent.0.first_chunk().copied().unwrap_or_default())).unwrap_or(usize::MAX)
+fn origin_of(hello: &Hello) -> Origin {
+    let program = u64::from_be_bytes(hello.agent.0.first_chunk().copied().unwrap_or_default());
+    let program = usize::try_from(program).unwrap_or(usize::MAX);
+    Origin { program, incarnation: hello.incarnation, lane: hello.lane }
 }
