@@ -64,6 +64,31 @@ fn one_stream_fills_a_long_path() {
     assert!(share >= 95, "{share} % of the path");
 }
 
+/// What comes behind a lost packet waits until that has been sent again, perhaps twice: the window has to last so long, or the
+/// sender waits for credit after each loss, is measured as slow, and stays so.
+#[test]
+fn a_window_lasts_through_the_repair_of_losses() {
+    let millis = Duration::from_millis;
+    let path = Path { latency: millis(50), capacity: 16 << 20, rate: Some(RATE), ..Path::default() };
+    let mut pair = Pair::established(Options { up: path.clone(), down: path, ..Options::default() });
+    let stream = pair.open();
+    let mut lossy = |rounds: u64| -> u64 {
+        let round = |pair: &mut Pair| {
+            pair.down.held = true;
+            let held = pump(pair, &[stream], millis(150))[0];
+            pair.down.held = false;
+            held + pump(pair, &[stream], millis(150))[0]
+        };
+        (0..rounds).map(|_| round(&mut pair)).sum()
+    };
+    lossy(10);
+
+    let read = lossy(10);
+
+    let share = read * 100 / (3 * RATE);
+    assert!(share >= 95, "{share} % of the path");
+}
+
 /// CREDIT-008
 #[test]
 fn streams_that_come_late_find_room_and_a_fair_share() {

@@ -32,6 +32,8 @@ pub struct Wire {
     pub stalled: bool,
     /// While set, what is taken vanishes.
     pub hole: bool,
+    /// While set, nothing arrives; what was sent meanwhile comes in its turn, as behind a packet that has to be sent again.
+    pub held: bool,
     transit: VecDeque<(Instant, Vec<u8>)>,
     on_the_way: usize,
     free_at: Instant,
@@ -42,7 +44,7 @@ impl Wire {
     /// Returns an empty wire.
     pub const fn new(path: Path) -> Self {
         let transit = VecDeque::new();
-        Self { path, stalled: false, hole: false, transit, on_the_way: 0, free_at: Instant::ZERO, sent: 0 }
+        Self { path, stalled: false, hole: false, held: false, transit, on_the_way: 0, free_at: Instant::ZERO, sent: 0 }
     }
 
     /// Takes octets from the sender; returns how many.
@@ -72,7 +74,7 @@ impl Wire {
             self.on_the_way = 0;
         }
         let (at, _) = self.transit.front()?;
-        if *at > now {
+        if self.held || *at > now {
             return None;
         }
         let (_, piece) = self.transit.pop_front()?;
@@ -82,7 +84,7 @@ impl Wire {
 
     /// Returns when the next piece arrives.
     pub fn arrival(&self) -> Option<Instant> {
-        self.transit.front().map(|(at, _)| *at)
+        self.transit.front().filter(|_| !self.held).map(|(at, _)| *at)
     }
 
     /// Returns how many octets could be taken.
