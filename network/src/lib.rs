@@ -9,6 +9,8 @@ pub mod edge;
 pub mod errors;
 pub mod http;
 pub mod ingress;
+#[cfg(test)]
+mod injection;
 pub mod log;
 pub mod metrics;
 mod name;

@@ -69,6 +69,8 @@ impl<B: Backend> Connection<B> {
 
     /// Answers a request; it never fails, and dropped it cancels what it began.
     pub(super) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer<B>, Infallible> {
+        #[cfg(test)]
+        crate::injection::strike(crate::injection::Place::Request);
         let (mut parts, body) = request.into_parts();
         let mut end = End {
             talk: self.talk.clone(),

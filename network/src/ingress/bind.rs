@@ -62,6 +62,8 @@ impl Ingress {
         });
         match bound {
             Ok((_, replaced)) => {
+                #[cfg(test)]
+                crate::injection::strike(crate::injection::Place::Session);
                 self.edge.metrics.binds.inc();
                 self.displaced(replaced);
                 // Who served the port before may have closed it since: from here on it stays.

@@ -283,11 +283,7 @@ struct Leaving<'a> {
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            // spec: SEC-001
-            self.ingress.edge.metrics.panics.inc();
-        }
-        self.ingress.leave(self.id);
+        self.ingress.leave(self.id); // spec: SEC-001
     }
 }
 

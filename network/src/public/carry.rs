@@ -62,6 +62,8 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
                 return Err(());
             }
         };
+        #[cfg(test)]
+        crate::injection::strike(crate::injection::Place::Caller);
         let mut relay = Relay::new(socket, stream, &kept.octets, stall);
         // An agent that did not say so in time may hand the connection over at this very moment.
         let accepted = patient(wait, || session.waited(), relay.accepted(&mut kept)).await;

@@ -1,6 +1,7 @@
 //! The life of the process: start everything, watch the database and the signals, drain, end.
 
 mod descriptors;
+mod panics;
 mod reload;
 mod watch;
 
@@ -111,6 +112,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     let store = Arc::new(Store::open(&config.database).await?);
     let edge = Arc::new(Edge::new(config.limits, Arc::clone(&certificates)));
     edge.metrics.store_up.set(1);
+    panics::watch(&edge.metrics);
     for endpoint in store.endpoints().await? {
         if let Some(key) = Key::parse(&endpoint) {
             edge.router.write().remember(key);
@@ -280,3 +282,6 @@ impl Signals {
 const LOOK: Duration = Duration::from_millis(50);
 /// The time that agents have to hear that the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;
