@@ -17,18 +17,27 @@ pub struct Player {
     schema: Schema,
     /// The token in hexadecimal that stands for the scenarios' own.
     token: Option<String>,
+    place: u16,
 }
 
 impl Player {
     /// Returns a player for this version.
     pub fn new() -> Self {
-        Self { registry: Registry::load(), schema: Schema::load(), token: None }
+        Self { registry: Registry::load(), schema: Schema::load(), token: None, place: 0 }
     }
 
     /// Says this token wherever a scenario has the one that is consented to.
     #[must_use]
     pub fn with_token(mut self, token: Option<&str>) -> Self {
         self.token = token.map(|token| token.bytes().map(|octet| format!("{octet:02x}")).collect());
+        self
+    }
+
+    /// Plays beside players with other numbers, all with one network: as an agent of its own, which binds ports of its own. At
+    /// place 0 both are as the scenarios have them.
+    #[must_use]
+    pub const fn at_place(mut self, place: u16) -> Self {
+        self.place = place;
         self
     }
 
@@ -68,13 +77,30 @@ impl Player {
 
     /// Returns the octets of a message.
     fn written(&self, name: &str, message: &Value) -> Result<Vec<u8>, Stop> {
-        let mut message = message.clone();
+        let mut message = self.own(message);
         if let (Some(token), Some(said)) = (&self.token, message.get_mut("token"))
             && *said == TOKEN
         {
             *said = Value::from(token.as_str());
         }
         self.schema.write(name, &message).map_err(malformed)
+    }
+
+    /// Returns a message of the scenarios as it is at this player's place.
+    fn own(&self, message: &Value) -> Value {
+        match message {
+            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), self.own(value))).collect(),
+            Value::String(text) if text == AGENT => format!("{:04x}{}", self.place ^ 0xa0a1, &AGENT[4..]).into(),
+            Value::String(text) => {
+                let port = text.strip_prefix("tcp://:").and_then(|port| port.parse::<u32>().ok());
+                port.map_or_else(|| message.clone(), |port| self.port(port).into())
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => message.clone(),
+        }
+    }
+
+    fn port(&self, port: u32) -> String {
+        format!("tcp://:{}", port + PORTS * u32::from(self.place))
     }
 
     fn frame(&self, name: &str, stream: u32, payload: &[u8]) -> Result<Vec<u8>, Stop> {
@@ -147,5 +173,44 @@ fn malformed(error: impl core::fmt::Display) -> Stop {
     Stop::Failed { expected: "a scenario that can be played".to_owned(), got: error.to_string() }
 }
 
+/// The name of the scenarios' agent, in hexadecimal.
+const AGENT: &str = "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf";
+
+/// How many ports scenarios may use: those of the next place begin behind them.
+const PORTS: u32 = 100;
+
 /// The token of scenarios that is consented to, in hexadecimal.
 const TOKEN: &str = "74657374";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::States;
+
+    #[test]
+    fn players_at_other_places_are_other_agents_and_bind_other_ports() {
+        let hello = json!({ "agent": AGENT, "token": TOKEN, "lane": 1 });
+        let bind = json!({ "id": 1, "url": "tcp://:9" });
+        let at = |place| {
+            let player = Player::new().at_place(place);
+            (player.own(&hello), player.own(&bind))
+        };
+
+        assert_eq!(at(0), (hello.clone(), bind.clone()));
+        assert_eq!(at(3).0, json!({ "agent": "a0a2a2a3a4a5a6a7a8a9aaabacadaeaf", "token": TOKEN, "lane": 1 }));
+        assert_eq!(at(3).1, json!({ "id": 1, "url": "tcp://:309" }));
+    }
+
+    #[test]
+    fn no_scenario_uses_a_port_of_the_next_place() {
+        let all = Scenario::all().into_iter().chain(States::load().scenarios());
+        let texts: Vec<String> = all.map(|scenario| format!("{:?}", scenario.steps)).collect();
+        let ports = texts.iter().flat_map(|text| text.split("tcp://:").skip(1));
+        let ports = ports.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+        let ports: Vec<u32> = ports.filter_map(|port| port.parse().ok()).collect();
+
+        assert!(ports.len() > 30 && ports.iter().all(|port| *port < PORTS), "{ports:?}");
+    }
+}

@@ -300,7 +300,7 @@ impl<'a> Talk<'a> {
         if let Some(message) = &wanted.message {
             let name = self.player.message(&frame.name)?;
             let found = self.player.schema.read(&name, &frame.payload);
-            let mut wanted = message.clone();
+            let mut wanted = self.player.own(message);
             if frame.name == "Bound" && self.subject.has_own_application() {
                 wanted.as_object_mut().and_then(|fields| fields.remove("url")); // it says what callers know
             }

@@ -68,7 +68,7 @@ struct Arguments {
     /// How many milliseconds without an answer are silence
     #[arg(long, value_name = "MS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..))]
     silence: u64,
-    /// How many scenarios to play at once [default: 1 with a target, 8 with a shim]
+    /// How many scenarios to play at once; each job is another agent, and binds other ports [default: 1 with a target, 8 with a shim]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
     /// Write a report for JUnit's readers
@@ -109,7 +109,7 @@ fn run(arguments: &Arguments) -> io::Result<Report> {
     }
     let bench = Bench::new(arguments)?;
     let own_place = arguments.shim.is_some() && arguments.target.is_none();
-    let jobs = arguments.jobs.map_or(if own_place { 8 } else { 1 }, usize::from);
+    let jobs = arguments.jobs.unwrap_or(if own_place { 8 } else { 1 });
     let report = Report::new(arguments.role.side(), bench.name(), play::all(&scenarios, &bench, jobs));
 
     write!(io::stdout(), "{}", report.table())?;

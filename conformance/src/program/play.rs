@@ -36,12 +36,15 @@ pub(crate) fn chosen(side: Side, only: &[String], clauses: &[String], states: bo
 }
 
 /// Plays scenarios, several at once, and returns the outcomes in their order.
-pub(crate) fn all(scenarios: &[Scenario], bench: &Bench, jobs: usize) -> Vec<Outcome> {
-    let player = Player::new().with_token(bench.token.as_deref());
+pub(crate) fn all(scenarios: &[Scenario], bench: &Bench, jobs: u16) -> Vec<Outcome> {
     let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
+        for job in 0..jobs {
+            // With one network for all, none may take what is another's.
+            let place = if bench.target().is_some() { job } else { 0 };
+            let player = Player::new().with_token(bench.token.as_deref()).at_place(place);
+            let (next, outcomes) = (&next, &outcomes);
+            scope.spawn(move || {
                 loop {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(scenario) = scenarios.get(place) else { return };
