@@ -56,6 +56,33 @@ fn half_closes_resets_and_stops_in_flight_are_kept() {
     assert_eq!(pair.network.write(stopped, b"x"), Err(WriteError::Stopped(Code::CANCELLED)));
 }
 
+/// RES-019, GO-009: only nobody dials for it, as an agent makes its next session first.
+#[test]
+fn a_session_that_drains_goes_on_over_another_link_and_ends_with_its_streams() {
+    let mut pair = Pair::established(Options::default());
+    let stream = pair.open();
+    pair.settle();
+    let now = pair.now();
+    pair.network.session().drain(Code::SHUTDOWN, None, "", now);
+    pair.network.write(stream, b"before ").unwrap();
+    pair.cut();
+
+    pair.resume();
+    pair.network.write(stream, b"after").unwrap();
+    pair.network.session().finish(stream).unwrap();
+    pair.settle();
+    assert_eq!(pair.agent.read(stream), Ok((b"before after".to_vec(), true)));
+    assert!(pair.agent.session().is_draining(), "GOAWAY was said before the loss or after it");
+    pair.agent.session().finish(stream).unwrap();
+    pair.agent.session().release(stream);
+    pair.settle();
+    pair.network.read(stream).unwrap();
+    pair.network.session().release(stream);
+    pair.settle();
+
+    assert_eq!(pair.network.cause(), Some(&Cause::Local(Code::NO_ERROR)));
+}
+
 /// RES-011
 #[test]
 fn after_the_window_both_sides_end_the_streams_with_a_code_that_says_so() {
