@@ -1,27 +1,28 @@
 //! The agent's side across reconnects: one task that dials, binds and drains as [`adit_core::Uplink`] says.
 
 mod endpoint;
+mod events;
+mod lanes;
+mod places;
 mod supervisor;
 
-use alloc::{borrow::ToOwned, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
-use core::{fmt, marker::PhantomData, net::SocketAddr, ops::Range, task::Waker, time::Duration};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use core::{fmt, marker::PhantomData, time::Duration};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 
 use super::{
-    ConnectError, ConnectOptions, Runtime, Session, SetupError, Stream, SystemClock,
+    ConnectOptions, Runtime, Session, Stream, SystemClock,
     queue::{Receiver, Sender, queue},
-    tasks::Abort,
 };
 use adit_core::{
-    AgentId, Bind, BindId, Cause, Code, Command, CommandResult, Config, GiveUp, Instant, LANES, Notice,
-    ReconnectPolicy, Refusal, Retry, Secret, Stats, Welcome,
-    driver::{Clock, Handle},
-    side,
+    AgentId, Bind, Cause, Config, Instant, LANES, Notice, ReconnectPolicy, Secret, Stats, driver::Clock, side,
 };
 
 pub use endpoint::Endpoint;
+pub use events::{CommandReply, DialError, UplinkEvent, UplinkEvents};
+use lanes::{Lane, Name, State};
 
 /// What an uplink needs to know.
 #[derive(Clone, Debug)]
@@ -76,165 +77,6 @@ impl<R> Clone for Uplink<R> {
 impl<R> fmt::Debug for Uplink<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Uplink").finish_non_exhaustive()
-    }
-}
-
-/// What happens to an uplink, in order.
-#[derive(Debug)]
-pub struct UplinkEvents {
-    events: Receiver<UplinkEvent>,
-    over: bool,
-}
-
-/// Something that happened to an uplink.
-#[derive(Debug)]
-pub enum UplinkEvent {
-    /// A target is dialed.
-    Dialing {
-        /// The place among the sessions of this uplink, from 0.
-        lane: u8,
-        /// Counts the dials, from 1.
-        attempt: u64,
-        /// The index of the target.
-        target: usize,
-    },
-    /// A dial came to nothing.
-    DialFailed {
-        /// The place among the sessions of this uplink, from 0.
-        lane: u8,
-        /// The index of the target.
-        target: usize,
-        /// Why.
-        error: DialError,
-        /// When the next target is dialed; `None` when that is under way or will not happen.
-        retry_in: Option<Duration>,
-    },
-    /// There is a session.
-    Connected {
-        /// The place among the sessions of this uplink, from 0.
-        lane: u8,
-        /// What the network said.
-        welcome: Welcome,
-        /// The address of the network.
-        remote: SocketAddr,
-    },
-    /// The connection is lost; the session, its endpoints and its streams wait for the next one.
-    Suspended {
-        /// The place among the sessions of this uplink, from 0.
-        lane: u8,
-        /// Why.
-        cause: Cause,
-        /// When the network is dialed; `None` when that is under way.
-        retry_in: Option<Duration>,
-    },
-    /// The session goes on over a new connection: no octet and no stream is lost.
-    Resumed {
-        /// The place among the sessions of this uplink, from 0.
-        lane: u8,
-        /// The address of the network.
-        remote: SocketAddr,
-    },
-    /// The session is lost.
-    Disconnected {
-        /// The place among the sessions of this uplink, from 0.
-        lane: u8,
-        /// Why.
-        cause: Cause,
-        /// When a target is dialed; `None` when that is under way or will not happen.
-        retry_in: Option<Duration>,
-    },
-    /// The network lets the session drain; another is made.
-    Draining {
-        /// The place among the sessions of this uplink, from 0.
-        lane: u8,
-    },
-    /// A bind is in force.
-    Bound {
-        /// The place among the sessions of this uplink, from 0. Each session has its own binds.
-        lane: u8,
-        /// The bind.
-        id: BindId,
-        /// The endpoint as callers know it.
-        url: String,
-    },
-    /// A bind was refused.
-    Rejected {
-        /// The place among the sessions of this uplink, from 0. Each session has its own binds.
-        lane: u8,
-        /// The bind.
-        id: BindId,
-        /// Why.
-        refusal: Refusal,
-        /// When it is asked for again.
-        retry_in: Duration,
-    },
-    /// A bind that was in force was taken back.
-    Unbound {
-        /// The place among the sessions of this uplink, from 0. Each session has its own binds.
-        lane: u8,
-        /// The bind.
-        id: BindId,
-        /// Why.
-        refusal: Refusal,
-        /// When it is asked for again.
-        retry_in: Duration,
-    },
-    /// The network asks for something.
-    Command {
-        /// What.
-        command: Command,
-        /// For the log.
-        text: String,
-        /// Answers, yes or no.
-        reply: CommandReply,
-    },
-    /// It is over: the last event.
-    GaveUp {
-        /// Why.
-        reason: GiveUp,
-    },
-}
-
-/// The answer owed to a remote command. Dropped, it refuses: a command that nobody attends to is not allowed.
-#[derive(Debug)]
-#[must_use = "a command must be answered"]
-pub struct CommandReply {
-    session: Handle<side::Agent>,
-    id: u32,
-}
-
-/// Why a dial came to nothing.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DialError {
-    /// There is no connection.
-    #[error(transparent)]
-    Connect(ConnectError),
-    /// There is a connection and no session.
-    #[error(transparent)]
-    Setup(SetupError),
-    /// The target's host cannot be the name of a certificate.
-    #[error("{host} is not a name that a certificate can have")]
-    Name {
-        /// The host.
-        host: String,
-    },
-    /// It took too long, or the network below changed meanwhile.
-    #[error("the attempt was abandoned")]
-    Abandoned,
-}
-
-impl DialError {
-    /// Returns when to dial again.
-    pub fn retry(&self) -> Retry {
-        match self {
-            Self::Connect(error) => error.retry(),
-            Self::Setup(SetupError::Closed(cause)) => cause.retry(),
-            Self::Setup(SetupError::Tls(_) | SetupError::NotAdit | SetupError::Io(_)) | Self::Abandoned => {
-                Retry::Backoff
-            }
-            Self::Name { .. } => Retry::Never,
-        }
     }
 }
 
@@ -320,32 +162,6 @@ impl<R> Uplink<R> {
     }
 }
 
-impl UplinkEvents {
-    /// Waits for the next event; `None` after [`UplinkEvent::GaveUp`]. Cancelled, it loses nothing.
-    pub async fn next(&mut self) -> Option<UplinkEvent> {
-        if self.over {
-            return None;
-        }
-        let event = self.events.recv().await;
-        self.over = matches!(event, None | Some(UplinkEvent::GaveUp { .. }));
-        event
-    }
-}
-
-impl CommandReply {
-    /// Answers: [`Code::NO_ERROR`] for a command that will be obeyed, or why not.
-    pub fn answer(self, code: Code, text: &str) {
-        let _ = self.session.answer(&CommandResult { id: self.id, code, text: text.into() });
-    }
-}
-
-impl Drop for CommandReply {
-    fn drop(&mut self) {
-        let text = String::from("nobody attends to commands");
-        let _ = self.session.answer(&CommandResult { id: self.id, code: Code::FORBIDDEN, text }); // a second answer is none
-    }
-}
-
 /// What handles, sessions and the supervisor share.
 struct Shared<R> {
     state: Mutex<State<R>>,
@@ -353,126 +169,6 @@ struct Shared<R> {
     /// The number of this run of the agent.
     incarnation: u64,
     runtime: PhantomData<fn() -> R>,
-}
-
-struct State<R> {
-    /// One for each session that is wanted.
-    lanes: Vec<Lane>,
-    places: BTreeMap<BindId, Place>,
-    last_place: u32,
-    /// Dials under way, and whom they dial.
-    dials: BTreeMap<Name, (usize, Abort)>,
-    /// Connections beside a silent link: each waits for a consent to go on.
-    standbys: BTreeMap<Name, Sender<()>>,
-    /// Sessions that live, the current ones and those that drain.
-    sessions: BTreeMap<Name, Session<side::Agent, R>>,
-    /// Whoever performs actions, while it sleeps.
-    supervisor: Option<Waker>,
-    /// There may be an action to perform.
-    due: bool,
-    over: bool,
-    /// Dropped when the last event has been told.
-    ends: Option<Vec<Sender<()>>>,
-}
-
-/// A dial, and the session that may come of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
-    lane: u8,
-    attempt: u64,
-}
-
-/// One of the sessions that the uplink holds, across its reconnects.
-struct Lane {
-    core: adit_core::Uplink,
-    /// The endpoints, by the numbers that they have in this lane.
-    binds: BTreeMap<BindId, BindId>,
-    gave_up: Option<GiveUp>,
-    /// The address of the network that the session has its link to, or had last.
-    remote: Option<SocketAddr>,
-}
-
-/// An endpoint, and where its streams go.
-struct Place {
-    bind: Bind,
-    streams: Sender<Stream>,
-    url: Option<String>,
-    /// What the network chose where `bind` leaves something open. Only the first lane asks so; the others ask for this.
-    chosen: Option<String>,
-    /// Its number in each lane that asks for it.
-    numbers: BTreeMap<u8, BindId>,
-}
-
-impl<R> State<R> {
-    fn core(&mut self, lane: u8) -> &mut adit_core::Uplink {
-        &mut self.lanes[usize::from(lane)].core
-    }
-
-    fn each(&mut self, act: impl FnMut(&mut adit_core::Uplink)) {
-        self.lanes.iter_mut().map(|lane| &mut lane.core).for_each(act);
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.lanes.iter().filter_map(|lane| Some(lane.core.poll_timeout()?.at)).min()
-    }
-
-    /// Makes a place for an endpoint, and asks for it.
-    fn place(&mut self, bind: Bind, streams: Sender<Stream>, now: Instant) -> BindId {
-        let id = loop {
-            self.last_place = self.last_place.wrapping_add(1);
-            if !self.places.contains_key(&BindId(self.last_place)) {
-                break BindId(self.last_place);
-            }
-        };
-        if self.over {
-            return id;
-        }
-        let open = bind.leaves_open();
-        self.places.insert(id, Place { bind, streams, url: None, chosen: None, numbers: BTreeMap::new() });
-        let asking = if open { 1 } else { self.lanes.len() };
-        self.ask(id, 0..asking, None, now);
-        id
-    }
-
-    /// Asks for an endpoint in some lanes, under `url` if that is another than the endpoint's own.
-    fn ask(&mut self, id: BindId, lanes: Range<usize>, url: Option<&str>, now: Instant) {
-        let Some(place) = self.places.get_mut(&id) else { return };
-        for (number, lane) in (0..).zip(&mut self.lanes).skip(lanes.start).take(lanes.len()) {
-            let mut bind = place.bind.clone();
-            if let Some(url) = url {
-                url.clone_into(&mut bind.url);
-            }
-            let in_lane = lane.core.bind(bind, now);
-            lane.binds.insert(in_lane, id);
-            if let Some(old) = place.numbers.insert(number, in_lane) {
-                lane.binds.remove(&old);
-                lane.core.unbind(old, false, now);
-            }
-        }
-    }
-
-    /// Takes note of what the network chose for an endpoint, so that all lanes serve the same.
-    fn bound(&mut self, id: BindId, url: &str, now: Instant) {
-        let Some(place) = self.places.get_mut(&id) else { return };
-        place.url = Some(url.to_owned());
-        let chosen = place.bind.chosen(url);
-        if chosen.is_some() && chosen != place.chosen {
-            place.chosen.clone_from(&chosen);
-            let all = 1..self.lanes.len();
-            self.ask(id, all, chosen.as_deref(), now);
-        }
-    }
-
-    /// Gives an endpoint up.
-    fn leave(&mut self, id: BindId, cut: bool, now: Instant) -> Option<Place> {
-        let place = self.places.remove(&id)?;
-        for (lane, number) in &place.numbers {
-            let lane = &mut self.lanes[usize::from(*lane)];
-            lane.binds.remove(number);
-            lane.core.unbind(*number, cut, now);
-        }
-        Some(place)
-    }
 }
 
 impl<R> Shared<R> {
