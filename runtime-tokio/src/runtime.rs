@@ -11,7 +11,7 @@ use core::{
 use std::io::{self, IoSlice};
 
 use adit_core::driver::Transport;
-use adit_runtime::{Runtime, Sleep, reset_when_closed};
+use adit_runtime::{Runtime, Sleep, leave_to_kernel, reset_when_closed};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -79,6 +79,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for Io<T> {
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(tcp) = (&self.0 as &dyn Any).downcast_ref::<TcpStream>() {
+            leave_to_kernel(SockRef::from(tcp));
+        }
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 

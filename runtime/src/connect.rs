@@ -47,7 +47,7 @@ impl Default for ConnectOptions {
             timeout: Duration::from_secs(10),
             again: None,
             first: 0,
-            socket: SocketOptions::default(),
+            socket: SocketOptions::link(),
         }
     }
 }

@@ -36,7 +36,7 @@ use socket2::SockRef;
 pub use clock::SystemClock;
 pub use connect::{ConnectError, ConnectOptions, connect};
 pub use listen::{Intake, IntakeStats, ListenOptions, listen};
-pub use options::{Keepalive, SocketOptions, reset_when_closed};
+pub use options::{Keepalive, SocketOptions, leave_to_kernel, reset_when_closed};
 pub use session::{Event, Events, Incoming, Session, SetupError, accept, connect_over};
 pub use stream::{CHUNK, ReadHalf, Stream, WriteHalf, code_of};
 pub use uplink::{CommandReply, DialError, Endpoint, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions};

@@ -40,7 +40,7 @@ impl Default for ListenOptions {
             backlog: 4_096,
             handshake_timeout: Duration::from_secs(10),
             half_open: 2_000,
-            socket: SocketOptions::default(),
+            socket: SocketOptions::link(),
         }
     }
 }

@@ -13,7 +13,7 @@ pub struct SocketOptions {
     pub nodelay: bool,
     /// Keep-alive probes for as long as nothing moves: first after 30 s, then every 10 s, three of them.
     pub keepalive: Option<Keepalive>,
-    /// How long the peer may leave octets unacknowledged before the kernel gives up: 60 s. The heartbeat gives up sooner.
+    /// How long the peer may leave octets unacknowledged before the kernel gives up: 60 s, and for a [`Self::link`] a day.
     pub user_timeout: Option<Duration>,
     /// The octets that the kernel takes beyond what is under way: 128 KiB. What waits longer can still be overtaken.
     pub notsent_lowat: Option<u32>,
@@ -35,13 +35,22 @@ impl Default for SocketOptions {
         Self {
             nodelay: true,
             keepalive: Some(Keepalive { idle: Duration::from_secs(30), interval: Duration::from_secs(10), retries: 3 }),
-            user_timeout: Some(Duration::from_secs(60)),
+            user_timeout: Some(LEFT),
             notsent_lowat: Some(128 << 10),
         }
     }
 }
 
 impl SocketOptions {
+    /// Returns the options of a socket below a session, which has a heartbeat.
+    ///
+    /// The kernel must not judge such a connection: it counts from the first octet that it sent again, and as long as there is
+    /// always one under way, as where a path that loses some is full, it does not begin anew, however much is acknowledged.
+    #[must_use]
+    pub fn link() -> Self {
+        Self { user_timeout: Some(DAY), ..Self::default() }
+    }
+
     /// Sets the options.
     ///
     /// # Errors
@@ -67,6 +76,18 @@ impl SocketOptions {
         Ok(())
     }
 }
+
+/// Leaves a socket that is about to be closed to the kernel, which then has to come to an end by itself.
+#[doc(hidden)]
+pub fn leave_to_kernel<'a>(socket: impl Into<SockRef<'a>>) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.into().set_tcp_user_timeout(Some(LEFT)); // one that is gone needs no limit
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = socket;
+}
+
+const LEFT: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Lets a socket be closed by a reset, at once.
 #[doc(hidden)]
@@ -95,5 +116,17 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_retries().expect("an option"), 3);
         assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(60)));
         assert_eq!(socket.tcp_notsent_lowat().expect("an option"), 128 << 10);
+    }
+
+    #[test]
+    fn the_kernel_judges_no_link_before_it_is_left_to_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("a listener");
+        let timeout = || SockRef::from(&stream).tcp_user_timeout().expect("an option");
+
+        SocketOptions::link().apply(&stream).expect("linux has them all");
+        assert_eq!(timeout(), Some(Duration::from_secs(86_400)));
+        leave_to_kernel(&stream);
+        assert_eq!(timeout(), Some(Duration::from_secs(60)));
     }
 }

@@ -21,7 +21,7 @@ pub struct Adit(NetworkSession);
 pub async fn over_loopback(resumable: bool) -> io::Result<Adit> {
     let Credentials { client, server } = Credentials::new(ALPN);
     let (dialed, accepted) = loopback::sockets().await?;
-    let options = SocketOptions::default();
+    let options = SocketOptions::link();
     options.apply(&dialed)?;
     options.apply(&accepted)?;
     let network = tokio::spawn(async move {
