@@ -162,6 +162,8 @@ fn of_two_requests_with_one_secret_one_link_goes_on() {
     resume(&mut first, &mut old).unwrap();
     resume(&mut second, &mut first).unwrap();
 
+    let time = old.link.poll_timeout().unwrap().at.since(old.now());
+    assert!(time <= secs(1), "its path may be gone: it is not held for longer than its last words may take");
     assert_eq!(closed_with(&old.say()), Some(Code::REPLACED));
     assert_eq!(closed_with(&first.say()), Some(Code::REPLACED));
     assert!(first.link.session().is_none());

@@ -6,7 +6,7 @@ mod rig;
 use core::{
     future::Future,
     pin::pin,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -113,6 +113,25 @@ fn a_link_that_ends_in_order_is_closed_in_order() {
     rig.run_for(Duration::from_secs(2));
 
     assert_eq!(rig.aborted(), (false, false));
+}
+
+/// GO-006
+#[test]
+fn a_link_whose_last_words_nobody_takes_lets_its_transport_go_in_time() {
+    let rig = Rig::new(4_096);
+    rig.establish();
+    let (near, _far) = rig.open();
+    while let Poll::Ready(Ok(_)) = near.poll_write(&mut Bytes::from_static(&[0; 1 << 10]), &noop()) {
+        rig.network.run(); // and the agent reads nothing
+    }
+
+    rig.network().close(Code::SHUTDOWN, "");
+    rig.run_network_for(Duration::from_millis(4_999));
+    assert!(!rig.network.is_gone());
+    rig.run_network_for(Duration::from_millis(1));
+
+    assert!(rig.network.is_gone(), "a transport that is held for longer than the rule says");
+    assert_eq!(rig.aborted(), (false, true));
 }
 
 #[test]

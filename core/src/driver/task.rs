@@ -14,7 +14,7 @@ use super::{
     Clock, Handle, Timer, Transport,
     shared::{Seat, Shared, TaskId},
 };
-use crate::{Cause, Code, Instant, Link, Loss, Side, frame::Encoded, tls::Tls};
+use crate::{Cause, Code, Instant, Link, Loss, Side, TimerKind, frame::Encoded, tls::Tls};
 
 /// Drives one link over one transport until both are over.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Task<S: Side> {
     told: bool,
     /// Whether the transport's input has ended.
     ended: bool,
+    /// Until when a link that says its last words has a transport.
+    until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,7 @@ impl<S: Side> Task<S> {
             wake: Vec::new(),
             told: false,
             ended: false,
+            until: None,
         }
     }
 
@@ -317,23 +320,35 @@ impl<S: Side> Task<S> {
     }
 
     fn poll_over(&mut self, io: &mut impl Transport, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let (lost, silent, finished) = self.seat.with(|state| {
+        let (lost, silent, finished, until) = self.seat.with(|state| {
             let outcome = state.link.outcome();
+            let closing = state.link.poll_timeout().filter(|deadline| deadline.why == TimerKind::Close);
             let silent =
                 matches!(outcome, Some(Err(Cause::Dead { .. } | Cause::Stalled { .. } | Cause::Unacknowledged)));
-            (matches!(outcome, Some(Err(_))), silent && state.link.is_parked(), state.link.is_finished())
+            let until = closing.map(|deadline| deadline.at);
+            (matches!(outcome, Some(Err(_))), silent && state.link.is_parked(), state.link.is_finished(), until)
         });
+        self.until = until.or(self.until);
         match self.phase {
             // Nothing can be said yet, and a silent peer must not hold what nobody wants.
-            Phase::Securing if lost => self.phase = Phase::Over,
+            Phase::Securing if lost => {
+                io.abort();
+                self.phase = Phase::Over;
+            }
             // The other direction may work: its end must not queue behind what is never acknowledged.
             Phase::Open if silent => {
                 io.abort();
                 self.phase = Phase::Over;
             }
+            // Its time is over, and the last words did not go out: whoever has not taken them by now has another link, or none.
+            Phase::Open if finished && self.until.is_some_and(|until| until <= now) => {
+                io.abort();
+                self.phase = Phase::Over;
+            }
             Phase::Open if finished => {
                 self.tls.close();
-                self.phase = Phase::Parting(now + PARTING);
+                let until = now + PARTING;
+                self.phase = Phase::Parting(self.until.map_or(until, |least| until.min(least))); // spec: GO-006
                 self.write(io, now, cx);
             }
             Phase::Securing | Phase::Open | Phase::Parting(_) | Phase::Lingering(_) | Phase::Over => {}

@@ -4,7 +4,7 @@ use alloc::vec;
 
 use super::{Link, Machine, Phase};
 use crate::{
-    AuthRequest, Cause, Close, Code, Config, Event, Hello, Instant, Role, Side, VERSION, Violation, Welcome,
+    AuthRequest, Cause, Close, Code, Config, Duration, Event, Hello, Instant, Role, Side, VERSION, Violation, Welcome,
     frame::{Encoded, Kind},
     heartbeat::Pulse,
     side,
@@ -135,7 +135,7 @@ impl<S: Side> Machine<S> {
         if matches!(self.phase, Phase::Closing { .. } | Phase::Over | Phase::Parked { .. }) {
             return false;
         }
-        let silent = if let Cause::Dead { silent_for } = cause { *silent_for } else { crate::Duration::ZERO };
+        let silent = if let Cause::Dead { silent_for } = cause { *silent_for } else { Duration::ZERO };
         let Some(session) = self.session.as_mut().filter(|_| cause.is_loss()) else { return false };
         let Some(window) = session.window() else { return false };
         // The peer of a machine that slept has given up long ago.
@@ -203,10 +203,14 @@ impl<S: Side> Machine<S> {
         if lives {
             let text = "the session goes on elsewhere".into();
             self.output.push_back(Encoded::message(Kind::Close, &Close { code: Code::REPLACED, text }));
-            self.phase = Phase::Closing { until: now + self.config.close_timeout };
+            // Where its path is gone nobody reads this, and whoever has the session has another link.
+            self.phase = Phase::Closing { until: now + self.config.close_timeout.min(REPLACED) };
         }
     }
 }
+
+/// How long a link that was replaced has for its last words.
+const REPLACED: Duration = Duration::from_secs(1);
 
 #[cfg(all(test, feature = "driver", feature = "testing"))]
 mod tests {

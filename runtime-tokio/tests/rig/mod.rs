@@ -194,6 +194,7 @@ impl Rig {
             self.network.ring(due);
             self.network.run();
         }
+        self.clock.0.store(until.as_nanos(), Ordering::Relaxed);
     }
 
     /// Returns how often both tasks ran.
