@@ -173,6 +173,30 @@ async fn a_configuration_read_again_changes_what_it_must_and_drops_no_connection
     assert_eq!(names, ["a", "c"]);
 }
 
+#[tokio::test]
+async fn an_endpoint_that_takes_the_name_of_another_is_not_bound_before_the_network_says_so() {
+    let rules = Rules { bind: |url| if url == B { Err(Code::NO_ERROR) } else { Ok(()) }, ..Rules::default() };
+    let mut network = Network::start(rules).await;
+    let folder = folder();
+    let file = write_config(&folder, &network, "  sessions: 2\n", &endpoint("a", A, "url: 1"));
+    let agent = Running::start(&file);
+    for _ in 0..2 {
+        network.wait_for(&Seen::Bound(A.into())).await;
+    }
+    until(&agent, |board| board.sessions == (2, 2) && board.endpoints[0].bound).await;
+
+    let again = write_config(&folder, &network, "  sessions: 2\n", &endpoint("a", B, "url: 1"));
+    agent.reload.send(load(&again)).await.unwrap();
+    for _ in 0..2 {
+        network.wait_for(&Seen::Ignored(B.into())).await;
+    }
+    network.session().close(Code::INTERNAL, "");
+    network.wait_for(&Seen::Ignored(B.into())).await; // it is back: the board was drawn anew more than once
+
+    let board = until(&agent, |board| board.sessions == (2, 2)).await;
+    assert_eq!((board.endpoints[0].url.as_str(), board.endpoints[0].bound), (B, false));
+}
+
 /// AUTH-006
 #[tokio::test]
 async fn a_restarted_agent_keeps_its_name_and_another_configuration_has_another() {

@@ -41,8 +41,8 @@ pub(super) struct Memory {
     sessions: usize,
     /// The lanes whose session has a connection.
     online: BTreeSet<u8>,
-    /// The lanes in which each endpoint is bound.
-    bound: BTreeMap<String, BTreeSet<u8>>,
+    /// The lanes in which each bind is in force. Not by name: a new configuration may give a name to another endpoint.
+    bound: BTreeMap<BindId, BTreeSet<u8>>,
     was_connected: bool,
     failures: usize,
     last: Option<Error>,
@@ -81,24 +81,24 @@ impl Memory {
                 tracing::info!(lane, session = %welcome.session, %region, %node, "session established");
                 self.was_connected = true;
                 self.status.change(|board| (board.region, board.node) = (welcome.region, welcome.node));
-                self.back(lane);
+                self.back(lane, names);
                 Next::Continue
             }
-            UplinkEvent::Suspended { lane, cause, retry_in } => self.suspended(lane, &cause, retry_in),
+            UplinkEvent::Suspended { lane, cause, retry_in } => self.suspended(lane, &cause, retry_in, names),
             UplinkEvent::Resumed { lane, remote } => {
                 tracing::debug!(%remote, "connected");
                 tracing::info!(lane, "session resumed: open connections go on");
-                self.back(lane);
+                self.back(lane, names);
                 Next::Continue
             }
-            UplinkEvent::Disconnected { lane, cause, retry_in } => self.disconnected(lane, &cause, retry_in),
+            UplinkEvent::Disconnected { lane, cause, retry_in } => self.disconnected(lane, &cause, retry_in, names),
             UplinkEvent::Draining { lane } => {
                 tracing::info!(lane, "the network ends this session: another is made, open connections may finish");
                 Next::Continue
             }
             UplinkEvent::Bound { lane, id, url } => {
                 if let Some(name) = names.get(&id) {
-                    self.bound.entry(name.clone()).or_default().insert(lane);
+                    self.bound.entry(id).or_default().insert(lane);
                     tracing::info!(name, lane, url = %escape(&url), "endpoint bound");
                     self.endpoint(name, |state| {
                         (state.bound, state.url) = (true, url);
@@ -108,10 +108,10 @@ impl Memory {
                 Next::Continue
             }
             UplinkEvent::Rejected { lane, id, refusal, retry_in } => {
-                self.refused(names.get(&id), lane, &refusal, retry_in, false)
+                self.refused((id, names.get(&id)), lane, &refusal, retry_in, false)
             }
             UplinkEvent::Unbound { lane, id, refusal, retry_in } => {
-                self.refused(names.get(&id), lane, &refusal, retry_in, true)
+                self.refused((id, names.get(&id)), lane, &refusal, retry_in, true)
             }
             UplinkEvent::Command { command, text, reply } => self.command(command, &text, reply),
             UplinkEvent::GaveUp { reason: GiveUp::Shutdown | GiveUp::Refused } => Next::Over(self.last.take()),
@@ -140,15 +140,17 @@ impl Memory {
     }
 
     /// A session has a connection.
-    fn back(&mut self, lane: u8) {
+    fn back(&mut self, lane: u8, names: &BTreeMap<BindId, String>) {
         self.last = None;
         self.online.insert(lane);
-        self.show();
+        self.show(names);
         self.status.change(|board| board.trouble = None);
     }
 
     /// Shows how the sessions are, and the endpoints.
-    fn show(&self) {
+    fn show(&mut self, names: &BTreeMap<BindId, String>) {
+        self.bound.retain(|id, lanes| names.contains_key(id) && !lanes.is_empty());
+        let bound: BTreeSet<_> = self.bound.keys().filter_map(|id| names.get(id)).collect();
         self.status.change(|board| {
             board.sessions = (self.online.len(), self.sessions);
             board.session = if self.online.is_empty() { SessionState::Reconnecting } else { SessionState::Online };
@@ -156,13 +158,19 @@ impl Memory {
                 board.round_trip = None;
             }
             for endpoint in &mut board.endpoints {
-                endpoint.bound = self.bound.get(&endpoint.name).is_some_and(|lanes| !lanes.is_empty());
+                endpoint.bound = bound.contains(&endpoint.name);
             }
         });
     }
 
     /// The endpoints stay bound: the session waits for the next connection.
-    fn suspended(&mut self, lane: u8, cause: &Cause, retry_in: Option<Duration>) -> Next {
+    fn suspended(
+        &mut self,
+        lane: u8,
+        cause: &Cause,
+        retry_in: Option<Duration>,
+        names: &BTreeMap<BindId, String>,
+    ) -> Next {
         let told = explain_end(cause);
         let retry_in = retry_in.map(shown);
         tracing::warn!(
@@ -170,21 +178,26 @@ impl Memory {
         );
         self.trouble(&told);
         self.online.remove(&lane);
-        self.show();
+        self.show(names);
         Next::Continue
     }
 
-    fn disconnected(&mut self, lane: u8, cause: &Cause, retry_in: Option<Duration>) -> Next {
+    fn disconnected(
+        &mut self,
+        lane: u8,
+        cause: &Cause,
+        retry_in: Option<Duration>,
+        names: &BTreeMap<BindId, String>,
+    ) -> Next {
         let told = explain_end(cause);
         let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
         tracing::warn!(lane, error = %told, remedy, retry_in, "session lost");
         self.trouble(&told);
         self.online.remove(&lane);
-        self.bound.retain(|_, lanes| {
+        for lanes in self.bound.values_mut() {
             lanes.remove(&lane);
-            !lanes.is_empty()
-        });
-        self.show();
+        }
+        self.show(names);
         let revoked = told.fault == Fault::Revoked;
         self.last = Some(told.clone());
         if revoked { Next::Fail(told) } else { Next::Continue }
@@ -192,7 +205,7 @@ impl Memory {
 
     fn refused(
         &mut self,
-        name: Option<&String>,
+        (id, name): (BindId, Option<&String>),
         lane: u8,
         refusal: &Refusal,
         retry_in: Duration,
@@ -204,7 +217,7 @@ impl Memory {
         let (error, act) = (told.to_string(), entry.actor.word());
         let message = if was_bound { "endpoint taken back" } else { "endpoint refused" };
         tracing::warn!(name, lane, error, to_act = act, remedy = entry.remedy, retry_in = shown(retry_in), "{message}");
-        let lanes = self.bound.entry(name.clone()).or_default();
+        let lanes = self.bound.entry(id).or_default();
         lanes.remove(&lane);
         let bound = !lanes.is_empty();
         self.endpoint(name, |state| {

@@ -83,6 +83,7 @@ impl Authority {
 #[derive(Clone)]
 pub(crate) struct Rules {
     pub(crate) token: &'static [u8],
+    /// [`Code::NO_ERROR`] leaves a bind without an answer.
     pub(crate) bind: fn(&str) -> Result<(), Code>,
 }
 
@@ -108,6 +109,7 @@ pub(crate) enum Seen {
     Session(adit_core::AgentId),
     Bound(String),
     Rejected(String),
+    Ignored(String),
     Unbound(String),
     Answer(Code),
     Closed,
@@ -206,6 +208,7 @@ async fn serve(
                         session.bound(request, &url);
                         Seen::Bound(url)
                     }
+                    Err(Code::NO_ERROR) => Seen::Ignored(url),
                     Err(code) => {
                         session.reject(request, refusal(code));
                         Seen::Rejected(url)
