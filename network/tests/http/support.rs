@@ -346,8 +346,9 @@ pub fn tls(alpn: &str) -> TlsInfo {
     TlsInfo { sni: "a.example".into(), alpn: alpn.into(), version: "TLSv1.3".into(), cipher: String::new() }
 }
 
+/// Only a test that fails waits for long: a machine that has much else to do may be slow.
 pub async fn soon<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(5), future).await.expect("it takes too long")
+    timeout(Duration::from_secs(60), future).await.expect("it takes too long")
 }
 
 pub fn status(answer: &str) -> &str {
