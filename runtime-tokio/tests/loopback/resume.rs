@@ -182,15 +182,7 @@ fn a_busy_connection_that_falls_silent_is_left_for_one_beside_it() {
         relay.swallow_those();
         near.write_all(b"swallowed").await.unwrap();
         far.write_all(b"as well").await.unwrap();
-        let told = within(Box::pin(async {
-            loop {
-                match events.next().await.unwrap() {
-                    UplinkEvent::Bound { .. } => {}
-                    other => break other,
-                }
-            }
-        }))
-        .await;
+        let told = find(&mut events, |event| !matches!(event, UplinkEvent::Bound { .. })).await;
 
         assert!(matches!(told, UplinkEvent::Resumed { .. }), "long before the tolerance, and without a loss: {told:?}");
         let (mut one, mut other) = ([0; 9], [0; 7]);
