@@ -57,8 +57,8 @@ impl Standby {
             self.alarms = self.alarms.saturating_sub(u32::try_from(periods).unwrap_or(u32::MAX));
             self.forgiven = now;
         }
-        // Whoever was wrong twice waits twice as long each time.
-        let patience = SPREAD.saturating_mul((1 << self.alarms.saturating_sub(1)) - 1);
+        // Whoever was wrong three times waits twice as long each time. A short outage looks the same, and one alone is soon forgotten.
+        let patience = SPREAD.saturating_mul((1 << self.alarms.saturating_sub(2)) - 1);
         let spread = u64::try_from(SPREAD.as_nanos()).unwrap_or(u64::MAX);
         self.state = State::Waiting { until: now + patience + Duration::from_nanos(self.rng.between(0, spread)) };
     }
@@ -247,5 +247,5 @@ const SHORT: Duration = Duration::from_millis(100);
 const TRIES: u32 = 4;
 const TRY_PERIOD: Duration = Duration::from_secs(10);
 /// The time after which one false alarm is forgotten, and how many count.
-const FORGIVE: Duration = Duration::from_secs(30);
-const MOST_ALARMS: u32 = 6;
+const FORGIVE: Duration = Duration::from_secs(15);
+const MOST_ALARMS: u32 = 7;
