@@ -21,7 +21,10 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 
 type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -56,17 +59,12 @@ struct Crowd {
 }
 
 async fn sessions(crowd: Arc<Crowd>, count: u64) -> Fallible<()> {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut tasks = JoinSet::new();
-    for number in 0..count {
-        let place = Arc::clone(&places).acquire_owned().await?;
-        let crowd = Arc::clone(&crowd);
-        tasks.spawn(async move {
-            let session = open(&crowd, number).await;
-            drop(place);
-            session
-        });
-    }
+    let mut tasks = begin(&crowd, count, |crowd, number, place| async move {
+        let session = open(&crowd, number).await;
+        drop(place);
+        session
+    })
+    .await?;
     let mut held = Vec::new();
     while let Some(session) = tasks.join_next().await {
         held.push(session??);
@@ -81,6 +79,24 @@ async fn sessions(crowd: Arc<Crowd>, count: u64) -> Fallible<()> {
         });
     }
     core::future::pending().await
+}
+
+/// Starts a task for each agent. So many as have not given their places back come at once.
+async fn begin<F>(
+    crowd: &Arc<Crowd>,
+    count: u64,
+    task: impl Fn(Arc<Crowd>, u64, OwnedSemaphorePermit) -> F,
+) -> Fallible<JoinSet<F::Output>>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for number in 0..count {
+        let place = Arc::clone(&places).acquire_owned().await?;
+        tasks.spawn(task(Arc::clone(crowd), number, place));
+    }
+    Ok(tasks)
 }
 
 async fn open(crowd: &Crowd, number: u64) -> Fallible<(AgentSession, Events<Agent>)> {
@@ -105,24 +121,19 @@ async fn open(crowd: &Crowd, number: u64) -> Fallible<(AgentSession, Events<Agen
 }
 
 async fn uplinks(crowd: Arc<Crowd>, count: u64) -> Fallible<()> {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut tasks = JoinSet::new();
-    for number in 0..count {
-        let place = Arc::clone(&places).acquire_owned().await?;
-        let crowd = Arc::clone(&crowd);
-        tasks.spawn(async move {
-            let (_uplink, mut events) = start(&crowd, number);
-            let mut place = Some(place);
-            while let Some(event) = events.next().await {
-                let Some(word) = word(&event) else { continue };
-                say(number, word);
-                if matches!(event, UplinkEvent::Bound { .. }) {
-                    place = None;
-                }
+    let _tasks = begin(&crowd, count, |crowd, number, place| async move {
+        let (_uplink, mut events) = start(&crowd, number);
+        let mut place = Some(place);
+        while let Some(event) = events.next().await {
+            let Some(word) = word(&event) else { continue };
+            say(number, word);
+            if matches!(event, UplinkEvent::Bound { .. }) {
+                place = None;
             }
-            drop(place);
-        });
-    }
+        }
+        drop(place);
+    })
+    .await?;
     core::future::pending().await
 }
 
