@@ -2,7 +2,7 @@
 //!
 //! No IO, no clock, no randomness: facts go in, decisions come out.
 //!
-//! * [`cel`] has expressions.
+//! * [`cel`] has expressions, compiled once and evaluated within a budget.
 #![forbid(unsafe_code)]
 
 pub mod cel;

@@ -7,7 +7,6 @@ use core::fmt::{self, Write as _};
 #[derive(Clone, Debug)]
 pub struct Expr {
     /// The octet of the text at which it is pointed.
-    #[expect(dead_code, reason = "read by whatever compiles it")]
     pub(super) at: u32,
     /// How deep the tree is.
     pub(super) height: u16,

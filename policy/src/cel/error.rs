@@ -67,6 +67,14 @@ impl CompileError {
         self.remedy = Some(remedy.into());
         self
     }
+
+    /// Adds the name that was perhaps meant.
+    pub(crate) fn did_you_mean<'n>(mut self, name: &str, known: impl Iterator<Item = &'n str>) -> Self {
+        if let Some(near) = nearest(name, known) {
+            self.remedy = Some(format!("did you mean `{near}`?"));
+        }
+        self
+    }
 }
 
 impl fmt::Display for CompileError {
@@ -81,9 +89,49 @@ impl fmt::Display for CompileError {
 
 impl core::error::Error for CompileError {}
 
+/// Returns the known name that is least far from `name`, unless all are too far.
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let most = (name.len() / 3).clamp(1, 3);
+    let near = |other: &&'n str| other.len().abs_diff(name.len()) <= most;
+    known
+        .filter(near)
+        .map(|other| (distance(name, other), other))
+        .filter(|(far, _)| *far <= most)
+        .min()
+        .map(|(_, it)| it)
+}
+
+/// Returns how many octets are inserted, deleted or changed between two names.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, b) in row.iter_mut().skip(1).zip(other.bytes()) {
+            let change = diagonal + usize::from(!a.eq_ignore_ascii_case(&b));
+            diagonal = *cell;
+            *cell = change.min(left + 1).min(diagonal + 1);
+            left = *cell;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_another_is_told() {
+        let known = ["conn.client_ip", "conn.client_port", "req.url"];
+
+        assert_eq!(nearest("conn.client_ib", known.into_iter()), Some("conn.client_ip"));
+        assert_eq!(nearest("req.urI", known.into_iter()), Some("req.url"));
+        assert_eq!(nearest("time.now", known.into_iter()), None);
+    }
 
     #[test]
     fn a_position_counts_lines_and_characters_from_one() {
