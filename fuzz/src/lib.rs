@@ -8,6 +8,7 @@ mod choices;
 mod config;
 mod decoder;
 mod driver;
+mod expression;
 mod handshake;
 mod messages;
 mod model;
@@ -21,6 +22,7 @@ pub use choices::Choices;
 pub use config::config;
 pub use decoder::decoder;
 pub use driver::driver;
+pub use expression::expression;
 pub use handshake::handshake;
 pub use messages::{
     bind, bind_refusal, bound, close, command, command_result, goaway, hello, open, refusal, unbind, welcome,
@@ -46,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     ("config", config),
     ("decoder", decoder),
     ("driver", driver),
+    ("expression", expression),
     ("goaway", goaway),
     ("handshake", handshake),
     ("hello", hello),
