@@ -123,7 +123,7 @@ impl Standby {
             State::Waiting { until } if until <= now => {
                 // spec: TIME-008
                 if !self.tries.take(now) {
-                    self.state = State::Waiting { until: now + TRY_PERIOD };
+                    self.state = State::Waiting { until: now + SPREAD };
                     return None;
                 }
                 let attempt = number();
@@ -244,8 +244,8 @@ const PROMPT: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(1_500);
 const SHORT: Duration = Duration::from_millis(100);
 /// Connections in a burst, and the time after which there may be another.
-const TRIES: u32 = 4;
-const TRY_PERIOD: Duration = Duration::from_secs(10);
+const TRIES: u32 = 2;
+const TRY_PERIOD: Duration = Duration::from_millis(7_500);
 /// The time after which one false alarm is forgotten, and how many count.
 const FORGIVE: Duration = Duration::from_secs(15);
 const MOST_ALARMS: u32 = 7;
