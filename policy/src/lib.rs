@@ -2,7 +2,9 @@
 //!
 //! No IO, no clock, no randomness: facts go in, decisions come out.
 //!
+//! * [`addresses`] has sets of IP addresses.
 //! * [`cel`] has expressions, compiled once and evaluated within a budget.
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod cel;
