@@ -46,10 +46,13 @@ LIST += ["--exclude", "core/src/testing/**", "--exclude", "core/src/session/meas
 # What is held by the runtimes' tests, over sockets and far slower.
 APART = ("core/src/driver/", "core/src/tls")
 
-# The core's tests, those first that are quick and find most.
-CORE = ["lib", "rules", "hostile", "session", "resume", "heartbeat", "distance", "simulation", "laws", "memory", "allocations"]
+# The core's tests, and the conformance suite in isolation, those first that are quick and find most.
+CORE = ["lib", "rules", "hostile", "session", "resume", "heartbeat", "silence", "vectors", "scenarios", "distance", "simulation"]
+CORE += ["laws", "memory", "allocations"]
 SLOW = CORE[CORE.index("distance") :]
 LIB = ["-p", "adit-core", "--all-features", "--lib"]
+SUITE = ["-p", "adit-core", "-p", "adit-conformance", "--all-features", "--test", "vectors", "--test", "scenarios"]
+CUTS = ["--skip", "every_scenario_cut_anywhere"]  # long, and finds no more
 
 SWITCH = """
 /// Which change is on, for the whole process.
@@ -84,7 +87,7 @@ def main():
         return
     copy_tree()
     switched = switch(mutants)
-    programs = build([*LIB, "--tests"])
+    programs = build([*LIB, "--tests"]) | build(SUITE)
     campaign(options, mutants, switched, [(name, programs[name]) for name in CORE if name in programs])
     report(mutants)
 
@@ -242,7 +245,7 @@ def switch(mutants):
             text, unfit = source.switched(dropped, constant)
             dropped.update({number: "no switch fits" for number in unfit})
             write(COPY / name, text + (SWITCH.encode() if name == "core/src/lib.rs" else b""))
-        faults = check()
+        faults = check(LIB) or check(SUITE)
         why = {keys[number]: why for number, why in dropped.items()}
         state.write_text(json.dumps({"dropped": why, "constant": sorted(constant)}))
         if not faults:
@@ -255,8 +258,8 @@ def switch(mutants):
             sys.exit("\n".join(fault["rendered"] for fault in faults[:5]))
 
 
-def check():
-    command = ["cargo", "test", "--no-run", "--locked", "--message-format=json", *LIB]
+def check(which):
+    command = ["cargo", "test", "--no-run", "--locked", "--message-format=json", *which]
     process = subprocess.run(command, cwd=COPY, env=environment(), capture_output=True, text=True)
     messages = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
     told = [one["message"] for one in messages if one.get("reason") == "compiler-message"]
@@ -367,7 +370,8 @@ def run(name, program, number, patience, *which):
 
     Patience is processor time, so that a busy machine makes no difference.
     """
-    home = COPY / "core"
+    suite = name in SUITE
+    home = COPY / ("conformance" if suite else "core")
     env = environment(ADIT_MUTANT=str(number), PROPTEST_MAX_SHRINK_ITERS="0", PROPTEST_RNG_SEED="1")
     log = WORK / "log.txt"
 
@@ -378,14 +382,15 @@ def run(name, program, number, patience, *which):
 
     with log.open("w") as out:
         apart = {"stdout": out, "stderr": out, "preexec_fn": limit, "start_new_session": True}
-        process = subprocess.Popen([program, "-q", "--nocapture", *which], cwd=home, env=env, **apart)
+        command = [program, "-q", "--nocapture", *which, *(CUTS if suite else [])]
+        process = subprocess.Popen(command, cwd=home, env=env, **apart)
         try:
             code = process.wait(600)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             code = -signal.SIGXCPU
-    kept = home / "proptest-regressions"  # a failure of one change is not to be tried on the next
+    kept = COPY / "core" / "proptest-regressions"  # a failure of one change is not to be tried on the next
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(ROOT / "core" / "proptest-regressions", kept)
     if code == 0:
