@@ -286,6 +286,7 @@ mod tests {
         assert_eq!(Code(0x2fe).class(), CodeClass::Stream);
         assert_eq!(Code(0x9999).class(), CodeClass::Application);
         assert_eq!(format!("{}", Code(0x2fe)), "0x2fe");
+        assert_eq!(format!("{:?} {:?}", Code::BUSY, Code(0x2fe)), "BUSY 0x2fe", "a log names what is known");
     }
 
     #[test]

@@ -268,6 +268,20 @@ mod tests {
         assert!(!credit.is_due());
     }
 
+    #[test]
+    fn no_offset_beyond_the_range_is_announced() {
+        let last = MAX_OFFSET - 15;
+        let mut credit = RecvCredit { announced: last, received: last, consumed: last, ..RecvCredit::new(10) };
+        let mut announced_after = |octets| {
+            credit.on_data(octets).unwrap();
+            credit.on_consumed(octets, 10, &mut Pool::new(0));
+            credit.announce()
+        };
+
+        assert_eq!(announced_after(0), MAX_OFFSET - 5);
+        assert_eq!(announced_after(10), MAX_OFFSET);
+    }
+
     /// CREDIT-007
     #[test]
     fn a_large_window_is_announced_long_before_its_half() {
@@ -350,7 +364,9 @@ mod tests {
         assert_eq!(credit.on_stalled(Some(ms(10)), at(1_010)), 80, "it was idle");
         credit.on_data(500).unwrap();
         assert_eq!(credit.on_stalled(Some(ms(4)), at(1_011)), 6_000, "a path on which nothing is lost needs less");
-        assert_eq!(credit.on_stalled(Some(ms(10)), at(1_011)), 0, "who says so without having sent gains nothing");
+        credit.on_data(100).unwrap();
+        assert_eq!(credit.on_stalled(Some(ms(5)), at(1_012)), 4_000, "one of 5 ms is not among those");
+        assert_eq!(credit.on_stalled(Some(ms(10)), at(1_012)), 0, "who says so without having sent gains nothing");
         assert_eq!(credit.on_stalled(None, at(1_012)), u64::MAX, "nothing is known of the path");
         credit.on_data(1).unwrap();
         assert_eq!(credit.on_stalled(Some(Duration::MAX), at(1_012)), u64::MAX);

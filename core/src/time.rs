@@ -95,6 +95,7 @@ mod tests {
         assert_eq!(last + Duration::MAX, last);
         assert_eq!(Instant::ZERO.since(last), Duration::ZERO);
         assert_eq!(last.since(Instant::ZERO), Duration::from_nanos(u64::MAX));
+        assert_eq!((Instant::ZERO + Duration::from_micros(3)).as_nanos(), 3_000);
     }
 
     #[test]

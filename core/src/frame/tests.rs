@@ -102,6 +102,8 @@ fn frames_of_a_stream_name_one_and_others_do_not() {
         let length = kind.fixed_length().unwrap_or(1);
         let parse = |stream| Header::parse(header(length, kind.number(), stream), 100).map(|header| header.stream);
 
+        let parsed = Header::parse(header(length, kind.number(), u32::from(kind.of_stream()) * 9), 100);
+        assert_eq!(parsed.map(|header| header.stream_id()), Ok(kind.of_stream().then(|| stream(9))), "{kind:?}");
         let (with, without) = (parse(9), parse(0));
         if kind.of_stream() {
             assert_eq!((with, without), (Ok(9), Err(Violation::FrameStream)), "{kind:?}");
@@ -188,6 +190,32 @@ fn the_buffer_follows_what_has_arrived_and_is_given_back_at_a_pause() {
 
     assert_eq!(decoder.allocated(), 0);
     assert!(decoder.is_between_frames());
+}
+
+/// FRAME-009
+#[test]
+fn large_pieces_grow_the_buffer_by_no_more_than_themselves() {
+    let mut decoder = Decoder::new(60_000);
+    let octets = [header(60_000, Kind::Data.number(), 1).as_slice(), &[1; 30_000]].concat();
+
+    let (head, payload) = octets.split_at(8);
+    for mut piece in core::iter::once(head).chain(payload.chunks(10_000)) {
+        assert_eq!(decoder.next(&mut piece), Ok(None));
+    }
+
+    assert_eq!(decoder.allocated(), 30_000);
+}
+
+#[test]
+fn an_input_that_ends_within_a_frame_does_not_end_between_two() {
+    let mut decoder = Decoder::new(100);
+    let octets = written(&[Encoded::data(stream(5), Bytes::from_static(b"hello"))]);
+
+    for count in 1..=octets.len() {
+        let mut input = &octets[count - 1..count];
+        assert_eq!(decoder.next(&mut input).map(|found| found.is_some()), Ok(count == octets.len()));
+        assert_eq!(decoder.is_between_frames(), count == octets.len(), "after {count}");
+    }
 }
 
 #[test]

@@ -194,6 +194,26 @@ fn a_frame_limit_of_zero_is_not_taken_for_an_absent_one() {
 }
 
 #[test]
+fn what_is_given_up_and_what_is_asked_arrives_as_it_was_sent() {
+    for cut in [false, true] {
+        let unbind = Unbind { id: BindId(3), cut };
+        assert_eq!(Unbind::decode(&encoded(&unbind)), Ok(unbind));
+    }
+    for (number, command) in [(1, Command::Stop), (2, Command::Restart), (3, Command::Update)] {
+        let request = CommandRequest { id: 9, command, text: "why".into() };
+        let octets = encoded(&request);
+        assert_eq!(octets, [b"\x08\x09\x10".as_slice(), &[number], b"\x1a\x03why"].concat());
+        assert_eq!(CommandRequest::decode(&octets), Ok(request));
+    }
+    for retry_after in [None, Some(Duration::from_secs(40))] {
+        let goaway = GoAway { last: 7, code: Code::SHUTDOWN, retry_after, text: "bye".into() };
+        assert_eq!(GoAway::decode(&encoded(&goaway)), Ok(goaway));
+    }
+    let http1 = Bind::decode(b"\x20\x00").map(|bind| bind.upstream_protocol);
+    assert_eq!(http1, Ok(UpstreamProtocol::Http1), "a default that is said all the same");
+}
+
+#[test]
 fn an_unknown_command_is_kept_and_an_unknown_upstream_protocol_is_not() {
     let request = CommandRequest { id: 9, command: Command::Unknown(77), text: String::new() };
 
@@ -292,13 +312,14 @@ proptest! {
     fn an_open_arrives_as_it_was_sent(
         bind in prop::option::of(any::<u32>()),
         caller in prop::option::of(any::<([u8; 16], u16)>()),
+        local in prop::option::of(any::<([u8; 4], u16)>()),
         tls in prop::option::of(".{0,60}"),
         endpoint in ".{0,120}",
     ) {
         let open = Open {
             bind: bind.map(BindId),
             caller: caller.map(|(ip, port)| SocketAddr::from((ip, port))),
-            local: None,
+            local: local.map(|(ip, port)| SocketAddr::from((ip, port))),
             tls: tls.map(|sni| TlsInfo { sni, ..TlsInfo::default() }),
             endpoint,
         };
@@ -329,6 +350,8 @@ fn what_the_network_chose_is_asked_for_by_name() {
             metadata: String::new(),
         };
         assert_eq!(bind.chosen(bound).as_deref(), chosen, "{wish} {bound}");
+        let open = ["https://", "HTTPS:///", "tcp://:0", "tcp://any:0/"].contains(&wish);
+        assert_eq!(bind.leaves_open(), open, "{wish}");
     }
 }
 
