@@ -177,3 +177,94 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FLOOR: Duration = Duration::from_millis(500);
 const BASE: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UpstreamProtocol;
+
+    #[test]
+    fn a_bind_that_was_in_force_for_long_waits_as_little_as_a_new_one() {
+        for (lasted, fresh) in [(Duration::from_millis(9_999), false), (Duration::from_secs(10), true)] {
+            let mut binds = Binds::new(Duration::from_secs(10), Rng::new(1));
+            let id = binds.add(wish());
+            let mut now = at(0);
+            for _ in 0..4 {
+                binds.ask(now, |_| ());
+                now = now + binds.on_refused(&refused(id), now).expect("news");
+            }
+            binds.ask(now, |_| ());
+            assert!(binds.on_bound(id, "", now));
+
+            binds.on_refused(&refused(id), now + lasted);
+
+            let mut once = Backoff::new(FLOOR, BASE, CAP);
+            once.double();
+            assert_eq!(binds.wishes.get(&id).map(|wish| wish.backoff == once), Some(fresh), "{lasted:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_used_or_was_given_up_without_an_answer_is_passed_over() {
+        let mut binds = Binds::new(Duration::ZERO, Rng::new(1));
+        let [one, two, three] = [(); 3].map(|()| binds.add(wish()));
+        binds.ask(at(0), |_| ());
+        assert!(binds.remove(two));
+
+        binds.next = one.0; // all numbers were used once
+
+        assert_eq!(binds.add(wish()).0, three.0 + 1);
+    }
+
+    /// BIND-007
+    #[test]
+    fn while_there_is_no_room_nothing_is_due_but_what_makes_room() {
+        let mut binds = Binds::new(Duration::ZERO, Rng::new(1));
+        let refused_id = binds.add(wish());
+        binds.ask(at(0), |_| ());
+        binds.on_refused(&refused(refused_id), at(0)).expect("news");
+        let ids: [BindId; MAX_UNANSWERED] = core::array::from_fn(|_| binds.add(wish()));
+        binds.wishes.get_mut(&refused_id).expect("there").state = State::Refused { until: at(1) };
+        binds.ask(at(0), |_| ());
+        assert_eq!(binds.poll_timeout().map(|due| due.at), Some(at(30)), "an answer is given up");
+
+        for id in ids {
+            assert!(binds.remove(id)); // its answer need not come any more
+        }
+        assert_eq!(binds.poll_timeout().map(|due| due.at), Some(at(30)), "and no longer waited for");
+        let mut asked = 0;
+        binds.ask(at(30), |_| asked += 1);
+        assert_eq!((asked, binds.unanswered()), (1, 1));
+        assert_eq!(binds.poll_timeout().map(|due| due.at), Some(at(60)));
+    }
+
+    #[test]
+    fn what_is_not_waited_for_any_more_is_no_reason_to_wake_up() {
+        let mut binds = Binds::new(Duration::ZERO, Rng::new(1));
+        let id = binds.add(wish());
+        binds.ask(at(0), |_| ());
+        assert!(binds.remove(id));
+
+        assert_eq!(binds.poll_timeout(), None, "there is room");
+    }
+
+    fn wish() -> Bind {
+        Bind {
+            id: BindId(0),
+            url: String::from("tcp://:1"),
+            pooling: false,
+            upstream_protocol: UpstreamProtocol::Http1,
+            name: String::new(),
+            description: String::new(),
+            metadata: String::new(),
+        }
+    }
+
+    fn refused(id: BindId) -> BindRefusal {
+        BindRefusal { id, refusal: Refusal { code: Code::BUSY, retry_after: None, text: String::new() } }
+    }
+
+    fn at(secs: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(secs)
+    }
+}

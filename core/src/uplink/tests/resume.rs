@@ -28,6 +28,50 @@ fn a_session_that_lost_its_link_is_resumed_where_it_is_and_its_binds_stay_in_for
     assert_eq!(uplink.poll_timeout(), None);
 }
 
+#[test]
+fn a_session_is_resumed_at_the_target_that_it_was_made_with() {
+    let mut uplink = uplink();
+    uplink.handle_closed(1, Retry::Backoff, at(0));
+    let due = uplink.poll_timeout().expect("a dial").at;
+    uplink.handle_timeout(due);
+    uplink.handle_established(2, due);
+    uplink.handle_offer(2, true);
+    actions(&mut uplink);
+
+    uplink.handle_suspended(2, Retry::Backoff, at(60));
+    uplink.handle_timeout(at(61));
+
+    assert_eq!(actions(&mut uplink), [Action::Resume { attempt: 3, session: 2, target: 1 }]);
+}
+
+#[test]
+fn a_session_that_is_over_binds_no_dial_to_the_target_that_had_it() {
+    let mut uplink = uplink();
+    uplink.handle_established(1, at(0));
+    uplink.handle_offer(1, true);
+    actions(&mut uplink);
+
+    uplink.handle_suspended(1, Retry::Backoff, at(60));
+    uplink.handle_closed(1, Retry::Backoff, at(60));
+    uplink.handle_timeout(uplink.poll_timeout().expect("a dial").at);
+
+    assert_eq!(actions(&mut uplink), [Action::Dial { attempt: 2, target: 1 }]);
+}
+
+#[test]
+fn only_the_loss_of_the_current_link_is_news_and_only_once() {
+    let mut uplink = uplink();
+    uplink.handle_established(1, at(0));
+    uplink.handle_offer(1, true);
+    actions(&mut uplink);
+
+    assert!(!uplink.handle_suspended(9, Retry::Backoff, at(60)));
+    assert_eq!((uplink.poll_timeout(), actions(&mut uplink)), (None, Vec::new()));
+    assert!(uplink.handle_suspended(1, Retry::Backoff, at(60)));
+    assert!(!uplink.handle_suspended(1, Retry::Backoff, at(60)));
+    assert!(!uplink.handle_suspended(9, Retry::Backoff, at(60)));
+}
+
 /// TIME-007
 #[test]
 fn a_target_that_stays_away_is_left_for_another_and_a_new_session() {
