@@ -473,3 +473,6 @@ const HEADER: usize = 8;
 
 /// Stream numbers have 31 bits.
 const MAX_STREAM: u32 = (1 << 31) - 1;
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,12 @@ impl Spare {
         }
     }
 
+    /// Returns whether there is anything.
+    #[cfg(test)]
+    pub(super) const fn holds(&self) -> bool {
+        !self.buffers.is_empty() || !self.queues.is_empty()
+    }
+
     /// Gives back what is free now, and what is not as soon as it is.
     pub(crate) fn clear(&mut self) {
         (self.buffers, self.queues) = (Vec::new(), Vec::new());
@@ -103,6 +109,11 @@ mod tests {
         assert_eq!(spare.buffers.len(), 0);
         assert_eq!(spare.copy(&[7; 51]), [7; 51].as_slice());
         assert_eq!(spare.buffers.len(), 1);
+        for (length, buffers) in [(100, 1), (101, 0)] {
+            let mut spare = Spare::new(100);
+            assert_eq!(spare.copy(&[7; 101][..length]), [7; 101][..length]);
+            assert_eq!(spare.buffers.len(), buffers, "{length}");
+        }
     }
 
     #[test]
