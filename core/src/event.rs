@@ -235,7 +235,27 @@ impl BindRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Message as _;
     use alloc::string::ToString as _;
+
+    #[test]
+    fn a_consent_names_what_was_negotiated_and_where_the_agent_is() {
+        let config = Config { resume_window: Duration::from_secs(30), ..Config::network() };
+        for (wanted, granted) in [(0, 0), (29, 29), (31, 30)] {
+            let hello = Hello::decode(b"\x12\x10aaaaaaaaaaaaaaaa").expect("valid");
+            let hello = Hello { resume_window: Duration::from_secs(wanted), ..hello };
+            let request = AuthRequest::new(hello, &config);
+
+            assert_eq!(request.resume_window(), Duration::from_secs(granted));
+            let welcome = request.welcome(SessionId([7; 16]), "eu", "node-1");
+            assert_eq!((welcome.version, welcome.session), (VERSION, SessionId([7; 16])));
+            assert_eq!((welcome.region.as_str(), welcome.node.as_str()), ("eu", "node-1"));
+            assert_eq!(
+                (welcome.limits, welcome.heartbeat),
+                (config.limits(), clamp_heartbeat(request.hello().heartbeat))
+            );
+        }
+    }
 
     #[test]
     fn a_cause_says_what_happened_and_what_the_peer_said_of_it() {

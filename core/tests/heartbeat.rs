@@ -35,6 +35,27 @@ fn a_peer_that_vanishes_is_dead_after_interval_and_tolerance_and_not_before() {
 }
 
 #[test]
+fn to_be_handed_no_octets_is_no_sign_of_life() {
+    let mut pair = Pair::with_heartbeat(secs(10), secs(15));
+    (pair.up.hole, pair.down.hole) = (true, true);
+
+    pair.run_for(millis(24_900));
+    let now = pair.now();
+    pair.network.link.handle_input(&[], now);
+    pair.run_for(millis(100));
+
+    assert!(matches!(pair.network.cause(), Some(Cause::Dead { .. })), "{:?}", pair.network.cause());
+}
+
+#[test]
+fn the_round_trip_is_what_a_question_and_its_answer_took() {
+    let (up, down) = [70, 30].map(|latency| Path { latency: millis(latency), ..Path::default() }).into();
+    let pair = Pair::established(Options { up, down, ..Options::default() });
+
+    assert_eq!((pair.agent.link.rtt(), pair.network.link.rtt()), (Some(millis(100)), Some(millis(100))));
+}
+
+#[test]
 fn silence_that_ends_in_time_is_forgiven() {
     let mut pair = Pair::with_heartbeat(secs(10), secs(15));
 

@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 use adit_core::{
-    Bind, BindError, BindId, Cause, Code, Config, Duration, Event, Heartbeat, Hello, Loss, Message, Open, ReadError,
-    Refusal, Resume, ResumeOffer, Secret, SessionId, Unbind, Violation, Welcome, WriteError,
+    Bind, BindError, BindId, Cause, Code, Config, Duration, Event, Heartbeat, Hello, Link, Loss, Message, Open,
+    ReadError, Refusal, Resume, ResumeOffer, Secret, SessionId, Unbind, Violation, Welcome, WriteError,
     frame::{Encoded, Kind},
+    side,
     testing::{Lone, Options, Pair, Path, a_hello, a_welcome, closed_with, encoded, raw},
 };
 
@@ -242,7 +243,7 @@ fn nothing_is_kept_for_an_agent_that_never_resumes() {
 }
 
 /// Returns an agent that never resumes, and is offered to all the same.
-fn offered_and_unwilling() -> Lone<adit_core::side::Agent> {
+fn offered_and_unwilling() -> Lone<side::Agent> {
     let mut config = Config::agent();
     config.resume_window = Duration::ZERO;
     let mut lone = Lone::agent(config);
@@ -423,6 +424,48 @@ fn the_heartbeat_is_that_of_the_newest_consent_and_binds_stay_in_force() {
     assert!(matches!(pair.agent.cause(), Some(Cause::Dead { .. })), "{:?}", pair.agent.cause());
 }
 
+/// RES-017
+#[test]
+fn a_request_to_resume_and_its_consent_say_what_the_two_are_configured_to() {
+    let heartbeat = Heartbeat { interval: secs(7), tolerance: secs(9) };
+    let mut agent = Config::agent();
+    agent.heartbeat = heartbeat;
+    let mut pair = Pair::established(Options { agent: agent.clone(), ..Options::default() });
+    pair.cut();
+    let mut old = pair.redial();
+    pair.settle();
+    let request = pair.network.take_request().expect("the agent asks");
+    assert_eq!((request.hello().heartbeat, request.hello().limits), (heartbeat, agent.limits()));
+
+    // Whatever else the application fills in, it is this session and these limits.
+    let mut welcome = request.welcome(SessionId([8; 16]), "eu", "node-2");
+    welcome.limits.window += 1;
+    welcome.resume = pair.offer();
+    let now = pair.now();
+    pair.network.link.resume(request, &mut old, welcome, now).unwrap();
+    pair.settle();
+
+    let events = pair.agent.take_events();
+    let Some(Event::Resumed(welcome)) = events.last() else { panic!("{events:?}") };
+    assert_eq!((welcome.session, welcome.limits), (SessionId([7; 16]), Config::network().limits()));
+    assert_eq!((welcome.region.as_str(), welcome.node.as_str()), ("eu", "node-2"));
+}
+
+/// RES-008
+#[test]
+fn an_agents_link_that_has_lost_its_session_to_another_says_nothing_more() {
+    let mut pair = Pair::established(Options::default());
+    let (now, mut hello) = (pair.now(), a_hello());
+    hello.token = Secret::new(*b"token");
+    pair.agent.session().open(Open::default()).unwrap();
+
+    let new = Link::<side::Agent>::resume(&mut pair.agent.link, Config::agent(), hello, 1, now);
+
+    assert!(new.is_some() && pair.agent.link.is_finished());
+    assert_eq!(pair.agent.cause(), Some(&Cause::Local(Code::REPLACED)));
+    assert_eq!((pair.agent.link.poll_transmit(now), pair.agent.link.poll_timeout()), (None, None));
+}
+
 #[test]
 fn a_close_while_there_is_no_link_ends_the_session_at_once() {
     let mut pair = Pair::established(Options::default());
@@ -535,14 +578,14 @@ impl Admits for Pair {
     }
 }
 
-fn lone_network(request: &Resume, seed: u8) -> Lone<adit_core::side::Network> {
+fn lone_network(request: &Resume, seed: u8) -> Lone<side::Network> {
     let mut lone = Lone::network(Config::network());
     let hello = Hello { resume: Some(request.clone()), resume_window: secs(30), ..a_hello() };
     lone.hear(&raw(Kind::Hello.number(), 0, &encoded(&Hello { incarnation: seed.into(), ..hello })));
     lone
 }
 
-fn take_request(lone: &mut Lone<adit_core::side::Network>) -> adit_core::AuthRequest {
+fn take_request(lone: &mut Lone<side::Network>) -> adit_core::AuthRequest {
     lone.events()
         .into_iter()
         .find_map(|event| if let Event::Hello(request) = event { Some(request) } else { None })
@@ -550,17 +593,14 @@ fn take_request(lone: &mut Lone<adit_core::side::Network>) -> adit_core::AuthReq
 }
 
 #[expect(clippy::result_large_err, reason = "moved once a handshake")]
-fn resume(
-    new: &mut Lone<adit_core::side::Network>,
-    old: &mut Lone<adit_core::side::Network>,
-) -> Result<(), adit_core::AuthRequest> {
+fn resume(new: &mut Lone<side::Network>, old: &mut Lone<side::Network>) -> Result<(), adit_core::AuthRequest> {
     resume_with(new, old, Secret::new([0x5a; 16]))
 }
 
 #[expect(clippy::result_large_err, reason = "moved once a handshake")]
 fn resume_with(
-    new: &mut Lone<adit_core::side::Network>,
-    old: &mut Lone<adit_core::side::Network>,
+    new: &mut Lone<side::Network>,
+    old: &mut Lone<side::Network>,
     secret: Secret,
 ) -> Result<(), adit_core::AuthRequest> {
     let request = take_request(new);

@@ -701,3 +701,78 @@ fn a_lost_link_says_nothing_of_what_still_waited() {
     assert_eq!(lone.say(), []);
     assert!(lone.link.is_finished());
 }
+
+/// LIM-003
+#[test]
+fn ten_oddities_are_forgiven_a_second() {
+    let mut lone = Lone::established_network(network(|config| config.oddities = 20));
+    let odd = raw(0x80, 0, &[]);
+    lone.hear(&odd.repeat(20));
+    lone.wait(Duration::from_secs(1));
+
+    lone.hear(&odd.repeat(10));
+    assert_eq!(lone.cause(), None);
+    lone.hear(&odd);
+
+    assert_violation(&mut lone, Violation::Oddities);
+}
+
+/// PRE-001, PRE-002
+#[test]
+fn an_extension_does_not_come_before_the_handshake() {
+    let odd = raw(0x80, 0, &[]);
+    let mut network = Lone::network(Config::network());
+    network.hear(&odd);
+    assert_violation(&mut network, Violation::FirstFrame);
+
+    let mut agent = Lone::agent(Config::agent());
+    agent.say();
+    agent.hear(&odd);
+    assert_violation(&mut agent, Violation::BeforeWelcome);
+}
+
+/// RES-003
+#[test]
+fn one_acknowledgement_rides_along_with_what_is_written_at_once() {
+    let mut lone = Lone::established_network(Config::network());
+    lone.hear_frames(&[open(1), data(1, 100)]);
+    lone.session().write(stream(1), &mut Bytes::from(vec![1; 10_000])).unwrap();
+    let now = lone.now();
+    let next = |lone: &mut Lone<_>| lone.link.poll_transmit(now).map(|frame| frame.kind());
+    assert_eq!(next(&mut lone), Some(Kind::Ack));
+
+    let mut octets = Vec::new();
+    data(1, 100).write(&mut octets);
+    lone.hear(&octets);
+    let rest: Vec<_> = core::iter::from_fn(|| next(&mut lone)).collect();
+
+    assert!(rest.contains(&Kind::Data) && !rest.contains(&Kind::Ack), "{rest:?}");
+    lone.link.handle_written(30_000, 0, now);
+    lone.session().write(stream(1), &mut Bytes::from_static(b"more")).unwrap();
+    assert_eq!(lone.say(), [Encoded::ack(3), Encoded::data(stream(1), Bytes::from_static(b"more"))]);
+}
+
+/// RES-003
+#[test]
+fn an_acknowledgement_that_is_owed_makes_a_link_want_to_say_it() {
+    let mut lone = Lone::established_network(network(|config| config.window = 256 << 10));
+    lone.hear_frames(&[open(1)]);
+    lone.say();
+    lone.hear_frames(&vec![data(1, 16_376); 4]);
+
+    assert!(lone.link.wants_transmit());
+    assert_eq!(lone.say(), [Encoded::ack(5)]);
+}
+
+/// FRAME-003
+#[test]
+fn the_longest_frame_is_what_was_announced_once_the_session_is_there() {
+    let large = |config: &mut Config| (config.frame, config.window, config.window_eager) = (32_768, 65_536, 65_536);
+    let mut lone = Lone::established_network(network(large));
+
+    lone.hear_frames(&[open(1), data(1, 32_768)]);
+    assert_eq!(read(&mut lone, 1), Ok(32_768));
+    lone.hear_frames(&[data(1, 32_769)]);
+
+    assert_violation(&mut lone, Violation::FrameTooLong);
+}
