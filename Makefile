@@ -24,6 +24,10 @@ fuzz: ## Fuzz each target for 20 s (TARGET=session HOURS=2)
 	@scripts/install-tools.sh fuzz
 	@scripts/fuzz.sh $(or $(TARGET),all) $(if $(HOURS),$$(awk 'BEGIN { print int($(HOURS) * 3600) }'))
 
+.PHONY: oracle
+oracle: ## Compare expressions of a policy with what another implementation of the language says (CASES=100000 SEED=7)
+	@cargo run -q --locked --manifest-path policy/oracle/Cargo.toml --target-dir target/oracle -- $(or $(CASES),10000) $(or $(SEED),1)
+
 .PHONY: breakages
 breakages: ## Break each clause on purpose, in a copy, and demand that what shows it fails (ARGS=10, ARGS="RES-002 GO-008")
 	@conformance/breakages/run.py $(ARGS)
