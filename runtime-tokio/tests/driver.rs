@@ -135,6 +135,24 @@ fn a_link_whose_last_words_nobody_takes_lets_its_transport_go_in_time() {
 }
 
 #[test]
+fn a_peer_that_hangs_up_and_reads_nothing_is_not_left_to_the_kernel() {
+    let rig = Rig::new(4_096);
+    rig.establish();
+    let (near, _far) = rig.open();
+    while let Poll::Ready(Ok(_)) = near.poll_write(&mut Bytes::from_static(&[0; 1 << 10]), &noop()) {
+        rig.network.run(); // and the agent reads nothing
+    }
+
+    rig.end_up();
+    rig.run_network_for(Duration::from_millis(999));
+    assert!(!rig.network.is_gone());
+    rig.run_network_for(Duration::from_millis(1));
+
+    assert!(rig.network.is_gone());
+    assert_eq!(rig.aborted(), (false, true));
+}
+
+#[test]
 fn a_drain_ends_in_time_also_when_nothing_can_be_sent() {
     let mut config = Config::network();
     (config.retain_frames, config.drain_timeout) = (64, Duration::from_secs(2));

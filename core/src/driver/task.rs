@@ -363,7 +363,12 @@ impl<S: Side> Task<S> {
             Phase::Securing | Phase::Open => Poll::Pending,
             Phase::Parting(until) if until > now => Poll::Pending,
             Phase::Lingering(until) if until > now && !self.ended => Poll::Pending,
-            Phase::Parting(_) | Phase::Lingering(_) | Phase::Over => Poll::Ready(()),
+            // It was not closed: a peer that is there and reads nothing would make the kernel keep what it holds.
+            Phase::Parting(_) => {
+                io.abort();
+                Poll::Ready(())
+            }
+            Phase::Lingering(_) | Phase::Over => Poll::Ready(()),
         }
     }
 

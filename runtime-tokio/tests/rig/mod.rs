@@ -132,6 +132,13 @@ impl Rig {
         self.down.lock().expect("no panic").fault = Some((after, fault));
     }
 
+    /// Ends what the agent says; it may go on reading.
+    pub(crate) fn end_up(&self) {
+        let mut up = self.up.lock().expect("no panic");
+        up.closed = true;
+        wake(up);
+    }
+
     /// Tells whether the agent has given its transport up, and whether the network has.
     pub(crate) fn aborted(&self) -> (bool, bool) {
         (self.up.lock().expect("no panic").aborted, self.down.lock().expect("no panic").aborted)
