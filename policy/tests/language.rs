@@ -259,3 +259,24 @@ fn a_program_goes_to_any_thread() {
     shared::<Program>();
     shared::<Environment>();
 }
+
+#[test]
+fn the_deepest_expressions_fit_the_stack_of_a_thread() {
+    let depth = adit_policy::cel::MAX_DEPTH;
+    let texts = [
+        format!("{}any{}", "dyn(".repeat(depth - 1), ")".repeat(depth - 1)),
+        format!("{}any{}", "[".repeat(depth - 1), "]".repeat(depth - 1)),
+        format!("{}any{}", "{'a': ".repeat(depth - 1), "}".repeat(depth - 1)),
+        format!("{}any", "true ? 1 : dyn(false) ? 2 : ".repeat(depth / 2 - 2)),
+        format!("{}any", "!".repeat(depth - 1)),
+        format!("any{}", " + any".repeat(depth - 1)),
+        (1..depth).fold("any".to_owned(), |text, _| format!("[1].map(x, {text})")),
+        format!("{}any{}", "(".repeat(depth - 1), ")".repeat(depth - 1)),
+    ];
+    let thread = std::thread::Builder::new().stack_size(2 << 20); // what a thread has
+    let run =
+        move || texts.map(|text| (outcome(&text).is_err(), outcome(&format!("'%s'.format([any]) == {text}")).is_err()));
+
+    // Some are refused for their types or for one level too many, and none ends the thread.
+    assert_eq!(thread.spawn(run).expect("a thread").join().map(|outcomes| outcomes.len()).ok(), Some(8));
+}
