@@ -12,6 +12,7 @@ pub struct SocketOptions {
     /// Whether small writes leave at once: yes. Nagle's algorithm would hold back what the scheduler has just ordered.
     pub nodelay: bool,
     /// Keep-alive probes for as long as nothing moves: first after 30 s, then every 10 s, three of them.
+    /// Where there is a [`Self::user_timeout`], Linux counts that and not the probes: below a [`Self::link`] the heartbeat decides.
     pub keepalive: Option<Keepalive>,
     /// How long the peer may leave octets unacknowledged before the kernel gives up: 60 s, and for a [`Self::link`] a day.
     pub user_timeout: Option<Duration>,
