@@ -9,6 +9,7 @@ use adit_core::{
 #[test]
 fn a_link_on_which_somebody_waits_is_asked_early_and_doubted_a_second_later() {
     let (mut pair, _) = talking(Options::default());
+    pair.run_for(millis(100));
     (pair.up.hole, pair.down.hole) = (true, true);
 
     // All that the agent had to say is acknowledged: nothing but its question is owed.
@@ -37,6 +38,17 @@ fn what_is_sent_and_not_acknowledged_is_owed_from_then_on() {
     pair.run_for(millis(100));
 
     assert!(pair.agent.link.is_silent());
+}
+
+#[test]
+fn a_network_doubts_nobody_for_it_cannot_dial() {
+    let (mut pair, stream) = talking(Options::default());
+    (pair.up.hole, pair.down.hole) = (true, true);
+
+    assert_eq!(pair.network.write(stream, b"late"), Ok(4));
+    pair.run_for(millis(5_000));
+
+    assert_eq!((pair.agent.link.is_silent(), pair.network.link.is_silent()), (true, false));
 }
 
 #[test]

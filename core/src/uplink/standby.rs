@@ -249,3 +249,23 @@ const TRY_PERIOD: Duration = Duration::from_millis(7_500);
 /// The time after which one false alarm is forgotten, and how many count.
 const FORGIVE: Duration = Duration::from_secs(15);
 const MOST_ALARMS: u32 = 7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_is_forgiven_after_its_time_however_often_the_link_is_silent_meanwhile() {
+        let at = |secs| Instant::ZERO + Duration::from_secs(secs);
+        let mut standby = Standby::new(Rng::new(1), Duration::from_secs(30), at(0));
+        standby.alarms = 3;
+
+        let alarms = [10, 15, 29, 30].map(|secs| {
+            standby.on_silence(at(secs));
+            assert_eq!(standby.end(), None);
+            standby.alarms
+        });
+
+        assert_eq!(alarms, [3, 2, 2, 1]);
+    }
+}
