@@ -406,8 +406,8 @@ impl<S: Side> Machine<S> {
     }
 
     fn establish(&mut self, peer: Limits, welcome: &Welcome, now: Instant) {
-        // An agent that never resumes keeps nothing, whatever it is offered.
-        let offer = welcome.resume.as_ref().filter(|_| self.config.resume_window > Duration::ZERO);
+        // An agent that never resumes keeps nothing, whatever it is offered; and a window of nothing is no offer.
+        let offer = welcome.resume.as_ref().filter(|offer| offer.within(self.config.resume_window).is_some());
         let mut session = Session::new(&self.config, peer, offer.is_some());
         session.permit(welcome.session, offer, now);
         self.session = Some(session);

@@ -27,6 +27,21 @@ fn a_link_on_which_somebody_waits_is_asked_early_and_doubted_a_second_later() {
 }
 
 #[test]
+fn where_answers_take_long_nobody_is_asked_sooner_than_two_of_them_take() {
+    let slow = Path { latency: millis(400), ..Path::default() };
+    let (mut pair, _) = talking(Options { up: slow.clone(), down: slow, ..Options::default() });
+    pair.run_for(millis(600)); // the last acknowledgement has come in this time
+    (pair.up.hole, pair.down.hole) = (true, true);
+    let before = pair.up.sent();
+
+    pair.run_for(millis(950));
+    assert_eq!(pair.up.sent() - before, 0, "twice 800 ms are not over");
+    pair.run_for(millis(700));
+
+    assert_eq!(pair.up.sent() - before, PING);
+}
+
+#[test]
 fn what_is_sent_and_not_acknowledged_is_owed_from_then_on() {
     let (mut pair, stream) = talking(Options::default());
     pair.run_for(millis(5_000)); // asked early and answered: all is quiet

@@ -103,7 +103,7 @@ impl<S: Side> Machine<S> {
             return None;
         }
         let session = self.session.as_ref().filter(|session| session.live_streams() > 0 && !session.is_draining())?;
-        session.window().filter(|window| *window > Duration::ZERO)?;
+        session.window()?;
         self.pulse.as_ref()
     }
 }

@@ -189,6 +189,13 @@ pub struct Bind {
     pub metadata: String,
 }
 
+impl ResumeOffer {
+    /// Returns how long a side that wants `wanted` at most keeps the session; `None` when that is no time at all.
+    pub(crate) fn within(&self, wanted: Duration) -> Option<Duration> {
+        Some(self.window.min(wanted)).filter(|window| *window > Duration::ZERO) // spec: RES-016
+    }
+}
+
 impl Bind {
     /// Returns whether the URL leaves something to the network: the name, or the port of TCP (BIND-012).
     pub fn leaves_open(&self) -> bool {

@@ -21,12 +21,9 @@ impl<S: Side> Session<S> {
     pub(crate) fn permit(&mut self, session: SessionId, offer: Option<&ResumeOffer>, now: Instant) {
         self.waited = self.waited(now);
         let used = self.permit.take().map(|old| old.secret); // spec: RES-012, the WELCOME may be lost
-        self.permit = offer.map(|offer| Permit {
-            session,
-            secret: offer.secret.clone(),
-            used,
-            window: offer.window.min(self.config.resume_window), // spec: RES-016
-            parked: None,
+        self.permit = offer.and_then(|offer| {
+            let window = offer.within(self.config.resume_window)?;
+            Some(Permit { session, secret: offer.secret.clone(), used, window, parked: None })
         });
     }
 
