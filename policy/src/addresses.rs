@@ -55,6 +55,16 @@ impl Addresses {
     }
 }
 
+/// Returns whether one entry of a list means an address; nothing when it is no entry.
+pub(crate) fn means(entry: &str, address: IpAddr) -> Option<bool> {
+    let network = entry.parse().ok()?;
+    Some(match (network, address.to_canonical()) {
+        (Network::Four(first, last), IpAddr::V4(address)) => (first..=last).contains(&address.to_bits()),
+        (Network::Six(first, last), IpAddr::V6(address)) => (first..=last).contains(&address.to_bits()),
+        (Network::Four(..), IpAddr::V6(_)) | (Network::Six(..), IpAddr::V4(_)) => false,
+    })
+}
+
 /// Sorts ranges and joins those that touch.
 fn disjoint<T: Ord + Copy + From<u8>>(mut ranges: Vec<(T, T)>, add: fn(T, T) -> Option<T>) -> Box<[(T, T)]> {
     ranges.sort_unstable();
@@ -148,7 +158,7 @@ impl fmt::Display for BadAddress {
 impl Error for BadAddress {}
 
 /// Returns as much of a text as belongs in a message.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
 }
 

@@ -4,7 +4,9 @@
 //!
 //! * [`addresses`] has sets of IP addresses.
 //! * [`cel`] has expressions, compiled once and evaluated within a budget.
+//! * [`environment`] has what they may name, and the facts of a request.
 #![forbid(unsafe_code)]
 
 pub mod addresses;
 pub mod cel;
+pub mod environment;

@@ -4,7 +4,10 @@ mod common;
 
 use std::alloc::System;
 
-use adit_policy::cel::{Budget, parse};
+use adit_policy::{
+    cel::{Budget, Timestamp, parse},
+    environment::{Connection, Endpoint, Exchange, Fields, Head, Phase},
+};
 use common::{Request, environment};
 use proptest::{
     collection::vec,
@@ -20,6 +23,7 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 #[test]
 fn memory_is_paid_for() {
     a_usual_condition_allocates_nothing();
+    a_usual_condition_of_a_request_allocates_nothing();
     no_expression_allocates_more_than_it_was_charged_for();
 }
 
@@ -39,6 +43,45 @@ fn a_usual_condition_allocates_nothing() {
         let region = Region::new(GLOBAL);
 
         let outcome = program.evaluate(&request, &mut budget);
+
+        assert_eq!(region.change().allocations, 0, "{text}");
+        assert_eq!(outcome.map(|value| value.as_bool()), Ok(Some(true)), "{text}");
+    }
+}
+
+fn a_usual_condition_of_a_request_allocates_nothing() {
+    let at = Timestamp::new(0, 0).expect("in range");
+    let connection = Connection::new(
+        "192.0.2.7:1".parse().expect("an address"),
+        "192.0.2.1:443".parse().expect("an address"),
+        at,
+        None,
+    );
+    let endpoint = Endpoint { id: "ep", protocol: "http", host: "a.example", port: 80 };
+    let headers: [(&str, &[u8]); 2] = [("x-team", b"one"), ("cookie", b"id=7")];
+    let head = Head {
+        method: "GET",
+        scheme: "http",
+        authority: "a.example",
+        path: "/a",
+        query: "x=1",
+        version: "HTTP/1.1",
+        headers: Fields::headers(headers),
+        received: at,
+    };
+    let exchange = Exchange::new(&connection, endpoint, at).with_request(head);
+    for text in [
+        "inCidrRanges(conn.client_ip, ['10.0.0.0/8', '192.0.2.0/24']) && conn.client_ip == '192.0.2.7'",
+        "inCidrRange(conn.client_ip, conn.client_ip)",
+        "hasReqHeader('X-Team') && getReqHeader('X-Team')[0] == 'one' && 'one' in req.headers['x-team']",
+        "hasQueryParam('x') && getReqCookie('id').value == '7' && req.url.startsWith('http://a.example/a')",
+    ] {
+        let program = Phase::HttpRequest.environment().compile(text).expect(text);
+        let mut budget = Budget::default();
+        _ = program.evaluate(&exchange, &mut budget); // the first to ask has the query, the cookies and the URL made
+        let region = Region::new(GLOBAL);
+
+        let outcome = program.evaluate(&exchange, &mut budget);
 
         assert_eq!(region.change().allocations, 0, "{text}");
         assert_eq!(outcome.map(|value| value.as_bool()), Ok(Some(true)), "{text}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     ast::{Expr, Fold, Kind as Form, Operator},
     budget::Budget,
-    env::{Attribute, Environment, Facts, Function},
+    env::{Attribute, Environment, Facts, Function, Prepared},
     error::{CompileError, Position, Refusal},
     eval::evaluate,
     pattern::Pattern,
@@ -217,7 +217,28 @@ impl<'e> Compiler<'e> {
             let what = format!("unknown time zone {:?}", &**zone);
             return Err(self.error(expr, Refusal::Type, what).remedy("write UTC or an offset such as +05:30"));
         }
-        Ok((Op::Call(fitting, nodes), ty))
+        let prepared = match &*fitting {
+            [function] => self.prepare(function, &mut nodes)?,
+            _ => None,
+        };
+        Ok((Op::Call(fitting, prepared, nodes), ty))
+    }
+
+    /// Lets a function make something of its constant arguments.
+    fn prepare(&self, function: &Function, nodes: &mut [Node]) -> Result<Option<Box<dyn Prepared>>, CompileError> {
+        let Some(prepare) = function.prepare else { return Ok(None) };
+        let known: Vec<Option<Value<'static>>> = nodes.iter().map(constant).collect();
+        let prepared = prepare(&known).map_err(|bad| {
+            let at = nodes.get(bad.argument).map_or(0, |node| node.at);
+            CompileError::new(Position::of(self.text, at as usize), Refusal::Argument, bad.what)
+        })?;
+        // A list that is too long to be a constant is one here, so that no call makes it again.
+        for (node, value) in nodes.iter_mut().zip(known) {
+            if let Some(value) = value {
+                node.op = Op::Constant(value);
+            }
+        }
+        Ok(prepared)
     }
 
     fn no_signature(
@@ -435,6 +456,15 @@ fn settle(node: Node) -> Node {
     match settled {
         Some(value) => Node { at: node.at, op: Op::Constant(value) },
         None => node,
+    }
+}
+
+/// Returns the value of a constant, or of a list of constants of any length.
+fn constant(node: &Node) -> Option<Value<'static>> {
+    let held = |node: &Node| if let Op::Constant(value) = &node.op { Some(value.clone()) } else { None };
+    match &node.op {
+        Op::List(nodes) => Value::list_of_paid(nodes.iter().map(held).collect::<Option<_>>()?).ok(),
+        _ => held(node),
     }
 }
 

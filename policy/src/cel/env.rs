@@ -38,6 +38,28 @@ impl core::fmt::Debug for dyn Facts + '_ {
 /// How a function computes its value.
 pub type Body = for<'a> fn(&mut Call<'_, 'a>) -> Result<Value<'a>, Fault>;
 
+/// What a function made of its constant arguments.
+pub trait Prepared: core::fmt::Debug + Send + Sync {
+    /// Computes the value, as a [`Body`] does.
+    ///
+    /// # Errors
+    /// As the body.
+    fn call<'a>(&'a self, call: &mut Call<'_, 'a>) -> Result<Value<'a>, Fault>;
+}
+
+/// Looks at the arguments that are constants, once, when an expression is compiled; nothing stands for the others. What it makes of them
+/// is called in place of the body.
+pub type Prepare = fn(&[Option<Value<'static>>]) -> Result<Option<Box<dyn Prepared>>, BadArgument>;
+
+/// A constant with which a function can never be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadArgument {
+    /// Which argument, from zero; the receiver first, if there is one.
+    pub argument: usize,
+    /// What is wrong, for a human.
+    pub what: String,
+}
+
 /// A function: one signature of a name, and what it costs. Several may share a name.
 #[derive(Clone, Debug)]
 pub struct Function {
@@ -50,12 +72,22 @@ pub struct Function {
     /// Whether it knows nothing but its arguments, so that it may be called once when it is compiled.
     pub(super) constant: bool,
     pub(super) body: Body,
+    pub(super) prepare: Option<Prepare>,
 }
 
 impl Function {
     /// Declares `name(a, b)`; a name with dots, `net.in_cidr`, is written just so.
     pub fn global(name: &str, parameters: &[Type], result: Type, body: Body) -> Self {
-        Self { name: name.into(), member: false, parameters: parameters.into(), result, cost: 0, constant: false, body }
+        Self {
+            name: name.into(),
+            member: false,
+            parameters: parameters.into(),
+            result,
+            cost: 0,
+            constant: false,
+            body,
+            prepare: None,
+        }
     }
 
     /// Declares `a.name(b)`, where `a` is the first parameter.
@@ -71,6 +103,11 @@ impl Function {
     /// Says that equal arguments always give an equal value: a call of constants is then a constant.
     pub fn constant(self) -> Self {
         Self { constant: true, ..self }
+    }
+
+    /// Lets the function see its constant arguments when an expression is compiled, if no other signature of its name fits the call.
+    pub fn prepare(self, prepare: Prepare) -> Self {
+        Self { prepare: Some(prepare), ..self }
     }
 
     /// Returns whether it can be called so, as far as types are known.

@@ -41,6 +41,8 @@ pub enum Refusal {
     Name,
     /// It can only ever be an error, because of its types.
     Type,
+    /// It calls a function with a constant that the function can never take.
+    Argument,
     /// It has a pattern that is no regular expression, or too large a one.
     Pattern,
 }

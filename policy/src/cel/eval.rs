@@ -5,7 +5,7 @@ use super::{
     ast::{Fold, Operator},
     budget::Budget,
     compare,
-    env::{Call, Facts, Function},
+    env::{Call, Facts, Function, Prepared},
     fault::Fault,
     program::{Node, Op},
     value::{List, Value},
@@ -56,20 +56,20 @@ fn value<'a>(node: &'a Node, scope: Option<&Scope<'_, 'a>>, context: &mut Contex
             Value::Bool(truth) => Ok(Value::Bool(!truth)),
             _ => Err(stop(Fault::NoSuchOverload)),
         },
-        Op::Call(functions, arguments) => match &**arguments {
-            [one] => call(functions, &[value(one, scope, context)?], context).map_err(stop),
+        Op::Call(functions, prepared, arguments) => match &**arguments {
+            [one] => call(functions, prepared.as_deref(), &[value(one, scope, context)?], context).map_err(stop),
             [one, two] => {
                 let arguments = [value(one, scope, context)?, value(two, scope, context)?];
-                call(functions, &arguments, context).map_err(stop)
+                call(functions, prepared.as_deref(), &arguments, context).map_err(stop)
             }
             [one, two, three] => {
                 let arguments =
                     [value(one, scope, context)?, value(two, scope, context)?, value(three, scope, context)?];
-                call(functions, &arguments, context).map_err(stop)
+                call(functions, prepared.as_deref(), &arguments, context).map_err(stop)
             }
             arguments => {
                 let arguments = values(arguments, scope, context)?;
-                call(functions, &arguments, context).map_err(stop)
+                call(functions, prepared.as_deref(), &arguments, context).map_err(stop)
             }
         },
         Op::Matches(text, pattern) => match value(text, scope, context)? {
@@ -197,12 +197,17 @@ impl Verdict {
 
 fn call<'a>(
     functions: &[std::sync::Arc<Function>],
+    prepared: Option<&'a dyn Prepared>,
     arguments: &[Value<'a>],
     context: &mut Context<'a, '_>,
 ) -> Result<Value<'a>, Fault> {
     let function = functions.iter().find(|function| function.accepts(arguments)).ok_or(Fault::NoSuchOverload)?;
     context.budget.step(function.cost)?;
-    (function.body)(&mut Call { arguments, facts: context.facts, budget: context.budget })
+    let mut call = Call { arguments, facts: context.facts, budget: context.budget };
+    match prepared {
+        Some(prepared) => prepared.call(&mut call),
+        None => (function.body)(&mut call),
+    }
 }
 
 fn binary<'a>(

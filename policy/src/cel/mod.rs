@@ -61,9 +61,10 @@ mod value;
 
 pub use ast::Expr;
 pub use budget::{Budget, OCTETS_PER_STEP};
-pub use env::{Attribute, Body, Call, Environment, Facts, Function};
+pub use env::{Attribute, BadArgument, Body, Call, Environment, Facts, Function, Prepare, Prepared};
 pub use error::{CompileError, Position, Refusal};
 pub use fault::{Error, Fault, Resource};
+pub(crate) use functions::encode::base64;
 pub use parse::{MAX_DEPTH, MAX_LENGTH, MAX_NODES, parse};
 pub use program::Program;
 pub use time::{Duration, Timestamp};

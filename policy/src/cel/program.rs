@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     ast::{Fold, Operator},
     budget::Budget,
-    env::{Attribute, Facts, Function},
+    env::{Attribute, Facts, Function, Prepared},
     error::Position,
     eval::{Stop, evaluate},
     fault::Error,
@@ -74,8 +74,8 @@ pub(super) enum Op {
     Conditional(Box<[Node; 3]>),
     List(Vec<Node>),
     Map(Vec<[Node; 2]>),
-    /// Signatures of one name and number of arguments; the first that accepts the values is called.
-    Call(Vec<Arc<Function>>, Vec<Node>),
+    /// Signatures of one name and number of arguments; the first that accepts the values is called, by what it prepared.
+    Call(Vec<Arc<Function>>, Option<Box<dyn Prepared>>, Vec<Node>),
     Matches(Box<Node>, Pattern),
     Fold(Fold, Box<Node>, Vec<Node>),
 }
@@ -94,7 +94,7 @@ impl Op {
             Self::Conditional(three) => three.iter().all(constant),
             Self::All(nodes) | Self::Any(nodes) | Self::List(nodes) => nodes.iter().all(constant),
             Self::Map(entries) => entries.iter().flatten().all(constant),
-            Self::Call(functions, nodes) => {
+            Self::Call(functions, _, nodes) => {
                 functions.iter().all(|function| function.constant) && nodes.iter().all(constant)
             }
         }

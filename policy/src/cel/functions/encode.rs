@@ -19,6 +19,11 @@ pub(super) fn functions() -> Vec<Function> {
 fn encode<'a>(call: &mut Call<'_, 'a>) -> Result<Value<'a>, Fault> {
     let [Value::Bytes(octets)] = call.arguments else { return Err(Fault::NoSuchOverload) };
     call.budget.make(octets.len().div_ceil(3) * 4)?;
+    Ok(base64(octets).into())
+}
+
+/// Writes octets as base64.
+pub(crate) fn base64(octets: &[u8]) -> String {
     let mut text = String::with_capacity(octets.len().div_ceil(3) * 4);
     for group in octets.chunks(3) {
         let octet = |place: usize| u32::from(group.get(place).copied().unwrap_or_default());
@@ -28,7 +33,7 @@ fn encode<'a>(call: &mut Call<'_, 'a>) -> Result<Value<'a>, Fault> {
             text.push(if place > group.len() { '=' } else { char::from(digit) });
         }
     }
-    Ok(text.into())
+    text
 }
 
 fn decode<'a>(call: &mut Call<'_, 'a>) -> Result<Value<'a>, Fault> {

@@ -1,7 +1,7 @@
 //! Functions of the language definition ("List of standard definitions"), of the extension for strings, and of base64.
 
 mod convert;
-mod encode;
+pub(crate) mod encode;
 mod format;
 mod strings;
 mod times;

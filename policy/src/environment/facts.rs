@@ -1,0 +1,222 @@
+//! What is known of a connection, a request and a response; borrowed from who serves them.
+
+use core::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
+
+use super::{ATTRIBUTES, Fields};
+use crate::cel::{Attribute, Facts, Map, Timestamp, Value};
+
+/// All that is known when a rule is evaluated.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// The connection of the caller.
+    pub connection: &'a Connection,
+    /// The endpoint that was called.
+    pub endpoint: Endpoint<'a>,
+    /// The time of this evaluation.
+    pub now: Timestamp,
+    /// What `set-vars` has set.
+    pub vars: Map<'a>,
+    /// What actions have told, by their name with `_` for `-`.
+    pub results: Map<'a>,
+    request: Option<Request<'a>>,
+    response: Option<Response<'a>>,
+}
+
+impl<'a> Exchange<'a> {
+    /// Returns what is known when a caller has connected.
+    pub fn new(connection: &'a Connection, endpoint: Endpoint<'a>, now: Timestamp) -> Self {
+        Self {
+            connection,
+            endpoint,
+            now,
+            vars: Map::Borrowed(&[]),
+            results: Map::Borrowed(&[]),
+            request: None,
+            response: None,
+        }
+    }
+
+    /// Adds a request.
+    pub fn with_request(self, head: Head<'a>) -> Self {
+        Self { request: Some(Request::new(head)), ..self }
+    }
+
+    /// Adds a response.
+    pub fn with_response(self, response: Response<'a>) -> Self {
+        Self { response: Some(response), ..self }
+    }
+
+    /// Returns the request, if there is one.
+    pub fn request(&self) -> Option<&Request<'a>> {
+        self.request.as_ref()
+    }
+
+    /// Returns the response, if there is one.
+    pub fn response(&self) -> Option<&Response<'a>> {
+        self.response.as_ref()
+    }
+}
+
+impl Facts for Exchange<'_> {
+    fn attribute(&self, attribute: Attribute) -> Option<Value<'_>> {
+        (ATTRIBUTES.get(attribute.0)?.get)(self)
+    }
+}
+
+/// A connection. Its addresses are written once, however many rules read them.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    client: SocketAddr,
+    client_ip: String,
+    server: SocketAddr,
+    server_ip: String,
+    start: Timestamp,
+    tls: Option<Tls>,
+}
+
+impl Connection {
+    /// Returns a connection. `client` is the peer of the socket, or what a **trusted** proxy told of it; never what a header says.
+    pub fn new(client: SocketAddr, server: SocketAddr, start: Timestamp, tls: Option<Tls>) -> Self {
+        let text = |address: SocketAddr| address.ip().to_canonical().to_string();
+        Self { client, client_ip: text(client), server, server_ip: text(server), start, tls }
+    }
+
+    /// Returns the address of the caller; an IPv4 address never as an IPv6 one.
+    pub fn client(&self) -> IpAddr {
+        self.client.ip().to_canonical()
+    }
+
+    pub(super) fn client_ip(&self) -> &str {
+        &self.client_ip
+    }
+
+    pub(super) fn client_port(&self) -> u16 {
+        self.client.port()
+    }
+
+    pub(super) fn server_ip(&self) -> &str {
+        &self.server_ip
+    }
+
+    pub(super) fn server_port(&self) -> u16 {
+        self.server.port()
+    }
+
+    pub(super) fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+}
+
+/// What a TLS handshake has agreed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The version, as `TLS 1.3`.
+    pub version: String,
+    /// The cipher suite by its name of IANA.
+    pub cipher_suite: String,
+    /// The name that the caller asked for.
+    pub sni: String,
+    /// The protocol of ALPN; empty when none was agreed on.
+    pub alpn: String,
+}
+
+/// An endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint<'a> {
+    /// Its identity.
+    pub id: &'a str,
+    /// `http`, `https`, `tcp` or `tls`.
+    pub protocol: &'a str,
+    /// Its name.
+    pub host: &'a str,
+    /// Its port.
+    pub port: u16,
+}
+
+/// The head of a request, exactly as it goes to the upstream: what policy sees is what is served.
+#[derive(Debug)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// The host that was asked for, with its port if one was given.
+    pub authority: &'a str,
+    /// The path, with its leading slash.
+    pub path: &'a str,
+    /// What stands after the question mark; empty when there is none.
+    pub query: &'a str,
+    /// The version, as `HTTP/2.0`.
+    pub version: &'a str,
+    /// The headers.
+    pub headers: Fields<'a>,
+    /// When the head was complete.
+    pub received: Timestamp,
+}
+
+/// A request. What costs more than to look at it is made when a rule first asks.
+#[derive(Debug)]
+pub struct Request<'a> {
+    head: Head<'a>,
+    url: OnceLock<String>,
+    cookies: OnceLock<Fields<'a>>,
+    query: OnceLock<Fields<'a>>,
+}
+
+impl<'a> Request<'a> {
+    fn new(head: Head<'a>) -> Self {
+        Self { head, url: OnceLock::new(), cookies: OnceLock::new(), query: OnceLock::new() }
+    }
+
+    /// Returns the head.
+    pub fn head(&self) -> &Head<'a> {
+        &self.head
+    }
+
+    pub(super) fn url(&self) -> &str {
+        self.url.get_or_init(|| {
+            let Head { scheme, authority, path, query, .. } = self.head;
+            let mark = if query.is_empty() { "" } else { "?" };
+            format!("{scheme}://{authority}{path}{mark}{query}")
+        })
+    }
+
+    pub(super) fn cookies(&self) -> &Fields<'a> {
+        self.cookies.get_or_init(|| self.head.headers.cookies())
+    }
+
+    pub(super) fn query(&self) -> &Fields<'a> {
+        self.query.get_or_init(|| Fields::query(self.head.query))
+    }
+
+    pub(super) fn host(&self) -> &'a str {
+        split(self.head.authority).0
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        split(self.head.authority).1
+    }
+}
+
+/// Splits an authority into host, without the brackets of an IPv6 address, and port.
+fn split(authority: &str) -> (&str, Option<u16>) {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
+        _ => (authority, None),
+    };
+    (host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host), port)
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub struct Response<'a> {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Fields<'a>,
+}

@@ -1,0 +1,174 @@
+//! Named values, of which a name may have several: headers, parameters of a query, cookies.
+
+use core::ops::Range;
+use std::borrow::Cow;
+
+use crate::cel::{Budget, List, Map, MapSource, Text, Value};
+
+/// Named values, found by name in the logarithm of their number; the values of one name are in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Fields<'a> {
+    /// Each name once, sorted, and which values it has.
+    names: Vec<(Cow<'a, str>, Range<usize>)>,
+    values: Vec<Value<'a>>,
+}
+
+impl<'a> Fields<'a> {
+    /// Takes headers in their order. Names are compared in lower case; octets of a value that are not UTF-8 are seen as U+FFFD, so
+    /// that a header is seen whatever it has.
+    pub fn headers(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        Self::new(headers.into_iter().map(|(name, value)| (lower(name), string(String::from_utf8_lossy(value)))))
+    }
+
+    /// Takes the parameters of a query, decoded. An escape that is none stays as it is written.
+    pub(super) fn query(query: &'a str) -> Self {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        Self::new(pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), string(decoded(value)))
+        }))
+    }
+
+    /// Returns the cookies of these headers.
+    pub(super) fn cookies(&self) -> Self {
+        let mut cookies = Vec::new();
+        for header in self.of("cookie") {
+            match header {
+                Value::String(Text::Borrowed(text)) => {
+                    cookies.extend(pairs(text).map(|(name, value)| (Cow::Borrowed(name), cookie(name, value))));
+                }
+                Value::String(Text::Shared(text)) => cookies.extend(pairs(text).map(|(name, value)| {
+                    let made = cookie(String::from(name), String::from(value));
+                    (Cow::Owned(name.into()), made)
+                })),
+                Value::Null
+                | Value::Bool(_)
+                | Value::Int(_)
+                | Value::Uint(_)
+                | Value::Double(_)
+                | Value::Bytes(_)
+                | Value::List(_)
+                | Value::Map(_)
+                | Value::Timestamp(_)
+                | Value::Duration(_)
+                | Value::Type(_) => {}
+            }
+        }
+        Self::new(cookies)
+    }
+
+    fn new(pairs: impl IntoIterator<Item = (Cow<'a, str>, Value<'a>)>) -> Self {
+        let mut pairs: Vec<_> = pairs.into_iter().collect();
+        pairs.sort_by(|(one, _), (other, _)| one.cmp(other)); // stable: the values of a name stay in order
+        let mut fields = Self { names: Vec::with_capacity(pairs.len()), values: Vec::with_capacity(pairs.len()) };
+        for (name, value) in pairs {
+            let at = fields.values.len();
+            match fields.names.last_mut() {
+                Some((last, range)) if *last == name => range.end = at + 1,
+                _ => fields.names.push((name, at..at + 1)),
+            }
+            fields.values.push(value);
+        }
+        fields
+    }
+
+    pub(super) fn value(&self) -> Value<'_> {
+        Value::Map(Map::Source(self))
+    }
+
+    /// Returns the values of a name.
+    fn of(&self, name: &str) -> &[Value<'a>] {
+        let at = self.names.binary_search_by(|(other, _)| (**other).cmp(name)).ok();
+        let range = at.and_then(|at| self.names.get(at)).map_or(0..0, |(_, range)| range.clone());
+        self.values.get(range).unwrap_or_default()
+    }
+
+    /// Returns the first value of a name.
+    pub(super) fn first(&self, name: &str) -> Option<Value<'_>> {
+        self.text(name).map(Value::from)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.of(name).first().and_then(Value::as_str)
+    }
+
+    /// Returns the type of the content, without its parameters.
+    pub(super) fn media_type(&self) -> Option<Value<'_>> {
+        let whole = self.text("content-type")?;
+        Some(whole.split(';').next().unwrap_or_default().trim().into())
+    }
+
+    /// Returns the length of the content, if it is told.
+    pub(super) fn content_length(&self) -> Option<Value<'_>> {
+        let digits = self.text("content-length")?.trim();
+        digits.bytes().all(|octet| octet.is_ascii_digit()).then(|| digits.parse().ok().map(Value::Int))?
+    }
+}
+
+impl MapSource for Fields<'_> {
+    fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    fn get(&self, key: &Value<'_>) -> Option<Value<'_>> {
+        let values = self.of(key.as_str()?);
+        (!values.is_empty()).then_some(Value::List(List::Borrowed(values)))
+    }
+
+    fn key(&self, index: usize) -> Option<Value<'_>> {
+        self.names.get(index).map(|(name, _)| (**name).into())
+    }
+}
+
+fn lower(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|octet| octet.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
+}
+
+fn string(text: Cow<'_, str>) -> Value<'_> {
+    match text {
+        Cow::Borrowed(text) => text.into(),
+        Cow::Owned(text) => text.into(),
+    }
+}
+
+/// Goes over the cookies of a header (RFC 6265, section 4.2), quotes around a value taken off.
+fn pairs(header: &str) -> impl Iterator<Item = (&str, &str)> {
+    header.split(';').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = value.trim();
+        let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        (!name.trim().is_empty()).then_some((name.trim(), bare))
+    })
+}
+
+fn cookie<'a>(name: impl Into<Value<'a>>, value: impl Into<Value<'a>>) -> Value<'a> {
+    let entries = vec![("name".into(), name.into()), ("value".into(), value.into())];
+    // Made once a request, from a header that the edge has bounded: no evaluation pays for it.
+    Value::map(entries, &mut Budget::new(u64::MAX, u64::MAX)).unwrap_or(Value::Null)
+}
+
+/// Decodes escapes and `+`, as forms write them.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|octet| octet == b'%' || octet == b'+') {
+        return text.into();
+    }
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escape = match (first, after) {
+            (b'%', [high, low, after @ ..]) => {
+                digit(*high).zip(digit(*low)).map(|(high, low)| (high << 4 | low, after))
+            }
+            (b'+', after) => Some((b' ', after)),
+            _ => None,
+        };
+        let (octet, after) = escape.unwrap_or((first, after));
+        octets.push(octet);
+        rest = after;
+    }
+    String::from_utf8_lossy(&octets).into_owned().into()
+}
+
+fn digit(octet: u8) -> Option<u8> {
+    char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}

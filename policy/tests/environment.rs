@@ -1,0 +1,249 @@
+//! What expressions of a policy may name: each attribute and function, and what is refused.
+
+use adit_policy::{
+    cel::{Budget, CompileError, Error, Fault, Timestamp, Value},
+    environment::{Connection, Endpoint, Exchange, Fields, Head, Phase, Response, Tls},
+};
+
+#[test]
+fn attributes_and_functions_give_what_the_caller_sent() {
+    for text in [
+        "conn.client_ip == '192.0.2.7' && conn.client_port == 40000 && conn.server_ip == '2001:db8::1' && conn.server_port == 443",
+        "conn.ts.start == timestamp('2009-02-13T23:31:30Z') && time.now - conn.ts.start == duration('60s')",
+        "conn.tls.version == 'TLS 1.3' && conn.tls.cipher_suite == 'TLS_AES_128_GCM_SHA256'",
+        "conn.tls.sni == 'a.example' && conn.tls.negotiated_alpn == 'h2'",
+        "endpoint.id == 'ep_1' && endpoint.protocol == 'https' && endpoint.host == 'a.example' && endpoint.port == 443",
+        "size(vars) == 0 && !has(vars.x) && size(actions.ngrok) == 0 && !('log' in actions.ngrok)",
+        "req.method == 'POST' && req.version == 'HTTP/2.0' && req.host == 'a.example:8443' && req.url.authority == req.host",
+        "req.url == 'https://a.example:8443/a/b?x=1&y=%C3%A9+%2&x=2&z&' && req.url.scheme == 'https'",
+        "req.url.host == 'a.example' && req.url.port == 8443 && req.url.path == '/a/b' && req.url.query.startsWith('x=1&')",
+        "req.url.query_params == {'x': ['1', '2'], 'y': ['é %2'], 'z': ['']}",
+        "req.headers['x-team'] == ['one', 'two'] && !('X-Team' in req.headers) && req.headers['x-odd'] == ['a\\ufffd']",
+        "req.headers.exists(name, name == 'user-agent') && size(req.headers) == 6",
+        "req.cookies['id'].map(c, c.value) == ['7', '8'] && req.cookies.id[0].name == 'id' && req.cookies['q'][0].value == 'a b'",
+        "req.user_agent == 'curl/8' && req.content_type == 'text/plain' && req.content_length == 12",
+        "req.ts.header_received == time.now",
+        "res.status_code == 404 && res.headers['x-a'] == ['1'] && res.content_type == 'text/html' && !has(res.content_length)",
+        // addresses
+        "inCidrRange(conn.client_ip, '192.0.2.0/24') && !inCidrRange(conn.client_ip, '198.51.100.0/24')",
+        "inCidrRange('::ffff:10.0.0.1', '10.0.0.0/8') && inCidrRange('10.0.0.1', '::ffff:10.0.0.0/104')",
+        "inCidrRanges(conn.client_ip, ['10.0.0.0/8', '192.0.2.7']) && !inCidrRanges(conn.client_ip, [])",
+        "inCidrRange(conn.client_ip, conn.client_ip + '/24') && !inCidrRange(conn.server_ip, conn.client_ip)",
+        "inCidrRanges(conn.server_ip, [conn.client_ip, '2001:db8::/32']) && !inCidrRanges(conn.server_ip, [conn.client_ip])",
+        "inCidrRange(dyn(conn.client_ip), '192.0.2.0/24')",
+        // headers, in whatever case
+        "hasReqHeader('X-Team') && hasReqHeader('x-TEAM') && !hasReqHeader('x-none') && hasReqHeader('X-' + 'Team')",
+        "hasReqHeader(string(req.cookies['h'][0].value)) && getReqHeader(req.cookies['h'][0].value) == ['one', 'two']",
+        "getReqHeader('X-Team') == ['one', 'two'] && getReqHeader('x-none') == []",
+        "hasResHeader('X-A') && getResHeader('x-A') == ['1'] && !hasResHeader('x-team') && getResHeader('x-team') == []",
+        // query and cookies, in their case
+        "hasQueryParam('x') && !hasQueryParam('X') && getQueryParam('x') == ['1', '2'] && getQueryParam('n') == []",
+        "hasReqCookie('id') && !hasReqCookie('ID') && getReqCookie('id').value == '7' && getReqCookie('id').name == 'id'",
+        "basic_auth.encode('username', 'password1') == 'Basic dXNlcm5hbWU6cGFzc3dvcmQx'",
+        "basic_auth.encode('a', conn.client_ip) == 'Basic YToxOTIuMC4yLjc='",
+    ] {
+        assert_eq!(outcome(Phase::HttpResponse, text), Ok("Bool(true)".into()), "{text}");
+    }
+}
+
+#[test]
+fn what_can_never_be_right_is_refused_when_it_is_compiled() {
+    for (phase, text, told) in [
+        (
+            Phase::TcpConnect,
+            "inCidrRange(conn.client_ip, '10.0.0.0/33')",
+            "1:29: the prefix of `10.0.0.0/33` is no number from 0 to 32",
+        ),
+        (
+            Phase::TcpConnect,
+            "true ||\n inCidrRanges(conn.client_ip, ['10.0.0.0/8', 'ten'])",
+            "2:31: `ten` is no IP address and no network; write `10.1.2.3`, `10.0.0.0/8` or `2001:db8::/32`",
+        ),
+        (
+            Phase::TcpConnect,
+            "inCidrRanges(conn.client_ip, ['10.0.0.0/8', dyn(1)])",
+            "1:30: a network is a string, not of type int",
+        ),
+        (
+            Phase::TcpConnect,
+            "inCidrRange('client', '10.0.0.0/8')",
+            "1:13: `client` is no IP address; write `10.1.2.3`, `2001:db8::1` or `conn.client_ip`",
+        ),
+        (
+            Phase::TcpConnect,
+            "inCidrRange(conn.client_ip, ['10.0.0.0/8'])",
+            "1:1: there is no `inCidrRange(string, list(string))`; there is `inCidrRange(string, string)`",
+        ),
+        (
+            Phase::HttpRequest,
+            "hasReqHeader('x-api-key:')",
+            "1:14: `x-api-key:` can be no name of a header; write it as in `x-api-key`",
+        ),
+        (
+            Phase::HttpRequest,
+            "getReqHeader('')[0] == 'a'",
+            "1:14: `` can be no name of a header; write it as in `x-api-key`",
+        ),
+        (Phase::TcpConnect, "req.method == 'GET'", "1:5: unknown attribute `req.method`"),
+        (Phase::TcpConnect, "hasReqHeader('a')", "1:1: unknown function `hasReqHeader`"),
+        (Phase::HttpRequest, "res.status_code == 200", "1:5: unknown attribute `res.status_code`"),
+        (Phase::HttpRequest, "hasResHeader('a')", "1:1: unknown function `hasResHeader`; did you mean `hasReqHeader`?"),
+        (Phase::HttpRequest, "req.url.hots == 'a'", "1:9: a value of type string has no field `hots`"),
+        (
+            Phase::HttpRequest,
+            "conn.client_port == '1'",
+            "1:18: there is no `int == string`; the two are never equal; convert one of them",
+        ),
+    ] {
+        assert_eq!(outcome(phase, text), Err(told.into()), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_answered_is_an_error_and_never_false() {
+    for (text, told) in [
+        ("inCidrRange(conn.client_ip, req.method)", "1:1: the text is no IP address and no network"),
+        ("!inCidrRange(req.method, '10.0.0.0/8')", "1:2: the text is no IP address"),
+        ("inCidrRanges(conn.client_ip, [conn.client_ip, req.method])", "1:1: the text is no IP address and no network"),
+        ("inCidrRanges(conn.client_ip, [dyn(conn.client_port)])", "1:1: the text is no IP address and no network"),
+        ("getReqCookie('none').value == ''", "1:1: no such key"),
+        ("req.headers['x-none'][0] == ''", "1:12: no such key"),
+        ("getReqHeader('x-none')[0] == ''", "1:23: index out of range"),
+        ("res.content_length > 0", "1:5: no such attribute"),
+        ("basic_auth.encode('a:b', req.method) == ''", "1:12: the name of a user has a colon"),
+    ] {
+        assert_eq!(outcome(Phase::HttpResponse, text), Err(told.into()), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_there_yet_is_an_error() {
+    let connection = connection(None);
+    let exchange = Exchange::new(&connection, ENDPOINT, now());
+
+    for (phase, text) in [
+        (Phase::TcpConnect, "conn.tls.sni == 'a'"),
+        (Phase::HttpRequest, "req.method == 'GET'"),
+        (Phase::HttpRequest, "hasReqHeader('a')"),
+        (Phase::HttpRequest, "!hasQueryParam('a')"),
+        (Phase::HttpResponse, "getResHeader(conn.client_ip) == []"),
+    ] {
+        let program = phase.environment().compile(text).expect(text);
+        let error = program.evaluate(&exchange, &mut Budget::default()).expect_err(text);
+        assert_eq!(error.fault, Fault::NoSuchAttribute, "{text}");
+    }
+}
+
+/// A list of the policy is read when it is compiled: a long one costs no more than a short one.
+#[test]
+fn a_long_list_of_networks_costs_as_much_as_a_short_one() {
+    let cost = |count: usize| {
+        let networks: Vec<String> = (0..count).map(|n| format!("'10.{}.{}.0'", n / 256, n % 256)).collect();
+        let text = format!("inCidrRanges(conn.client_ip, [{}])", networks.join(","));
+        let program = Phase::TcpConnect.environment().compile(&text).expect(&text);
+        let connection = connection(None);
+        let exchange = Exchange::new(&connection, ENDPOINT, now());
+        let mut budget = Budget::default();
+        let value = program.evaluate(&exchange, &mut budget).map(|value| value.as_bool());
+        assert_eq!(value, Ok(Some(false)));
+        (Budget::default().steps() - budget.steps(), Budget::default().octets() - budget.octets())
+    };
+
+    assert_eq!(cost(1_000), cost(1));
+    assert_eq!(cost(1), (3, 0));
+}
+
+/// A list that is made while it is evaluated costs steps for each network.
+#[test]
+fn a_list_that_is_made_is_within_the_budget() {
+    let program = Phase::TcpConnect.environment().compile("inCidrRanges(conn.client_ip, vars.list)").unwrap();
+    let connection = connection(None);
+    let mut endless = Budget::new(u64::MAX, u64::MAX);
+    let list = Value::list(vec!["10.0.0.0/8".into(); 100], &mut endless).unwrap();
+    let mut exchange = Exchange::new(&connection, ENDPOINT, now());
+    let Value::Map(vars) = Value::map(vec![("list".into(), list)], &mut endless).unwrap() else { panic!("no map") };
+    exchange.vars = vars;
+
+    let outcome = |steps| program.evaluate(&exchange, &mut Budget::new(steps, 0)).map(|value| value.as_bool());
+
+    assert_eq!(outcome(300), Ok(Some(false)));
+    assert!(outcome(200).is_err_and(|error| error.fault.is_limit()));
+}
+
+#[test]
+fn the_host_of_an_authority_is_told_without_brackets_and_port() {
+    for (authority, host, port) in [
+        ("a.example", "a.example", None),
+        ("a.example:80", "a.example", Some(80)),
+        ("[2001:db8::1]", "2001:db8::1", None),
+        ("[2001:db8::1]:8080", "2001:db8::1", Some(8080)),
+    ] {
+        let connection = connection(None);
+        let exchange = Exchange::new(&connection, ENDPOINT, now()).with_request(Head { authority, ..head() });
+        let value = |text: &str| {
+            let program = Phase::HttpRequest.environment().compile(text).expect(text);
+            program.evaluate(&exchange, &mut Budget::default()).ok().map(|value| format!("{value:?}"))
+        };
+
+        assert_eq!(value("req.url.host"), Some(format!("String({host:?})")), "{authority}");
+        assert_eq!(value("req.url.port"), port.map(|port: u16| format!("Int({port})")), "{authority}");
+    }
+}
+
+/// Returns what an expression is for the usual exchange, or why it is nothing.
+fn outcome(phase: Phase, text: &str) -> Result<String, String> {
+    let program = phase.environment().compile(text).map_err(|error: CompileError| error.to_string())?;
+    let tls = Tls {
+        version: "TLS 1.3".into(),
+        cipher_suite: "TLS_AES_128_GCM_SHA256".into(),
+        sni: "a.example".into(),
+        alpn: "h2".into(),
+    };
+    let connection = connection(Some(tls));
+    let answer: [(&str, &[u8]); 2] = [("X-A", b"1"), ("content-type", b"text/html; charset=utf-8")];
+    let exchange = Exchange::new(&connection, ENDPOINT, now())
+        .with_request(head())
+        .with_response(Response { status: 404, headers: Fields::headers(answer) });
+    let value = program.evaluate(&exchange, &mut Budget::default()).map_err(|error: Error| error.to_string())?;
+    Ok(format!("{value:?}"))
+}
+
+const ENDPOINT: Endpoint<'static> = Endpoint { id: "ep_1", protocol: "https", host: "a.example", port: 443 };
+
+fn now() -> Timestamp {
+    Timestamp::new(1_234_567_950, 0).expect("in range")
+}
+
+/// The socket listens for both families: it has an IPv4 caller as an IPv6 one.
+fn connection(tls: Option<Tls>) -> Connection {
+    let start = Timestamp::new(1_234_567_890, 0).expect("in range");
+    Connection::new(
+        "[::ffff:192.0.2.7]:40000".parse().expect("an address"),
+        "[2001:db8::1]:443".parse().expect("an address"),
+        start,
+        tls,
+    )
+}
+
+fn head() -> Head<'static> {
+    let headers: [(&str, &[u8]); 8] = [
+        ("User-Agent", b"curl/8"),
+        ("x-team", b"one"),
+        ("cookie", b"id=7; q=\"a b\"; =x; h=X-Team"),
+        ("X-Team", b"two"),
+        ("x-odd", b"a\xff"),
+        ("content-type", b"text/plain ; charset=utf-8"),
+        ("Cookie", b"id=8"),
+        ("content-length", b"12"),
+    ];
+    Head {
+        method: "POST",
+        scheme: "https",
+        authority: "a.example:8443",
+        path: "/a/b",
+        query: "x=1&y=%C3%A9+%2&x=2&z&",
+        version: "HTTP/2.0",
+        headers: Fields::headers(headers),
+        received: now(),
+    }
+}
