@@ -4,9 +4,11 @@
 //!
 //! * [`addresses`] has sets of IP addresses.
 //! * [`cel`] has expressions, compiled once and evaluated within a budget.
+//! * [`document`] has the rules of a policy, read from YAML or JSON.
 //! * [`environment`] has what they may name, and the facts of a request.
 #![forbid(unsafe_code)]
 
 pub mod addresses;
 pub mod cel;
+pub mod document;
 pub mod environment;

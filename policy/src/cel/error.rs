@@ -92,7 +92,7 @@ impl fmt::Display for CompileError {
 impl core::error::Error for CompileError {}
 
 /// Returns the known name that is least far from `name`, unless all are too far.
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let most = (name.len() / 3).clamp(1, 3);
     let near = |other: &&'n str| other.len().abs_diff(name.len()) <= most;
     known

@@ -62,6 +62,7 @@ mod value;
 pub use ast::Expr;
 pub use budget::{Budget, OCTETS_PER_STEP};
 pub use env::{Attribute, BadArgument, Body, Call, Environment, Facts, Function, Prepare, Prepared};
+pub(crate) use error::nearest;
 pub use error::{CompileError, Position, Refusal};
 pub use fault::{Error, Fault, Resource};
 pub(crate) use functions::encode::base64;

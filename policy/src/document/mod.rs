@@ -1,0 +1,170 @@
+//! The rules of a policy, read from YAML or from JSON, which is YAML.
+//!
+//! The form is that of ngrok's traffic policy: phases, each a list of rules, each with expressions that must all be true and with
+//! actions. What is not known is refused and never passed over: a rule that is not understood restricts nobody.
+//!
+//! ```
+//! use adit_policy::{document::{Action, Document}, environment::Phase};
+//!
+//! let document = Document::parse("
+//! on_http_request:
+//!   - expressions: [\"req.url.path.startsWith('/admin')\"]
+//!     actions:
+//!       - type: deny
+//!         config: {status_code: 404}
+//! ").expect("a document");
+//! assert!(matches!(document.rules(Phase::HttpRequest)[0].actions[..], [Action::Deny { status: 404 }]));
+//!
+//! let problems = Document::parse("on_http_request:\n  - action: []\n").unwrap_err();
+//! assert_eq!(problems[0].to_string(), "line 2, column 5: on_http_request[0].action: unknown key. Did you mean `actions`?");
+//! ```
+//!
+//! # Limits
+//! | what | limit |
+//! |---|---|
+//! | octets of a document | [`MAX_OCTETS`] |
+//! | nested lists and maps | 64 |
+//! | rules of a phase | [`MAX_RULES`] |
+//! | expressions of a rule | [`MAX_EXPRESSIONS`] |
+//! | actions of a rule | [`MAX_ACTIONS`] |
+//! | headers, variables or entries of one action | [`MAX_ENTRIES`] |
+//! | problems that are told | [`MAX_PROBLEMS`] |
+
+mod actions;
+mod read;
+mod template;
+mod yaml;
+
+pub use actions::Action;
+pub use read::Problem;
+pub use template::Template;
+
+use self::{
+    read::Reader,
+    yaml::{Node, Place, Value},
+};
+use crate::{
+    cel::{Program, Type},
+    environment::Phase,
+};
+
+/// The longest document, in octets: room for a list of 100,000 networks.
+pub const MAX_OCTETS: usize = 4 << 20;
+/// The most rules of a phase.
+pub const MAX_RULES: usize = 256;
+/// The most expressions of a rule.
+pub const MAX_EXPRESSIONS: usize = 32;
+/// The most actions of a rule.
+pub const MAX_ACTIONS: usize = 32;
+/// The most headers, variables or entries of one action.
+pub const MAX_ENTRIES: usize = 64;
+/// The most problems that are told of a document.
+pub const MAX_PROBLEMS: usize = 64;
+
+/// A policy, ready to be evaluated: its expressions are compiled.
+#[derive(Debug, Default)]
+pub struct Document {
+    phases: [Vec<Rule>; 3],
+}
+
+/// A rule: when all expressions are true, its actions are done in their order.
+#[derive(Debug)]
+pub struct Rule {
+    /// What it is called, for humans.
+    pub name: Option<String>,
+    /// What must be true; nothing is always true.
+    pub expressions: Vec<Program>,
+    /// What is done.
+    pub actions: Vec<Action>,
+}
+
+impl Document {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// All that is wrong with it, in the order of places, up to [`MAX_PROBLEMS`].
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader::new(text);
+        if text.len() > MAX_OCTETS {
+            let what = format!("the document has {} octets, and {MAX_OCTETS} are allowed", text.len());
+            reader.problem(Place::default(), "", what, "Split it");
+            return Err(reader.finish());
+        }
+        let root = match yaml::parse(text) {
+            Ok(root) => root,
+            Err((place, what)) => {
+                reader.problem(place, "", what, "Write YAML or JSON");
+                return Err(reader.finish());
+            }
+        };
+        let phases = phases(&mut reader, &root);
+        let problems = reader.finish();
+        if problems.is_empty() { Ok(Self { phases }) } else { Err(problems) }
+    }
+
+    /// Returns the rules of a phase, in their order.
+    pub fn rules(&self, phase: Phase) -> &[Rule] {
+        let [connect, request, response] = &self.phases;
+        match phase {
+            Phase::TcpConnect => connect,
+            Phase::HttpRequest => request,
+            Phase::HttpResponse => response,
+        }
+    }
+}
+
+fn phases(reader: &mut Reader<'_>, root: &Node) -> [Vec<Rule>; 3] {
+    if let Value::Map(entries) = &root.value {
+        for (key, place, _) in entries {
+            let phase = match &**key {
+                "inbound" => "on_http_request",
+                "outbound" => "on_http_response",
+                _ => continue,
+            };
+            reader.problem(*place, key, "the older form of a policy", format!("Write `{phase}`"));
+        }
+    }
+    let names = Phase::ALL.map(Phase::name);
+    let Some(found) = reader.map("", root, names, &["inbound", "outbound"]) else { return Default::default() };
+    let mut phases = Phase::ALL.iter().zip(found).map(|(phase, node)| {
+        let node = node.filter(|node| node.value != Value::Null);
+        let nodes = reader.list(phase.name(), node, MAX_RULES);
+        let rule = |(at, node)| rule(reader, *phase, &format!("{}[{at}]", phase.name()), node);
+        nodes.iter().enumerate().filter_map(rule).collect()
+    });
+    [(); 3].map(|()| phases.next().unwrap_or_default())
+}
+
+fn rule(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Option<Rule> {
+    let [name, expressions, actions] = reader.map(path, node, ["name", "expressions", "actions"], &[])?;
+    let name = name.and_then(|node| reader.text(&format!("{path}.name"), node)).map(String::from);
+    let mut compiled = Vec::new();
+    for (at, node) in reader.list(&format!("{path}.expressions"), expressions, MAX_EXPRESSIONS).iter().enumerate() {
+        compiled.extend(expression(reader, phase, &format!("{path}.expressions[{at}]"), node));
+    }
+    let nodes = reader.list(&format!("{path}.actions"), actions, MAX_ACTIONS);
+    if nodes.is_empty() {
+        reader.problem(node.place, path, "a rule without actions", "Add `actions`, each with a `type`");
+    }
+    let mut done = Vec::new();
+    for (at, node) in nodes.iter().enumerate() {
+        done.extend(actions::action(reader, phase, &format!("{path}.actions[{at}]"), node));
+    }
+    Some(Rule { name, expressions: compiled, actions: done })
+}
+
+fn expression(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Option<Program> {
+    let text = reader.text(path, node)?;
+    match phase.environment().compile(text) {
+        Ok(program) if program.ty().fits(&Type::BOOL) => Some(program),
+        Ok(program) => {
+            let what = format!("the expression is of type {}, and a condition is a bool", program.ty());
+            reader.problem(node.place, path, what, "Compare it with something");
+            None
+        }
+        Err(error) => {
+            reader.refused(node.place, path, text, 0, error);
+            None
+        }
+    }
+}
