@@ -249,3 +249,26 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// Small texts make large patterns: what they take is bounded for an expression and for a document.
+#[test]
+fn patterns_take_no_more_room_than_a_document_has() {
+    let large = r"'a'.matches(r'^\w+@?\w*$') && req.url.path.matches(r'^\w+@?\w*$')";
+    let many = [large; 5].join(" && ");
+    let rule = |expression: &str| {
+        format!("  - expressions: [\"{}\"]\n    actions: [{{type: deny}}]\n", expression.replace('\\', "\\\\"))
+    };
+
+    let problems = Document::parse(&format!("on_http_request:\n{}", rule(&many))).unwrap_err();
+    assert!(
+        problems[0].what.contains("the patterns of the expression take more than 1048576 octets"),
+        "{}",
+        problems[0]
+    );
+
+    let fits = format!("on_http_request:\n{}", rule(large).repeat(32));
+    assert!(Document::parse(&fits).is_ok());
+    let problems = Document::parse(&format!("{fits}{}", rule(large))).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].what.contains("patterns take more than 16777216 octets"), "{}", problems[0]);
+}

@@ -14,8 +14,11 @@ use super::{
     value::{Octets, Text, Value},
 };
 
-/// What a constant may cost to compute; what costs more is computed each time, within the budget of the evaluation.
-const CONSTANT: Budget = Budget::new(1_000, 16_384);
+/// The octets that the patterns of an expression may take in all.
+pub const MAX_PATTERNS: usize = 1 << 20;
+/// What a constant may cost to compute; what costs more is computed each time, within the budget of the evaluation. It is small:
+/// a short text can make many.
+const CONSTANT: Budget = Budget::new(1_000, 1_024);
 
 /// Compiles one text.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct Compiler<'e> {
     text: &'e str,
     /// The variables of the macros around, outermost first.
     variables: Vec<(&'e str, Type)>,
+    /// The octets that the expression's patterns take so far.
+    patterns: usize,
 }
 
 /// A part of a program and what is known of its value.
@@ -31,7 +36,12 @@ type Typed = (Node, Type);
 
 impl<'e> Compiler<'e> {
     pub(super) fn new(environment: &'e Environment, text: &'e str) -> Self {
-        Self { environment, text, variables: Vec::new() }
+        Self { environment, text, variables: Vec::new(), patterns: 0 }
+    }
+
+    /// Returns the octets that the patterns take.
+    pub(super) const fn patterns(&self) -> usize {
+        self.patterns
     }
 
     /// Compiles a node and all below. It goes as deep as the tree, which the parser bounds.
@@ -182,7 +192,7 @@ impl<'e> Compiler<'e> {
 
     /// Chooses the signatures that the types allow.
     fn choose(
-        &self,
+        &mut self,
         expr: &Expr,
         name: &str,
         member: bool,
@@ -205,6 +215,11 @@ impl<'e> Compiler<'e> {
                     "the syntax is RE2's: no look-around, no back-references; write r'…' so that \\ needs no other",
                 )
             })?;
+            self.patterns = self.patterns.saturating_add(pattern.octets());
+            if self.patterns > MAX_PATTERNS {
+                let what = format!("the patterns of the expression take more than {MAX_PATTERNS} octets in all");
+                return Err(self.error(expr, Refusal::Limit, what).remedy("join them, or make them simpler"));
+            }
             nodes.pop();
             if let Some(subject) = nodes.pop() {
                 return Ok((Op::Matches(Box::new(subject), pattern), ty));

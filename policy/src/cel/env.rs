@@ -161,7 +161,9 @@ impl Environment {
     /// [`CompileError`], with the place, what was wrong and what may help.
     pub fn compile(&self, text: &str) -> Result<Program, CompileError> {
         let expr = parse(text)?;
-        let (root, ty) = Compiler::new(self, text).compile(&expr)?;
-        Ok(Program::new(text, root, ty))
+        let mut compiler = Compiler::new(self, text);
+        let (root, ty) = compiler.compile(&expr)?;
+        let patterns = compiler.patterns();
+        Ok(Program::new(text, root, ty, patterns))
     }
 }

@@ -35,6 +35,7 @@
 //! | nested expressions, and values | [`MAX_DEPTH`] | the text is refused; [`Fault::TooDeep`] |
 //! | nodes of a text | [`MAX_NODES`] | the text is refused |
 //! | steps and octets of an evaluation | [`Budget`] | [`Fault::OverBudget`], which no operator absorbs |
+//! | octets of all patterns | [`MAX_PATTERNS`] | the text is refused |
 //! | a pattern | 1,024 octets, 256 KiB compiled; 64 KiB when it is no constant | the text is refused; [`Fault::Invalid`] |
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -61,6 +62,7 @@ mod value;
 
 pub use ast::Expr;
 pub use budget::{Budget, OCTETS_PER_STEP};
+pub use compile::MAX_PATTERNS;
 pub use env::{Attribute, BadArgument, Body, Call, Environment, Facts, Function, Prepare, Prepared};
 pub(crate) use error::nearest;
 pub use error::{CompileError, Position, Refusal};

@@ -23,6 +23,11 @@ pub(super) struct Pattern {
     weight: u64,
 }
 
+/// Returns the room that compiled patterns take, at most, in octets: the class of its size.
+fn room(weight: u64) -> usize {
+    SIZES.iter().find(|(_, other)| *other == weight).map_or(0, |(size, _)| *size)
+}
+
 impl Pattern {
     /// Compiles a pattern of an expression.
     pub(super) fn compile(pattern: &str) -> Result<Self, String> {
@@ -38,6 +43,11 @@ impl Pattern {
             }
         }
         Err(refusal)
+    }
+
+    /// Returns the octets that it takes at most.
+    pub(super) fn octets(&self) -> usize {
+        room(self.weight)
     }
 
     /// Returns whether any part of a text matches.

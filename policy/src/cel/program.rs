@@ -20,11 +20,12 @@ pub struct Program {
     text: String,
     root: Node,
     ty: Type,
+    patterns: usize,
 }
 
 impl Program {
-    pub(super) fn new(text: &str, root: Node, ty: Type) -> Self {
-        Self { text: text.into(), root, ty }
+    pub(super) fn new(text: &str, root: Node, ty: Type, patterns: usize) -> Self {
+        Self { text: text.into(), root, ty, patterns }
     }
 
     /// Evaluates the expression. The value borrows from the facts and from the program.
@@ -40,6 +41,11 @@ impl Program {
     /// Returns what is known of the type of every value it gives.
     pub fn ty(&self) -> &Type {
         &self.ty
+    }
+
+    /// Returns the octets that its patterns take, at most [`MAX_PATTERNS`](super::MAX_PATTERNS).
+    pub fn patterns(&self) -> usize {
+        self.patterns
     }
 
     /// Returns its text.

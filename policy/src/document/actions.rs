@@ -331,9 +331,13 @@ impl<'n> Config<'n> {
 
     fn template(&self, reader: &mut Reader<'_>, path: &str, node: &Node) -> Option<Template> {
         let text = reader.text(path, node)?;
+        if reader.is_full() {
+            return None;
+        }
         Template::parse(self.phase.environment(), text)
             .map_err(|(begin, error)| reader.refused(node.place, path, text, begin, error))
             .ok()
+            .filter(|template| reader.has_room(node.place, path, template.patterns()))
     }
 }
 

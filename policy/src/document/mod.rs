@@ -28,6 +28,7 @@
 //! | expressions of a rule | [`MAX_EXPRESSIONS`] |
 //! | actions of a rule | [`MAX_ACTIONS`] |
 //! | headers, variables or entries of one action | [`MAX_ENTRIES`] |
+//! | octets of all compiled patterns | [`MAX_PATTERNS`] |
 //! | problems that are told | [`MAX_PROBLEMS`] |
 
 mod actions;
@@ -58,6 +59,8 @@ pub const MAX_EXPRESSIONS: usize = 32;
 pub const MAX_ACTIONS: usize = 32;
 /// The most headers, variables or entries of one action.
 pub const MAX_ENTRIES: usize = 64;
+/// The most octets that all patterns of a document may take: each is small, and a document has room for very many.
+pub const MAX_PATTERNS: usize = 16 << 20;
 /// The most problems that are told of a document.
 pub const MAX_PROBLEMS: usize = 64;
 
@@ -155,7 +158,11 @@ fn rule(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Optio
 
 fn expression(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Option<Program> {
     let text = reader.text(path, node)?;
+    if reader.is_full() {
+        return None;
+    }
     match phase.environment().compile(text) {
+        Ok(program) if !reader.has_room(node.place, path, program.patterns()) => None,
         Ok(program) if program.ty().fits(&Type::BOOL) => Some(program),
         Ok(program) => {
             let what = format!("the expression is of type {}, and a condition is a bool", program.ty());

@@ -4,7 +4,7 @@
 use core::fmt;
 
 use super::{
-    MAX_PROBLEMS,
+    MAX_PATTERNS, MAX_PROBLEMS,
     yaml::{Node, Place, Value},
 };
 use crate::cel::{CompileError, Position, nearest};
@@ -43,11 +43,13 @@ impl core::error::Error for Problem {}
 pub(super) struct Reader<'t> {
     source: &'t str,
     problems: Vec<Problem>,
+    /// The octets that patterns take so far.
+    patterns: usize,
 }
 
 impl<'t> Reader<'t> {
     pub(super) fn new(source: &'t str) -> Self {
-        Self { source, problems: Vec::new() }
+        Self { source, problems: Vec::new(), patterns: 0 }
     }
 
     /// Returns the problems by place.
@@ -63,6 +65,21 @@ impl<'t> Reader<'t> {
             let (key, what, remedy) = (short(key), short(&what.into()), remedy.into());
             self.problems.push(Problem { line: at.line, column: at.column, key, what, remedy });
         }
+    }
+
+    /// Returns whether patterns have taken more room than there is: nothing more is compiled.
+    pub(super) const fn is_full(&self) -> bool {
+        self.patterns > MAX_PATTERNS
+    }
+
+    /// Takes room for patterns; tells when there is not enough, once.
+    pub(super) fn has_room(&mut self, at: Place, key: &str, patterns: usize) -> bool {
+        self.patterns = self.patterns.saturating_add(patterns);
+        if self.is_full() {
+            let what = format!("up to here, patterns take more than {MAX_PATTERNS} octets");
+            self.problem(at, key, what, "Make them fewer or simpler");
+        }
+        !self.is_full()
     }
 
     /// Tells of an expression that is refused, which begins at an octet of the text of a node.

@@ -1,6 +1,8 @@
 //! Text with expressions in it: `from ${conn.client_ip}`.
 
-use crate::cel::{Budget, CompileError, Environment, Error, Facts, Fault, Kind, Position, Program, Refusal, Value};
+use crate::cel::{
+    Budget, CompileError, Environment, Error, Facts, Fault, Kind, MAX_PATTERNS, Position, Program, Refusal, Value,
+};
 
 /// Text in which each `${…}` is replaced by what its expression is.
 #[derive(Debug, Default)]
@@ -17,7 +19,7 @@ enum Piece {
 impl Template {
     /// Reads a text. An error comes with the octet at which its expression begins.
     pub(super) fn parse(environment: &Environment, text: &str) -> Result<Self, (usize, CompileError)> {
-        let mut pieces = Vec::new();
+        let (mut pieces, mut patterns) = (Vec::new(), 0_usize);
         let mut at = 0;
         while let Some(found) = text.get(at..).and_then(|rest| rest.find("${")) {
             let begin = at + found + 2;
@@ -34,6 +36,11 @@ impl Template {
                 return Err(refuse(&what, "Make it a string, as by `list.join(', ')` or `base64.encode(bytes)`"));
             }
             pieces.extend(text.get(at..begin - 2).filter(|it| !it.is_empty()).map(|it| Piece::Text(it.into())));
+            patterns = program.patterns().saturating_add(patterns);
+            if patterns > MAX_PATTERNS {
+                let what = format!("the patterns of the text take more than {MAX_PATTERNS} octets");
+                return Err(refuse(&what, "Make them fewer or simpler"));
+            }
             pieces.push(Piece::Program(program));
             at = begin + len + 1;
         }
@@ -64,6 +71,12 @@ impl Template {
             }
         }
         Ok(whole)
+    }
+
+    /// Returns the octets that its patterns take.
+    pub(super) fn patterns(&self) -> usize {
+        let of = |piece: &Piece| if let Piece::Program(program) = piece { program.patterns() } else { 0 };
+        self.pieces.iter().map(of).sum()
     }
 
     /// Returns the text, if it is the same whatever the facts.
