@@ -44,6 +44,11 @@ impl EndpointName {
         self.0.match_indices('.').map(|(dot, _)| &self.0[dot + 1..])
     }
 
+    /// Tells whether the name is `internal` or below it: no public endpoint, whoever asks for it.
+    pub fn is_internal(&self) -> bool {
+        &*self.0 == INTERNAL || is_below(&self.0, INTERNAL)
+    }
+
     /// Tells whether `authority` (with or without port, in any case) is this name, without allocating.
     pub fn is_authority(&self, authority: &str) -> bool {
         host_of(authority).is_ok_and(|host| host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(&self.0))
@@ -266,6 +271,8 @@ fn is_below(name: &str, parent: &str) -> bool {
     name.strip_suffix(parent).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
+/// The top level below which names belong to one account alone; ICANN keeps it free for such use.
+const INTERNAL: &str = "internal";
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 

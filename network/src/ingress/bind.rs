@@ -44,7 +44,7 @@ impl Ingress {
             return Err((Fault::TooManyBinds, Code::LIMIT));
         }
         let wish = Wish::parse(&bind.url).ok_or((Fault::BadName, Code::BAD_NAME))?;
-        let key = self.permitted(wish, &member.acl)?;
+        let key = self.permitted(wish, &member)?;
         let key = self.opened(key)?;
         let bound = self.claimed(&key, &member).await.and_then(|()| {
             let wish = BindWish {
@@ -82,16 +82,13 @@ impl Ingress {
     }
 
     /// Decides whether the token may have the endpoint, and whether the network serves such endpoints.
-    fn permitted(&self, wish: Wish, acl: &Acl) -> Result<Key, (Fault, Code)> {
+    fn permitted(&self, wish: Wish, member: &Member) -> Result<Key, (Fault, Code)> {
         let key = match wish {
             Wish::Exact(key) => key,
             Wish::AnyName(scheme) => Key::Name(scheme, self.made_up_name()?), // spec: BIND-012
+            Wish::Internal(internal) => Key::Internal(member.origin.account, internal), // spec: BIND-017
         };
-        let object = match &key {
-            Key::Name(_, name) => Object::Name(name),
-            Key::Port(port) => Object::Port(*port),
-        };
-        if !acl.allows(object) {
+        if !member.acl.allows(Object::from(&key)) {
             return Err((Fault::Forbidden, Code::FORBIDDEN)); // spec: BIND-002
         }
         let entrances = &self.entrances;
@@ -102,6 +99,7 @@ impl Ingress {
             }
             Key::Name(Scheme::Tls, name) => entrances.https.is_some() && self.is_ours(name),
             Key::Port(port) => entrances.tcp.is_some() && entrances.ports.iter().any(|range| range.contains(*port)),
+            Key::Internal(..) => true, // no listener leads there
         };
         if served { Ok(key) } else { Err((Fault::SchemeNotServed, Code::UNSUPPORTED)) }
     }
@@ -127,12 +125,12 @@ impl Ingress {
                 warn!(port, %error, "a TCP port cannot be opened");
                 (Fault::SchemeNotServed, Code::BUSY) // whoever has it may leave: asked again with the usual backoff
             }),
-            (Key::Name(..) | Key::Port(_), _) => Ok(key),
+            (Key::Name(..) | Key::Port(_) | Key::Internal(..), _) => Ok(key),
         }
     }
 
     async fn claimed(&self, key: &Key, member: &Member) -> Result<(), (Fault, Code)> {
-        let (endpoint, owned) = (key.to_string(), key.owned());
+        let (endpoint, owned) = (key.stored(), key.owned());
         let most = self.edge.limits.load().endpoints_per_account;
         let above = key.above();
         let claimant =
@@ -178,11 +176,7 @@ impl Ingress {
             return;
         }
         for (id, session) in self.sessions.of_token(token) {
-            let lost = self.edge.router.write().recheck(id, |key| match key {
-                // spec: AUTH-007
-                Key::Name(_, name) => acl.allows(Object::Name(name)),
-                Key::Port(port) => acl.allows(Object::Port(*port)),
-            });
+            let lost = self.edge.router.write().recheck(id, |key| acl.allows(Object::from(key))); // spec: AUTH-007
             if lost.is_empty() {
                 continue;
             }
@@ -210,7 +204,7 @@ impl Ingress {
         match key {
             Key::Name(Scheme::Http, _) => with(self.entrances.http, 80),
             Key::Name(Scheme::Https | Scheme::Tls, _) => with(self.entrances.https, 443),
-            Key::Port(_) => key.to_string(),
+            Key::Port(_) | Key::Internal(..) => key.to_string(),
         }
     }
 }

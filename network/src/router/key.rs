@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::NamePattern;
+use crate::{EndpointName, NamePattern};
 
 /// How callers speak to an endpoint that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,17 @@ pub enum Key {
     Name(Scheme, NamePattern),
     /// By TCP port.
     Port(u16),
+    /// Of this account alone: no caller finds it, policies of the account's other endpoints forward to it.
+    Internal(i64, Internal),
+}
+
+/// What an account calls an endpoint that only its own policies find: a name below `.internal`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Internal {
+    /// `https://crm.internal`, and so for `http` and `tls`.
+    Name(Scheme, EndpointName),
+    /// `tcp://db.internal:5432`.
+    Port(EndpointName, u16),
 }
 
 /// An endpoint as an agent wishes for it.
@@ -31,6 +42,8 @@ pub enum Wish {
     Exact(Key),
     /// `https://` without a name: one that the network makes up below its first domain.
     AnyName(Scheme),
+    /// One of the agent's account alone.
+    Internal(Internal),
 }
 
 impl Scheme {
@@ -56,24 +69,72 @@ impl Wish {
         let (scheme, rest) = url.split_once("://")?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if scheme.eq_ignore_ascii_case("tcp") {
-            let (_, port) = rest.rsplit_once(':')?;
+            let (host, port) = rest.rsplit_once(':')?;
             let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-            return Some(Self::Exact(Key::Port(digits.then(|| port.parse().ok()).flatten()?)));
+            let port = digits.then(|| port.parse().ok()).flatten()?;
+            return match EndpointName::parse(host) {
+                Ok(name) if name.is_internal() => internal_port(name, port).map(Self::Internal),
+                Err(_) if looks_internal(host) => None, // not to be taken for a public port
+                Ok(_) | Err(_) => Some(Self::Exact(Key::Port(port))),
+            };
         }
         let scheme = Scheme::ALL.into_iter().find(|known| scheme.eq_ignore_ascii_case(known.word()))?;
         if rest.is_empty() {
             return Some(Self::AnyName(scheme));
         }
-        NamePattern::parse(rest).ok().map(|name| Self::Exact(Key::Name(scheme, name)))
+        match NamePattern::parse(rest).ok()? {
+            NamePattern::Exact(name) if name.is_internal() => internal_name(scheme, name).map(Self::Internal),
+            NamePattern::Below(name) if name.is_internal() => None, // spec: BIND-017
+            name @ (NamePattern::Exact(_) | NamePattern::Below(_)) => Some(Self::Exact(Key::Name(scheme, name))),
+        }
+    }
+}
+
+impl Internal {
+    /// Reads an internal endpoint's URL. The usual port may stand beside a name: `https://crm.internal:443`.
+    pub fn parse(url: &str) -> Option<Self> {
+        let bare = [("http://", ":80"), ("https://", ":443"), ("tls://", ":443")].iter().find_map(|(scheme, port)| {
+            url.strip_suffix('/').unwrap_or(url).strip_suffix(port).filter(|bare| bare.starts_with(scheme))
+        });
+        match Wish::parse(bare.unwrap_or(url))? {
+            Wish::Internal(internal) => Some(internal),
+            Wish::Exact(_) | Wish::AnyName(_) => None,
+        }
+    }
+
+    /// Returns the name.
+    pub const fn name(&self) -> &EndpointName {
+        let (Self::Name(_, name) | Self::Port(name, _)) = self;
+        name
+    }
+}
+
+impl fmt::Display for Internal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(scheme, name) => write!(f, "{}://{name}", scheme.word()),
+            Self::Port(name, port) => write!(f, "tcp://{name}:{port}"),
+        }
     }
 }
 
 impl Key {
-    /// Reads what [`Display`](fmt::Display) writes.
+    /// Reads what [`Self::stored`] writes.
     pub fn parse(text: &str) -> Option<Self> {
+        if let Some((account, url)) = text.split_once('/').filter(|(account, _)| !account.ends_with(':')) {
+            return Some(Self::Internal(account.parse().ok()?, Internal::parse(url)?));
+        }
         match Wish::parse(text)? {
             Wish::Exact(key) => Some(key),
-            Wish::AnyName(_) => None,
+            Wish::AnyName(_) | Wish::Internal(_) => None,
+        }
+    }
+
+    /// Returns what no other endpoint is called: the URL, and of an internal one the account as well.
+    pub fn stored(&self) -> String {
+        match self {
+            Self::Name(..) | Self::Port(_) => self.to_string(),
+            Self::Internal(account, internal) => format!("{account}/{internal}"),
         }
     }
 
@@ -82,6 +143,7 @@ impl Key {
         match self {
             Self::Name(_, name) => name.to_string(),
             Self::Port(port) => format!("tcp:{port}"),
+            Self::Internal(account, internal) => format!("{account}/{}", internal.name()),
         }
     }
 }
@@ -93,7 +155,7 @@ impl Key {
             Self::Name(_, NamePattern::Exact(base) | NamePattern::Below(base)) => {
                 base.parents().map(|parent| format!("*.{parent}")).collect()
             }
-            Self::Port(_) => Vec::new(),
+            Self::Port(_) | Self::Internal(..) => Vec::new(),
         }
     }
 }
@@ -103,8 +165,22 @@ impl fmt::Display for Key {
         match self {
             Self::Name(scheme, name) => write!(f, "{}://{name}", scheme.word()),
             Self::Port(port) => write!(f, "tcp://:{port}"),
+            Self::Internal(_, internal) => internal.fmt(f),
         }
     }
+}
+
+fn internal_name(scheme: Scheme, name: EndpointName) -> Option<Internal> {
+    (name.as_str() != "internal").then_some(Internal::Name(scheme, name))
+}
+
+fn internal_port(name: EndpointName, port: u16) -> Option<Internal> {
+    (name.as_str() != "internal" && port != 0).then_some(Internal::Port(name, port))
+}
+
+fn looks_internal(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.rsplit(['.', '@']).next().is_some_and(|last| last.eq_ignore_ascii_case("internal"))
 }
 
 #[cfg(test)]
@@ -147,10 +223,44 @@ mod tests {
         }
     }
 
+    /// BIND-017
     #[test]
-    fn a_key_is_read_as_it_is_written() {
-        for text in ["https://crm.example.com", "tls://*.example.com", "tcp://:5432"] {
-            assert_eq!(Key::parse(text).map(|key| key.to_string()).as_deref(), Some(text));
+    fn a_name_below_internal_is_an_endpoint_of_the_account_and_never_a_public_one() {
+        let crm = EndpointName::parse("crm.internal").unwrap();
+        for (url, internal) in [
+            ("https://crm.internal", Internal::Name(Scheme::Https, crm.clone())),
+            ("http://CRM.Internal./", Internal::Name(Scheme::Http, crm.clone())),
+            ("tls://crm.internal", Internal::Name(Scheme::Tls, crm.clone())),
+            ("tcp://CRM.internal.:5432", Internal::Port(crm, 5432)),
+        ] {
+            assert_eq!(Wish::parse(url), Some(Wish::Internal(internal)), "{url}");
+        }
+        let wrong = ["https://*.internal", "https://*.a.internal", "https://internal", "tcp://internal:1"];
+        let more = ["tcp://crm.internal:0", "tcp://a_b.internal:1", "tcp://u@INTERNAL:1", "tcp://.internal.:1"];
+        for url in wrong.into_iter().chain(more).chain(["https://crm.internal:443"]) {
+            assert_eq!(Wish::parse(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_forward_may_name_the_usual_port() {
+        for url in ["https://crm.internal:443", "https://crm.internal:443/", "https://crm.internal"] {
+            assert_eq!(Internal::parse(url).map(|it| it.to_string()).as_deref(), Some("https://crm.internal"));
+        }
+        for url in
+            ["https://crm.internal:80", "http://crm.internal:443", "https://crm.example.com", "tcp://:5432", "https://"]
+        {
+            assert_eq!(Internal::parse(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_is_stored() {
+        for text in ["https://crm.example.com", "tls://*.example.com", "tcp://:5432", "7/tcp://db.internal:5432"] {
+            assert_eq!(Key::parse(text).map(|key| key.stored()).as_deref(), Some(text));
+        }
+        for text in ["https://crm.internal", "x/https://crm.internal", "7/https://crm.example.com", "7/"] {
+            assert_eq!(Key::parse(text), None, "{text}");
         }
     }
 }

@@ -9,7 +9,7 @@ mod key;
 mod load;
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ use adit_core::{AgentId, BindId, SessionId, UpstreamProtocol};
 
 use crate::{EndpointName, NameMap, NamePattern};
 
-pub use key::{Key, Scheme, Wish};
+pub use key::{Internal, Key, Scheme, Wish};
 pub use load::{Lease, Load};
 
 /// The table. `H` is what a member is reached by.
@@ -140,6 +140,7 @@ pub enum Found {
 struct Index {
     names: [NameMap<Arc<Key>>; 3],
     ports: HashMap<u16, Arc<Key>>,
+    internal: HashSet<Arc<Key>>,
 }
 
 #[derive(Debug)]
@@ -337,6 +338,12 @@ impl<H: Clone> Router<H> {
         self.found(|index| index.ports.get(&port))
     }
 
+    /// Finds what an account calls so, for its policies alone.
+    pub fn find_internal(&self, account: i64, internal: &Internal) -> Found {
+        let key = Key::Internal(account, internal.clone());
+        self.found(|index| index.internal.get(&key))
+    }
+
     /// Chooses, among the members that are not in `exclude` and not full, one whose agent has the least open connections, and
     /// the least of its agent's sessions.
     ///
@@ -455,6 +462,7 @@ impl Index {
         match &**key {
             Key::Name(scheme, name) => self.names[*scheme as usize].insert(name.clone(), Arc::clone(key)),
             Key::Port(port) => self.ports.insert(*port, Arc::clone(key)),
+            Key::Internal(..) => self.internal.replace(Arc::clone(key)),
         };
     }
 
@@ -462,6 +470,7 @@ impl Index {
         match key {
             Key::Name(scheme, name) => self.names[*scheme as usize].remove(name),
             Key::Port(port) => self.ports.remove(port),
+            Key::Internal(..) => self.internal.take(key),
         };
     }
 }

@@ -35,6 +35,28 @@ fn the_name_of_an_agent_counts_inside_its_account_only() {
     assert_eq!(table.chosen("https://a.com", &[]), Some(1));
 }
 
+/// BIND-017
+#[test]
+fn two_accounts_have_internal_endpoints_of_one_name_and_no_caller_finds_either() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 2)]);
+    let crm = EndpointName::parse("crm.internal").unwrap();
+
+    table.bind(1, "1/https://crm.internal", false).unwrap();
+    table.bind(2, "2/https://crm.internal", false).unwrap();
+    table.bind(1, "1/tcp://crm.internal:5432", false).unwrap();
+
+    assert_eq!(table.chosen("1/https://crm.internal", &[]), Some(1));
+    assert_eq!(table.chosen("2/https://crm.internal", &[]), Some(2));
+    for scheme in Scheme::ALL {
+        assert_eq!(table.router.find_name(scheme, &crm), Found::Unknown);
+    }
+    assert_eq!(table.router.find_port(5432), Found::Unknown);
+    let find = |account, url| table.router.find_internal(account, &Internal::parse(url).unwrap());
+    assert_eq!(find(1, "https://crm.internal"), Found::Live(Arc::new(key("1/https://crm.internal"))));
+    assert_eq!(find(2, "tcp://crm.internal:5432"), Found::Unknown);
+    assert_eq!(find(3, "https://crm.internal"), Found::Unknown);
+}
+
 #[test]
 fn a_session_cannot_bind_an_endpoint_twice() {
     let mut table = Table::new(&[(1, 7, 1)]);

@@ -43,7 +43,7 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
         }
         if touched.elapsed() >= TOUCH {
             touched = Instant::now();
-            let live: Vec<_> = ingress.edge.router.read().live().map(|(key, _)| key.to_string()).collect();
+            let live: Vec<_> = ingress.edge.router.read().live().map(|(key, _)| key.stored()).collect();
             if let Err(error) = ingress.store.touch(&live).await {
                 warn!(%error, "the use of names cannot be noted");
             }

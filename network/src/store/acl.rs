@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{NamePattern, config::PortRange};
+use crate::{EndpointName, NamePattern, config::PortRange, router::Key};
 
 /// The rules of one token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,18 @@ pub enum Object<'a> {
     Name(&'a NamePattern),
     /// A TCP port.
     Port(u16),
+    /// A name below `.internal`, whatever the scheme and port.
+    Internal(&'a EndpointName),
+}
+
+impl<'a> From<&'a Key> for Object<'a> {
+    fn from(key: &'a Key) -> Self {
+        match key {
+            Key::Name(_, name) => Self::Name(name),
+            Key::Port(port) => Self::Port(*port),
+            Key::Internal(_, internal) => Self::Internal(internal.name()),
+        }
+    }
 }
 
 impl Acl {
@@ -39,7 +51,8 @@ impl Acl {
         self.rules.iter().any(|rule| match (rule, object) {
             (Rule::Name(pattern), Object::Name(name)) => pattern.covers(name),
             (Rule::Ports(range), Object::Port(port)) => range.contains(port),
-            (Rule::Name(_), Object::Port(_)) | (Rule::Ports(_), Object::Name(_)) => false,
+            (Rule::Name(pattern), Object::Internal(name)) => pattern.matches(name),
+            (Rule::Name(_), Object::Port(_)) | (Rule::Ports(_), Object::Name(_) | Object::Internal(_)) => false,
         })
     }
 
@@ -114,6 +127,20 @@ mod tests {
         assert!(ports.allows(Object::Port(5000)) && ports.allows(Object::Port(5099)));
         assert!(!ports.allows(Object::Port(5100)) && !ports.allows(Object::Port(0)));
         assert!(!ports.allows(Object::Name(&name("tcp.example.com"))));
+    }
+
+    #[test]
+    fn an_internal_endpoint_needs_a_rule_for_its_name() {
+        let db = Key::parse("7/tcp://db.internal:5432").unwrap();
+
+        for (rule, allowed) in [
+            ("bind:db.internal", true),
+            ("bind:*.internal", true),
+            ("bind:*.db.internal", false),
+            ("bind:tcp:5432", false),
+        ] {
+            assert_eq!(Acl::new(vec![Rule::parse(rule).unwrap()]).allows(Object::from(&db)), allowed, "{rule}");
+        }
     }
 
     #[test]
