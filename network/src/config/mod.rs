@@ -2,6 +2,7 @@
 //!
 //! Reading is pure; every fault is found in one go. Only the file named is read, never one found by searching (V46).
 
+mod endpoints;
 mod limits;
 mod section;
 mod values;
@@ -20,6 +21,7 @@ use section::{Context, PREFIX, Section};
 
 use crate::{EndpointName, NamePattern};
 
+pub use endpoints::{EndpointConfig, EndpointKind, EndpointUrl};
 pub use limits::Limits;
 pub use section::ConfigFault;
 pub use values::PortRange;
@@ -50,6 +52,8 @@ pub struct Config {
     pub private_ca: Option<PathBuf>,
     /// `certificates`: certificates from files.
     pub certificates: Vec<CertificateFiles>,
+    /// `endpoints`: endpoints that are set here, and settings of what agents bind.
+    pub endpoints: Vec<EndpointConfig>,
     /// `limits`: what callers and agents may make grow.
     pub limits: Limits,
     /// `heartbeat`: what agents may ask for.
@@ -156,6 +160,8 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
     root.value("version", (), "a version this program reads (1)", |text| (text == "1").then_some(()));
     let private_ca = root.value("private_ca", None, "a folder", |text| path(text).map(Some));
     let certificates = root.sections("certificates").into_iter().map(|item| certificate(item, folder)).collect();
+    let items: Vec<_> =
+        root.sections("endpoints").into_iter().filter_map(|item| endpoints::item(item, folder)).collect();
     let mut config = Config {
         node: root.value("node", host_name(), "a name of at most 253 letters", short_name),
         region: root.value("region", "default".to_owned(), "a name of at most 64 letters", |text| {
@@ -170,6 +176,7 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
         database: folder.join("adit.db"),
         private_ca,
         certificates,
+        endpoints: Vec::new(),
         limits: Limits::read(root.section("limits")),
         heartbeat: heartbeat(root.section("heartbeat")),
         log: log(root.section("log")),
@@ -180,6 +187,7 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
     let mut database = root.section("database");
     config.database = database.value("path", config.database, "a path", path);
     database.finish();
+    config.endpoints = endpoints::check(&root, items, &config);
     if !config.https.is_empty() && config.private_ca.is_none() && config.certificates.is_empty() {
         root.missing("certificates", "https has no certificate", "List certificates, or set private_ca");
     }

@@ -125,6 +125,11 @@ impl<'a> Section<'a> {
         Self::new(self.context, self.key(key), node)
     }
 
+    /// Returns where the section is, as `endpoints[0]`.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Returns true when the file has the key.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, ..)| name == key)

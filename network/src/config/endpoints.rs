@@ -1,0 +1,253 @@
+//! Section `endpoints`: endpoints that are set here, and settings of what agents bind.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Config,
+    section::{Scalar, Section},
+    short_name,
+};
+use crate::{
+    EndpointName, NamePattern,
+    router::{Internal, Key, Scheme, Wish},
+};
+
+/// One item of `endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointConfig {
+    /// `url`.
+    pub url: EndpointUrl,
+    /// `account`: the name of the account that it belongs to.
+    pub account: String,
+    /// `type`.
+    pub kind: EndpointKind,
+    /// `policy`: the file with its rules.
+    pub policy: Option<PathBuf>,
+}
+
+/// What an endpoint of the configuration is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointUrl {
+    /// Callers reach it.
+    Public(Key),
+    /// Only policies of its account do.
+    Internal(Internal),
+}
+
+/// Who serves an endpoint of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointKind {
+    /// `cloud`: nobody binds it; its policy answers or forwards.
+    Cloud,
+    /// `agent`: an agent of the account binds it; these are its settings.
+    Agent,
+}
+
+/// An item, and where its URL stands.
+pub(super) struct Item {
+    endpoint: EndpointConfig,
+    at: Scalar,
+    section: String,
+}
+
+impl EndpointUrl {
+    /// Returns the endpoint, once the account is known.
+    pub fn key(&self, account: i64) -> Key {
+        match self {
+            Self::Public(key) => key.clone(),
+            Self::Internal(internal) => Key::Internal(account, internal.clone()),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match Wish::parse(text)? {
+            Wish::Exact(Key::Port(0)) | Wish::AnyName(_) => None,
+            Wish::Exact(key) => Some(Self::Public(key)),
+            Wish::Internal(internal) => Some(Self::Internal(internal)),
+        }
+    }
+}
+
+impl core::fmt::Display for EndpointUrl {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Public(key) => key.fmt(f),
+            Self::Internal(internal) => internal.fmt(f),
+        }
+    }
+}
+
+/// Reads one item; nothing when something of it is missing.
+pub(super) fn item(mut section: Section<'_>, folder: &Path) -> Option<Item> {
+    let url = section.scalar("url");
+    let account = section.value("account", None, "the name of an account, at most 64 letters", |text| {
+        short_name(text).filter(|name| name.len() <= 64).map(Some)
+    });
+    let kind = section.value("type", EndpointKind::Cloud, "cloud or agent", |text| match text {
+        "cloud" => Some(EndpointKind::Cloud),
+        "agent" => Some(EndpointKind::Agent),
+        _ => None,
+    });
+    let policy = section.value("policy", None, "a path", |text| (!text.is_empty()).then(|| Some(folder.join(text))));
+    if url.is_none() || account.is_none() {
+        section.missing("url", "an endpoint needs url and account", "Add what is missing");
+    }
+    let parsed = url.as_ref().and_then(|url| EndpointUrl::parse(&url.text));
+    if let (Some(url), None) = (&url, &parsed) {
+        let remedy = "Write https://NAME, http://NAME, tls://NAME, tcp://:PORT, or tcp://NAME:PORT below internal";
+        section.reject("url", url, &format!("`{}` cannot be an endpoint", url.text.escape_debug()), remedy);
+    }
+    if let (Some(url), EndpointKind::Cloud, None) = (&url, kind, &policy) {
+        section.reject("url", url, "a cloud endpoint without a policy answers nothing", "Set policy, or type: agent");
+    }
+    let path = section.path().to_owned();
+    section.finish();
+    let endpoint = EndpointConfig { url: parsed?, account: account?, kind, policy };
+    Some(Item { endpoint, at: url?, section: path })
+}
+
+/// Checks the items against each other and against the rest of the configuration.
+pub(super) fn check(root: &Section<'_>, items: Vec<Item>, config: &Config) -> Vec<EndpointConfig> {
+    let (mut urls, mut owners) = (HashMap::new(), HashMap::<String, String>::new());
+    for Item { endpoint, at, section } in &items {
+        let reject = |problem: &str, remedy: &str| root.reject(&format!("{section}.url"), at, problem, remedy);
+        let account = matches!(endpoint.url, EndpointUrl::Internal(_)).then_some(&endpoint.account);
+        if let Some(first) = urls.insert((&endpoint.url, account), section) {
+            reject(&format!("{} has this url already", first), "Remove one of the two");
+        }
+        let EndpointUrl::Public(key) = &endpoint.url else { continue };
+        match owners.get(&key.owned()) {
+            Some(owner) if *owner != endpoint.account => {
+                reject("the name belongs to another account by an item above", "Give it to one account");
+            }
+            Some(_) => {}
+            None => drop(owners.insert(key.owned(), endpoint.account.clone())),
+        }
+        if let Err((problem, remedy)) = served(key, config) {
+            reject(problem, remedy);
+        }
+    }
+    items.into_iter().map(|item| item.endpoint).collect()
+}
+
+/// Returns whether callers can come to the endpoint at all, else what is wrong and what to do.
+fn served(key: &Key, config: &Config) -> Result<(), (&'static str, &'static str)> {
+    let (scheme, name) = match key {
+        Key::Name(scheme, name) => (*scheme, name),
+        Key::Port(port) => {
+            let open = config.tcp.as_ref().is_some_and(|tcp| tcp.ports.iter().any(|range| range.contains(*port)));
+            return if open { Ok(()) } else { Err(("the port is not among tcp.ports", "Add it there")) };
+        }
+        Key::Internal(..) => return Ok(()),
+    };
+    let below = |domain: &EndpointName| NamePattern::Below(domain.clone()).covers(name);
+    if !config.domains.is_empty() && !config.domains.iter().any(below) {
+        return Err(("the name is below none of `domains`", "Add its domain there, or choose another name"));
+    }
+    match scheme {
+        Scheme::Http if config.http.is_empty() => Err(("nothing listens for HTTP", "Set http.listen")),
+        Scheme::Https | Scheme::Tls if config.https.is_empty() => Err(("nothing listens for TLS", "Set https.listen")),
+        Scheme::Https if !has_certificate(name, config) => {
+            Err(("the name has no certificate", "List one under certificates, or set private_ca"))
+        }
+        Scheme::Http | Scheme::Https | Scheme::Tls => Ok(()),
+    }
+}
+
+/// Returns whether something of the configuration gives the name a certificate.
+fn has_certificate(name: &NamePattern, config: &Config) -> bool {
+    config.private_ca.is_some()
+        || config.certificates.iter().flat_map(|files| &files.names).any(|pattern| pattern.covers(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigFault;
+
+    const BASE: &str = "\
+version: 1
+domains: [example.com]
+ingress: {listen: '127.0.0.1:1', certificate: i.pem, key: i.key}
+https: {listen: '127.0.0.1:2'}
+tcp: {address: 127.0.0.1, ports: [5000-5099]}
+certificates:
+  - {names: ['*.example.com'], certificate: e.pem, key: e.key}
+endpoints:
+";
+
+    #[test]
+    fn endpoints_are_read_with_their_defaults() {
+        let config = parse(
+            "  - {url: 'https://acme.example.com', account: acme, policy: policies/acme.yml}
+  - {url: 'tcp://:5000', account: acme, type: agent}
+  - {url: 'https://crm.internal', account: acme, type: agent}
+  - {url: 'https://crm.internal', account: other, type: agent}
+",
+        )
+        .unwrap();
+
+        let [cloud, tcp, internal, _] = &config.endpoints[..] else { panic!("{:?}", config.endpoints) };
+        assert_eq!((cloud.kind, &*cloud.account), (EndpointKind::Cloud, "acme"));
+        assert_eq!(cloud.policy.as_deref(), Some(Path::new("/etc/adit/policies/acme.yml")));
+        assert_eq!((tcp.kind, &tcp.policy), (EndpointKind::Agent, &None));
+        assert_eq!(internal.url.key(7), Key::parse("7/https://crm.internal").unwrap());
+    }
+
+    #[test]
+    fn what_could_never_work_is_a_fault_at_its_line() {
+        for (items, line, problem) in [
+            ("  - {account: acme}", None, "needs url and account"),
+            ("  - {url: 'https://a.example.com', type: agent}", None, "needs url and account"),
+            ("  - {url: 'https://a.example.com', account: a}", Some(9), "without a policy"),
+            ("  - {url: 'https://a.example.com:444', account: a, type: agent}", Some(9), "cannot be an endpoint"),
+            ("  - {url: 'https://', account: a, type: agent}", Some(9), "cannot be an endpoint"),
+            ("  - {url: 'tcp://:0', account: a, type: agent}", Some(9), "cannot be an endpoint"),
+            ("  - {url: 'https://*.internal', account: a, type: agent}", Some(9), "cannot be an endpoint"),
+            ("  - {url: 'https://a.example.org', account: a, type: agent}", Some(9), "below none of `domains`"),
+            ("  - {url: 'https://a.b.example.com', account: a, type: agent}", None, ""),
+            ("  - {url: 'http://a.example.com', account: a, type: agent}", Some(9), "listens for HTTP"),
+            ("  - {url: 'tcp://:4999', account: a, type: agent}", Some(9), "not among tcp.ports"),
+            ("  - {url: 'tcp://:5001', account: a, policy: x, type: robot}", Some(9), "not cloud or agent"),
+            ("  - {url: 'tcp://:5001', account: a, type: agent, polcy: x}", Some(9), "unknown key"),
+            (
+                "  - {url: 'tcp://:5001', account: a, type: agent}\n  - {url: 'tcp://x:5001/', account: a, type: agent}",
+                Some(10),
+                "endpoints[0] has this url already",
+            ),
+            (
+                "  - {url: 'https://a.example.com', account: a, type: agent}\n  - {url: 'tls://a.example.com', account: b, type: agent}",
+                Some(10),
+                "another account",
+            ),
+        ] {
+            let faults = parse(&format!("{items}\n")).err().unwrap_or_default();
+            if problem.is_empty() {
+                assert_eq!(faults, [], "{items}");
+                continue;
+            }
+            let [fault] = &faults[..] else { panic!("{items}: {faults:?}") };
+            assert!(fault.problem.contains(problem) && fault.line == line, "{items}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn an_https_endpoint_needs_a_certificate() {
+        let text = BASE.replace("*.example.com", "b.example.com");
+        let items = "  - {url: 'https://a.example.com', account: a, type: agent}\n";
+        let read = |text: String| Config::parse(&text, Path::new("/etc/adit"), Default::default());
+
+        let faults = read(format!("{text}{items}")).unwrap_err();
+
+        assert_eq!(faults[0].problem, "the name has no certificate");
+        assert!(read(format!("private_ca: ca\n{text}{items}")).is_ok());
+    }
+
+    fn parse(items: &str) -> Result<Config, Vec<ConfigFault>> {
+        Config::parse(&format!("{BASE}{items}"), Path::new("/etc/adit"), Default::default())
+    }
+}
