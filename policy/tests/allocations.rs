@@ -6,7 +6,7 @@ use std::alloc::System;
 
 use adit_policy::{
     cel::{Budget, Timestamp, parse},
-    environment::{Connection, Endpoint, Exchange, Fields, Head, Phase},
+    environment::{Connection, Endpoint, Exchange, Head, Phase},
 };
 use common::{Request, environment};
 use proptest::{
@@ -58,7 +58,7 @@ fn a_usual_condition_of_a_request_allocates_nothing() {
         None,
     );
     let endpoint = Endpoint { id: "ep", protocol: "http", host: "a.example", port: 80 };
-    let headers: [(&str, &[u8]); 2] = [("x-team", b"one"), ("cookie", b"id=7")];
+    let headers = common::headers(&[("x-team", b"one"), ("cookie", b"id=7")]);
     let head = Head {
         method: "GET",
         scheme: "http",
@@ -66,7 +66,7 @@ fn a_usual_condition_of_a_request_allocates_nothing() {
         path: "/a",
         query: "x=1",
         version: "HTTP/1.1",
-        headers: Fields::headers(headers),
+        headers: &headers,
         received: at,
     };
     let exchange = Exchange::new(&connection, endpoint, at).with_request(head);

@@ -1,9 +1,10 @@
 //! Documents that are policies, and what is told of those that are not.
 
 use adit_policy::{
+    actions::{Action, Deny, RestrictIps},
     addresses::Addresses,
-    cel::{Budget, Timestamp},
-    document::{Action, Document, MAX_OCTETS, MAX_PROBLEMS, MAX_RULES},
+    cel::{Budget, Timestamp, Value},
+    document::{Data, Document, MAX_OCTETS, MAX_PROBLEMS, MAX_RULES},
     environment::{Connection, Endpoint, Exchange, Phase},
 };
 use proptest::prelude::*;
@@ -49,23 +50,57 @@ fn a_document_is_read_whole() {
 
     assert_eq!(shapes, [vec![(0, 1)], vec![(2, 3), (0, 2)], vec![(1, 2)]]);
     assert_eq!(rule.name.as_deref(), Some("admin"));
-    let [Action::SetVars(vars), Action::Log(told), Action::Deny { status: 403 }] = &*rule.actions else { panic!() };
-    assert_eq!((&*vars[0].0, render(&vars[0].1)), ("who", "192.0.2.7:40000".into()));
-    assert_eq!((&*told[0].0, told[0].1.constant()), ("why", Some("admin {'a': '}'}")));
+    let [Action::SetVars(set), Action::Log(log), Action::Deny(Deny { status: 403 })] = &*rule.actions else { panic!() };
+    assert_eq!((&*set.vars[0].0, value(&set.vars[0].1)), ("who", "192.0.2.7:40000".into()));
+    assert_eq!((&*log.metadata[0].0, value(&log.metadata[0].1)), ("why", "admin {'a': '}'}".into()));
     let [Action::AddHeaders(added), Action::RemoveHeaders(removed)] = &*document.rules(Phase::HttpRequest)[1].actions
     else {
         panic!()
     };
-    assert_eq!((&*added[0].0, render(&added[0].1)), ("x-from", "192.0.2.7 1 true".into()));
-    assert_eq!(*removed, ["x-old"]);
-    let [
-        Action::CustomResponse { status: 503, headers, body },
-        Action::RestrictIps { enforce: false, allow: None, .. },
-    ] = &*document.rules(Phase::HttpResponse)[0].actions
+    let (name, template) = &added.headers[0];
+    assert_eq!((name.as_str(), render(template)), ("x-from", "192.0.2.7 1 true".into()));
+    assert_eq!(removed.headers, ["x-old"]);
+    let [Action::CustomResponse(response), Action::RestrictIps(RestrictIps { enforce: false, allow: None, .. })] =
+        &*document.rules(Phase::HttpResponse)[0].actions
     else {
         panic!()
     };
-    assert_eq!((&*headers[0].0, headers[0].1.constant(), body.constant()), ("retry-after", Some("5"), Some("later\n")));
+    let (name, header) = &response.headers[0];
+    assert_eq!((response.status, name.as_str(), header.constant()), (503, "retry-after", Some("5")));
+    assert_eq!(response.body.constant(), Some("later\n"));
+}
+
+#[test]
+fn values_are_of_the_type_that_is_written() {
+    let text = r#"
+on_tcp_connect:
+  - actions:
+      - type: set-vars
+        config:
+          vars:
+            - {int: 7, double: 1.5, bool: true, none: null, text: "7", list: [1, a, [x]], map: {a: {b: "${conn.client_ip}!"}}}
+            - {program: "${conn.client_port + 1}", port: "${conn.client_port}.", made: "${['a', conn.client_ip]}"}
+"#;
+    let document = Document::parse(text).unwrap();
+    let [Action::SetVars(set)] = &*document.rules(Phase::TcpConnect)[0].actions else { panic!() };
+
+    let found: Vec<_> = set.vars.iter().map(|(name, data)| format!("{name} {:?}", value(data))).collect();
+
+    assert_eq!(
+        found,
+        [
+            "int Int(7)",
+            "double Double(1.5)",
+            "bool Bool(true)",
+            "none Null",
+            r#"text String("7")"#,
+            r#"list List([Int(1), String("a"), List([String("x")])])"#,
+            r#"map Map({String("a"): Map({String("b"): String("192.0.2.7!")})})"#,
+            "program Int(40001)",
+            r#"port String("40000.")"#,
+            r#"made List([String("a"), String("192.0.2.7")])"#,
+        ]
+    );
 }
 
 #[test]
@@ -75,7 +110,7 @@ fn json_is_read_too_and_nothing_is_a_policy_without_rules() {
 
     let document = Document::parse(text).unwrap();
 
-    assert!(matches!(*document.rules(Phase::HttpRequest)[0].actions, [Action::Deny { status: 404 }]));
+    assert!(matches!(*document.rules(Phase::HttpRequest)[0].actions, [Action::Deny(Deny { status: 404 })]));
     for text in ["", "{}", "on_http_request:\n", "on_tcp_connect: []\n"] {
         assert!(Document::parse(text).unwrap().rules(Phase::HttpRequest).is_empty(), "{text}");
     }
@@ -92,7 +127,8 @@ fn who_is_allowed_and_not_denied_may_call() {
         (None, set(&["10.0.0.0/8"]), "192.0.2.1", true),
         (None, set(&["10.0.0.0/8"]), "10.0.0.1", false),
     ] {
-        assert_eq!(Action::permits(allow.as_ref(), &deny, address.parse().unwrap()), passes, "{address}");
+        let action = RestrictIps { enforce: true, allow, deny };
+        assert_eq!(action.permits(address.parse().unwrap()), passes, "{address}");
     }
 }
 
@@ -148,11 +184,19 @@ proptest! {
 }
 
 fn render(template: &adit_policy::document::Template) -> String {
+    with_facts(|facts| template.render(facts, &mut Budget::default()).expect("a text"))
+}
+
+fn value(data: &Data) -> Value<'static> {
+    with_facts(|facts| data.evaluate(facts, &mut Budget::default()).expect("a value"))
+}
+
+fn with_facts<T>(work: impl Fn(&Exchange<'_>) -> T) -> T {
     let start = Timestamp::new(0, 0).expect("in range");
     let [client, server] = ["192.0.2.7:40000", "192.0.2.1:443"].map(|text| text.parse().expect("an address"));
     let connection = Connection::new(client, server, start, None);
     let endpoint = Endpoint { id: "ep", protocol: "https", host: "a.example", port: 443 };
-    template.render(&Exchange::new(&connection, endpoint, start), &mut Budget::default()).expect("a text")
+    work(&Exchange::new(&connection, endpoint, start))
 }
 
 /// Documents, and all that is told of each.
@@ -186,10 +230,10 @@ const WRONG: &[(&str, &[&str])] = &[
         ] as &[&str],
     ),
     (
-        "on_tcp_connect:\n  - actions:\n      - type: add-headers\n      - type: rate-limit\n      - type: denny\n      - {}\n",
+        "on_tcp_connect:\n  - actions:\n      - type: add-headers\n      - type: saml\n      - type: denny\n      - {}\n",
         &[
             "line 3, column 15: on_tcp_connect[0].actions[0].type: `add-headers` is not available in on_tcp_connect. Move it to on_http_request or on_http_response",
-            "line 4, column 15: on_tcp_connect[0].actions[1].type: `rate-limit` is not available yet. There is `deny`, `close-connection`, `restrict-ips`, `add-headers`, `remove-headers`, `custom-response`, `set-vars`, `log`",
+            "line 4, column 15: on_tcp_connect[0].actions[1].type: `saml` is not available yet. docs/policy.md has the actions there are",
             "line 5, column 15: on_tcp_connect[0].actions[2].type: unknown type of action. Did you mean `deny`?",
             "line 6, column 9: on_tcp_connect[0].actions[3]: an action without a type. Add `type: deny`, or another",
         ] as &[&str],
@@ -216,7 +260,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "line 4, column 26: on_http_request[0].actions[0].config.allow[0]: the prefix of `10.0.0.0/33` is no number from 0 to 32. Correct it",
             "line 5, column 9: on_http_request[0].actions[1].config: neither `allow` nor `deny`. Add one of them",
             "line 7, column 24: on_http_request[0].actions[2].config.deny: a string where a list is asked for. Begin each element with a dash",
-            "line 7, column 42: on_http_request[0].actions[2].config.ip_policies: not available yet. List the networks under `allow` and `deny`",
+            "line 7, column 42: on_http_request[0].actions[2].config.ip_policies: not available: there is no store of such policies. List the networks under `allow` and `deny`",
         ] as &[&str],
     ),
     (
@@ -229,7 +273,6 @@ const WRONG: &[(&str, &[&str])] = &[
             "line 4, column 100: on_http_request[0].actions[0].config.headers.x-e: an expression without an end. Close it with `}`",
             "line 4, column 111: on_http_request[0].actions[0].config.headers.x-f: a value of type map(string, dyn) cannot be written into a text. Make it a string, as by `list.join(', ')` or `base64.encode(bytes)`",
             "line 5, column 9: on_http_request[0].actions[1].config: no `headers`. Add it",
-            "line 6, column 9: on_http_request[0].actions[2].config: no `status_code`. Add it",
             "line 8, column 24: on_http_request[0].actions[3].config.vars: a map where a list is asked for. Begin each element with a dash",
             "line 10, column 28: on_http_request[0].actions[4].config.metadata: 0 entries. Write from 1 to 64",
         ] as &[&str],

@@ -1,9 +1,12 @@
 //! What expressions of a policy may name: each attribute and function, and what is refused.
 
+mod common;
+
 use adit_policy::{
     cel::{Budget, CompileError, Error, Fault, Timestamp, Value},
-    environment::{Connection, Endpoint, Exchange, Fields, Head, Phase, Response, Tls},
+    environment::{Connection, Endpoint, Exchange, Head, Phase, Response, Tls},
 };
+use http::HeaderMap;
 
 #[test]
 fn attributes_and_functions_give_what_the_caller_sent() {
@@ -178,8 +181,8 @@ fn the_host_of_an_authority_is_told_without_brackets_and_port() {
         ("[2001:db8::1]", "2001:db8::1", None),
         ("[2001:db8::1]:8080", "2001:db8::1", Some(8080)),
     ] {
-        let connection = connection(None);
-        let exchange = Exchange::new(&connection, ENDPOINT, now()).with_request(Head { authority, ..head() });
+        let (connection, headers) = (connection(None), sent());
+        let exchange = Exchange::new(&connection, ENDPOINT, now()).with_request(Head { authority, ..head(&headers) });
         let value = |text: &str| {
             let program = Phase::HttpRequest.environment().compile(text).expect(text);
             program.evaluate(&exchange, &mut Budget::default()).ok().map(|value| format!("{value:?}"))
@@ -200,10 +203,11 @@ fn outcome(phase: Phase, text: &str) -> Result<String, String> {
         alpn: "h2".into(),
     };
     let connection = connection(Some(tls));
-    let answer: [(&str, &[u8]); 2] = [("X-A", b"1"), ("content-type", b"text/html; charset=utf-8")];
+    let answer = common::headers(&[("X-A", b"1"), ("content-type", b"text/html; charset=utf-8")]);
+    let headers = sent();
     let exchange = Exchange::new(&connection, ENDPOINT, now())
-        .with_request(head())
-        .with_response(Response { status: 404, headers: Fields::headers(answer) });
+        .with_request(head(&headers))
+        .with_response(Response::new(404, &answer));
     let value = program.evaluate(&exchange, &mut Budget::default()).map_err(|error: Error| error.to_string())?;
     Ok(format!("{value:?}"))
 }
@@ -225,8 +229,8 @@ fn connection(tls: Option<Tls>) -> Connection {
     )
 }
 
-fn head() -> Head<'static> {
-    let headers: [(&str, &[u8]); 8] = [
+fn sent() -> HeaderMap {
+    common::headers(&[
         ("User-Agent", b"curl/8"),
         ("x-team", b"one"),
         ("cookie", b"id=7; q=\"a b\"; =x; h=X-Team"),
@@ -235,7 +239,10 @@ fn head() -> Head<'static> {
         ("content-type", b"text/plain ; charset=utf-8"),
         ("Cookie", b"id=8"),
         ("content-length", b"12"),
-    ];
+    ])
+}
+
+fn head(headers: &HeaderMap) -> Head<'_> {
     Head {
         method: "POST",
         scheme: "https",
@@ -243,7 +250,7 @@ fn head() -> Head<'static> {
         path: "/a/b",
         query: "x=1&y=%C3%A9+%2&x=2&z&",
         version: "HTTP/2.0",
-        headers: Fields::headers(headers),
+        headers,
         received: now(),
     }
 }

@@ -467,7 +467,11 @@ fn settle(node: Node) -> Node {
     if !node.op.is_settled() {
         return node;
     }
-    let settled = evaluate(&node, &Nothing, &mut CONSTANT.clone()).ok().and_then(|value| value.detach().ok());
+    let mut budget = CONSTANT.clone();
+    // What the value is made of was paid for when it was made.
+    let settled = evaluate(&node, &Nothing, &mut budget)
+        .ok()
+        .and_then(|value| value.detach(&mut Budget::new(u64::MAX, u64::MAX)).ok());
     match settled {
         Some(value) => Node { at: node.at, op: Op::Constant(value) },
         None => node,

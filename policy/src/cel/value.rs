@@ -137,23 +137,35 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Returns a copy that borrows nothing, unless it is nested too deep.
-    pub(crate) fn detach(&self) -> Result<Value<'static>, Fault> {
-        let mut endless = Budget::new(u64::MAX, u64::MAX);
+    /// Returns a copy that borrows nothing, for whose octets it asks the budget.
+    ///
+    /// # Errors
+    /// [`Fault::OverBudget`], and [`Fault::TooDeep`] when it is nested too deep.
+    pub fn detach(&self, budget: &mut Budget) -> Result<Value<'static>, Fault> {
         Ok(match self {
             Self::Null => Value::Null,
             Self::Bool(it) => Value::Bool(*it),
             Self::Int(it) => Value::Int(*it),
             Self::Uint(it) => Value::Uint(*it),
             Self::Double(it) => Value::Double(*it),
-            Self::String(it) => Value::String(Text::Shared(Arc::from(&**it))),
-            Self::Bytes(it) => Value::Bytes(Octets::Shared(Arc::from(&**it))),
+            Self::String(Text::Shared(it)) => Value::String(Text::Shared(Arc::clone(it))),
+            Self::String(it) => {
+                budget.make(it.len())?;
+                Value::String(Text::Shared(Arc::from(&**it)))
+            }
+            Self::Bytes(Octets::Shared(it)) => Value::Bytes(Octets::Shared(Arc::clone(it))),
+            Self::Bytes(it) => {
+                budget.make(it.len())?;
+                Value::Bytes(Octets::Shared(Arc::from(&**it)))
+            }
             Self::List(list) => {
-                Value::list(list.iter().map(|it| it.detach()).collect::<Result<_, _>>()?, &mut endless)?
+                let elements = list.iter().map(|it| it.detach(budget)).collect::<Result<_, _>>()?;
+                Value::list(elements, budget)?
             }
             Self::Map(map) => {
-                let entries = map.iter().map(|(key, value)| Ok((key.detach()?, value.detach()?)));
-                Value::map(entries.collect::<Result<_, _>>()?, &mut endless)?
+                let entry = |(key, value): (Self, Self)| Ok((key.detach(budget)?, value.detach(budget)?));
+                let entries = map.iter().map(entry).collect::<Result<_, _>>()?;
+                Value::map(entries, budget)?
             }
             Self::Timestamp(it) => Value::Timestamp(*it),
             Self::Duration(it) => Value::Duration(*it),

@@ -4,7 +4,7 @@
 //! actions. What is not known is refused and never passed over: a rule that is not understood restricts nobody.
 //!
 //! ```
-//! use adit_policy::{document::{Action, Document}, environment::Phase};
+//! use adit_policy::{actions::Action, document::Document, environment::Phase};
 //!
 //! let document = Document::parse("
 //! on_http_request:
@@ -13,7 +13,8 @@
 //!       - type: deny
 //!         config: {status_code: 404}
 //! ").expect("a document");
-//! assert!(matches!(document.rules(Phase::HttpRequest)[0].actions[..], [Action::Deny { status: 404 }]));
+//! let [Action::Deny(deny)] = &document.rules(Phase::HttpRequest)[0].actions[..] else { unreachable!() };
+//! assert_eq!(deny.status, 404);
 //!
 //! let problems = Document::parse("on_http_request:\n  - action: []\n").unwrap_err();
 //! assert_eq!(problems[0].to_string(), "line 2, column 5: on_http_request[0].action: unknown key. Did you mean `actions`?");
@@ -31,20 +32,18 @@
 //! | octets of all compiled patterns | [`MAX_PATTERNS`] |
 //! | problems that are told | [`MAX_PROBLEMS`] |
 
-mod actions;
+mod data;
 mod read;
 mod template;
 mod yaml;
 
-pub use actions::Action;
-pub use read::Problem;
-pub use template::Template;
-
-use self::{
-    read::Reader,
+pub use self::{data::Data, read::Problem, template::Template};
+pub(crate) use self::{
+    read::{Reader, join},
     yaml::{Node, Place, Value},
 };
 use crate::{
+    actions::{self, Action},
     cel::{Program, Type},
     environment::Phase,
 };
@@ -68,6 +67,7 @@ pub const MAX_PROBLEMS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Document {
     phases: [Vec<Rule>; 3],
+    reads_results: bool,
 }
 
 /// A rule: when all expressions are true, its actions are done in their order.
@@ -101,8 +101,14 @@ impl Document {
             }
         };
         let phases = phases(&mut reader, &root);
+        let reads_results = reader.reads_results;
         let problems = reader.finish();
-        if problems.is_empty() { Ok(Self { phases }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { phases, reads_results }) } else { Err(problems) }
+    }
+
+    /// Returns whether an expression may read what actions tell.
+    pub(crate) fn reads_results(&self) -> bool {
+        self.reads_results
     }
 
     /// Returns the rules of a phase, in their order.
@@ -151,27 +157,18 @@ fn rule(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Optio
     }
     let mut done = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
-        done.extend(actions::action(reader, phase, &format!("{path}.actions[{at}]"), node));
+        done.extend(actions::read(reader, phase, &format!("{path}.actions[{at}]"), node));
     }
     Some(Rule { name, expressions: compiled, actions: done })
 }
 
 fn expression(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Option<Program> {
     let text = reader.text(path, node)?;
-    if reader.is_full() {
+    let program = reader.program(phase, path, node, text, text)?;
+    if !program.ty().fits(&Type::BOOL) {
+        let what = format!("the expression is of type {}, and a condition is a bool", program.ty());
+        reader.problem(node.place, path, what, "Compare it with something");
         return None;
     }
-    match phase.environment().compile(text) {
-        Ok(program) if !reader.has_room(node.place, path, program.patterns()) => None,
-        Ok(program) if program.ty().fits(&Type::BOOL) => Some(program),
-        Ok(program) => {
-            let what = format!("the expression is of type {}, and a condition is a bool", program.ty());
-            reader.problem(node.place, path, what, "Compare it with something");
-            None
-        }
-        Err(error) => {
-            reader.refused(node.place, path, text, 0, error);
-            None
-        }
-    }
+    Some(program)
 }

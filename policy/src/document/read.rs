@@ -5,9 +5,13 @@ use core::fmt;
 
 use super::{
     MAX_PATTERNS, MAX_PROBLEMS,
+    template::Template,
     yaml::{Node, Place, Value},
 };
-use crate::cel::{CompileError, Position, nearest};
+use crate::{
+    cel::{CompileError, Position, Program, nearest},
+    environment::Phase,
+};
 
 /// What is wrong with a document: where, what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,25 +44,27 @@ impl core::error::Error for Problem {}
 
 /// The text of a document, and what is wrong with it so far.
 #[derive(Debug)]
-pub(super) struct Reader<'t> {
+pub(crate) struct Reader<'t> {
     source: &'t str,
     problems: Vec<Problem>,
     /// The octets that patterns take so far.
     patterns: usize,
+    /// Whether an expression may read what actions tell.
+    pub(crate) reads_results: bool,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(source: &'t str) -> Self {
-        Self { source, problems: Vec::new(), patterns: 0 }
+    pub(crate) fn new(source: &'t str) -> Self {
+        Self { source, problems: Vec::new(), patterns: 0, reads_results: false }
     }
 
     /// Returns the problems by place.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
+    pub(crate) fn finish(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| (problem.line, problem.column));
         self.problems
     }
 
-    pub(super) fn problem(&mut self, at: Place, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn problem(&mut self, at: Place, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
             // A document may have a key or an expression as long as itself.
             let short = |text: &str| text.chars().take(512).collect::<String>();
@@ -68,12 +74,12 @@ impl<'t> Reader<'t> {
     }
 
     /// Returns whether patterns have taken more room than there is: nothing more is compiled.
-    pub(super) const fn is_full(&self) -> bool {
+    const fn is_full(&self) -> bool {
         self.patterns > MAX_PATTERNS
     }
 
     /// Takes room for patterns; tells when there is not enough, once.
-    pub(super) fn has_room(&mut self, at: Place, key: &str, patterns: usize) -> bool {
+    fn has_room(&mut self, at: Place, key: &str, patterns: usize) -> bool {
         self.patterns = self.patterns.saturating_add(patterns);
         if self.is_full() {
             let what = format!("up to here, patterns take more than {MAX_PATTERNS} octets");
@@ -83,7 +89,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Tells of an expression that is refused, which begins at an octet of the text of a node.
-    pub(super) fn refused(&mut self, at: Place, key: &str, text: &str, begin: usize, error: CompileError) {
+    pub(crate) fn refused(&mut self, at: Place, key: &str, text: &str, begin: usize, error: CompileError) {
         if self.problems.len() == MAX_PROBLEMS {
             return; // looking for the place goes over the whole document
         }
@@ -92,6 +98,43 @@ impl<'t> Reader<'t> {
         let inner = Position { line: start.line + error.at.line - 1, column };
         let place = self.place_within(at, text, inner).unwrap_or(at);
         self.problem(place, key, error.what, error.remedy.unwrap_or_else(|| "Correct the expression".into()));
+    }
+
+    /// Compiles an expression, which is a text or a part of it.
+    pub(crate) fn program(
+        &mut self,
+        phase: Phase,
+        path: &str,
+        node: &Node,
+        text: &str,
+        inner: &str,
+    ) -> Option<Program> {
+        if self.is_full() {
+            return None;
+        }
+        self.reads_results |= inner.contains(RESULTS);
+        match phase.environment().compile(inner) {
+            Ok(program) => self.has_room(node.place, path, program.patterns()).then_some(program),
+            Err(error) => {
+                self.refused(node.place, path, text, text.find(inner).unwrap_or(0), error);
+                None
+            }
+        }
+    }
+
+    /// Reads text with expressions in it.
+    pub(crate) fn template(&mut self, phase: Phase, path: &str, node: &Node, text: &str) -> Option<Template> {
+        if self.is_full() {
+            return None;
+        }
+        self.reads_results |= text.contains(RESULTS);
+        match Template::parse(phase.environment(), text) {
+            Ok(template) => self.has_room(node.place, path, template.patterns()).then_some(template),
+            Err((begin, error)) => {
+                self.refused(node.place, path, text, begin, error);
+                None
+            }
+        }
     }
 
     /// Returns where a place of a scalar stands in the document; nothing where its line is not written as it reads (escaped or folded).
@@ -118,7 +161,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Returns the values of known keys, in their order; a key without a value has one of null, which is none that was not given; of other keys it tells, but for those that were told of before.
-    pub(super) fn map<'n, const N: usize>(
+    pub(crate) fn map<'n, const N: usize>(
         &mut self,
         path: &str,
         node: &'n Node,
@@ -140,7 +183,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Returns the entries of a map.
-    pub(super) fn entries<'n>(&mut self, path: &str, node: &'n Node) -> Option<&'n [(String, Place, Node)]> {
+    pub(crate) fn entries<'n>(&mut self, path: &str, node: &'n Node) -> Option<&'n [(String, Place, Node)]> {
         match &node.value {
             Value::Map(entries) => Some(entries),
             other => self.wrong(path, node.place, other, "a map", "Write `key: value` below it, indented"),
@@ -148,7 +191,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Returns the elements of a list; none when there is no list.
-    pub(super) fn list<'n>(&mut self, path: &str, node: Option<&'n Node>, most: usize) -> &'n [Node] {
+    pub(crate) fn list<'n>(&mut self, path: &str, node: Option<&'n Node>, most: usize) -> &'n [Node] {
         let Some(node) = node else { return &[] };
         match &node.value {
             Value::List(nodes) if nodes.len() <= most => nodes,
@@ -163,21 +206,21 @@ impl<'t> Reader<'t> {
         }
     }
 
-    pub(super) fn text<'n>(&mut self, path: &str, node: &'n Node) -> Option<&'n str> {
+    pub(crate) fn text<'n>(&mut self, path: &str, node: &'n Node) -> Option<&'n str> {
         match &node.value {
             Value::Text(text) => Some(text),
             other => self.wrong(path, node.place, other, "a string", "Write it in quotes"),
         }
     }
 
-    pub(super) fn truth(&mut self, path: &str, node: &Node) -> Option<bool> {
+    pub(crate) fn truth(&mut self, path: &str, node: &Node) -> Option<bool> {
         match &node.value {
             Value::Bool(truth) => Some(*truth),
             other => self.wrong(path, node.place, other, "true or false", "Write `true` or `false` without quotes"),
         }
     }
 
-    pub(super) fn int(&mut self, path: &str, node: &Node) -> Option<i64> {
+    pub(crate) fn int(&mut self, path: &str, node: &Node) -> Option<i64> {
         match &node.value {
             Value::Int(number) => Some(*number),
             other => self.wrong(path, node.place, other, "a whole number", "Write it without quotes"),
@@ -188,7 +231,7 @@ impl<'t> Reader<'t> {
         let found = match value {
             Value::Null => "nothing",
             Value::Bool(_) => "a truth",
-            Value::Int(_) | Value::Number => "a number",
+            Value::Int(_) | Value::Number(_) => "a number",
             Value::Text(_) => "a string",
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
@@ -198,7 +241,10 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// What stands in the name of every attribute that has what actions tell.
+const RESULTS: &str = "ngrok";
+
 /// Returns the path of a key.
-pub(super) fn join(path: &str, key: &str) -> String {
+pub(crate) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.into() } else { format!("{path}.{key}") }
 }

@@ -48,6 +48,11 @@ impl Template {
         Ok(Self { pieces })
     }
 
+    /// Returns a text without expressions.
+    pub(crate) fn of(text: String) -> Self {
+        Self { pieces: if text.is_empty() { Vec::new() } else { vec![Piece::Text(text)] } }
+    }
+
     /// Writes the text for these facts, for whose octets it asks the budget. What callers sent may be in it: who puts it into a header checks
     /// that it is one line.
     ///
@@ -89,12 +94,19 @@ impl Template {
     }
 
     /// Returns whether a constant part breaks a line or has another control character.
-    pub(super) fn has_control(&self) -> bool {
+    pub(crate) fn has_control(&self) -> bool {
         self.pieces.iter().any(|piece| match piece {
             Piece::Text(text) => text.chars().any(|c| c.is_control() && c != '\t'),
             Piece::Program(_) => false,
         })
     }
+}
+
+/// Returns the expression of a text that is one `${…}` and nothing else.
+pub(super) fn alone(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("${")?;
+    let (inner, after) = inner.split_at_checked(end(inner)?)?;
+    (after == "}").then_some(inner)
 }
 
 /// Returns where the brace is that closes an expression: one that is in no string and closes no other.

@@ -28,11 +28,21 @@ pub(crate) enum Value {
     Null,
     Bool(bool),
     Int(i64),
-    /// A number of another kind: nothing in a policy asks for one.
-    Number,
+    /// A number of another kind.
+    Number(Number),
     Text(String),
     List(Vec<Node>),
     Map(Vec<(String, Place, Node)>),
+}
+
+/// A number with a fraction, by its bits: two are equal when they are written alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number(u64);
+
+impl Number {
+    pub(crate) fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
 }
 
 /// Parses a document; an empty one is an empty map.
@@ -89,11 +99,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(i64::try_from(value).map_or(Value::Number, Value::Int))
+        Ok(i64::try_from(value).map_or_else(|_| Value::Number(Number((value as f64).to_bits())), Value::Int))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Number(Number(value.to_bits())))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

@@ -3,7 +3,9 @@
 use core::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
-use super::{ATTRIBUTES, Fields};
+use http::{HeaderMap, HeaderName, header};
+
+use super::{ATTRIBUTES, fields::Fields};
 use crate::cel::{Attribute, Facts, Map, Timestamp, Value};
 
 /// All that is known when a rule is evaluated.
@@ -154,7 +156,7 @@ pub struct Head<'a> {
     /// The version, as `HTTP/2.0`.
     pub version: &'a str,
     /// The headers.
-    pub headers: Fields<'a>,
+    pub headers: &'a HeaderMap,
     /// When the head was complete.
     pub received: Timestamp,
 }
@@ -163,6 +165,7 @@ pub struct Head<'a> {
 #[derive(Debug)]
 pub struct Request<'a> {
     head: Head<'a>,
+    headers: OnceLock<Fields<'a>>,
     url: OnceLock<String>,
     cookies: OnceLock<Fields<'a>>,
     query: OnceLock<Fields<'a>>,
@@ -170,7 +173,7 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     fn new(head: Head<'a>) -> Self {
-        Self { head, url: OnceLock::new(), cookies: OnceLock::new(), query: OnceLock::new() }
+        Self { head, headers: OnceLock::new(), url: OnceLock::new(), cookies: OnceLock::new(), query: OnceLock::new() }
     }
 
     /// Returns the head.
@@ -178,7 +181,8 @@ impl<'a> Request<'a> {
         &self.head
     }
 
-    pub(super) fn url(&self) -> &str {
+    /// Returns the URL.
+    pub fn url(&self) -> &str {
         self.url.get_or_init(|| {
             let Head { scheme, authority, path, query, .. } = self.head;
             let mark = if query.is_empty() { "" } else { "?" };
@@ -186,15 +190,20 @@ impl<'a> Request<'a> {
         })
     }
 
+    pub(super) fn headers(&self) -> &Fields<'a> {
+        self.headers.get_or_init(|| Fields::headers(self.head.headers))
+    }
+
     pub(super) fn cookies(&self) -> &Fields<'a> {
-        self.cookies.get_or_init(|| self.head.headers.cookies())
+        self.cookies.get_or_init(|| Fields::cookies(self.head.headers, header::COOKIE))
     }
 
     pub(super) fn query(&self) -> &Fields<'a> {
         self.query.get_or_init(|| Fields::query(self.head.query))
     }
 
-    pub(super) fn host(&self) -> &'a str {
+    /// Returns the host of the authority, without the brackets of an IPv6 address.
+    pub fn host(&self) -> &'a str {
         split(self.head.authority).0
     }
 
@@ -217,6 +226,22 @@ fn split(authority: &str) -> (&str, Option<u16>) {
 pub struct Response<'a> {
     /// The status.
     pub status: u16,
-    /// The headers.
-    pub headers: Fields<'a>,
+    headers: &'a HeaderMap,
+    fields: OnceLock<Fields<'a>>,
+}
+
+impl<'a> Response<'a> {
+    /// Returns the head of a response.
+    pub fn new(status: u16, headers: &'a HeaderMap) -> Self {
+        Self { status, headers, fields: OnceLock::new() }
+    }
+
+    /// Returns whether there is a header of a name.
+    pub fn has(&self, name: &HeaderName) -> bool {
+        self.headers.contains_key(name)
+    }
+
+    pub(super) fn headers(&self) -> &Fields<'a> {
+        self.fields.get_or_init(|| Fields::headers(self.headers))
+    }
 }

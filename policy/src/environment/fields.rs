@@ -3,21 +3,23 @@
 use core::ops::Range;
 use std::borrow::Cow;
 
-use crate::cel::{Budget, List, Map, MapSource, Text, Value};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::cel::{Budget, List, Map, MapSource, Value};
 
 /// Named values, found by name in the logarithm of their number; the values of one name are in the order in which they came.
 #[derive(Debug, Default)]
-pub struct Fields<'a> {
+pub(super) struct Fields<'a> {
     /// Each name once, sorted, and which values it has.
     names: Vec<(Cow<'a, str>, Range<usize>)>,
     values: Vec<Value<'a>>,
 }
 
 impl<'a> Fields<'a> {
-    /// Takes headers in their order. Names are compared in lower case; octets of a value that are not UTF-8 are seen as U+FFFD, so
-    /// that a header is seen whatever it has.
-    pub fn headers(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
-        Self::new(headers.into_iter().map(|(name, value)| (lower(name), string(String::from_utf8_lossy(value)))))
+    /// Takes headers. Octets of a value that are not UTF-8 are seen as U+FFFD, so that a header is seen whatever it has.
+    pub(super) fn headers(headers: &'a HeaderMap) -> Self {
+        let text = |value: &'a HeaderValue| string(String::from_utf8_lossy(value.as_bytes()));
+        Self::new(headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), text(value))))
     }
 
     /// Takes the parameters of a query, decoded. An escape that is none stays as it is written.
@@ -29,29 +31,18 @@ impl<'a> Fields<'a> {
         }))
     }
 
-    /// Returns the cookies of these headers.
-    pub(super) fn cookies(&self) -> Self {
+    /// Takes the cookies of the headers of a name.
+    pub(super) fn cookies(headers: &'a HeaderMap, name: HeaderName) -> Self {
         let mut cookies = Vec::new();
-        for header in self.of("cookie") {
-            match header {
-                Value::String(Text::Borrowed(text)) => {
+        for header in headers.get_all(name) {
+            match String::from_utf8_lossy(header.as_bytes()) {
+                Cow::Borrowed(text) => {
                     cookies.extend(pairs(text).map(|(name, value)| (Cow::Borrowed(name), cookie(name, value))));
                 }
-                Value::String(Text::Shared(text)) => cookies.extend(pairs(text).map(|(name, value)| {
+                Cow::Owned(text) => cookies.extend(pairs(&text).map(|(name, value)| {
                     let made = cookie(String::from(name), String::from(value));
                     (Cow::Owned(name.into()), made)
                 })),
-                Value::Null
-                | Value::Bool(_)
-                | Value::Int(_)
-                | Value::Uint(_)
-                | Value::Double(_)
-                | Value::Bytes(_)
-                | Value::List(_)
-                | Value::Map(_)
-                | Value::Timestamp(_)
-                | Value::Duration(_)
-                | Value::Type(_) => {}
             }
         }
         Self::new(cookies)
@@ -118,10 +109,6 @@ impl MapSource for Fields<'_> {
     fn key(&self, index: usize) -> Option<Value<'_>> {
         self.names.get(index).map(|(name, _)| (**name).into())
     }
-}
-
-fn lower(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|octet| octet.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
 }
 
 fn string(text: Cow<'_, str>) -> Value<'_> {

@@ -41,8 +41,7 @@ mod functions;
 
 use std::sync::LazyLock;
 
-pub use facts::{Connection, Endpoint, Exchange, Head, Request, Response, Tls};
-pub use fields::Fields;
+pub use self::facts::{Connection, Endpoint, Exchange, Head, Request, Response, Tls};
 
 use crate::cel::{Attribute, Environment, Type, Value};
 
@@ -166,7 +165,7 @@ const ATTRIBUTES: &[Entry] = &{
         entry(Q, "req.method", STRING, |it| Some(it.request()?.head().method.into())),
         entry(Q, "req.version", STRING, |it| Some(it.request()?.head().version.into())),
         entry(Q, "req.host", STRING, |it| Some(it.request()?.head().authority.into())),
-        entry(Q, "req.headers", LISTS, |it| Some(it.request()?.head().headers.value())),
+        entry(Q, "req.headers", LISTS, |it| Some(it.request()?.headers().value())),
         entry(Q, "req.cookies", COOKIES, |it| Some(it.request()?.cookies().value())),
         entry(Q, "req.url", STRING, |it| Some(it.request()?.url().into())),
         entry(Q, "req.url.scheme", STRING, |it| Some(it.request()?.head().scheme.into())),
@@ -176,14 +175,14 @@ const ATTRIBUTES: &[Entry] = &{
         entry(Q, "req.url.path", STRING, |it| Some(it.request()?.head().path.into())),
         entry(Q, "req.url.query", STRING, |it| Some(it.request()?.head().query.into())),
         entry(Q, "req.url.query_params", LISTS, |it| Some(it.request()?.query().value())),
-        entry(Q, "req.user_agent", STRING, |it| it.request()?.head().headers.first("user-agent")),
-        entry(Q, "req.content_type", STRING, |it| it.request()?.head().headers.media_type()),
-        entry(Q, "req.content_length", INT, |it| it.request()?.head().headers.content_length()),
+        entry(Q, "req.user_agent", STRING, |it| it.request()?.headers().first("user-agent")),
+        entry(Q, "req.content_type", STRING, |it| it.request()?.headers().media_type()),
+        entry(Q, "req.content_length", INT, |it| it.request()?.headers().content_length()),
         entry(Q, "req.ts.header_received", TIMESTAMP, |it| Some(Value::Timestamp(it.request()?.head().received))),
         entry(S, "res.status_code", INT, |it| Some(Value::Int(it.response()?.status.into()))),
-        entry(S, "res.headers", LISTS, |it| Some(it.response()?.headers.value())),
-        entry(S, "res.content_type", STRING, |it| it.response()?.headers.media_type()),
-        entry(S, "res.content_length", INT, |it| it.response()?.headers.content_length()),
+        entry(S, "res.headers", LISTS, |it| Some(it.response()?.headers().value())),
+        entry(S, "res.content_type", STRING, |it| it.response()?.headers().media_type()),
+        entry(S, "res.content_length", INT, |it| it.response()?.headers().content_length()),
     ]
 };
 

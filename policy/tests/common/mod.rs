@@ -5,6 +5,19 @@ use adit_policy::cel::{
     Attribute, Budget, CompileError, Environment, Error, Facts, List, ListSource, Map, MapSource, Timestamp, Type,
     Value,
 };
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Returns headers in their order.
+pub(crate) fn headers(headers: &[(&str, &[u8])]) -> HeaderMap {
+    let header = |(name, value): &(&str, &[u8])| {
+        (HeaderName::try_from(*name).expect("a name"), HeaderValue::from_bytes(value).expect("a value"))
+    };
+    let mut map = HeaderMap::new();
+    for (name, value) in headers.iter().map(header) {
+        map.append(name, value);
+    }
+    map
+}
 
 /// A request, of which nothing is copied.
 pub(crate) struct Request {

@@ -1,0 +1,160 @@
+//! What rules do. Each action has a module of its own: what it is configured with, and what it does.
+//!
+//! An action does no IO. It reads the facts of its [`Turn`], and gives an [`Effect`]: changes, a question to the world, or the end
+//! of the phase. What cannot be decided is a [`Failure`], for which the engine refuses.
+
+mod add_headers;
+mod close_connection;
+mod config;
+mod custom_response;
+mod deny;
+mod log;
+mod remove_headers;
+mod restrict_ips;
+mod set_vars;
+
+pub(crate) use self::config::Config;
+pub use self::{
+    add_headers::AddHeaders, close_connection::CloseConnection, custom_response::CustomResponse, deny::Deny, log::Log,
+    remove_headers::RemoveHeaders, restrict_ips::RestrictIps, set_vars::SetVars,
+};
+use crate::{
+    cel::nearest,
+    document::{Node, Reader, Value, join},
+    engine::{Effect, Failure, Turn},
+    environment::Phase,
+};
+
+/// What a rule does when its expressions are true.
+#[derive(Debug)]
+pub enum Action {
+    /// Adds headers.
+    AddHeaders(AddHeaders),
+    /// Closes the connection without an answer.
+    CloseConnection(CloseConnection),
+    /// Answers in place of the upstream.
+    CustomResponse(CustomResponse),
+    /// Refuses.
+    Deny(Deny),
+    /// Tells something with what is told of the request.
+    Log(Log),
+    /// Removes headers.
+    RemoveHeaders(RemoveHeaders),
+    /// Serves only some callers.
+    RestrictIps(RestrictIps),
+    /// Sets variables.
+    SetVars(SetVars),
+}
+
+/// The types that are built.
+const TYPES: &[&Type] = &[
+    &add_headers::TYPE,
+    &close_connection::TYPE,
+    &custom_response::TYPE,
+    &deny::TYPE,
+    &log::TYPE,
+    &remove_headers::TYPE,
+    &restrict_ips::TYPE,
+    &set_vars::TYPE,
+];
+
+impl Action {
+    /// Returns its type, as a document names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AddHeaders(_) => add_headers::TYPE.name,
+            Self::CloseConnection(_) => close_connection::TYPE.name,
+            Self::CustomResponse(_) => custom_response::TYPE.name,
+            Self::Deny(_) => deny::TYPE.name,
+            Self::Log(_) => log::TYPE.name,
+            Self::RemoveHeaders(_) => remove_headers::TYPE.name,
+            Self::RestrictIps(_) => restrict_ips::TYPE.name,
+            Self::SetVars(_) => set_vars::TYPE.name,
+        }
+    }
+
+    /// Does it, or a part of it until the answer to what it asks is there.
+    pub(crate) fn act(&self, turn: &mut Turn<'_, '_>) -> Result<Effect, Failure> {
+        match self {
+            Self::AddHeaders(action) => action.act(turn),
+            Self::CloseConnection(action) => action.act(),
+            Self::CustomResponse(action) => action.act(turn),
+            Self::Deny(action) => action.act(),
+            Self::Log(action) => action.act(turn),
+            Self::RemoveHeaders(action) => action.act(turn),
+            Self::RestrictIps(action) => action.act(turn),
+            Self::SetVars(action) => action.act(turn),
+        }
+    }
+}
+
+/// A type of action: its name, the phases in which it may stand, and how its configuration is read.
+pub(crate) struct Type {
+    pub(crate) name: &'static str,
+    pub(crate) phases: &'static [Phase],
+    /// Gives nothing when there was a problem, of which it told.
+    pub(crate) read: fn(&mut Config<'_, '_, '_>) -> Option<Action>,
+}
+
+const CONNECT: Phase = Phase::TcpConnect;
+const REQUEST: Phase = Phase::HttpRequest;
+const RESPONSE: Phase = Phase::HttpResponse;
+
+/// Types of that form that are not built.
+const OTHERS: &[&str] = &[
+    "basic-auth",
+    "circuit-breaker",
+    "compress-response",
+    "forward-internal",
+    "http-request",
+    "jwt-validation",
+    "oauth",
+    "openid-connect",
+    "owasp-crs-request",
+    "owasp-crs-response",
+    "rate-limit",
+    "redirect",
+    "request-body-find-replace",
+    "response-body-find-replace",
+    "saml",
+    "sse-find-replace",
+    "terminate-tls",
+    "url-rewrite",
+    "verify-webhook",
+];
+
+/// Reads an action; nothing when there is a problem.
+pub(crate) fn read(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Option<Action> {
+    let [kind, config] = reader.map(path, node, ["type", "config"], &[])?;
+    let Some(kind) = kind else {
+        reader.problem(node.place, path, "an action without a type", "Add `type: deny`, or another");
+        return None;
+    };
+    let key = join(path, "type");
+    let name = reader.text(&key, kind)?;
+    let Some(found) = TYPES.iter().find(|known| known.name == name) else {
+        unknown(reader, kind, &key, name);
+        return None;
+    };
+    if !found.phases.contains(&phase) {
+        let names: Vec<_> = found.phases.iter().map(|phase| phase.name()).collect();
+        let what = format!("`{name}` is not available in {}", phase.name());
+        reader.problem(kind.place, &key, what, format!("Move it to {}", names.join(" or ")));
+        return None;
+    }
+    let empty = Node { place: node.place, value: Value::Map(Vec::new()) };
+    let node = config.filter(|node| node.value != Value::Null).unwrap_or(&empty);
+    (found.read)(&mut Config::new(reader, phase, join(path, "config"), node))
+}
+
+fn unknown(reader: &mut Reader<'_>, kind: &Node, key: &str, name: &str) {
+    let remedy = "docs/policy.md has the actions there are";
+    if OTHERS.contains(&name) {
+        reader.problem(kind.place, key, format!("`{name}` is not available yet"), remedy);
+    } else {
+        let names = TYPES.iter().map(|known| known.name);
+        let near = nearest(name, names.chain(OTHERS.iter().copied()));
+        let remedy = near.map_or_else(|| remedy.into(), |near| format!("Did you mean `{near}`?"));
+        reader.problem(kind.place, key, "unknown type of action", remedy);
+    }
+}

@@ -1,0 +1,82 @@
+//! `restrict-ips`: serves only some callers, by the address of the connection; never by what a header says.
+
+use core::net::IpAddr;
+
+use super::{Action, CONNECT, Config, REQUEST, RESPONSE, Type};
+use crate::{
+    addresses::{Addresses, MAX_ENTRIES as MAX_NETWORKS},
+    cel::Value,
+    document::Node,
+    engine::{Effect, Failure, Outcome, Refusal, Turn, Why},
+};
+
+/// Serves a caller that is allowed and not denied.
+#[derive(Debug)]
+pub struct RestrictIps {
+    /// Whether others are refused; else it is only told.
+    pub enforce: bool,
+    /// Who may call; anybody when it is not given.
+    pub allow: Option<Addresses>,
+    /// Who may not, whatever is allowed.
+    pub deny: Addresses,
+}
+
+pub(super) const TYPE: Type = Type { name: "restrict-ips", phases: &[CONNECT, REQUEST, RESPONSE], read };
+
+fn read(config: &mut Config<'_, '_, '_>) -> Option<Action> {
+    let [enforce, allow, deny, policies] = config.map(["enforce", "allow", "deny", "ip_policies"])?;
+    if let Some(policies) = policies {
+        let remedy = "List the networks under `allow` and `deny`";
+        config.problem("ip_policies", policies, "not available: there is no store of such policies", remedy);
+    }
+    if allow.is_none() && deny.is_none() {
+        config.whole("neither `allow` nor `deny`", "Add one of them");
+        return None;
+    }
+    let enforce = config.enforce(enforce);
+    let allow = allow.map(|node| networks(config, "allow", node));
+    let deny = deny.map_or_else(|| Some(Addresses::default()), |node| networks(config, "deny", node));
+    // A list that is wrong is not one that was not given: without `allow`, anybody may call.
+    let allow = match allow {
+        Some(None) => return None,
+        Some(given) => given,
+        None => None,
+    };
+    Some(Action::RestrictIps(RestrictIps { enforce: enforce?, allow, deny: deny? }))
+}
+
+fn networks<'n>(config: &mut Config<'_, '_, 'n>, key: &str, node: &'n Node) -> Option<Addresses> {
+    let nodes = config.list(key, node, MAX_NETWORKS)?;
+    let mut entries = Vec::with_capacity(nodes.len());
+    let mut whole = true;
+    for (key, node) in nodes {
+        let Some(text) = config.text(&key, node) else {
+            whole = false;
+            continue;
+        };
+        if let Err(bad) = Addresses::parse(&[text]) {
+            config.problem(&key, node, bad.to_string(), "Correct it");
+            whole = false;
+        }
+        entries.push(text);
+    }
+    Addresses::parse(&entries).ok().filter(|_| whole)
+}
+
+impl RestrictIps {
+    /// Returns whether an address may pass.
+    pub fn permits(&self, address: IpAddr) -> bool {
+        self.allow.as_ref().is_none_or(|allow| allow.contains(address)) && !self.deny.contains(address)
+    }
+
+    pub(super) fn act(&self, turn: &mut Turn<'_, '_>) -> Result<Effect, Failure> {
+        let passes = self.permits(turn.facts.connection.client());
+        if turn.tells() {
+            turn.tell("restrict_ips", [("action", Value::from(if passes { "allow" } else { "deny" }))])?;
+        }
+        Ok(match (passes, self.enforce) {
+            (false, true) => Effect::End(Outcome::Refuse(Refusal::new(403, Why::Restricted))),
+            (true, _) | (false, false) => Effect::Next,
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! What the engine asks the world, and what the world answers.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+/// What the engine needs to know before it can go on.
+#[derive(Debug)]
+pub enum Ask {
+    /// The answer to a request: [`Answer::Fetched`].
+    Fetch(Box<Fetch>),
+    /// The octets of a set of keys: [`Answer::Keys`].
+    Keys {
+        /// Where it is.
+        url: String,
+        /// Whether one that was kept does not do: it did not have a key that was looked for.
+        fresh: bool,
+    },
+    /// Whether a password has this hash, which is costly to say: [`Answer::Password`].
+    Password {
+        /// The hash, with its parameters.
+        hash: Arc<str>,
+        /// The password.
+        password: Vec<u8>,
+    },
+    /// The whole body of the request, which goes to the upstream all the same: [`Answer::Body`].
+    Body {
+        /// The most octets that are to be kept.
+        most: usize,
+    },
+}
+
+/// A request to a server that a policy names.
+#[derive(Debug)]
+pub struct Fetch {
+    /// The request, with an absolute URI.
+    pub request: http::Request<Vec<u8>>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// The most octets of the body of its answer.
+    pub most: usize,
+}
+
+/// What an [`Ask`] came to.
+#[derive(Debug)]
+pub enum Answer {
+    /// The answer to a request.
+    Fetched(Result<http::Response<Vec<u8>>, FetchError>),
+    /// The octets of a set of keys.
+    Keys(Result<Arc<[u8]>, Unavailable>),
+    /// Whether the password has the hash.
+    Password(Result<bool, Unavailable>),
+    /// The body, or nothing when it has more octets than may be kept.
+    Body(Option<Vec<u8>>),
+    /// The endpoint of [`Outcome::Forward`](super::Outcome::Forward) could not be reached, and nothing was sent to it.
+    Unreachable,
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// The address is one to which no policy may send a request.
+    Forbidden,
+    /// There was no connection, or it broke.
+    Unreachable,
+    /// It took too long.
+    Timeout,
+    /// The answer has more octets than asked for.
+    TooLarge,
+}
+
+/// There is no answer, and none that was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;

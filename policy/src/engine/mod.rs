@@ -1,0 +1,286 @@
+//! Runs the rules of a phase: facts go in, a decision comes out.
+//!
+//! Rules are taken in their order. When all expressions of a rule are true, its actions are done in their order. What a rule has
+//! changed, later rules see. An action that ends the phase is the last.
+//!
+//! **It fails closed.** An expression that has no value, a text that cannot be written, a phase that costs more than its budget: each refuses
+//! with 500. There is one exception: a rule that only tells (`log`) is passed over.
+//!
+//! The engine does no IO. When an action needs the world, [`Run::step`] returns an [`Ask`], and is called again with the [`Answer`].
+//!
+//! ```
+//! use std::{sync::Arc, time::Instant};
+//!
+//! use adit_policy::{
+//!     cel::Timestamp,
+//!     document::Document,
+//!     engine::{Carried, Now, Outcome, Policy, Step, Subject},
+//!     environment::{Connection, Endpoint, Phase},
+//! };
+//!
+//! let document = Document::parse("
+//! on_http_request:
+//!   - expressions: [\"req.url.path.startsWith('/admin')\"]
+//!     actions: [{type: deny, config: {status_code: 404}}]
+//!   - actions: [{type: add-headers, config: {headers: {x-from: \"${conn.client_ip}\"}}}]
+//! ").expect("a document");
+//! let policy = Arc::new(Policy::new(document));
+//! let now = Now { time: Timestamp::new(0, 0).expect("in range"), instant: Instant::now() };
+//! let [client, server] = ["192.0.2.7:40000", "192.0.2.1:443"].map(|text| text.parse().expect("an address"));
+//! let connection = Connection::new(client, server, now.time, None);
+//! let endpoint = Endpoint { id: "ep", protocol: "https", host: "a.example", port: 443 };
+//! let (mut request, ()) = http::Request::get("https://a.example/").body(()).expect("a request").into_parts();
+//!
+//! let mut subject = Subject::new(&connection, endpoint).with_request(&mut request, now.time);
+//! let mut run = policy.begin(Phase::HttpRequest, Carried::default());
+//! assert!(matches!(run.step(&mut subject, now, None), Step::Done(Outcome::Continue)));
+//! assert_eq!(request.headers["x-from"], "192.0.2.7");
+//! ```
+
+mod ask;
+mod outcome;
+mod store;
+mod subject;
+mod trace;
+mod turn;
+
+use std::{sync::Arc, time::Instant};
+
+pub use self::{
+    ask::{Answer, Ask, Fetch, FetchError, Unavailable},
+    outcome::{Failure, Outcome, Refusal, Why},
+    subject::{Change, Subject},
+    trace::{Entry, Trace, Verdict},
+    turn::{Effect, Transform, Turn},
+};
+use self::{store::Store, turn::Gathered};
+use crate::{
+    actions::Action,
+    cel::{Budget, Timestamp, Value},
+    document::{Document, Rule},
+    environment::{Exchange, Phase},
+};
+
+/// What a phase may cost: some milliseconds at the very most.
+const BUDGET: Budget = Budget::new(100_000, 1 << 20);
+
+/// A policy in force: its rules, and what they count.
+#[derive(Debug)]
+pub struct Policy {
+    document: Document,
+    /// Whether an expression may read what actions tell: else none is told.
+    tells: bool,
+}
+
+impl Policy {
+    /// Takes a document into force.
+    pub fn new(document: Document) -> Self {
+        let tells = document.reads_results();
+        Self { document, tells }
+    }
+
+    /// Returns the document.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Returns whether a phase has rules.
+    pub fn has(&self, phase: Phase) -> bool {
+        !self.document.rules(phase).is_empty()
+    }
+
+    /// Begins a phase, with what earlier phases have handed on.
+    pub fn begin(self: &Arc<Self>, phase: Phase, carried: Carried) -> Run {
+        Run {
+            policy: Arc::clone(self),
+            phase,
+            at: At::default(),
+            asked: 0,
+            budget: BUDGET,
+            vars: Store::default(),
+            carried,
+            gathered: Gathered::default(),
+            trace: Trace::new(phase),
+        }
+    }
+}
+
+/// The time of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The time of the day, for expressions.
+    pub time: Timestamp,
+    /// The time that only goes forward, for what is counted.
+    pub instant: Instant,
+}
+
+/// What one phase hands on to the next: what actions have told.
+#[derive(Clone, Debug, Default)]
+pub struct Carried {
+    results: Store,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Ask the world, and call [`Run::step`] with what it answers.
+    Ask(Ask),
+    /// The phase is over.
+    Done(Outcome),
+}
+
+/// The rules of one phase, as they are evaluated for one connection, request or response.
+#[derive(Debug)]
+pub struct Run {
+    policy: Arc<Policy>,
+    phase: Phase,
+    at: At,
+    /// How often the action has asked.
+    asked: u32,
+    budget: Budget,
+    vars: Store,
+    carried: Carried,
+    gathered: Gathered,
+    trace: Trace,
+}
+
+/// What is to be done next: the expressions of a rule, or one of its actions.
+#[derive(Clone, Copy, Debug, Default)]
+struct At {
+    rule: usize,
+    action: Option<usize>,
+}
+
+impl Run {
+    /// Goes on until the world is asked or the phase is over. `answer` is what the last [`Ask`] came to. After
+    /// [`Outcome::Forward`] with a fallback, it may be called once more with [`Answer::Unreachable`].
+    pub fn step(&mut self, subject: &mut Subject<'_>, now: Now, answer: Option<Answer>) -> Step {
+        let policy = Arc::clone(&self.policy);
+        let rules = policy.document.rules(self.phase);
+        let mut answer = answer;
+        loop {
+            let mut facts = subject.exchange(now.time, self.vars.map(), self.carried.results.map());
+            let pause = self.stretch(rules, &mut facts, now, &mut answer);
+            drop(facts);
+            match pause {
+                Pause::Change(changes) => {
+                    for change in changes {
+                        subject.apply(self.phase, change);
+                    }
+                }
+                Pause::Step(step) => return step,
+            }
+        }
+    }
+
+    /// Does what can be done without a change of the facts.
+    fn stretch(&mut self, rules: &[Rule], facts: &mut Exchange<'_>, now: Now, answer: &mut Option<Answer>) -> Pause {
+        while let Some(rule) = rules.get(self.at.rule) {
+            let first = match self.at.action {
+                Some(action) => action,
+                None => match self.matches(rule, facts) {
+                    Ok(true) => 0,
+                    Ok(false) => {
+                        self.at = At { rule: self.at.rule + 1, action: None };
+                        continue;
+                    }
+                    Err(failure) if is_passed_over(rule, &failure) => {
+                        self.at = At { rule: self.at.rule + 1, action: None };
+                        continue;
+                    }
+                    Err(failure) => return Pause::refuse(failure),
+                },
+            };
+            for (at, action) in rule.actions.iter().enumerate().skip(first) {
+                self.at.action = Some(at);
+                let mut turn = Turn {
+                    facts,
+                    now,
+                    phase: self.phase,
+                    answer: answer.take(),
+                    asked: self.asked,
+                    tells: self.policy.tells,
+                    budget: &mut self.budget,
+                    vars: &mut self.vars,
+                    results: &mut self.carried.results,
+                    gathered: &mut self.gathered,
+                };
+                let effect = action.act(&mut turn);
+                let verdict = Verdict::of(&effect);
+                self.trace.add(self.at.rule, self.at.action, verdict);
+                self.asked = if let Ok(Effect::Ask(_)) = &effect { self.asked + 1 } else { 0 };
+                match effect {
+                    Ok(Effect::Next) => {}
+                    Ok(Effect::Change(changes)) => {
+                        self.at.action = Some(at + 1);
+                        return Pause::Change(changes);
+                    }
+                    Ok(Effect::Ask(ask)) => return Pause::Step(Step::Ask(ask)),
+                    Ok(Effect::End(outcome)) => return Pause::Step(Step::Done(outcome)),
+                    Err(failure) if is_passed_over(rule, &failure) => {}
+                    Err(failure) => return Pause::refuse(failure),
+                }
+            }
+            self.at = At { rule: self.at.rule + 1, action: None };
+        }
+        Pause::Step(Step::Done(Outcome::Continue))
+    }
+
+    /// Returns whether all expressions of a rule are true.
+    fn matches(&mut self, rule: &Rule, facts: &Exchange<'_>) -> Result<bool, Failure> {
+        for program in &rule.expressions {
+            let verdict = match program.evaluate(facts, &mut self.budget) {
+                Ok(Value::Bool(true)) => continue,
+                Ok(Value::Bool(false)) => Ok(false),
+                Ok(_) => Err(Failure::NoBool),
+                Err(error) => Err(Failure::Expression(error)),
+            };
+            let told = verdict.clone().map_or_else(Verdict::Failed, |_| Verdict::NotMatched);
+            self.trace.add(self.at.rule, None, told);
+            return verdict;
+        }
+        self.trace.add(self.at.rule, None, Verdict::Matched);
+        Ok(true)
+    }
+
+    /// Returns the phase.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Returns what came of each rule and action so far.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Returns what `log` has told so far, and forgets it.
+    pub fn take_logs(&mut self) -> Vec<Vec<(String, Value<'static>)>> {
+        core::mem::take(&mut self.gathered.logs)
+    }
+
+    /// Returns what the body goes through, the first one first, and forgets it.
+    pub fn take_transforms(&mut self) -> Vec<Box<dyn Transform>> {
+        core::mem::take(&mut self.gathered.transforms)
+    }
+
+    /// Returns what is handed on to the next phase.
+    pub fn carried(&self) -> &Carried {
+        &self.carried
+    }
+}
+
+enum Pause {
+    Change(Vec<Change>),
+    Step(Step),
+}
+
+impl Pause {
+    fn refuse(failure: Failure) -> Self {
+        Self::Step(Step::Done(Outcome::Refuse(Refusal::new(500, Why::Failed(failure)))))
+    }
+}
+
+/// Returns whether nobody passes who should not when a rule is passed over: it only tells. A limit ends the phase whatever the rule.
+fn is_passed_over(rule: &Rule, failure: &Failure) -> bool {
+    !failure.is_limit() && rule.actions.iter().all(|action| matches!(action, Action::Log(_)))
+}

@@ -1,0 +1,92 @@
+//! How a phase ends.
+
+use core::fmt;
+
+use http::HeaderMap;
+
+use crate::cel::Error;
+
+/// How a phase ends.
+#[derive(Debug)]
+pub enum Outcome {
+    /// No rule ended it: serve, with what was changed.
+    Continue,
+    /// Answer so. The rules of the response follow, unless this is their outcome.
+    Respond(Box<http::Response<Vec<u8>>>),
+    /// Refuse. No rules follow. A connection without a request is closed.
+    Refuse(Refusal),
+    /// Close the connection without an answer.
+    Close,
+    /// Serve by an internal endpoint of the same account.
+    Forward {
+        /// Its URL: a scheme, a host that ends in `.internal`, a port if one was given.
+        url: String,
+        /// Whether the rules go on when it cannot be reached: [`Answer::Unreachable`](super::Answer::Unreachable).
+        fallback: bool,
+    },
+}
+
+/// An answer that refuses: a status, headers, and no body of a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The status, from 400 to 599.
+    pub status: u16,
+    /// Headers, as `retry-after`.
+    pub headers: HeaderMap,
+    /// Why, for whom it is told to.
+    pub why: Why,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: u16, why: Why) -> Self {
+        Self { status, headers: HeaderMap::new(), why }
+    }
+}
+
+/// Why something was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// `deny`.
+    Denied,
+    /// `restrict-ips`: the address may not call.
+    Restricted,
+    /// It could not be decided.
+    Failed(Failure),
+}
+
+/// Why an action or a rule could not be decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// An expression has no value, or costs more than is left of the budget.
+    Expression(Error),
+    /// A condition is no bool.
+    NoBool,
+    /// What was rendered has a control character and was to be a header.
+    Header,
+    /// A status that is none.
+    Status,
+}
+
+impl Failure {
+    /// Returns whether the budget of the phase is the reason.
+    pub fn is_limit(&self) -> bool {
+        match self {
+            Self::Expression(error) => error.fault.is_limit(),
+            Self::NoBool | Self::Header | Self::Status => false,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expression(error) => error.fmt(f),
+            Self::NoBool => f.write_str("a condition is no bool"),
+            Self::Header => f.write_str("a header would have a control character"),
+            Self::Status => f.write_str("no such status"),
+        }
+    }
+}
+
+impl core::error::Error for Failure {}

@@ -1,0 +1,106 @@
+//! What came of each rule and action, so that every decision can be explained.
+
+use core::fmt;
+
+use super::{Effect, Failure, Outcome, Policy};
+use crate::environment::Phase;
+
+/// What came of each rule and action of a phase, in the order in which they were looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    phase: Phase,
+    entries: Vec<Entry>,
+}
+
+/// What came of a rule, or of one of its actions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which rule, from zero.
+    pub rule: usize,
+    /// Which of its actions, from zero; the rule's expressions when there is none.
+    pub action: Option<usize>,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// What came of a rule or an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All expressions are true.
+    Matched,
+    /// An expression is false.
+    NotMatched,
+    /// It could not be decided.
+    Failed(Failure),
+    /// The action was done.
+    Done,
+    /// The action asked the world.
+    Asked,
+    /// The action ended the phase with an answer.
+    Responded,
+    /// The action ended the phase with a refusal of this status.
+    Refused(u16),
+    /// The action ended the phase and the connection.
+    Closed,
+    /// The action ended the phase with a forward.
+    Forwarded,
+}
+
+impl Verdict {
+    pub(super) fn of(effect: &Result<Effect, Failure>) -> Self {
+        match effect {
+            Ok(Effect::Next | Effect::Change(_)) => Self::Done,
+            Ok(Effect::Ask(_)) => Self::Asked,
+            Ok(Effect::End(Outcome::Continue)) => Self::Done,
+            Ok(Effect::End(Outcome::Respond(_))) => Self::Responded,
+            Ok(Effect::End(Outcome::Refuse(refusal))) => Self::Refused(refusal.status),
+            Ok(Effect::End(Outcome::Close)) => Self::Closed,
+            Ok(Effect::End(Outcome::Forward { .. })) => Self::Forwarded,
+            Err(failure) => Self::Failed(failure.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Matched => f.write_str("matched"),
+            Self::NotMatched => f.write_str("not matched"),
+            Self::Failed(failure) if failure.is_limit() => write!(f, "over budget: {failure}"),
+            Self::Failed(failure) => write!(f, "failed: {failure}"),
+            Self::Done => f.write_str("done"),
+            Self::Asked => f.write_str("asked"),
+            Self::Responded => f.write_str("responded"),
+            Self::Refused(status) => write!(f, "refused with {status}"),
+            Self::Closed => f.write_str("closed"),
+            Self::Forwarded => f.write_str("forwarded"),
+        }
+    }
+}
+
+impl Trace {
+    pub(super) fn new(phase: Phase) -> Self {
+        Self { phase, entries: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, rule: usize, action: Option<usize>, verdict: Verdict) {
+        self.entries.push(Entry { rule, action, verdict });
+    }
+
+    /// Returns what came of each.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Returns each entry as text: `on_http_request[2] admin: matched`, `on_http_request[2] admin: deny: refused with 403`.
+    pub fn lines<'t>(&'t self, policy: &'t Policy) -> impl Iterator<Item = String> + 't {
+        let rules = policy.document().rules(self.phase);
+        self.entries.iter().map(move |entry| {
+            let Entry { rule, action, verdict } = entry;
+            let found = rules.get(*rule);
+            let name = found.and_then(|rule| rule.name.as_deref()).map(|name| format!(" {name}")).unwrap_or_default();
+            let action = action.and_then(|at| found?.actions.get(at)).map(|action| format!(" {}:", action.name()));
+            format!("{}[{rule}]{name}:{} {verdict}", self.phase.name(), action.unwrap_or_default())
+        })
+    }
+}

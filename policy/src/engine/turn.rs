@@ -1,0 +1,146 @@
+//! What an action sees and may do.
+
+use http::{HeaderName, HeaderValue};
+
+use super::{Answer, Ask, Change, Failure, Now, Outcome, store::Store};
+use crate::{
+    cel::{Budget, Error, Fault, Position, Value},
+    document::{Data, Template},
+    environment::{Exchange, Phase},
+};
+
+/// What an action gives.
+#[derive(Debug)]
+pub enum Effect {
+    /// The next action.
+    Next,
+    /// Changes, and the next action, which sees them.
+    Change(Vec<Change>),
+    /// A question: the action is done again with its answer.
+    Ask(Ask),
+    /// The end of the phase.
+    End(Outcome),
+}
+
+/// What a body goes through, piece by piece.
+pub trait Transform: core::fmt::Debug + Send {
+    /// Takes the next octets and appends what is ready.
+    fn push(&mut self, octets: &[u8], out: &mut Vec<u8>);
+
+    /// Takes the end and appends what is left.
+    fn end(&mut self, out: &mut Vec<u8>);
+}
+
+/// What actions have gathered.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) logs: Vec<Vec<(String, Value<'static>)>>,
+    pub(super) transforms: Vec<Box<dyn Transform>>,
+}
+
+/// What an action sees and may do.
+#[derive(Debug)]
+pub struct Turn<'t, 'a> {
+    /// What is known.
+    pub facts: &'t mut Exchange<'a>,
+    /// The time.
+    pub now: Now,
+    /// The phase.
+    pub phase: Phase,
+    /// The answer to what the action asked last.
+    pub answer: Option<Answer>,
+    /// How often the action has asked.
+    pub asked: u32,
+    /// What is left of the budget of the phase.
+    pub budget: &'t mut Budget,
+    pub(super) tells: bool,
+    pub(super) vars: &'t mut Store,
+    pub(super) results: &'t mut Store,
+    pub(super) gathered: &'t mut Gathered,
+}
+
+impl Turn<'_, '_> {
+    /// Returns whether an expression of the policy may read what actions tell.
+    pub fn tells(&self) -> bool {
+        self.tells
+    }
+
+    /// Tells `actions.ngrok.<action>`: these entries, and an `error` that has no code, as there is none.
+    pub(crate) fn tell<const N: usize>(
+        &mut self,
+        action: &'static str,
+        entries: [(&str, Value<'static>); N],
+    ) -> Result<(), Failure> {
+        let none = [("code", ""), ("message", "")].map(|(name, text)| (Value::from(name), Value::from(text)));
+        let error = Value::map(none.into(), self.budget).map_err(failure)?;
+        let entries = entries.into_iter().map(|(name, value)| (Value::from(name.to_owned()), value));
+        let entries = entries.chain([(Value::from("error"), error)]).collect();
+        let told = Value::map(entries, self.budget).map_err(failure)?;
+        self.results.set(action, told, self.budget).map_err(failure)?;
+        self.facts.results = self.results.map();
+        Ok(())
+    }
+
+    /// Sets a variable.
+    pub(crate) fn set(&mut self, name: &str, value: Value<'static>) -> Result<(), Failure> {
+        self.vars.set(name, value, self.budget).map_err(failure)?;
+        self.facts.vars = self.vars.map();
+        Ok(())
+    }
+
+    /// Tells something with what is told of the connection or request.
+    pub(crate) fn log(&mut self, told: Vec<(String, Value<'static>)>) {
+        self.gathered.logs.push(told);
+    }
+
+    /// Lets the body go through something more.
+    pub fn transform(&mut self, transform: Box<dyn Transform>) {
+        self.gathered.transforms.push(transform);
+    }
+
+    /// Renders a text.
+    pub(crate) fn render(&mut self, template: &Template) -> Result<String, Failure> {
+        if let Some(text) = template.constant() {
+            return Ok(text.to_owned());
+        }
+        template.render(&*self.facts, self.budget).map_err(Failure::Expression)
+    }
+
+    /// Renders the value of a header. What a caller sent may be in it: a control character never gets into a header.
+    pub(crate) fn header(&mut self, template: &Template) -> Result<HeaderValue, Failure> {
+        let text = self.render(template)?;
+        if text.chars().any(|c| c.is_control() && c != '\t') {
+            return Err(Failure::Header);
+        }
+        HeaderValue::try_from(text).map_err(|_| Failure::Header)
+    }
+
+    /// Evaluates a value.
+    pub(crate) fn data(&mut self, data: &Data) -> Result<Value<'static>, Failure> {
+        data.evaluate(&*self.facts, self.budget).map_err(Failure::Expression)
+    }
+
+    /// Makes a map.
+    pub(crate) fn map(&mut self, entries: Vec<(String, Value<'static>)>) -> Result<Value<'static>, Failure> {
+        let entries = entries.into_iter().map(|(name, value)| (Value::from(name), value)).collect();
+        Value::map(entries, self.budget).map_err(failure)
+    }
+
+    /// Makes a list.
+    pub(crate) fn list(&mut self, elements: Vec<Value<'static>>) -> Result<Value<'static>, Failure> {
+        Value::list(elements, self.budget).map_err(failure)
+    }
+
+    /// Returns whether the message of the phase has a header.
+    pub(crate) fn has_header(&self, name: &HeaderName) -> bool {
+        match self.phase {
+            Phase::TcpConnect => false,
+            Phase::HttpRequest => self.facts.request().is_some_and(|it| it.head().headers.contains_key(name)),
+            Phase::HttpResponse => self.facts.response().is_some_and(|it| it.has(name)),
+        }
+    }
+}
+
+fn failure(fault: Fault) -> Failure {
+    Failure::Expression(Error { at: Position { line: 1, column: 1 }, fault })
+}
