@@ -9,7 +9,6 @@ deny_version=0.20.2
 fuzz_version=0.13.2
 mutants_version=27.1.0
 semver_version=0.51.0
-gungraun_version=0.20.0 # that of Cargo.lock
 sbin=/usr/local/sbin:/usr/sbin:/sbin
 export PATH="$PATH:$sbin"
 
@@ -58,13 +57,13 @@ debian_packages() {
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# cargo_tool NAME VERSION: installs a program by cargo, built without optimisation worth waiting for: it runs for a second.
+# cargo_tool NAME VERSION: installs a program by cargo, built without optimisation: it runs for a second.
 cargo_tool() {
   local name=$1 version=$2
   if cargo install --list --root target/tools | grep -qxF "$name v$version:"; then
     return 0
   fi
-  CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+  CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
     CARGO_TARGET_DIR="$PWD/target/tools/build" \
     cargo install --locked --quiet --force --root target/tools "$name@$version"
   rm -rf target/tools/build
@@ -85,12 +84,12 @@ python_packages() {
 case $goal in
   lint) debian_packages && cargo_tool cargo-deny $deny_version ;;
   test)
-    debian_packages && cargo_tool cargo-deny $deny_version && cargo_tool gungraun-runner $gungraun_version && python_packages target/venv tests/e2e/requirements.txt
+    debian_packages && cargo_tool cargo-deny $deny_version && python_packages target/venv tests/e2e/requirements.txt
     ;;
   fuzz) cargo_tool cargo-fuzz $fuzz_version ;;
   mutants) debian_packages && cargo_tool cargo-mutants $mutants_version && python_packages target/venv-mutants scripts/mutants.txt ;;
   semver) cargo_tool cargo-semver-checks $semver_version ;;
   bench) debian_packages ;;
-  instructions) debian_packages && cargo_tool gungraun-runner $gungraun_version ;;
+  instructions) debian_packages ;;
   *) echo "usage: $0 lint|test|fuzz|mutants|semver|bench|instructions" >&2; exit 2 ;;
 esac

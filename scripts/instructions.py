@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""Compares counted instructions with those that were committed: instructions.py compare|update FILE < gungraun's JSON lines
+"""Compares counted instructions with those that were committed: instructions.py compare|update FILE PROGRAM
 
 A count may differ by 2 %. Counts of another compiler, C library, valgrind or machine are not comparable: that is said, and is
 no failure.
 """
 
+import concurrent.futures
 import json
+import os
+import pathlib
 import platform
+import re
 import subprocess
 import sys
+import tempfile
 
 TOLERANCE = 0.02
 
@@ -25,31 +30,27 @@ def environment():
     }
 
 
-def counted(lines):
-    """Returns the instructions of each benchmark."""
-    counts = {}
-    for line in lines:
-        if not line.startswith("{"):
-            continue
-        summary = json.loads(line)
-        name = f"{summary['function_name']}/{summary['id']}"
-        counts[name] = instructions(summary)
-    return dict(sorted(counts.items()))
+def counted(program):
+    """Returns the instructions of each benchmark of the program."""
+    names = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(sorted(names), pool.map(lambda name: count(program, name), sorted(names))))
 
 
-def instructions(node):
-    """Returns the instructions of this run: the first count of that kind in a summary."""
-    if isinstance(node, dict) and "Ir" in node:
-        return int(node["Ir"]["values"]["new"])
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
-    return next((count for count in map(instructions, children) if count is not None), None)
+def count(program, name):
+    """Returns the instructions that valgrind counts while the program is in `measured`."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "counts")
+        tool = ["valgrind", "-q", "--tool=callgrind", "--toggle-collect=*bench_instructions::measured*"]
+        subprocess.run([*tool, f"--callgrind-out-file={file}", program, name], check=True)
+        return int(re.search(r"^summary: (\d+)$", file.read_text(), re.MULTILINE)[1])
 
 
 def main():
-    action, path = sys.argv[1:]
-    counts, here = counted(sys.stdin), environment()
-    if not counts:
-        sys.exit("nothing was counted")
+    action, path, program = sys.argv[1:]
+    counts, here = counted(program), environment()
+    if not counts or not all(counts.values()):
+        sys.exit(f"nothing was counted: {counts}")
     if action == "update":
         with open(path, "w") as file:
             json.dump({"environment": here, "instructions": counts}, file, indent=2)

@@ -16,6 +16,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+os.environ.setdefault("E2E_BIN_DIR", str(ROOT / "target" / "release"))
 
 from harness.namespaces import FAR, FAR_IP, NEAR, FarAgent, NearNetwork, inside, namespaces, sh  # noqa: E402
 from harness.process import Process, wait_until  # noqa: E402

@@ -2,13 +2,20 @@
 
 pub mod clock;
 pub mod frames;
+#[cfg(feature = "others")]
 pub mod loopback;
+#[cfg(feature = "others")]
 pub mod mux;
 pub mod pair;
 #[cfg(feature = "quic")]
 pub mod quic;
+#[cfg(feature = "others")]
 pub mod report;
+#[cfg(feature = "others")]
 pub mod secure;
+#[cfg(not(feature = "others"))]
+#[path = "plain.rs"]
+mod secure;
 
 /// What a sender hands over at once, in octets: four whole frames.
 pub const BLOCK: usize = 4 * adit_core::FRAME as usize;
