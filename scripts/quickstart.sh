@@ -24,8 +24,8 @@ exec 3>&1
 main() {
   check_ports
   say "Building (the first time takes some minutes) …"
-  cargo build -q --release --locked -p adit-network -p adit
-  [ -n "$UPSTREAM" ] || cargo build -q --release --locked -p adit --example sample_upstream
+  # As the tests build them: in little time, and neither is built twice. What is deployed is built with --release.
+  cargo build -q --locked --workspace --all-features --bin adit-network --bin adit --example sample_upstream
   mkdir -p target/run
   dir=$(mktemp -d "$PWD/target/run/XXXXXX")
   chmod 700 "$dir"
@@ -111,7 +111,7 @@ value() {
 }
 
 start_sample() {
-  spawn upstream target/release/examples/sample_upstream 127.0.0.1:0
+  spawn upstream target/debug/examples/sample_upstream 127.0.0.1:0
   expect upstream 127.0.0.1:
   UPSTREAM=http://$(grep -o '127\.0\.0\.1:[0-9]*' <<<"$line" | head -n 1)
   drain upstream
@@ -138,7 +138,7 @@ admin:
 log:
   format: json
 YAML
-  local network=target/release/adit-network
+  local network=target/debug/adit-network
   $network ca init --config "$dir/network.yml" >>"$dir/network.log" 2>&1
   line=$($network token create --config "$dir/network.yml" --account quickstart --output json \
     --allow "bind:$name" --allow "bind:tcp:$TCP_PORT")
@@ -185,7 +185,7 @@ endpoints:
     upstream:
       url: tcp://$authority
 YAML
-  spawn agent target/release/adit start --all --config "$dir/agent.yml"
+  spawn agent target/debug/adit start --all --config "$dir/agent.yml"
   expect agent 'endpoint bound'
   expect agent 'endpoint bound'
   expect agent 'endpoint bound'

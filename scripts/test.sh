@@ -28,7 +28,7 @@ step tools tools
 scripts/lint.sh
 step "core without features" core_alone
 step "unit and property tests" tests --workspace --exclude adit-conformance --all-features
-step "simulated worlds" scripts/simulate.sh
+step "simulated worlds" env SEEDS=10000 scripts/simulate.sh
 step "simulated storm" scripts/simulate.sh storm
 step "interleavings of the driver" scripts/shuttle.sh
 step conformance tests -p adit-conformance --all-features
@@ -37,6 +37,6 @@ step "memory at rest and at work" allocations
 step "instructions counted" scripts/instructions.sh
 step "documentation tests" cargo test -q --doc --workspace --all-features
 step documentation docs
-step "each fuzzer for 20 s" scripts/fuzz.sh all 20
+step "each fuzzer for 10 s" scripts/fuzz.sh all 10
 step "end-to-end tests" scripts/e2e.sh
 printf '\nall passed in %d s\n' "$SECONDS"

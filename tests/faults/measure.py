@@ -16,6 +16,7 @@ import typing
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
+os.environ.setdefault("E2E_BIN_DIR", str(HERE.parents[1] / "target" / "release"))
 
 import black_hole  # noqa: E402
 import crowd  # noqa: E402

@@ -12,6 +12,9 @@ import black_hole  # noqa: E402
 import race  # noqa: E402
 import wall_clock  # noqa: E402
 
+# Faults are timed, and both use the same namespaces: one at a time.
+pytestmark = pytest.mark.xdist_group("faults")
+
 INTERVAL, TOLERANCE = 1, 2
 
 

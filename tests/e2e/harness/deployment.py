@@ -9,7 +9,7 @@ from .ports import free_port
 from .process import DEADLINE, Process, run, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-BIN = pathlib.Path(os.environ.get("E2E_BIN_DIR", ROOT / "target" / "release"))
+BIN = pathlib.Path(os.environ.get("E2E_BIN_DIR", ROOT / "target" / "debug"))
 NETWORK = BIN / "adit-network"
 AGENT = BIN / "adit"
 DOMAIN = "e2e.test"

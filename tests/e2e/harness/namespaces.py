@@ -15,7 +15,8 @@ import threading
 from .deployment import AGENT, NETWORK, Agent, Network
 from .process import Process
 
-NEAR, FAR = "adit-near", "adit-far"
+# The names are the machine's: others may run tests at the same time.
+NEAR, FAR = f"adit-near-{os.getpid()}", f"adit-far-{os.getpid()}"
 NEAR_IP, FAR_IP = "10.77.0.1", "10.77.0.2"
 INGRESS = 7_003
 
