@@ -4,6 +4,7 @@
 //!
 //! * [`actions`] has what rules do.
 //! * [`addresses`] has sets of IP addresses.
+//! * [`auth`] has who calls: passwords, signed tokens, signed calls.
 //! * [`body`] has what is done to bodies on their way.
 //! * [`cel`] has expressions, compiled once and evaluated within a budget.
 //! * [`document`] has the rules of a policy, read from YAML or JSON.
@@ -13,6 +14,7 @@
 
 pub mod actions;
 pub mod addresses;
+pub mod auth;
 pub mod body;
 pub mod cel;
 pub mod document;

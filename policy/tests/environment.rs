@@ -44,6 +44,19 @@ fn attributes_and_functions_give_what_the_caller_sent() {
         "hasReqCookie('id') && !hasReqCookie('ID') && getReqCookie('id').value == '7' && getReqCookie('id').name == 'id'",
         "basic_auth.encode('username', 'password1') == 'Basic dXNlcm5hbWU6cGFzc3dvcmQx'",
         "basic_auth.encode('a', conn.client_ip) == 'Basic YToxOTIuMC4yLjc='",
+        // hashes, as ngrok's documentation has them
+        "hash.crc32('hello') == '3610a686' && hash.crc32('hello', 'hex') == '3610a686' && 'hello'.crc32('base64') == 'NhCmhg=='",
+        "hash.crc64('hello') == '3c3eeee2d8100000' && 'hello'.crc64() == '3c3eeee2d8100000' && hash.crc64('hello', 'base64') == 'PD7u4tgQAAA='",
+        "hash.md5('hello') == '5d41402abc4b2a76b9719d911017c592' && 'hello'.md5('base64') == 'XUFAKrxLKna5cZ2REBfFkg=='",
+        "hash.sha1('hello') == 'aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d' && 'hello'.sha1('base64') == 'qvTGHdzF6KLavt4PO0gs2a6pQ00='",
+        "hash.sha256('hello') == '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'",
+        "'hello'.sha256('base64') == 'LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ='",
+        "hash.sha512('hello').startsWith('9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca7')",
+        "'hello'.sha512('base64') == 'm3HSJL1i83hdltRq0+o9czGb+8KJDKra4t/3JRlnPKcjI8PZm6XBHXx6zG4UuMXaDEZjR1wuXDre9G9zvN7AQw=='",
+        "hash.xxhash64('hello') == '26c7827d889f6da3' && 'hello'.xxhash64('base64') == 'JseCfYifbaM='",
+        "hash.xxhash64('') == 'ef46db3751d8e999' && hash.xxhash64('a') == 'd24ec4f1a98c6e5b'",
+        "hash.xxhash64('The quick brown fox jumps over the lazy dog') == '0b242d361fda71bc'",
+        "hash.md5(conn.client_ip) == conn.client_ip.md5('hex') && hash.md5(req.method, 'base64') == req.method.md5('base64')",
     ] {
         assert_eq!(outcome(Phase::HttpResponse, text), Ok("Bool(true)".into()), "{text}");
     }
@@ -82,6 +95,7 @@ fn what_can_never_be_right_is_refused_when_it_is_compiled() {
             "hasReqHeader('x-api-key:')",
             "1:14: `x-api-key:` can be no name of a header; write it as in `x-api-key`",
         ),
+        (Phase::TcpConnect, "hash.md5(conn.client_ip, 'hax') == ''", "1:26: the format of a hash is `hex` or `base64`"),
         (
             Phase::HttpRequest,
             "getReqHeader('')[0] == 'a'",
@@ -113,6 +127,7 @@ fn what_cannot_be_answered_is_an_error_and_never_false() {
         ("req.headers['x-none'][0] == ''", "1:12: no such key"),
         ("getReqHeader('x-none')[0] == ''", "1:23: index out of range"),
         ("res.content_length > 0", "1:5: no such attribute"),
+        ("hash.sha256('a', req.method) == ''", "1:6: the format of a hash is `hex` or `base64`"),
         ("basic_auth.encode('a:b', req.method) == ''", "1:12: the name of a user has a colon"),
     ] {
         assert_eq!(outcome(Phase::HttpResponse, text), Err(told.into()), "{text}");

@@ -34,10 +34,12 @@
 //! | `hasReqCookie(name)` | whether there is such a cookie |
 //! | `getReqCookie(name)` | the first one; an error when there is none |
 //! | `basic_auth.encode(user, password)` | the credentials as a header has them |
+//! | `hash.sha256(text)`, `text.sha256()`, each with `'hex'` (as when it is left out) or `'base64'`; so too `sha512`, `sha1`, `md5`, `crc32`, `crc64`, `xxhash64` | the hash of the text; only the first two say anything about who wrote it |
 
 mod facts;
 mod fields;
 mod functions;
+mod hashes;
 
 use std::sync::LazyLock;
 
@@ -87,7 +89,7 @@ fn declare(phase: Phase) -> Environment {
     for entry in ATTRIBUTES.iter().filter(|entry| entry.since <= phase) {
         environment.attribute(entry.name, (entry.ty)());
     }
-    for function in functions::functions(phase) {
+    for function in functions::functions(phase).into_iter().chain(hashes::functions()) {
         environment.function(function);
     }
     environment

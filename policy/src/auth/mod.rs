@@ -1,0 +1,15 @@
+//! Who calls: passwords, signed tokens, signed calls of services.
+//!
+//! Whatever cannot be decided is a refusal. What costs much, needs a body or somebody else's keys is asked for, and the answer comes
+//! from who has IO.
+//!
+//! * [`basic`] has users and passwords, [`password`] their hashes, [`throttle`] what wrong attempts cost.
+
+pub mod basic;
+mod encoding;
+pub mod password;
+mod secret;
+pub mod throttle;
+
+pub(crate) use encoding::hex;
+pub use secret::Secret;
