@@ -15,7 +15,8 @@ use std::{
 
 use adit_core::Secret;
 use sqlx::{
-    ConnectOptions as _, Row as _, SqliteConnection,
+    ConnectOptions as _, Row as _, SqlSafeStr as _, SqliteConnection,
+    migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 use token::Shown;
@@ -84,6 +85,18 @@ pub struct Claimant<'a> {
     pub most: usize,
 }
 
+/// What brings a schema up to date, in the order of `migrations/`. Each is applied once and never changed again.
+const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "accounts and tokens", include_str!("../../migrations/0001_accounts_and_tokens.sql"))];
+
+/// Written by hand: the macro for it would build SQLite and half of the crate a second time, for the compiler.
+fn migrator() -> Migrator {
+    let migration = |&(version, description, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect())
+}
+
 /// A released name stays with its account for so long: 30 days (V77).
 pub const QUARANTINE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -124,7 +137,7 @@ impl Store {
             .disable_statement_logging();
         let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(Duration::from_secs(5));
         let writer = pool(1).connect_with(options.clone()).await?;
-        sqlx::migrate!("./migrations").run(&writer).await?;
+        migrator().run(&writer).await?;
         let readers = pool(4).connect_with(options.read_only(true)).await?;
         Ok(Self { readers, writer })
     }

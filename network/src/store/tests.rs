@@ -127,6 +127,20 @@ async fn an_account_owns_so_many_endpoints_and_not_one_more() {
     assert_eq!(claim(&store, "tcp://:3", 1).await, Claim::Owned);
 }
 
+#[test]
+fn every_file_of_migrations_is_applied_in_its_order() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let listed =
+        MIGRATIONS.iter().map(|(version, name, sql)| (format!("{version:04}_{}.sql", name.replace(' ', "_")), *sql));
+    for (file, (name, sql)) in files.iter().zip(listed) {
+        assert_eq!(file.file_name().unwrap(), name.as_str());
+        assert_eq!(fs::read_to_string(file).unwrap(), sql);
+    }
+    assert_eq!(files.len(), MIGRATIONS.len());
+}
+
 async fn claim(store: &Store, endpoint: &str, account: i64) -> Claim {
     let key = Key::parse(endpoint).unwrap();
     store.claim(Claimant { endpoint, owned: &key.owned(), above: &key.above(), account, most: 3 }).await.unwrap()
