@@ -4,9 +4,12 @@
 //! from who has IO.
 //!
 //! * [`basic`] has users and passwords, [`password`] their hashes, [`throttle`] what wrong attempts cost.
+//! * [`jwt`] has signed tokens, the keys of their issuers, and when those are fetched.
 
 pub mod basic;
 mod encoding;
+mod json;
+pub mod jwt;
 pub mod password;
 mod secret;
 pub mod throttle;
