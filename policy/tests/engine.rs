@@ -120,7 +120,7 @@ on_http_response:
 
     let (outcome, run) = caller.run(&policy, Phase::HttpRequest);
     assert!(matches!(outcome, Outcome::Continue));
-    let (outcome, _) = caller.go_on(&policy, Phase::HttpResponse, run.carried().clone());
+    let (outcome, _) = caller.go_on(&policy, Phase::HttpResponse, run.into_carried());
 
     assert!(matches!(outcome, Outcome::Continue));
     assert_eq!(caller.response.as_ref().unwrap().headers["x-seen"], "404");

@@ -1,6 +1,9 @@
 //! Reads the configuration of an action, and tells what is wrong with it.
 
+use core::time::Duration;
+
 use crate::{
+    cel::{self, Pattern, Program},
     document::{Data, MAX_ENTRIES, Node, Place, Reader, Template, Value, join},
     environment::Phase,
 };
@@ -58,6 +61,71 @@ impl<'c, 't, 'n> Config<'c, 't, 'n> {
     /// Reads whether an action only tells what it would do.
     pub(crate) fn enforce(&mut self, node: Option<&Node>) -> Option<bool> {
         node.map_or(Some(true), |node| self.truth("enforce", node))
+    }
+
+    /// Returns the phase in which the action stands.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Reads a whole number within bounds.
+    pub(crate) fn int(&mut self, key: &str, node: &Node, least: i64, most: i64) -> Option<i64> {
+        let number = self.reader.int(&join(&self.path, key), node)?;
+        let within = (least..=most).contains(&number);
+        if !within {
+            self.problem(key, node, format!("{number} is out of range"), format!("Write one from {least} to {most}"));
+        }
+        within.then_some(number)
+    }
+
+    /// Reads a span of time within bounds, as `90s`.
+    pub(crate) fn duration(&mut self, key: &str, node: &'n Node, least: &str, most: &str) -> Option<Duration> {
+        let text = self.text(key, node)?;
+        let nanos = |text: &str| cel::Duration::parse(text).map(cel::Duration::nanos);
+        let remedy = || format!("Write one from `{least}` to `{most}`");
+        match (nanos(text), nanos(least), nanos(most)) {
+            (Ok(found), Ok(least), Ok(most)) if (least..=most).contains(&found) => {
+                u64::try_from(found).ok().map(Duration::from_nanos)
+            }
+            (Ok(_), ..) => {
+                self.problem(key, node, format!("`{text}` is out of range"), remedy());
+                None
+            }
+            (Err(_), ..) => {
+                self.problem(key, node, format!("`{text}` is no span of time"), remedy());
+                None
+            }
+        }
+    }
+
+    /// Reads one of some texts; returns which.
+    pub(crate) fn choice(&mut self, key: &str, node: &'n Node, choices: &[&str]) -> Option<usize> {
+        let text = self.text(key, node)?;
+        let found = choices.iter().position(|choice| *choice == text);
+        if found.is_none() {
+            let remedy = format!("Write `{}`", choices.join("` or `"));
+            self.problem(key, node, format!("`{text}` is none of what there is"), remedy);
+        }
+        found
+    }
+
+    /// Reads an expression of any type.
+    pub(crate) fn program(&mut self, key: &str, node: &'n Node) -> Option<Program> {
+        let text = self.text(key, node)?;
+        self.reader.program(self.phase, &join(&self.path, key), node, text, text)
+    }
+
+    /// Reads a pattern that is the same whatever the facts.
+    pub(crate) fn pattern(&mut self, key: &str, node: &Node, text: &str) -> Option<Pattern> {
+        match Pattern::compile(text) {
+            Ok(pattern) => {
+                self.reader.has_room(node.place, &join(&self.path, key), pattern.octets()).then_some(pattern)
+            }
+            Err(what) => {
+                self.problem(key, node, format!("no regular expression: {what}"), "Correct it");
+                None
+            }
+        }
     }
 
     /// Reads a status from `least` to 599.

@@ -3,20 +3,43 @@
 //! An action does no IO. It reads the facts of its [`Turn`], and gives an [`Effect`]: changes, a question to the world, or the end
 //! of the phase. What cannot be decided is a [`Failure`], for which the engine refuses.
 
+use std::sync::Arc;
+
 mod add_headers;
+mod buckets;
+mod circuit_breaker;
 mod close_connection;
 mod config;
 mod custom_response;
 mod deny;
+mod forward_internal;
+mod location;
 mod log;
+mod rate_limit;
+mod redirect;
 mod remove_headers;
 mod restrict_ips;
 mod set_vars;
+mod terminate_tls;
+mod url_rewrite;
 
+pub(crate) use self::circuit_breaker::Pass;
 pub(crate) use self::config::Config;
 pub use self::{
-    add_headers::AddHeaders, close_connection::CloseConnection, custom_response::CustomResponse, deny::Deny, log::Log,
-    remove_headers::RemoveHeaders, restrict_ips::RestrictIps, set_vars::SetVars,
+    add_headers::AddHeaders,
+    circuit_breaker::CircuitBreaker,
+    close_connection::CloseConnection,
+    custom_response::CustomResponse,
+    deny::Deny,
+    forward_internal::ForwardInternal,
+    log::Log,
+    rate_limit::{MAX_KEYS, RateLimit},
+    redirect::Redirect,
+    remove_headers::RemoveHeaders,
+    restrict_ips::RestrictIps,
+    set_vars::SetVars,
+    terminate_tls::{Identity, TerminateTls, Verification, Version},
+    url_rewrite::UrlRewrite,
 };
 use crate::{
     cel::nearest,
@@ -30,32 +53,50 @@ use crate::{
 pub enum Action {
     /// Adds headers.
     AddHeaders(AddHeaders),
+    /// Refuses requests to an upstream that fails.
+    CircuitBreaker(CircuitBreaker),
     /// Closes the connection without an answer.
     CloseConnection(CloseConnection),
     /// Answers in place of the upstream.
     CustomResponse(CustomResponse),
     /// Refuses.
     Deny(Deny),
+    /// Serves by an internal endpoint.
+    ForwardInternal(ForwardInternal),
     /// Tells something with what is told of the request.
     Log(Log),
+    /// Lets so many requests through.
+    RateLimit(Box<RateLimit>),
+    /// Sends the caller elsewhere.
+    Redirect(Box<Redirect>),
     /// Removes headers.
     RemoveHeaders(RemoveHeaders),
     /// Serves only some callers.
     RestrictIps(RestrictIps),
     /// Sets variables.
     SetVars(SetVars),
+    /// Ends TLS at the network.
+    TerminateTls(Arc<TerminateTls>),
+    /// Changes the URL.
+    UrlRewrite(Box<UrlRewrite>),
 }
 
 /// The types that are built.
 const TYPES: &[&Type] = &[
     &add_headers::TYPE,
+    &circuit_breaker::TYPE,
     &close_connection::TYPE,
     &custom_response::TYPE,
     &deny::TYPE,
+    &forward_internal::TYPE,
     &log::TYPE,
+    &rate_limit::TYPE,
+    &redirect::TYPE,
     &remove_headers::TYPE,
     &restrict_ips::TYPE,
     &set_vars::TYPE,
+    &terminate_tls::TYPE,
+    &url_rewrite::TYPE,
 ];
 
 impl Action {
@@ -63,13 +104,28 @@ impl Action {
     pub fn name(&self) -> &'static str {
         match self {
             Self::AddHeaders(_) => add_headers::TYPE.name,
+            Self::CircuitBreaker(_) => circuit_breaker::TYPE.name,
             Self::CloseConnection(_) => close_connection::TYPE.name,
             Self::CustomResponse(_) => custom_response::TYPE.name,
             Self::Deny(_) => deny::TYPE.name,
+            Self::ForwardInternal(_) => forward_internal::TYPE.name,
             Self::Log(_) => log::TYPE.name,
+            Self::RateLimit(_) => rate_limit::TYPE.name,
+            Self::Redirect(_) => redirect::TYPE.name,
             Self::RemoveHeaders(_) => remove_headers::TYPE.name,
             Self::RestrictIps(_) => restrict_ips::TYPE.name,
             Self::SetVars(_) => set_vars::TYPE.name,
+            Self::TerminateTls(_) => terminate_tls::TYPE.name,
+            Self::UrlRewrite(_) => url_rewrite::TYPE.name,
+        }
+    }
+
+    /// Counts on where an action of an earlier document was, if it is configured alike.
+    pub(crate) fn inherit(&mut self, old: &Self) -> bool {
+        match (self, old) {
+            (Self::CircuitBreaker(action), Self::CircuitBreaker(old)) => action.inherit(old),
+            (Self::RateLimit(action), Self::RateLimit(old)) => action.inherit(old),
+            _ => false,
         }
     }
 
@@ -77,13 +133,19 @@ impl Action {
     pub(crate) fn act(&self, turn: &mut Turn<'_, '_>) -> Result<Effect, Failure> {
         match self {
             Self::AddHeaders(action) => action.act(turn),
+            Self::CircuitBreaker(action) => action.act(turn),
             Self::CloseConnection(action) => action.act(),
             Self::CustomResponse(action) => action.act(turn),
             Self::Deny(action) => action.act(),
+            Self::ForwardInternal(action) => action.act(turn),
             Self::Log(action) => action.act(turn),
+            Self::RateLimit(action) => action.act(turn),
+            Self::Redirect(action) => action.act(turn),
             Self::RemoveHeaders(action) => action.act(turn),
             Self::RestrictIps(action) => action.act(turn),
             Self::SetVars(action) => action.act(turn),
+            Self::TerminateTls(action) => action.act(turn),
+            Self::UrlRewrite(action) => action.act(turn),
         }
     }
 }
@@ -103,23 +165,17 @@ const RESPONSE: Phase = Phase::HttpResponse;
 /// Types of that form that are not built.
 const OTHERS: &[&str] = &[
     "basic-auth",
-    "circuit-breaker",
     "compress-response",
-    "forward-internal",
     "http-request",
     "jwt-validation",
     "oauth",
     "openid-connect",
     "owasp-crs-request",
     "owasp-crs-response",
-    "rate-limit",
-    "redirect",
     "request-body-find-replace",
     "response-body-find-replace",
     "saml",
     "sse-find-replace",
-    "terminate-tls",
-    "url-rewrite",
     "verify-webhook",
 ];
 

@@ -67,8 +67,9 @@ pub use env::{Attribute, BadArgument, Body, Call, Environment, Facts, Function, 
 pub(crate) use error::nearest;
 pub use error::{CompileError, Position, Refusal};
 pub use fault::{Error, Fault, Resource};
-pub(crate) use functions::encode::base64;
+pub(crate) use functions::{encode::base64, json};
 pub use parse::{MAX_DEPTH, MAX_LENGTH, MAX_NODES, parse};
+pub(crate) use pattern::Pattern;
 pub use program::Program;
 pub use time::{Duration, Timestamp};
 pub use types::{Kind, Type};

@@ -18,7 +18,7 @@ const MAX_NEST: u32 = 32;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     regex: Regex,
     weight: u64,
 }
@@ -30,7 +30,7 @@ fn room(weight: u64) -> usize {
 
 impl Pattern {
     /// Compiles a pattern of an expression.
-    pub(super) fn compile(pattern: &str) -> Result<Self, String> {
+    pub(crate) fn compile(pattern: &str) -> Result<Self, String> {
         if pattern.len() > MAX_PATTERN {
             return Err(format!("the pattern has {} octets, and {MAX_PATTERN} are allowed", pattern.len()));
         }
@@ -46,7 +46,7 @@ impl Pattern {
     }
 
     /// Returns the octets that it takes at most.
-    pub(super) fn octets(&self) -> usize {
+    pub(crate) fn octets(&self) -> usize {
         room(self.weight)
     }
 
@@ -57,18 +57,53 @@ impl Pattern {
     }
 }
 
-/// Matches a text with a pattern that is known only when the expression is evaluated. Making the pattern costs its room, and
-/// 10,000 steps and 100 for each of its octets: about as long as it takes.
-pub(super) fn matches(text: &str, pattern: &str, budget: &mut Budget) -> Result<bool, Fault> {
-    if pattern.len() > MAX_PATTERN {
-        return Err(Fault::Invalid("the pattern is too long"));
+impl Pattern {
+    /// Compiles a pattern that is known only when the expression is evaluated. It costs its room, and 10,000 steps and 100 for each of
+    /// its octets: about as long as it takes.
+    pub(crate) fn made(pattern: &str, budget: &mut Budget) -> Result<Self, Fault> {
+        if pattern.len() > MAX_PATTERN {
+            return Err(Fault::Invalid("the pattern is too long"));
+        }
+        budget.make(DYNAMIC)?;
+        budget.step(10_000 + 100 * pattern.len() as u64)?;
+        let regex = build(pattern, DYNAMIC)
+            .map_err(|_| Fault::Invalid("the pattern is no regular expression, or too large"))?;
+        let weight = SIZES.iter().find(|(size, _)| *size == DYNAMIC).map_or(1, |(_, weight)| *weight);
+        Ok(Self { regex, weight })
     }
-    budget.make(DYNAMIC)?;
-    budget.step(10_000 + 100 * pattern.len() as u64)?;
-    let regex =
-        build(pattern, DYNAMIC).map_err(|_| Fault::Invalid("the pattern is no regular expression, or too large"))?;
-    let weight = SIZES.iter().find(|(size, _)| *size == DYNAMIC).map_or(1, |(_, weight)| *weight);
-    Pattern { regex, weight }.matches(text, budget)
+
+    /// Replaces each match in a text by a replacement, in which `$1`, `${1}` and `$name` are what a group matched. Returns the text
+    /// and the matches. To find groups takes several times as long as to find out whether there is a match.
+    pub(crate) fn replace(
+        &self,
+        text: &str,
+        replacement: &str,
+        budget: &mut Budget,
+    ) -> Result<(String, Vec<String>), Fault> {
+        budget.step((text.len() as u64 + 1).saturating_mul(4 * self.weight))?;
+        let (mut whole, mut matches) = (String::new(), Vec::new());
+        let mut at = 0;
+        for groups in self.regex.captures_iter(text) {
+            let Some(found) = groups.get(0) else { continue };
+            let before = whole.len();
+            whole.push_str(text.get(at..found.start()).unwrap_or_default());
+            // A group may be named as often as the replacement has room for it.
+            budget.make((replacement.len() / 2).saturating_mul(found.len()).saturating_add(replacement.len()))?;
+            groups.expand(replacement, &mut whole);
+            budget.make(found.len() + whole.len() - before)?;
+            matches.push(found.as_str().to_owned());
+            at = found.end();
+        }
+        let rest = text.get(at..).unwrap_or_default();
+        budget.make(rest.len())?;
+        whole.push_str(rest);
+        Ok((whole, matches))
+    }
+}
+
+/// Matches a text with a pattern that is known only when the expression is evaluated.
+pub(super) fn matches(text: &str, pattern: &str, budget: &mut Budget) -> Result<bool, Fault> {
+    Pattern::made(pattern, budget)?.matches(text, budget)
 }
 
 fn build(pattern: &str, size: usize) -> Result<Regex, regex::Error> {

@@ -106,6 +106,15 @@ impl Document {
         if problems.is_empty() { Ok(Self { phases, reads_results }) } else { Err(problems) }
     }
 
+    pub(crate) fn rules_mut(&mut self, phase: Phase) -> &mut [Rule] {
+        let [connect, request, response] = &mut self.phases;
+        match phase {
+            Phase::TcpConnect => connect,
+            Phase::HttpRequest => request,
+            Phase::HttpResponse => response,
+        }
+    }
+
     /// Returns whether an expression may read what actions tell.
     pub(crate) fn reads_results(&self) -> bool {
         self.reads_results

@@ -79,7 +79,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Takes room for patterns; tells when there is not enough, once.
-    fn has_room(&mut self, at: Place, key: &str, patterns: usize) -> bool {
+    pub(crate) fn has_room(&mut self, at: Place, key: &str, patterns: usize) -> bool {
         self.patterns = self.patterns.saturating_add(patterns);
         if self.is_full() {
             let what = format!("up to here, patterns take more than {MAX_PATTERNS} octets");

@@ -55,7 +55,7 @@ pub use self::{
 };
 use self::{store::Store, turn::Gathered};
 use crate::{
-    actions::Action,
+    actions::{Action, ForwardInternal, Pass, TerminateTls},
     cel::{Budget, Timestamp, Value},
     document::{Document, Rule},
     environment::{Exchange, Phase},
@@ -77,6 +77,38 @@ impl Policy {
     pub fn new(document: Document) -> Self {
         let tells = document.reads_results();
         Self { document, tells }
+    }
+
+    /// Takes a document into force after another one. What `rate-limit` and `circuit-breaker` count goes on where one is configured alike,
+    /// the first with the first: a reload lets nobody begin anew.
+    pub fn succeed(mut document: Document, old: &Self) -> Self {
+        for phase in Phase::ALL {
+            let mut before: Vec<&Action> = old.document.rules(phase).iter().flat_map(|rule| &rule.actions).collect();
+            for action in document.rules_mut(phase).iter_mut().flat_map(|rule| &mut rule.actions) {
+                if let Some(at) = before.iter().position(|old| action.inherit(old)) {
+                    before.remove(at);
+                }
+            }
+        }
+        Self::new(document)
+    }
+
+    /// Returns every way in which TLS may end here.
+    pub fn tls(&self) -> impl Iterator<Item = &Arc<TerminateTls>> {
+        self.document
+            .rules(Phase::TcpConnect)
+            .iter()
+            .flat_map(|rule| &rule.actions)
+            .filter_map(|action| if let Action::TerminateTls(tls) = action { Some(tls) } else { None })
+    }
+
+    /// Returns every forward of a phase.
+    pub fn forwards(&self, phase: Phase) -> impl Iterator<Item = &ForwardInternal> {
+        self.document
+            .rules(phase)
+            .iter()
+            .flat_map(|rule| &rule.actions)
+            .filter_map(|action| if let Action::ForwardInternal(forward) = action { Some(forward) } else { None })
     }
 
     /// Returns the document.
@@ -118,6 +150,18 @@ pub struct Now {
 #[derive(Clone, Debug, Default)]
 pub struct Carried {
     results: Store,
+    passes: Vec<Pass>,
+}
+
+impl Carried {
+    /// Tells the breakers of the rules that the upstream has answered with a status, or that it has not answered at all. A call that
+    /// nobody waited for says nothing.
+    pub fn conclude(&mut self, status: Option<http::StatusCode>, now: Instant) {
+        let well = status.is_some_and(|status| !status.is_server_error());
+        for pass in self.passes.drain(..) {
+            pass.conclude(well, now);
+        }
+    }
 }
 
 /// What to do next.
@@ -203,6 +247,7 @@ impl Run {
                     budget: &mut self.budget,
                     vars: &mut self.vars,
                     results: &mut self.carried.results,
+                    passes: &mut self.carried.passes,
                     gathered: &mut self.gathered,
                 };
                 let effect = action.act(&mut turn);
@@ -263,9 +308,14 @@ impl Run {
         core::mem::take(&mut self.gathered.transforms)
     }
 
+    /// Returns how TLS ends here, if a rule has said so: the handshake follows.
+    pub fn tls(&self) -> Option<&Arc<TerminateTls>> {
+        self.gathered.tls.as_ref()
+    }
+
     /// Returns what is handed on to the next phase.
-    pub fn carried(&self) -> &Carried {
-        &self.carried
+    pub fn into_carried(self) -> Carried {
+        self.carried
     }
 }
 

@@ -4,7 +4,7 @@ use core::fmt;
 
 use http::HeaderMap;
 
-use crate::cel::Error;
+use crate::cel::{Error, Fault, Position};
 
 /// How a phase ends.
 #[derive(Debug)]
@@ -50,6 +50,10 @@ pub enum Why {
     Denied,
     /// `restrict-ips`: the address may not call.
     Restricted,
+    /// `rate-limit`: too many requests of one key.
+    Limited,
+    /// `circuit-breaker`: the upstream fails too often.
+    Tripped,
     /// It could not be decided.
     Failed(Failure),
 }
@@ -66,14 +70,21 @@ pub enum Failure {
     Header,
     /// A status that is none.
     Status,
+    /// What was rendered is no URL, or not one that is asked for.
+    Url,
 }
 
 impl Failure {
+    /// Returns what failed in an action, and in no place of an expression.
+    pub(crate) fn of(fault: Fault) -> Self {
+        Self::Expression(Error { at: Position { line: 1, column: 1 }, fault })
+    }
+
     /// Returns whether the budget of the phase is the reason.
     pub fn is_limit(&self) -> bool {
         match self {
             Self::Expression(error) => error.fault.is_limit(),
-            Self::NoBool | Self::Header | Self::Status => false,
+            Self::NoBool | Self::Header | Self::Status | Self::Url => false,
         }
     }
 }
@@ -85,6 +96,7 @@ impl fmt::Display for Failure {
             Self::NoBool => f.write_str("a condition is no bool"),
             Self::Header => f.write_str("a header would have a control character"),
             Self::Status => f.write_str("no such status"),
+            Self::Url => f.write_str("no URL of the kind that is asked for"),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! What an action sees and may do.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 
 use super::{Answer, Ask, Change, Failure, Now, Outcome, store::Store};
 use crate::{
-    cel::{Budget, Error, Fault, Position, Value},
+    actions::{Pass, TerminateTls},
+    cel::{Budget, Value},
     document::{Data, Template},
     environment::{Exchange, Phase},
 };
@@ -36,6 +39,7 @@ pub trait Transform: core::fmt::Debug + Send {
 pub(super) struct Gathered {
     pub(super) logs: Vec<Vec<(String, Value<'static>)>>,
     pub(super) transforms: Vec<Box<dyn Transform>>,
+    pub(super) tls: Option<Arc<TerminateTls>>,
 }
 
 /// What an action sees and may do.
@@ -56,6 +60,7 @@ pub struct Turn<'t, 'a> {
     pub(super) tells: bool,
     pub(super) vars: &'t mut Store,
     pub(super) results: &'t mut Store,
+    pub(super) passes: &'t mut Vec<Pass>,
     pub(super) gathered: &'t mut Gathered,
 }
 
@@ -72,18 +77,18 @@ impl Turn<'_, '_> {
         entries: [(&str, Value<'static>); N],
     ) -> Result<(), Failure> {
         let none = [("code", ""), ("message", "")].map(|(name, text)| (Value::from(name), Value::from(text)));
-        let error = Value::map(none.into(), self.budget).map_err(failure)?;
+        let error = Value::map(none.into(), self.budget).map_err(Failure::of)?;
         let entries = entries.into_iter().map(|(name, value)| (Value::from(name.to_owned()), value));
         let entries = entries.chain([(Value::from("error"), error)]).collect();
-        let told = Value::map(entries, self.budget).map_err(failure)?;
-        self.results.set(action, told, self.budget).map_err(failure)?;
+        let told = Value::map(entries, self.budget).map_err(Failure::of)?;
+        self.results.set(action, told, self.budget).map_err(Failure::of)?;
         self.facts.results = self.results.map();
         Ok(())
     }
 
     /// Sets a variable.
     pub(crate) fn set(&mut self, name: &str, value: Value<'static>) -> Result<(), Failure> {
-        self.vars.set(name, value, self.budget).map_err(failure)?;
+        self.vars.set(name, value, self.budget).map_err(Failure::of)?;
         self.facts.vars = self.vars.map();
         Ok(())
     }
@@ -96,6 +101,16 @@ impl Turn<'_, '_> {
     /// Lets the body go through something more.
     pub fn transform(&mut self, transform: Box<dyn Transform>) {
         self.gathered.transforms.push(transform);
+    }
+
+    /// Says how TLS ends here.
+    pub(crate) fn terminate(&mut self, tls: &Arc<TerminateTls>) {
+        self.gathered.tls = Some(Arc::clone(tls));
+    }
+
+    /// Waits for what comes of the call of the upstream.
+    pub(crate) fn arm(&mut self, pass: Pass) {
+        self.passes.push(pass);
     }
 
     /// Renders a text.
@@ -123,12 +138,12 @@ impl Turn<'_, '_> {
     /// Makes a map.
     pub(crate) fn map(&mut self, entries: Vec<(String, Value<'static>)>) -> Result<Value<'static>, Failure> {
         let entries = entries.into_iter().map(|(name, value)| (Value::from(name), value)).collect();
-        Value::map(entries, self.budget).map_err(failure)
+        Value::map(entries, self.budget).map_err(Failure::of)
     }
 
     /// Makes a list.
     pub(crate) fn list(&mut self, elements: Vec<Value<'static>>) -> Result<Value<'static>, Failure> {
-        Value::list(elements, self.budget).map_err(failure)
+        Value::list(elements, self.budget).map_err(Failure::of)
     }
 
     /// Returns whether the message of the phase has a header.
@@ -139,8 +154,4 @@ impl Turn<'_, '_> {
             Phase::HttpResponse => self.facts.response().is_some_and(|it| it.has(name)),
         }
     }
-}
-
-fn failure(fault: Fault) -> Failure {
-    Failure::Expression(Error { at: Position { line: 1, column: 1 }, fault })
 }

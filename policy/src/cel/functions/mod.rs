@@ -1,8 +1,9 @@
-//! Functions of the language definition ("List of standard definitions"), of the extension for strings, and of base64.
+//! Functions of the language definition ("List of standard definitions"), of the extension for strings, of base64 and of JSON.
 
 mod convert;
 pub(crate) mod encode;
 mod format;
+pub(crate) mod json;
 mod strings;
 mod times;
 
@@ -30,6 +31,7 @@ pub(super) fn standard() -> Vec<Function> {
     functions.extend(strings::functions());
     functions.push(Function::member("format", &[Type::STRING, Type::Of(Kind::List)], Type::STRING, format::format));
     functions.extend(encode::functions());
+    functions.extend(json::functions());
     functions.extend(times::functions());
     functions
 }
