@@ -61,8 +61,8 @@ semver: ## Compare the public API of the crates with what it was (REV=v0.1.0, el
 	@scripts/install-tools.sh semver
 	@scripts/semver.sh $(REV)
 
-.PHONY: bench bench-core bench-goals bench-allocations bench-instructions bench-instructions-update bench-distance bench-tunnel
-bench: bench-core bench-goals bench-distance bench-tunnel ## Run all benchmarks
+.PHONY: bench bench-core bench-goals bench-allocations bench-instructions bench-instructions-update bench-distance bench-tunnel bench-edge bench-routing
+bench: bench-core bench-goals bench-distance bench-tunnel bench-routing bench-edge ## Run all benchmarks
 
 bench-core: ## Measure frames and sessions beside h2 and yamux (ARGS="memory/bulk")
 	@cargo bench -q --locked -p adit-benches --bench frame --bench memory --bench loopback -- $(ARGS)
@@ -92,3 +92,11 @@ bench-tunnel: ## Measure the tunnel beside no tunnel and two HAProxy (ARGS="--js
 	@scripts/install-tools.sh bench
 	@cargo build -q --release --locked -p adit-network -p adit -p adit-benches
 	@target/release/bench-tunnel $(ARGS)
+
+bench-edge: ## Measure the edge beside nginx and Caddy: requests and handshakes a second (ARGS="--only handshakes", "--json FILE")
+	@scripts/install-tools.sh bench
+	@cargo build -q --release --locked -p adit-network -p adit --bin adit-network --bin adit
+	@python3 benches/edge/measure.py $(ARGS)
+
+bench-routing: ## Measure how long it takes to find an endpoint among 10 and among 10,000
+	@cargo bench -q --locked -p adit-network --bench routing

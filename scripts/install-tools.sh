@@ -40,6 +40,9 @@ debian_packages() {
     have ip || missing+=(iproute2)
     have python3 || missing+=(python3)
     have openssl || missing+=(openssl)
+    have nginx || missing+=(nginx)
+    have caddy || missing+=(caddy)
+    have h2load || missing+=(nghttp2-client)
   fi
   [ ${#missing[@]} -gt 0 ] || return 0
   local sudo=()
