@@ -61,6 +61,7 @@ impl From<ServeError> for Failure {
         match error {
             ServeError::Certificate(error) => error.into(),
             ServeError::Store(error) => error.into(),
+            ServeError::Policy(_) => Self { exit: 3, text: format!("{error}\n{}", Fault::PolicyInvalid) },
             ServeError::Listen { .. } => Self::known(1, Fault::ListenFailed, &error),
             ServeError::Tls(_) | ServeError::Io(_) => Self { exit: 1, text: error.to_string() },
         }

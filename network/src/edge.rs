@@ -21,8 +21,10 @@ use crate::{
     admission::Admission,
     certificates::Certificates,
     config::Limits,
+    endpoints::{Endpoints, Settings},
     metrics::Metrics,
-    router::{Chosen, Found, Key, Lease, MemberId, Router, Scheme},
+    policy::World,
+    router::{Chosen, Found, Internal, Key, Lease, MemberId, Router, Scheme},
 };
 
 /// Shared by everything that serves callers.
@@ -34,6 +36,10 @@ pub struct Edge {
     pub limits: ArcSwap<Limits>,
     /// Which name has which certificate.
     pub certificates: Arc<Certificates>,
+    /// What the configuration says of endpoints; a reload replaces it.
+    pub endpoints: ArcSwap<Endpoints>,
+    /// What rules ask.
+    pub world: Arc<World>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// Who may come in.
@@ -92,6 +98,8 @@ impl Edge {
             router: RwLock::default(),
             limits: ArcSwap::from_pointee(limits),
             certificates,
+            endpoints: ArcSwap::default(),
+            world: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             admission: Arc::default(),
             phase: watch::Sender::new(Phase::Serving),
@@ -114,6 +122,27 @@ impl Edge {
     /// [`Fault::EndpointUnknown`].
     pub fn find_port(&self, port: u16) -> Result<Arc<Key>, Fault> {
         found(self.router.read().find_port(port))
+    }
+
+    /// Returns what the configuration says of an endpoint.
+    pub fn settings(&self, key: &Key) -> Option<Arc<Settings>> {
+        self.endpoints.load().find(key).cloned()
+    }
+
+    /// Finds what a rule of the account forwards to, and whether it is served at this moment. `http` tells what is carried.
+    ///
+    /// # Errors
+    /// [`Fault::ForwardUnknown`] when there is no such endpoint, or one that carries something else.
+    pub fn forward(&self, account: i64, url: &str, http: bool) -> Result<(Arc<Key>, bool), Fault> {
+        let internal = Internal::parse(url).ok_or(Fault::ForwardUnknown)?;
+        if internal.is_http() != http {
+            return Err(Fault::ForwardUnknown);
+        }
+        match self.router.read().find_internal(account, &internal) {
+            Found::Live(key) => Ok((key, true)),
+            Found::Idle(key) => Ok((key, false)),
+            Found::Unknown => Err(Fault::ForwardUnknown),
+        }
     }
 
     /// Returns true when somebody serves the TCP port at this moment.

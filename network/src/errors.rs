@@ -98,6 +98,10 @@ faults! {
     RuleInvalid = 1507, None, Vendor, "ACL rule not valid",
         "An ACL rule is not of the form bind:NAME, bind:*.NAME or bind:tcp:PORT.",
         "Give rules such as bind:crm.example.com, bind:*.example.com, bind:tcp:5432 or bind:tcp:5000-5099.";
+    /// A policy cannot be read.
+    PolicyInvalid = 1508, None, Vendor, "policy not valid",
+        "The file of a policy has faults, or cannot be read. The lines above name each with its place.",
+        "Correct the file; `adit-network policy check FILE` looks at it alone.";
 
     /// The authtoken is not valid.
     Credentials = 2001, None, Customer, "authtoken not valid",
@@ -252,6 +256,30 @@ faults! {
     CallerTls = 3023, None, Caller, "TLS handshake failed",
         "The caller's TLS handshake failed or took too long; the connection is closed.",
         "Use TLS 1.2 or 1.3 and trust the endpoint's certificate.";
+    /// A rule of the endpoint's policy refuses.
+    PolicyDenied = 3024, Some(403), Caller, "refused by policy",
+        "The policy of the endpoint does not allow the request.",
+        "Ask the vendor, naming the id of the request. The verdict of each rule is in the network's access log.";
+    /// A rule could not decide.
+    PolicyFailed = 3025, Some(500), Vendor, "policy could not decide",
+        "A rule of the endpoint's policy could not be decided, or cost more than it may. The request is refused.",
+        "Look into the network's access log for the id of the request, and correct the rule that failed.";
+    /// No rule of a cloud endpoint answered.
+    NoAnswer = 3026, Some(404), Vendor, "no rule answered",
+        "The endpoint is served by its policy alone, and no rule of it answered or forwarded the request.",
+        "End the policy with a rule that always answers, for example forward-internal or custom-response.";
+    /// A policy forwards to nothing.
+    ForwardUnknown = 3027, Some(502), Vendor, "forward to no endpoint",
+        "The policy forwards to an internal endpoint that the account does not have, or that carries something else: http and https forward to http and https, tls and tcp to tls and tcp.",
+        "Start the agent that binds the internal endpoint, or correct the url of forward-internal.";
+    /// The path has two readings.
+    PathAmbiguous = 3028, Some(400), Caller, "path ambiguous",
+        "The path can be read in more than one way, and the endpoint has a policy that looks at it.",
+        "Send a path without `..` above the root, backslash, semicolon, control characters, or escapes of slashes and percent signs.";
+    /// Policies forward in a circle.
+    ForwardLoop = 3029, Some(508), Vendor, "forwarded too often",
+        "The policies of internal endpoints forward the request on and on.",
+        "Let forward-internal end at an endpoint that an agent binds.";
 }
 
 impl Fault {
@@ -351,7 +379,9 @@ mod tests {
         for fault in Fault::ALL {
             let entry = fault.entry();
             assert!(entry.status.is_none_or(|status| (400..=599).contains(&status)), "{fault}");
-            assert_eq!(entry.status.is_some(), (3001..=3021).contains(&entry.number), "{fault}");
+            let answers =
+                (3001..=3999).contains(&entry.number) && !matches!(fault, Fault::NameUnknown | Fault::CallerTls);
+            assert_eq!(entry.status.is_some(), answers, "{fault}");
         }
     }
 

@@ -163,8 +163,12 @@ impl<T> NameMap<T> {
 
     /// Returns the value that stands for `name`.
     pub fn find(&self, name: &EndpointName) -> Option<&T> {
-        let below = || name.parents().find_map(|parent| self.below.get(parent));
-        self.exact.get(name).or_else(|| if self.below.is_empty() { None } else { below() })
+        self.exact.get(name).or_else(|| self.above(name))
+    }
+
+    /// Returns the value of the nearest wildcard that the name, or the wildcard below it, is inside of.
+    pub fn above(&self, name: &EndpointName) -> Option<&T> {
+        if self.below.is_empty() { None } else { name.parents().find_map(|parent| self.below.get(parent)) }
     }
 
     /// Returns the value of exactly this pattern.

@@ -6,6 +6,36 @@ use serde_json::json;
 
 use crate::Fault;
 
+/// A refusal: a fault, and what a rule says of its answer.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) fault: Fault,
+    /// In place of the fault's own.
+    pub(super) status: Option<StatusCode>,
+    /// More headers.
+    pub(super) headers: HeaderMap,
+    /// Whether rules cost more than they may.
+    pub(super) over_budget: bool,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self { fault, status: None, headers: HeaderMap::new(), over_budget: false }
+    }
+}
+
+impl Refused {
+    /// Returns the answer.
+    pub(super) fn answer(self, request: &HeaderMap) -> Response<Bytes> {
+        let mut response = answer(self.fault, request);
+        if let Some(status) = self.status {
+            *response.status_mut() = status;
+        }
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
 /// The forms an answer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {

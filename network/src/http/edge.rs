@@ -12,6 +12,7 @@ use adit_tokio::{NetworkSession, Stream, code_of};
 use super::{Backend, Member, Note, Upstream};
 use crate::{
     Caller, Edge, EndpointName, Fault,
+    endpoints::Settings,
     metrics::CodeLabel,
     router::{Chosen, Key, MemberId, Scheme},
 };
@@ -28,6 +29,18 @@ impl Backend for Edge {
         self.choose(key, tried).await
     }
 
+    fn settings(&self, key: &Key) -> Option<Arc<Settings>> {
+        self.settings(key)
+    }
+
+    fn forward(&self, account: i64, url: &str) -> Result<(Arc<Key>, bool), Fault> {
+        self.forward(account, url, true)
+    }
+
+    fn url(&self, key: &Key) -> String {
+        key.to_string()
+    }
+
     fn note(&self, note: Note) {
         match note {
             Note::Refused(fault) => {
@@ -40,6 +53,7 @@ impl Backend for Edge {
                 self.metrics.streams.inc();
             }
             Note::ResetFlood => self.metrics.limit("resets_per_connection"),
+            Note::OverBudget => self.metrics.limit("policy_budget"),
             Note::Began | Note::Ended { .. } => {}
         }
     }

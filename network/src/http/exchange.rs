@@ -7,7 +7,7 @@ use core::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -21,8 +21,10 @@ use super::{fields, link::Fate};
 
 /// A request's body, held so that it can be sent again as long as nothing of it was taken.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     body: Mutex<Option<Incoming>>,
+    /// What was read before anything was sent, for rules that look at it.
+    ahead: Mutex<VecDeque<Frame<Bytes>>>,
     /// Something of the body was taken: the request cannot be repeated.
     consumed: AtomicBool,
     /// The body waits for the upstream's 100.
@@ -44,6 +46,7 @@ impl Exchange {
     pub(super) fn new(body: Incoming, held: bool) -> Self {
         Self {
             body: Mutex::new(Some(body)),
+            ahead: Mutex::default(),
             consumed: AtomicBool::new(false),
             held: AtomicBool::new(held),
             broken: AtomicBool::new(false),
@@ -54,6 +57,26 @@ impl Exchange {
             moved: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
         }
+    }
+
+    /// Reads the whole body, if it has no more than `most` octets; it is sent all the same. Nothing: it is longer, or broken.
+    pub(crate) async fn read_ahead(&self, most: usize) -> Option<Vec<u8>> {
+        self.release();
+        let mut whole = Vec::new();
+        for frame in self.ahead.lock().iter() {
+            whole.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        }
+        while whole.len() <= most {
+            match core::future::poll_fn(|cx| self.poll_incoming(cx)).await {
+                None => return Some(whole),
+                Some(Err(_)) => return None,
+                Some(Ok(frame)) => {
+                    whole.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                    self.ahead.lock().push_back(frame);
+                }
+            }
+        }
+        None
     }
 
     /// Returns the body for the next attempt; those given out before end.
@@ -108,6 +131,18 @@ impl Exchange {
         if self.held.load(Ordering::Acquire) {
             return Poll::Pending;
         }
+        let ahead = self.ahead.lock().pop_front();
+        let frame = match ahead {
+            Some(frame) => Some(Ok(frame)),
+            None => ready!(self.poll_incoming(cx)),
+        };
+        if let Some(Ok(_)) = frame {
+            self.consumed.store(true, Ordering::Release);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         let mut slot = self.body.lock();
         let Some(body) = slot.as_mut() else { return Poll::Ready(None) };
         let frame = Pin::new(&mut *body).poll_frame(cx);
@@ -116,16 +151,13 @@ impl Exchange {
         let moved = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.moved.store(moved, Ordering::Relaxed);
         match frame {
-            Some(Ok(frame)) => {
-                self.consumed.store(true, Ordering::Release);
-                Poll::Ready(Some(Ok(match frame.into_trailers() {
-                    Ok(mut trailers) => {
-                        fields::clean_trailers(&mut trailers);
-                        Frame::trailers(trailers)
-                    }
-                    Err(frame) => frame,
-                })))
-            }
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    fields::clean_trailers(&mut trailers);
+                    Frame::trailers(trailers)
+                }
+                Err(frame) => frame,
+            }))),
             Some(Err(_)) => {
                 *slot = None;
                 self.broken.store(true, Ordering::Release);

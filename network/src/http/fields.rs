@@ -158,6 +158,7 @@ fn pretends(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'x') => starts(name, "x-forwarded") || X_NAMES.iter().any(|known| is(known)),
         Some(b'f') => starts(name, "forwarded"),
+        Some(b'a') => starts(name, "adit-"),
         Some(b'c' | b't' | b'v' | b'h') if name.len() > 8 => {
             OTHER_NAMES.iter().any(|known| is(known)) || (name.contains('_') && FRAMING.iter().any(|known| is(known)))
         }
@@ -233,6 +234,9 @@ mod tests {
             "client-ip",
             "content_length",
             "transfer_encoding",
+            "ADIT-Request-Id",
+            "adit_request_id",
+            "adit-anything",
         ] {
             let mut fields = map(&[(name, "127.0.0.1"), ("x-kept", "yes")]);
 

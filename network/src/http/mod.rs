@@ -14,6 +14,8 @@ mod edge;
 mod exchange;
 mod fields;
 mod gate;
+mod govern;
+mod identity;
 mod limits;
 mod link;
 mod peek;
@@ -38,8 +40,9 @@ use adit_core::{Code, UpstreamProtocol};
 use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Caller, EndpointName, Fault, router::Scheme};
+use crate::{Caller, EndpointName, Fault, endpoints::Settings, router::Scheme};
 
+pub(crate) use exchange::Exchange;
 pub use limits::HttpLimits;
 pub(crate) use peek::Rewound;
 pub use serve::serve;
@@ -66,6 +69,26 @@ pub trait Backend: Send + Sync + Sized + 'static {
         key: &Self::Key,
         tried: &[<Self::Member as Member>::Id],
     ) -> impl Future<Output = Result<Self::Member, Fault>> + Send;
+
+    /// Returns what the configuration says of an endpoint.
+    fn settings(&self, key: &Self::Key) -> Option<Arc<Settings>> {
+        let _ = key;
+        None
+    }
+
+    /// Finds what a rule of an account forwards requests to, and whether it is served at this moment.
+    ///
+    /// # Errors
+    /// [`Fault::ForwardUnknown`].
+    fn forward(&self, account: i64, url: &str) -> Result<(Arc<Self::Key>, bool), Fault> {
+        let _ = (account, url);
+        Err(Fault::ForwardUnknown)
+    }
+
+    /// Returns an endpoint as the agent knows it.
+    fn url(&self, key: &Self::Key) -> String {
+        format!("{key:?}")
+    }
 
     /// Is told what happened, for the numbers.
     fn note(&self, note: Note) {
@@ -131,6 +154,8 @@ pub enum Note {
     },
     /// A caller's connection was closed because it reset too many of its own requests.
     ResetFlood,
+    /// Rules cost more than they may.
+    OverBudget,
 }
 
 /// The proxy of one network process.

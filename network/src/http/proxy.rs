@@ -1,21 +1,25 @@
 //! From a request to its answer.
 
-use core::convert::Infallible;
-use std::sync::Arc;
+use core::{convert::Infallible, future::pending};
+use std::sync::{Arc, OnceLock};
 
+use adit_policy::environment::Connection as Facts;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
     Backend, HttpEdge, HttpLimits, Note,
-    answer::answer,
+    answer::Refused,
     body::{AnswerBody, End},
     caller::Talk,
     exchange::Exchange,
     fields::{self, Named, Spoken},
+    govern::{Admitted, Failed, Governance, Ruled},
+    identity::{REQUEST_ID, RequestId},
     pool::{Return, Sender},
     record::{Notes, Record},
     send::{Outgoing, Sent},
@@ -37,6 +41,12 @@ pub(super) struct Connection<B: Backend> {
     notes: Notes,
     /// The upgrade that an HTTP/1 connection has become.
     pub(super) tunnel: Mutex<Option<JoinHandle<()>>>,
+    /// What rules know of the connection, once one asks.
+    pub(super) facts: OnceLock<Facts>,
+    /// What rules said of the connection, by endpoint.
+    pub(super) admitted: Mutex<Vec<Admitted>>,
+    /// Rung when a rule closes the connection.
+    closed: Arc<Notify>,
 }
 
 /// A request that may be served.
@@ -47,10 +57,18 @@ struct Accepted<B: Backend> {
     expects: bool,
 }
 
+/// A request as the upstream is to get it, before rules have seen it.
+struct Prepared {
+    parts: Parts,
+    trailers: bool,
+    expects: bool,
+    leisurely: bool,
+}
+
 type Answer<B> = Response<AnswerBody<<B as Backend>::Member>>;
 
 impl<B: Backend> Connection<B> {
-    pub(super) fn new(edge: Arc<HttpEdge<B>>, caller: Caller, talk: Option<Arc<Talk>>) -> Self {
+    pub(super) fn new(edge: Arc<HttpEdge<B>>, caller: Caller, talk: Option<Arc<Talk>>, closed: Arc<Notify>) -> Self {
         let backend = Arc::clone(&edge.backend);
         let notes = Notes(Arc::new(move |note| backend.note(note)));
         let (limits, spoken) = (edge.limits.load_full(), Spoken::new(&caller));
@@ -64,11 +82,21 @@ impl<B: Backend> Connection<B> {
             named: Mutex::new(None),
             notes,
             tunnel: Mutex::new(None),
+            facts: OnceLock::new(),
+            admitted: Mutex::default(),
+            closed,
         }
     }
 
     /// Answers a request; it never fails, and dropped it cancels what it began.
     pub(super) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer<B>, Infallible> {
+        let id = RequestId::new();
+        let mut answer = self.answered(request, id).await;
+        answer.headers_mut().insert(REQUEST_ID, id.value());
+        Ok(answer)
+    }
+
+    async fn answered(&self, request: Request<Incoming>, id: RequestId) -> Answer<B> {
         #[cfg(test)]
         crate::injection::strike(crate::injection::Place::Request);
         let (mut parts, body) = request.into_parts();
@@ -76,7 +104,7 @@ impl<B: Backend> Connection<B> {
             talk: self.talk.clone(),
             watch: if self.talk.is_none() { Watch::current() } else { None },
             drain: self.limits.drain_size,
-            record: Some(Record::begin(self.notes.clone(), parts.method.clone())),
+            record: Some(Record::begin(self.notes.clone(), id, parts.method.clone())),
             ..End::default()
         };
         let whole = body.is_end_stream();
@@ -84,7 +112,7 @@ impl<B: Backend> Connection<B> {
             Ok(accepted) => accepted,
             Err(fault) => {
                 end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, true)));
-                return Ok(refuse(fault, &parts.method, &parts.headers, end));
+                return refuse(fault.into(), &parts.method, &parts.headers, end);
             }
         };
         if let Some(record) = &mut end.record {
@@ -94,14 +122,26 @@ impl<B: Backend> Connection<B> {
         let accept: HeaderMap =
             parts.headers.get(header::ACCEPT).map(|accept| (header::ACCEPT, accept.clone())).into_iter().collect();
         let method = parts.method.clone();
-        let mut answer = match self.carry(parts, accepted, &mut end).await {
+        let mut answer = match self.carry(parts, accepted, &mut end, id).await {
             Ok(answer) => answer.map(|body| body.unwrap_or_else(|| AnswerBody::empty(core::mem::take(&mut end)))),
-            Err(fault) => refuse(fault, &method, &accept, end),
+            Err(Failed::Refused(refused)) => {
+                self.note_refusal(&refused);
+                refuse(*refused, &method, &accept, end)
+            }
+            Err(Failed::Closed) => {
+                if let Some(record) = &mut end.record {
+                    record.fault = Some(Fault::PolicyDenied);
+                    record.note(Note::Refused(Fault::PolicyDenied));
+                }
+                drop(end);
+                self.closed.notify_one();
+                return pending().await; // the connection is dropped, and this with it
+            }
         };
         if self.talk.as_ref().is_some_and(|talk| talk.drains()) && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(answer)
+        answer
     }
 
     /// Decides whether a request may be served at all, and by which endpoint.
@@ -173,11 +213,33 @@ impl<B: Backend> Connection<B> {
         parts: Parts,
         accepted: Accepted<B>,
         end: &mut End<B::Member>,
-    ) -> Result<Response<Option<AnswerBody<B::Member>>>, Fault> {
-        let Accepted { key, named, leave, .. } = accepted;
+        id: RequestId,
+    ) -> Result<Response<Option<AnswerBody<B::Member>>>, Failed> {
+        let Accepted { mut key, named, leave, .. } = accepted;
         let upgrade = parts.extensions.get::<OnUpgrade>().cloned();
-        let outgoing = self.outgoing(parts, &named, leave.as_ref(), end);
-        let Sent { answer, connection, shelf, member } = self.send(&key, &named, outgoing, end).await?;
+        let mut prepared = self.prepare(parts, &named, leave.as_ref(), end, id);
+        let mut governance = None;
+        if let Some(settings) = self.edge.backend.settings(&key) {
+            prepared.parts.headers.insert(header::HOST, named.authority.clone());
+            let governing = self.govern(key, settings, &mut prepared.parts, end.exchange.as_ref(), &mut end.record);
+            let (ruled, governed) = Box::pin(governing).await?;
+            let governed = governance.insert(governed);
+            match ruled {
+                Ruled::Serve(serving) => key = serving,
+                Ruled::Answer(answer) => {
+                    return self.answer_by_rule(*answer, governed, &prepared.parts.method, end).await;
+                }
+            }
+        }
+        let endpoint = governance.as_ref().and_then(|governance| governance.forwarded.as_deref());
+        let outgoing = outgoing(prepared, &named, governance.is_some(), leave.as_ref());
+        let method = outgoing.method.clone();
+        let sent = self.send(&key, endpoint.unwrap_or(&named.name), outgoing, end).await;
+        if let Some(governance) = &mut governance {
+            governance.conclude(sent.as_ref().ok().map(|sent| sent.answer.status()));
+        }
+        let sent = sent?;
+        let Sent { answer, connection, shelf, member } = sent;
         if let Some(talk) = &self.talk {
             talk.answering();
             core::future::poll_fn(|cx| talk.poll_hints_written(cx)).await;
@@ -190,7 +252,7 @@ impl<B: Backend> Connection<B> {
         }
         let (mut head, body) = answer.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some(leave), Some(upgrade)) = (leave, upgrade) else { return Err(Fault::UpstreamProtocol) };
+            let (Some(leave), Some(upgrade)) = (leave, upgrade) else { return Err(Fault::UpstreamProtocol.into()) };
             leave.check(&head.headers)?;
             connection.fate.settle();
             let upstream = head.extensions.remove::<OnUpgrade>().ok_or(Fault::UpstreamProtocol)?;
@@ -212,6 +274,14 @@ impl<B: Backend> Connection<B> {
         announce_grpc_trailers(&mut head.headers);
         head.extensions.remove::<OnUpgrade>();
         head.version = Version::HTTP_11;
+        if let Some(governance) = &mut governance {
+            let governing = self.govern_answer(governance, &mut head, &mut end.record);
+            if let Some(text) = Box::pin(governing).await? {
+                drop(body); // the upstream's connection goes with it
+                self.status(head.status, end);
+                return Ok(ours(Response::from_parts(head, text), &method, end));
+            }
+        }
         self.status(head.status, end);
         let http2 = matches!(connection.sender, Sender::Http2 { .. });
         end.back = Some(Return::new(shelf, connection));
@@ -219,22 +289,44 @@ impl<B: Backend> Connection<B> {
         Ok(Response::from_parts(head, Some(body)))
     }
 
+    /// Answers in place of an upstream, as rules say.
+    async fn answer_by_rule(
+        &self,
+        answer: Response<Vec<u8>>,
+        governance: &mut Governance,
+        method: &Method,
+        end: &mut End<B::Member>,
+    ) -> Result<Response<Option<AnswerBody<B::Member>>>, Failed> {
+        let (mut head, text) = answer.into_parts();
+        let other = Box::pin(self.govern_answer(governance, &mut head, &mut end.record)).await?;
+        self.status(head.status, end);
+        Ok(ours(Response::from_parts(head, other.unwrap_or_else(|| text.into())), method, end))
+    }
+
     /// Makes the request that the upstream gets: the caller's, without what was for us, with our own words.
-    fn outgoing(&self, parts: Parts, named: &Named, leave: Option<&Leave>, end: &End<B::Member>) -> Outgoing {
-        let Parts { method, uri, mut headers, version, .. } = parts;
-        let expects = headers.contains_key(header::EXPECT) && end.exchange.is_some() && version != Version::HTTP_10;
-        let leisurely = is_grpc(&headers);
-        let trailers = fields::clean_request(&mut headers);
-        self.spoken.say(named, &mut headers);
-        let uri = match uri.into_parts().path_and_query {
+    fn prepare(
+        &self,
+        mut parts: Parts,
+        named: &Named,
+        leave: Option<&Leave>,
+        end: &End<B::Member>,
+        id: RequestId,
+    ) -> Prepared {
+        let headers = &mut parts.headers;
+        let expects =
+            headers.contains_key(header::EXPECT) && end.exchange.is_some() && parts.version != Version::HTTP_10;
+        let leisurely = is_grpc(headers);
+        let trailers = fields::clean_request(headers);
+        headers.insert(REQUEST_ID, id.value());
+        self.spoken.say(named, headers);
+        parts.uri = match parts.uri.into_parts().path_and_query {
             Some(path) => Uri::from(path),
             None => Uri::from_static("/"),
         };
-        let mut outgoing = Outgoing { method, uri, headers, trailers, expects, leaves: leave.is_some(), leisurely };
-        if let Some(leave) = leave {
-            leave.ask(&mut outgoing);
+        if let Some(Leave::Extended(_)) = leave {
+            parts.method = Method::GET; // as the upstream gets it
         }
-        outgoing
+        Prepared { parts, trailers, expects, leisurely }
     }
 
     fn status(&self, status: StatusCode, end: &mut End<B::Member>) {
@@ -284,13 +376,41 @@ fn is_grpc(fields: &HeaderMap) -> bool {
     fields.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-fn refuse<M>(fault: Fault, method: &Method, request: &HeaderMap, mut end: End<M>) -> Response<AnswerBody<M>> {
-    let mut answer = answer(fault, request);
+/// Puts a request together, with the host that rules have left it.
+fn outgoing(prepared: Prepared, named: &Named, governed: bool, leave: Option<&Leave>) -> Outgoing {
+    let Prepared { parts: Parts { method, uri, headers, .. }, trailers, expects, leisurely } = prepared;
+    let host = if governed { headers.get(header::HOST).cloned() } else { None };
+    let authority = host.unwrap_or_else(|| named.authority.clone());
+    let leaves = leave.is_some();
+    let mut outgoing = Outgoing { method, authority, uri, headers, trailers, expects, leaves, leisurely };
+    if let Some(leave) = leave {
+        leave.ask(&mut outgoing);
+    }
+    outgoing
+}
+
+/// Makes a text the answer. One that has no body has none, whatever a rule says.
+fn ours<M>(answer: Response<Bytes>, method: &Method, end: &mut End<M>) -> Response<Option<AnswerBody<M>>> {
+    let mut answer = answer;
+    if matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        answer.body_mut().clear();
+    }
+    without_body_for_head(&mut answer, method);
+    answer.map(|text| Some(AnswerBody::ours(text, core::mem::take(end))))
+}
+
+fn without_body_for_head(answer: &mut Response<Bytes>, method: &Method) {
     if method == Method::HEAD {
         let length = HeaderValue::from(answer.body().len());
         answer.headers_mut().insert(header::CONTENT_LENGTH, length);
         answer.body_mut().clear();
     }
+}
+
+fn refuse<M>(refused: Refused, method: &Method, request: &HeaderMap, mut end: End<M>) -> Response<AnswerBody<M>> {
+    let fault = refused.fault;
+    let mut answer = refused.answer(request);
+    without_body_for_head(&mut answer, method);
     if let Some(record) = &mut end.record {
         record.status = answer.status();
         record.fault = Some(fault);

@@ -3,11 +3,12 @@
 use core::fmt;
 use std::sync::Arc;
 
+use adit_policy::engine::{Policy, Run};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::Note;
-use crate::{EndpointName, Fault};
+use super::{Note, identity::RequestId};
+use crate::{EndpointName, Fault, policy};
 
 /// Where notes go.
 #[derive(Clone)]
@@ -29,9 +30,12 @@ impl fmt::Debug for Notes {
 #[derive(Debug)]
 pub(super) struct Record {
     notes: Option<Notes>,
+    id: RequestId,
     started: Instant,
     method: Method,
     endpoint: Option<EndpointName>,
+    /// What came of each rule that had a part in it.
+    verdicts: Vec<String>,
     pub(super) status: StatusCode,
     pub(super) fault: Option<Fault>,
     /// Octets of the answer's body that were handed to the caller's connection.
@@ -39,10 +43,20 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn begin(notes: Notes, method: Method) -> Self {
+    pub(super) fn begin(notes: Notes, id: RequestId, method: Method) -> Self {
         notes.note(Note::Began);
         let (started, status) = (Instant::now(), CALLER_GONE);
-        Self { notes: Some(notes), started, method, endpoint: None, status, fault: None, sent: 0 }
+        let (endpoint, verdicts) = (None, Vec::new());
+        Self { notes: Some(notes), id, started, method, endpoint, verdicts, status, fault: None, sent: 0 }
+    }
+
+    /// Takes what came of rules, and tells what they told.
+    pub(super) fn rules(&mut self, run: &mut Run, policy: &Policy) {
+        self.verdicts.extend(policy::verdicts(run, policy));
+        for told in run.take_logs() {
+            let endpoint = self.endpoint.as_deref().unwrap_or_default();
+            tracing::info!(target: "adit_network::policy", request = %self.id, endpoint, metadata = %policy::json(told), "log");
+        }
     }
 
     pub(super) fn found(&mut self, endpoint: &EndpointName) {
@@ -66,10 +80,12 @@ impl Record {
         // The path stays out: it is the customer's data, and queries carry secrets.
         tracing::info!(
             target: "adit_network::access",
+            request = %self.id,
             endpoint = self.endpoint.as_deref().unwrap_or_default(),
             method = self.method.as_str(),
             status,
             code = self.fault.map(Fault::code),
+            verdicts = (!self.verdicts.is_empty()).then(|| self.verdicts.join("; ")),
             sent = self.sent,
             whole,
             micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),

@@ -18,7 +18,7 @@ use super::{
     body::End,
     caller::Talk,
     exchange::{Exchange, RequestBody},
-    fields::{self, Named},
+    fields,
     link::Fate,
     pool::{self, Sender, Shelf},
     proxy::Connection,
@@ -29,6 +29,8 @@ use crate::{Fault, patience::LOOK};
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) method: Method,
+    /// The host, as the caller wrote it or a rule.
+    pub(super) authority: HeaderValue,
     /// Path and query.
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
@@ -70,7 +72,7 @@ impl<B: Backend> Connection<B> {
     pub(super) async fn send(
         &self,
         key: &B::Key,
-        named: &Named,
+        endpoint: &str,
         outgoing: Outgoing,
         end: &End<B::Member>,
     ) -> Result<Sent<B::Member>, Fault> {
@@ -85,8 +87,8 @@ impl<B: Backend> Connection<B> {
                 self.edge.backend.note(Note::Retried);
             }
             let shelf = self.edge.pool.shelf(member.id());
-            let failed = match self.connect(&member, &shelf, named, outgoing.leaves, fresh).await {
-                Ok(connection) => match self.attempt(connection, &member, named, &outgoing, end).await {
+            let failed = match self.connect(&member, &shelf, endpoint, outgoing.leaves, fresh).await {
+                Ok(connection) => match self.attempt(connection, &member, &outgoing, end).await {
                     Ok((answer, connection)) => return Ok(Sent { answer, connection, shelf, member }),
                     Err(failed) => failed,
                 },
@@ -107,7 +109,7 @@ impl<B: Backend> Connection<B> {
         &self,
         member: &B::Member,
         shelf: &Shelf,
-        named: &Named,
+        endpoint: &str,
         leaves: bool,
         fresh: bool,
     ) -> Result<pool::Connection, Code> {
@@ -122,7 +124,7 @@ impl<B: Backend> Connection<B> {
         if let Some(connection) = waiting {
             return Ok(connection);
         }
-        let io = member.open(&self.caller, &named.name)?;
+        let io = member.open(&self.caller, endpoint)?;
         self.edge.backend.note(Note::Opened);
         let connected =
             if shared { shelf.connect_shared(io, &self.limits).await } else { Shelf::connect(io, &self.limits).await };
@@ -134,7 +136,6 @@ impl<B: Backend> Connection<B> {
         &self,
         mut connection: pool::Connection,
         member: &B::Member,
-        named: &Named,
         outgoing: &Outgoing,
         end: &End<B::Member>,
     ) -> Result<(Response<Incoming>, pool::Connection), Failed> {
@@ -145,7 +146,7 @@ impl<B: Backend> Connection<B> {
         let answer = match &mut connection.sender {
             Sender::Http1(sender) => {
                 fate.begin();
-                let mut request = outgoing.http1(named, body);
+                let mut request = outgoing.http1(body);
                 self.watch_informational(&mut request, exchange, &fate);
                 let sending = sender.try_send_request(request);
                 self.wait(pin!(sending), member, &fate, exchange, outgoing.leisurely).await
@@ -154,7 +155,7 @@ impl<B: Backend> Connection<B> {
                 if let Some(exchange) = exchange {
                     exchange.release();
                 }
-                let sending = sender.try_send_request(outgoing.http2(named, &self.caller, body));
+                let sending = sender.try_send_request(outgoing.http2(&self.caller, body));
                 self.wait(pin!(sending), member, &fate, exchange, outgoing.leisurely).await
             }
         };
@@ -334,11 +335,11 @@ impl Patience<'_> {
 }
 
 impl Outgoing {
-    fn http1(&self, named: &Named, body: RequestBody) -> Request<RequestBody> {
+    fn http1(&self, body: RequestBody) -> Request<RequestBody> {
         let mut request = self.request(body);
         let empty = hyper::body::Body::is_end_stream(request.body());
         let fields = request.headers_mut();
-        fields.insert(header::HOST, named.authority.clone());
+        fields.insert(header::HOST, self.authority.clone());
         if self.trailers && !self.leaves {
             fields.insert(header::TE, HeaderValue::from_static("trailers"));
             fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
@@ -357,7 +358,7 @@ impl Outgoing {
         request
     }
 
-    fn http2(&self, named: &Named, caller: &crate::Caller, body: RequestBody) -> Request<RequestBody> {
+    fn http2(&self, caller: &crate::Caller, body: RequestBody) -> Request<RequestBody> {
         let mut request = self.request(body);
         *request.version_mut() = Version::HTTP_2;
         let fields = request.headers_mut();
@@ -365,7 +366,7 @@ impl Outgoing {
         if self.trailers {
             fields.insert(header::TE, HeaderValue::from_static("trailers"));
         }
-        let authority = uri::Authority::try_from(named.authority.as_bytes());
+        let authority = uri::Authority::try_from(self.authority.as_bytes());
         let mut parts = self.uri.clone().into_parts();
         if let Ok(authority) = authority {
             let secure = caller.scheme != crate::router::Scheme::Http;

@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
-    sync::watch,
+    sync::{Notify, watch},
     time::timeout,
 };
 
@@ -48,15 +48,18 @@ where
         let mut phase = phase.clone();
         async move { drop(phase.wait_for(|phase| *phase == Phase::Ending).await) }
     };
+    let closed = Arc::new(Notify::new());
     let serving = async {
+        let closed = Arc::clone(&closed);
         match spoken {
-            Spoken::Http1 => serve_http1(io, first, caller, edge, &mut phase).await,
-            Spoken::Http2 => serve_http2(Rewound { first, io }, caller, edge, &limits, &mut phase).await,
+            Spoken::Http1 => serve_http1(io, first, caller, (edge, closed), &mut phase).await,
+            Spoken::Http2 => serve_http2(Rewound { first, io }, caller, (edge, closed), &limits, &mut phase).await,
         }
     };
     tokio::select! {
         () = serving => {}
         () = ending => {}
+        () = closed.notified() => {} // a rule says so
     }
 }
 
@@ -64,14 +67,14 @@ async fn serve_http1<IO, B>(
     io: IO,
     first: Vec<u8>,
     caller: Caller,
-    edge: Arc<HttpEdge<B>>,
+    (edge, closed): (Arc<HttpEdge<B>>, Arc<Notify>),
     phase: &mut watch::Receiver<Phase>,
 ) where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     B: Backend,
 {
     let talk = Arc::new(Talk::new());
-    let connection = Arc::new(Connection::new(edge, caller, Some(Arc::clone(&talk))));
+    let connection = Arc::new(Connection::new(edge, caller, Some(Arc::clone(&talk)), closed));
     let limits = Arc::clone(&connection.limits);
     let io = CallerIo::new(io, first, Arc::clone(&talk), Arc::clone(&limits));
     let mut builder = http1::Builder::new();
@@ -104,7 +107,7 @@ async fn serve_http1<IO, B>(
 async fn serve_http2<IO, B>(
     io: IO,
     caller: Caller,
-    edge: Arc<HttpEdge<B>>,
+    (edge, closed): (Arc<HttpEdge<B>>, Arc<Notify>),
     limits: &HttpLimits,
     phase: &mut watch::Receiver<Phase>,
 ) where
@@ -112,7 +115,7 @@ async fn serve_http2<IO, B>(
     B: Backend,
 {
     let backend = Arc::clone(&edge.backend);
-    let connection = Arc::new(Connection::new(edge, caller, None));
+    let connection = Arc::new(Connection::new(edge, caller, None, closed));
     let streams = Streams::new(limits);
     let mut builder = http2::Builder::new(streams.clone());
     builder

@@ -10,7 +10,7 @@ use super::{Ingress, Member, refusal};
 use crate::{
     EndpointName, Fault, NamePattern,
     router::{BindError, BindWish, Ended, Key, Replaced, Scheme, Wish},
-    store::{Acl, Claim, Claimant, Object},
+    store::{Acl, Claim, Claimant, Object, StoreError},
 };
 
 impl Ingress {
@@ -130,12 +130,7 @@ impl Ingress {
     }
 
     async fn claimed(&self, key: &Key, member: &Member) -> Result<(), (Fault, Code)> {
-        let (endpoint, owned) = (key.stored(), key.owned());
-        let most = self.edge.limits.load().endpoints_per_account;
-        let above = key.above();
-        let claimant =
-            Claimant { endpoint: &endpoint, owned: &owned, above: &above, account: member.origin.account, most };
-        match self.store.claim(claimant).await {
+        match self.claim(key, member.origin.account).await {
             Ok(Claim::Owned) => Ok(()),
             Ok(Claim::Taken) => Err((Fault::InUse, Code::IN_USE)), // no word about whose it is
             Ok(Claim::Limit) => Err((Fault::TooManyBinds, Code::LIMIT)),
@@ -145,6 +140,14 @@ impl Ingress {
                 Err((Fault::ControlDegraded, Code::BUSY))
             }
         }
+    }
+
+    /// Notes in the database that an endpoint is the account's.
+    pub(crate) async fn claim(&self, key: &Key, account: i64) -> Result<Claim, StoreError> {
+        let (endpoint, owned) = (key.stored(), key.owned());
+        let most = self.edge.limits.load().endpoints_per_account;
+        let above = key.above();
+        self.store.claim(Claimant { endpoint: &endpoint, owned: &owned, above: &above, account, most }).await
     }
 
     /// Tells older sessions of the same agent what they lost; one that has nothing left is a ghost and ends.
@@ -158,6 +161,17 @@ impl Ingress {
                 ghost.close(code, &text); // spec: AUTH-005
             } else {
                 ghost.unbound(bind, Refusal { code, text, retry_after: None });
+            }
+        }
+    }
+
+    /// Tells sessions which binds the configuration took from them.
+    pub(crate) fn taken(&self, taken: Vec<Replaced>) {
+        for Replaced { session, bind, .. } in taken {
+            self.edge.metrics.binds.dec();
+            info!(%session, bind = bind.0, "the configuration took an endpoint back");
+            if let Some(handle) = self.sessions.get(session) {
+                handle.unbound(bind, refusal(Fault::InUse, Code::IN_USE, None));
             }
         }
     }
@@ -189,7 +203,7 @@ impl Ingress {
         }
     }
 
-    fn close_unless_served(&self, key: &Key) {
+    pub(crate) fn close_unless_served(&self, key: &Key) {
         if let (Key::Port(port), Some(ports)) = (key, &self.entrances.tcp) {
             ports.close_unserved(*port);
         }

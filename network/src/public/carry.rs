@@ -12,20 +12,44 @@ use super::{
     Visitor,
     relay::{Ending, Relay},
 };
-use crate::{Carried, Edge, Fault, Phase, patience::patient, router::Key};
+use crate::{
+    Caller, Carried, Edge, Fault, Phase,
+    patience::patient,
+    policy::{admit, connection},
+    router::{Key, Scheme},
+};
 
 /// Carries a connection to an agent that serves `key`, and to the next one when the first could not hand it over. `first`
 /// is what the caller has sent already.
 pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls: Option<Box<TlsInfo>>, first: Vec<u8>) {
     let Visitor { socket, address, local, _admitted, _counted } = visitor;
+    let tls = tls.map(|tls| *tls);
+    let mut phase = edge.phase();
+    let key = if edge.settings(&key).is_some() {
+        let scheme = if tls.is_some() { Scheme::Tls } else { Scheme::Http };
+        let connection = connection(&Caller { address, local, scheme, tls: tls.clone(), name: None });
+        let admitted = tokio::select! {
+            biased;
+            admitted = Box::pin(admit(&edge, key, &connection)) => admitted,
+            _ = phase.wait_for(|phase| *phase == Phase::Ending) => return reset(&socket),
+        };
+        match admitted {
+            Ok(key) => key,
+            Err(fault) => {
+                edge.metrics.refuse(fault);
+                return reset(&socket);
+            }
+        }
+    } else {
+        key
+    };
     let open = Open {
         bind: None,
         caller: Some(address), // spec: ADDR-001
         local: Some(local),
-        tls: tls.map(|tls| *tls),
+        tls,
         endpoint: key.to_string(), // spec: ADDR-002
     };
-    let mut phase = edge.phase();
     tokio::select! {
         biased;
         ended = attempt(&edge, &socket, &key, open, first) => match ended {

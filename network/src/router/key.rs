@@ -102,6 +102,11 @@ impl Internal {
         }
     }
 
+    /// Returns whether requests are carried there; else octets are.
+    pub const fn is_http(&self) -> bool {
+        matches!(self, Self::Name(Scheme::Http | Scheme::Https, _))
+    }
+
     /// Returns the name.
     pub const fn name(&self) -> &EndpointName {
         let (Self::Name(_, name) | Self::Port(name, _)) = self;

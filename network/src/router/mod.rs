@@ -27,6 +27,10 @@ pub struct Router<H> {
     live: Index,
     /// Endpoints that were bound once, so that their callers hear "no agent" and not "unknown".
     known: Index,
+    /// Endpoints that are served though nobody bound them, and whose.
+    cloud: HashMap<Arc<Key>, i64>,
+    /// Whose a name or port is by the configuration, whatever the scheme.
+    owners: Owners,
     sessions: BTreeMap<SessionId, SessionRecord>,
     /// How many sessions each agent has, and the connections of all of them.
     agents: HashMap<(i64, AgentId), (usize, Arc<Load>)>,
@@ -100,6 +104,17 @@ pub struct Replaced {
     pub empty: bool,
 }
 
+/// What the configuration says of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// The endpoint.
+    pub key: Key,
+    /// Whose it is.
+    pub account: i64,
+    /// Whether no agent may bind it: its policy serves it.
+    pub cloud: bool,
+}
+
 /// A bind that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -133,6 +148,26 @@ pub enum Found {
     Idle(Arc<Key>),
     /// Never heard of.
     Unknown,
+}
+
+/// Whose names and ports are.
+#[derive(Debug, Default)]
+struct Owners {
+    names: NameMap<i64>,
+    ports: HashMap<u16, i64>,
+}
+
+impl Owners {
+    /// Returns whose the endpoint is: by its name or port, else by the nearest wildcard that it is inside of.
+    fn of(&self, key: &Key) -> Option<i64> {
+        match key {
+            Key::Name(_, name @ (NamePattern::Exact(base) | NamePattern::Below(base))) => {
+                self.names.get(name).or_else(|| self.names.above(base)).copied()
+            }
+            Key::Port(port) => self.ports.get(port).copied(),
+            Key::Internal(account, _) => Some(*account),
+        }
+    }
 }
 
 /// Finds keys by what callers say.
@@ -184,6 +219,8 @@ impl<H> Default for Router<H> {
             endpoints: HashMap::new(),
             live: Index::default(),
             known: Index::default(),
+            cloud: HashMap::new(),
+            owners: Owners::default(),
             sessions: BTreeMap::new(),
             agents: HashMap::new(),
             epoch: 0,
@@ -196,6 +233,47 @@ impl<H: Clone> Router<H> {
     /// Notes an endpoint that was bound before this process began.
     pub fn remember(&mut self, key: Key) {
         self.known.insert(&Arc::new(key));
+    }
+
+    /// Takes in what the configuration says of endpoints, in place of what it said before. Binds that it takes away are returned:
+    /// those of endpoints that their policy serves, and of names that are another account's.
+    pub fn configure(&mut self, configured: Vec<Configured>) -> Vec<Replaced> {
+        for (key, _) in core::mem::take(&mut self.cloud) {
+            self.live.remove(&key);
+        }
+        self.owners = Owners::default();
+        for Configured { key, account, cloud } in configured {
+            match &key {
+                Key::Name(_, name) => drop(self.owners.names.insert(name.clone(), account)),
+                Key::Port(port) => drop(self.owners.ports.insert(*port, account)),
+                Key::Internal(..) => {}
+            }
+            let key = Arc::new(key);
+            self.known.insert(&key);
+            if cloud {
+                self.cloud.insert(key, account);
+            }
+        }
+        let lost = |key: &Arc<Key>, account| {
+            self.cloud.contains_key(key) || self.owners.of(key).is_some_and(|owner| owner != account)
+        };
+        let lost: Vec<_> = self.endpoints.iter().filter(|(key, endpoint)| lost(key, endpoint.account)).collect();
+        let lost: Vec<_> = lost.into_iter().map(|(key, _)| Arc::clone(key)).collect();
+        let mut taken = Vec::new();
+        for key in lost {
+            let members = self.endpoints.get(&key).map(|endpoint| &endpoint.members).into_iter().flatten();
+            let binds: Vec<_> = members.map(|member| (member.session, member.bind)).collect();
+            for (session, bind) in binds {
+                self.unbind(session, bind);
+                let record = self.sessions.get(&session);
+                let empty = record.is_some_and(|record| record.binds.is_empty() && !record.draining);
+                taken.push(Replaced { session, bind, empty });
+            }
+        }
+        for key in self.cloud.keys() {
+            self.live.insert(key);
+        }
+        taken
     }
 
     /// Takes a session in and returns its epoch.
@@ -263,7 +341,11 @@ impl<H: Clone> Router<H> {
         let record = self.sessions.get(&wish.session).ok_or(BindError::NoSession)?;
         let (origin, epoch, draining) = (record.origin, record.epoch, record.draining);
         let account = origin.account;
-        if self.inside_foreign_wildcard(&key, account) {
+        if self.cloud.contains_key(&key) || self.owners.of(&key).is_some_and(|owner| owner != account) {
+            return Err(BindError::InUse); // spec: BIND-018
+        }
+        let given = self.owners.of(&key) == Some(account);
+        if !given && self.inside_foreign_wildcard(&key, account) {
             return Err(BindError::InUse);
         }
         let endpoint = self.endpoints.get(&key);
@@ -400,9 +482,10 @@ impl<H: Clone> Router<H> {
         self.sessions.get(&session).map_or(0, |record| record.binds.len())
     }
 
-    /// Returns the endpoints that somebody serves.
+    /// Returns the endpoints that somebody serves, or their policy.
     pub fn live(&self) -> impl Iterator<Item = (&Arc<Key>, i64)> {
-        self.endpoints.iter().map(|(key, endpoint)| (key, endpoint.account))
+        let bound = self.endpoints.iter().map(|(key, endpoint)| (key, endpoint.account));
+        bound.chain(self.cloud.iter().map(|(key, account)| (key, *account)))
     }
 
     fn found<'a>(&'a self, find: impl Fn(&'a Index) -> Option<&'a Arc<Key>>) -> Found {

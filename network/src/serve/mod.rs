@@ -1,6 +1,7 @@
 //! The life of the process: start everything, watch the database and the signals, drain, end.
 
 mod descriptors;
+mod endpoints;
 mod panics;
 mod reload;
 mod watch;
@@ -27,9 +28,11 @@ use crate::{
     admin::{self, AdminState, Readiness},
     certificates::{CertificateError, Certificates, Loaded},
     config::Config,
+    endpoints::Draft,
     http::HttpEdge,
     ingress::{Entrances, Ingress, Sessions},
     log::LogHandle,
+    policy::PolicyFault,
     public::{Ports, Public, Terminator},
     router::Key,
     store::{Store, StoreError},
@@ -45,6 +48,9 @@ pub enum ServeError {
     /// The database cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// Policies are not valid.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Policy(Vec<PolicyFault>),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({what}): {error}")]
     Listen {
@@ -98,7 +104,7 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
     let watch = tokio::spawn(watch::run(Arc::clone(&network.ingress), Arc::clone(&network.readiness)));
     let mut current = config;
     while signals.next().await == Wish::Reload {
-        current = reload::reload(&network.edge, &network.http, &network.ingress, path, current, &log);
+        current = reload::reload(&network.http, &network.ingress, path, current, &log).await;
     }
     drain(&network, &mut signals, current.drain_deadline).await;
     watch.abort();
@@ -108,6 +114,7 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
 async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Network, ServeError> {
     // Certificates are signed with the provider that the process has chosen.
     let _ = CryptoProvider::install_default(provider.as_ref().clone());
+    let draft = Draft::read(config, None).map_err(ServeError::Policy)?;
     let certificates = Arc::new(Certificates::new(Loaded::read(config)?));
     let store = Arc::new(Store::open(&config.database).await?);
     let edge = Arc::new(Edge::new(config.limits, Arc::clone(&certificates)));
@@ -146,6 +153,8 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
         heartbeat: ArcSwap::from_pointee(config.heartbeat),
         protocol: protocol(config),
     });
+    let endpoints = endpoints::prepare(&ingress, draft).await?;
+    endpoints::apply(&ingress, endpoints).await;
     for address in &config.ingress.listen {
         bound.ingress.push(listening("ingress.listen", *address, ingress.listen(*address, provider))?);
     }

@@ -4,19 +4,21 @@ use std::{path::Path, sync::Arc};
 
 use tracing::{error, info, warn};
 
+use super::endpoints;
 use crate::{
-    Edge, certificates::Loaded, config::Config, http::HttpEdge, ingress::Ingress, log::LogHandle, metrics::ReasonLabel,
+    Edge, certificates::Loaded, config::Config, endpoints::Draft, http::HttpEdge, ingress::Ingress, log::LogHandle,
+    metrics::ReasonLabel,
 };
 
 /// Reads the configuration again and returns what is in force from here on. No connection is dropped.
-pub(super) fn reload(
-    edge: &Edge,
+pub(super) async fn reload(
     http: &HttpEdge<Edge>,
     ingress: &Ingress,
     path: &Path,
     current: Config,
     log: &LogHandle,
 ) -> Config {
+    let edge = &ingress.edge;
     let result = |reason| edge.metrics.reloads.get_or_create(&ReasonLabel { reason }).inc();
     let new = match Config::load(path) {
         Ok(new) => new,
@@ -36,6 +38,24 @@ pub(super) fn reload(
             return current;
         }
     };
+    let draft = match Draft::read(&new, Some(&edge.endpoints.load())) {
+        Ok(draft) => draft,
+        Err(faults) => {
+            for fault in &faults {
+                error!(%fault, "a policy is not valid: the old configuration stays in force");
+            }
+            result("policy");
+            return current;
+        }
+    };
+    let endpoints = match endpoints::prepare(ingress, draft).await {
+        Ok(endpoints) => endpoints,
+        Err(fault) => {
+            error!(%fault, "accounts cannot be looked up: the old configuration stays in force");
+            result("refused");
+            return current;
+        }
+    };
     if let Err(fault) = log.set_level(&new.log.level) {
         error!(%fault, "the log level cannot be set: the old configuration stays in force");
         result("refused");
@@ -48,6 +68,7 @@ pub(super) fn reload(
     edge.limits.store(Arc::new(new.limits));
     http.set_limits((&new.limits).into());
     ingress.heartbeat.store(Arc::new(new.heartbeat));
+    endpoints::apply(ingress, endpoints).await;
     info!("the configuration was reloaded");
     result("done");
     // What needs a restart stays as it is, so that the next reload says so again.
@@ -55,6 +76,7 @@ pub(super) fn reload(
         limits: new.limits,
         heartbeat: new.heartbeat,
         certificates: new.certificates,
+        endpoints: new.endpoints,
         drain_deadline: new.drain_deadline,
         log: crate::config::Log { level: new.log.level, format: current.log.format },
         ..current

@@ -176,6 +176,23 @@ impl Store {
         Ok(new)
     }
 
+    /// Returns the number of an account, which is made when there is none of that name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn account(&self, name: &str) -> Result<i64, StoreError> {
+        let find = || sqlx::query("SELECT id FROM accounts WHERE name = ?").bind(name);
+        if let Some(row) = find().fetch_optional(&self.readers).await? {
+            return Ok(row.try_get(0)?);
+        }
+        sqlx::query("INSERT INTO accounts (name, created) VALUES (?, ?) ON CONFLICT (name) DO NOTHING")
+            .bind(name)
+            .bind(unix_now())
+            .execute(&self.writer)
+            .await?;
+        Ok(find().fetch_one(&self.writer).await?.try_get(0)?)
+    }
+
     /// Revokes a token; false when there is none of that id. Live sessions end within a second.
     ///
     /// # Errors

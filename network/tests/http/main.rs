@@ -8,6 +8,7 @@ mod faults;
 mod forward;
 mod hostile;
 mod http2;
+mod policy;
 mod session;
 mod smuggling;
 mod timers;

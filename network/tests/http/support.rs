@@ -17,9 +17,12 @@ use std::{
 use adit_core::{Code, TlsInfo, UpstreamProtocol};
 use adit_network::{
     Caller, EndpointName, Fault, NameMap, NamePattern, Phase,
+    config::EndpointKind,
+    endpoints::Settings,
     http::{Backend, HttpEdge, HttpLimits, Member, Note, Upstream, serve},
-    router::Scheme,
+    router::{Key, Scheme},
 };
+use adit_policy::{document::Document, engine::Policy};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
@@ -54,6 +57,10 @@ pub struct FakeBackend {
     endpoints: Mutex<NameMap<Arc<u64>>>,
     members: Mutex<HashMap<u64, Vec<FakeMember>>>,
     pub notes: Mutex<Vec<Note>>,
+    /// What the configuration says of endpoints, by their keys.
+    pub settings: Mutex<HashMap<u64, Arc<Settings>>>,
+    /// Endpoints that rules may forward to, by their URLs.
+    pub internal: Mutex<HashMap<String, u64>>,
 }
 
 impl Backend for FakeBackend {
@@ -67,6 +74,16 @@ impl Backend for FakeBackend {
     async fn choose(&self, key: &u64, tried: &[u64]) -> Result<FakeMember, Fault> {
         let members = self.members.lock();
         members[key].iter().find(|member| !tried.contains(&member.id)).cloned().ok_or(Fault::NoAgent)
+    }
+
+    fn settings(&self, key: &u64) -> Option<Arc<Settings>> {
+        self.settings.lock().get(key).cloned()
+    }
+
+    fn forward(&self, account: i64, url: &str) -> Result<(Arc<u64>, bool), Fault> {
+        let key = self.internal.lock().get(url).copied().filter(|_| account == ACCOUNT).ok_or(Fault::ForwardUnknown)?;
+        let live = self.settings.lock().contains_key(&key) || self.members.lock().contains_key(&key);
+        Ok((Arc::new(key), live))
     }
 
     fn note(&self, note: Note) {
@@ -196,6 +213,22 @@ impl Edge {
         Self { address, backend, http, phase, open }
     }
 
+    /// Gives an endpoint a policy; keys are those of [`Self::new`], others are internal.
+    pub fn govern(&self, key: u64, url: &str, kind: EndpointKind, policy: &str) {
+        let document = Document::parse(policy).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let mut settings = Settings::new(Key::parse(url).unwrap(), ACCOUNT, kind, Arc::default());
+        settings.policy = Some(Arc::new(Policy::new(document)));
+        self.backend.settings.lock().insert(key, Arc::new(settings));
+    }
+
+    /// Adds an endpoint that rules may forward to.
+    pub fn internal(&self, key: u64, url: &str, members: Vec<FakeMember>) {
+        self.backend.internal.lock().insert(url.to_owned(), key);
+        if !members.is_empty() {
+            self.backend.members.lock().insert(key, members);
+        }
+    }
+
     pub async fn connect(&self) -> Peer {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -209,6 +242,9 @@ impl Edge {
         peer.rest().await
     }
 }
+
+/// Whose the endpoints are.
+pub const ACCOUNT: i64 = 7;
 
 /// One end of a socket, with everything that was read kept.
 pub struct Peer {

@@ -1,0 +1,278 @@
+//! Endpoints that the configuration sets: whose they are, who serves them, and which policy they have.
+//!
+//! Everything is read and checked before anything is swapped: a policy that is not valid leaves the old one in force (V95).
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use adit_policy::{
+    engine::Policy,
+    environment::{Endpoint, Phase},
+};
+
+use crate::{
+    EndpointName, NameMap, NamePattern,
+    config::{Config, EndpointConfig, EndpointKind},
+    policy::{PolicyFault, World, load},
+    router::{Configured, Internal, Key, Scheme},
+};
+
+/// What was read, before the accounts are known by number.
+#[derive(Debug, Default)]
+pub struct Draft {
+    items: Vec<Item>,
+}
+
+#[derive(Debug)]
+struct Item {
+    endpoint: EndpointConfig,
+    policy: Option<Read>,
+}
+
+/// A policy, and what it was read from.
+#[derive(Clone, Debug)]
+struct Read {
+    file: PathBuf,
+    text: Arc<str>,
+    policy: Arc<Policy>,
+}
+
+/// What the configuration says of endpoints.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    entries: HashMap<Key, Arc<Settings>>,
+    /// Settings of what agents bind, by wildcard: they hold for every name below.
+    below: [NameMap<Arc<Settings>>; 3],
+}
+
+/// What the configuration says of one endpoint.
+#[derive(Debug)]
+pub struct Settings {
+    /// The endpoint.
+    pub key: Key,
+    /// Whose it is.
+    pub account: i64,
+    /// Who serves it.
+    pub kind: EndpointKind,
+    /// Its rules.
+    pub policy: Option<Arc<Policy>>,
+    /// What rules ask.
+    pub world: Arc<World>,
+    read: Option<Read>,
+    id: String,
+    host: String,
+    port: u16,
+}
+
+impl Draft {
+    /// Reads every policy. One whose file says what it said in `before` goes on counting where it was.
+    ///
+    /// # Errors
+    /// All that is wrong with all of them.
+    pub fn read(config: &Config, before: Option<&Endpoints>) -> Result<Self, Vec<PolicyFault>> {
+        let (mut items, mut faults) = (Vec::new(), Vec::new());
+        for endpoint in &config.endpoints {
+            let read = endpoint.policy.as_ref().map(|file| {
+                load(file).map(|(text, document)| Read {
+                    file: file.clone(),
+                    text: text.into(),
+                    policy: Arc::new(Policy::new(document)),
+                })
+            });
+            match read.transpose() {
+                Ok(policy) => items.push(Item { endpoint: endpoint.clone(), policy }),
+                // Two endpoints with one file have the same faults.
+                Err(found) => {
+                    faults.extend(found.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>())
+                }
+            }
+        }
+        for item in &mut items {
+            item.keep(before);
+        }
+        if faults.is_empty() { Ok(Self { items }) } else { Err(faults) }
+    }
+
+    /// Returns the names of the accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = &str> {
+        self.items.iter().map(|item| &*item.endpoint.account)
+    }
+
+    /// Returns each endpoint with its policy.
+    pub fn policies(&self) -> impl Iterator<Item = (&EndpointConfig, Option<&Policy>)> {
+        self.items.iter().map(|item| (&item.endpoint, item.policy.as_ref().map(|read| &*read.policy)))
+    }
+
+    /// Returns the table, with the numbers of the accounts; an endpoint of an account without one is not in it.
+    pub fn resolve(self, accounts: &HashMap<String, i64>, world: &Arc<World>) -> Endpoints {
+        let mut endpoints = Endpoints::default();
+        for Item { endpoint, policy } in self.items {
+            let Some(account) = accounts.get(&endpoint.account) else { continue };
+            let key = endpoint.url.key(*account);
+            let mut settings = Settings::new(key, *account, endpoint.kind, Arc::clone(world));
+            settings.policy = policy.as_ref().map(|read| Arc::clone(&read.policy));
+            settings.read = policy;
+            let settings = Arc::new(settings);
+            if let (Key::Name(scheme, name @ NamePattern::Below(_)), EndpointKind::Agent) =
+                (&settings.key, settings.kind)
+            {
+                endpoints.below[*scheme as usize].insert(name.clone(), Arc::clone(&settings));
+            }
+            endpoints.entries.insert(settings.key.clone(), settings);
+        }
+        endpoints
+    }
+}
+
+impl Item {
+    fn keep(&mut self, before: Option<&Endpoints>) {
+        let (Some(read), Some(before)) = (&mut self.policy, before) else { return };
+        let url = self.endpoint.url.to_string();
+        let same = |old: &&Arc<Settings>| {
+            old.id == url && old.read.as_ref().is_some_and(|old| (&old.file, &old.text) == (&read.file, &read.text))
+        };
+        if let Some(old) = before.entries.values().find(same).and_then(|old| old.policy.clone()) {
+            read.policy = old;
+        }
+    }
+}
+
+impl Endpoints {
+    /// Returns the settings of an endpoint: its own, else those of the nearest wildcard above it that is for what agents bind.
+    pub fn find(&self, key: &Key) -> Option<&Arc<Settings>> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let above = || match key {
+            Key::Name(scheme, NamePattern::Exact(base) | NamePattern::Below(base)) => {
+                self.below[*scheme as usize].above(base)
+            }
+            Key::Port(_) | Key::Internal(..) => None,
+        };
+        self.entries.get(key).or_else(above)
+    }
+
+    /// Returns whether nothing is said of any.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns all of it for the router.
+    pub fn configured(&self) -> Vec<Configured> {
+        let configured = |settings: &Arc<Settings>| Configured {
+            key: settings.key.clone(),
+            account: settings.account,
+            cloud: settings.kind == EndpointKind::Cloud,
+        };
+        self.entries.values().map(configured).collect()
+    }
+}
+
+impl Settings {
+    /// Returns settings of an endpoint that has no policy.
+    pub fn new(key: Key, account: i64, kind: EndpointKind, world: Arc<World>) -> Self {
+        let ((host, port), id) = (place(&key), key.to_string());
+        Self { key, account, kind, policy: None, world, read: None, id, host, port }
+    }
+
+    /// Returns what expressions see of it.
+    pub fn facts(&self) -> Endpoint<'_> {
+        Endpoint { id: &self.id, protocol: protocol(&self.key), host: &self.host, port: self.port }
+    }
+
+    /// Returns whether it is served by its policy alone.
+    pub fn is_cloud(&self) -> bool {
+        self.kind == EndpointKind::Cloud
+    }
+
+    /// Returns whether rules may see the path of a request: then it has one form, and what has two readings is refused (V58).
+    pub fn sees_requests(&self) -> bool {
+        self.policy.as_ref().is_some_and(|it| it.has(Phase::HttpRequest) || it.has(Phase::HttpResponse))
+    }
+}
+
+fn protocol(key: &Key) -> &'static str {
+    match key {
+        Key::Name(scheme, _) | Key::Internal(_, Internal::Name(scheme, _)) => scheme.word(),
+        Key::Port(_) | Key::Internal(_, Internal::Port(..)) => "tcp",
+    }
+}
+
+fn place(key: &Key) -> (String, u16) {
+    let usual = |scheme: &Scheme| if *scheme == Scheme::Http { 80 } else { 443 };
+    let text = EndpointName::to_string;
+    match key {
+        Key::Name(scheme, name) => (name.to_string(), usual(scheme)),
+        Key::Port(port) => (String::new(), *port),
+        Key::Internal(_, Internal::Name(scheme, name)) => (text(name), usual(scheme)),
+        Key::Internal(_, Internal::Port(name, port)) => (text(name), *port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn settings_of_a_wildcard_hold_for_what_agents_bind_below_it_and_those_of_a_cloud_endpoint_do_not() {
+        let endpoints = endpoints(&[
+            ("https://*.a.example", EndpointKind::Agent),
+            ("https://x.a.example", EndpointKind::Agent),
+            ("https://*.b.a.example", EndpointKind::Cloud),
+        ]);
+        let found = |url| endpoints.find(&Key::parse(url).unwrap()).map(|found| found.id.as_str());
+
+        assert_eq!(found("https://x.a.example"), Some("https://x.a.example"));
+        assert_eq!(found("https://y.a.example"), Some("https://*.a.example"));
+        assert_eq!(found("https://*.x.a.example"), Some("https://*.a.example"));
+        assert_eq!(found("https://y.b.a.example"), Some("https://*.a.example"));
+        assert_eq!(found("https://*.b.a.example"), Some("https://*.b.a.example"));
+        assert_eq!(found("http://y.a.example"), None);
+        assert_eq!(found("https://a.example"), None);
+        assert_eq!(found("tcp://:1"), None);
+    }
+
+    #[test]
+    fn a_policy_that_says_what_it_said_goes_on_counting() {
+        let folder = std::env::temp_dir().join(format!("adit-endpoints-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |text: &str| std::fs::write(folder.join("p.yml"), text).unwrap();
+        let config = config(&folder);
+        write("on_http_request:\n- actions: [{type: deny}]\n");
+        let first = resolve(Draft::read(&config, None).unwrap());
+        let again = resolve(Draft::read(&config, Some(&first)).unwrap());
+        write("on_http_request:\n- actions: [{type: deny, config: {status_code: 404}}]\n");
+        let other = resolve(Draft::read(&config, Some(&again)).unwrap());
+        write("on_http_request:\n- actions: [{type: custom-respons}]\n");
+        let faults = Draft::read(&config, Some(&other)).unwrap_err();
+        std::fs::remove_dir_all(&folder).unwrap();
+
+        let policy = |of: &Endpoints| of.entries.values().next().unwrap().policy.clone().unwrap();
+        assert!(Arc::ptr_eq(&policy(&first), &policy(&again)));
+        assert!(!Arc::ptr_eq(&policy(&again), &policy(&other)));
+        let text = faults[0].to_string();
+        assert!(text.starts_with(&format!("{}:2:20: ", folder.join("p.yml").display())), "{text}");
+        assert!(text.ends_with("Did you mean `custom-response`?"), "{text}");
+    }
+
+    fn config(folder: &Path) -> Config {
+        let text = "version: 1\ningress: {listen: '127.0.0.1:1', certificate: a, key: b}\nhttp: {listen: '127.0.0.1:2'}\n\
+                    endpoints: [{url: 'http://a.example', account: acme, policy: p.yml}]\n";
+        Config::parse(text, folder, Default::default()).unwrap()
+    }
+
+    fn resolve(draft: Draft) -> Endpoints {
+        draft.resolve(&HashMap::from([("acme".to_owned(), 7)]), &Arc::default())
+    }
+
+    fn endpoints(items: &[(&str, EndpointKind)]) -> Endpoints {
+        let mut config = config(Path::new("/"));
+        let template = config.endpoints.remove(0);
+        for (url, kind) in items {
+            let url = crate::config::EndpointUrl::Public(Key::parse(url).unwrap());
+            config.endpoints.push(EndpointConfig { url, kind: *kind, policy: None, ..template.clone() });
+        }
+        resolve(Draft::read(&config, None).unwrap())
+    }
+}
