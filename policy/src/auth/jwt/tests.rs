@@ -353,7 +353,7 @@ fn a_set_of_keys_has_its_form_and_limits() {
     assert_eq!((many(0), many(1), many(100), many(101)), (Ok(0), Ok(1), Ok(100), Err(BadKeys::TooLarge)));
 
     let long = |len: usize| {
-        let short = set(&[key.clone()]);
+        let short = set(core::slice::from_ref(&key));
         KeySet::parse(format!("{short}{}", " ".repeat(len - short.len())).as_bytes()).map(|set| set.len())
     };
     assert_eq!((long(MOST_OCTETS), long(MOST_OCTETS + 1)), (Ok(1), Err(BadKeys::TooLarge)));
