@@ -27,6 +27,11 @@ impl<'c, 't, 'n> Config<'c, 't, 'n> {
         self.reader.map(&self.path, self.node, known, &[])
     }
 
+    /// Returns the configuration that is the value of a key.
+    pub(crate) fn within(&mut self, key: &str, node: &'n Node) -> Config<'_, 't, 'n> {
+        Config { path: join(&self.path, key), phase: self.phase, reader: &mut *self.reader, node }
+    }
+
     /// Returns the path of a key.
     pub(crate) fn key(&self, key: &str) -> String {
         join(&self.path, key)

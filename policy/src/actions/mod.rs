@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 mod add_headers;
+mod basic_auth;
 mod buckets;
 mod circuit_breaker;
 mod close_connection;
@@ -13,6 +14,7 @@ mod config;
 mod custom_response;
 mod deny;
 mod forward_internal;
+mod jwt_validation;
 mod location;
 mod log;
 mod rate_limit;
@@ -27,11 +29,13 @@ pub(crate) use self::circuit_breaker::Pass;
 pub(crate) use self::config::Config;
 pub use self::{
     add_headers::AddHeaders,
+    basic_auth::BasicAuth,
     circuit_breaker::CircuitBreaker,
     close_connection::CloseConnection,
     custom_response::CustomResponse,
     deny::Deny,
     forward_internal::ForwardInternal,
+    jwt_validation::JwtValidation,
     log::Log,
     rate_limit::{MAX_KEYS, RateLimit},
     redirect::Redirect,
@@ -53,6 +57,8 @@ use crate::{
 pub enum Action {
     /// Adds headers.
     AddHeaders(AddHeaders),
+    /// Serves who knows a user and its password.
+    BasicAuth(Box<BasicAuth>),
     /// Refuses requests to an upstream that fails.
     CircuitBreaker(CircuitBreaker),
     /// Closes the connection without an answer.
@@ -63,6 +69,8 @@ pub enum Action {
     Deny(Deny),
     /// Serves by an internal endpoint.
     ForwardInternal(ForwardInternal),
+    /// Serves who brings tokens of an issuer.
+    JwtValidation(JwtValidation),
     /// Tells something with what is told of the request.
     Log(Log),
     /// Lets so many requests through.
@@ -84,11 +92,13 @@ pub enum Action {
 /// The types that are built.
 const TYPES: &[&Type] = &[
     &add_headers::TYPE,
+    &basic_auth::TYPE,
     &circuit_breaker::TYPE,
     &close_connection::TYPE,
     &custom_response::TYPE,
     &deny::TYPE,
     &forward_internal::TYPE,
+    &jwt_validation::TYPE,
     &log::TYPE,
     &rate_limit::TYPE,
     &redirect::TYPE,
@@ -104,11 +114,13 @@ impl Action {
     pub fn name(&self) -> &'static str {
         match self {
             Self::AddHeaders(_) => add_headers::TYPE.name,
+            Self::BasicAuth(_) => basic_auth::TYPE.name,
             Self::CircuitBreaker(_) => circuit_breaker::TYPE.name,
             Self::CloseConnection(_) => close_connection::TYPE.name,
             Self::CustomResponse(_) => custom_response::TYPE.name,
             Self::Deny(_) => deny::TYPE.name,
             Self::ForwardInternal(_) => forward_internal::TYPE.name,
+            Self::JwtValidation(_) => jwt_validation::TYPE.name,
             Self::Log(_) => log::TYPE.name,
             Self::RateLimit(_) => rate_limit::TYPE.name,
             Self::Redirect(_) => redirect::TYPE.name,
@@ -133,11 +145,13 @@ impl Action {
     pub(crate) fn act(&self, turn: &mut Turn<'_, '_>) -> Result<Effect, Failure> {
         match self {
             Self::AddHeaders(action) => action.act(turn),
+            Self::BasicAuth(action) => action.act(turn),
             Self::CircuitBreaker(action) => action.act(turn),
             Self::CloseConnection(action) => action.act(),
             Self::CustomResponse(action) => action.act(turn),
             Self::Deny(action) => action.act(),
             Self::ForwardInternal(action) => action.act(turn),
+            Self::JwtValidation(action) => action.act(turn),
             Self::Log(action) => action.act(turn),
             Self::RateLimit(action) => action.act(turn),
             Self::Redirect(action) => action.act(turn),
@@ -164,10 +178,8 @@ const RESPONSE: Phase = Phase::HttpResponse;
 
 /// Types of that form that are not built.
 const OTHERS: &[&str] = &[
-    "basic-auth",
     "compress-response",
     "http-request",
-    "jwt-validation",
     "oauth",
     "openid-connect",
     "owasp-crs-request",

@@ -8,7 +8,8 @@
 
 pub mod basic;
 mod encoding;
-mod json;
+pub(crate) mod form;
+pub(crate) mod json;
 pub mod jwt;
 pub mod password;
 mod secret;

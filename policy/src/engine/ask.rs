@@ -3,24 +3,24 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use crate::auth::{basic::Check, jwt::KeySet};
+
 /// What the engine needs to know before it can go on.
 #[derive(Debug)]
 pub enum Ask {
     /// The answer to a request: [`Answer::Fetched`].
     Fetch(Box<Fetch>),
-    /// The octets of a set of keys: [`Answer::Keys`].
+    /// The keys of issuers: [`Answer::Keys`]. [`KeyCache`](crate::auth::jwt::KeyCache) says when they are fetched.
     Keys {
-        /// Where it is.
-        url: String,
-        /// Whether one that was kept does not do: it did not have a key that was looked for.
+        /// Where they are: addresses of `https`.
+        urls: Vec<String>,
+        /// Whether those that were kept do not do: they did not have a key that was looked for.
         fresh: bool,
     },
-    /// Whether a password has this hash, which is costly to say: [`Answer::Password`].
+    /// Whether a password has a hash, which is costly to say: [`Answer::Password`].
     Password {
-        /// The hash, with its parameters.
-        hash: Arc<str>,
-        /// The password.
-        password: Vec<u8>,
+        /// What is to be run, on a thread that serves nobody else.
+        check: Check,
     },
     /// The whole body of the request, which goes to the upstream all the same: [`Answer::Body`].
     Body {
@@ -45,14 +45,23 @@ pub struct Fetch {
 pub enum Answer {
     /// The answer to a request.
     Fetched(Result<http::Response<Vec<u8>>, FetchError>),
-    /// The octets of a set of keys.
-    Keys(Result<Arc<[u8]>, Unavailable>),
+    /// The keys.
+    Keys(Result<Keys, Unavailable>),
     /// Whether the password has the hash.
     Password(Result<bool, Unavailable>),
     /// The body, or nothing when it has more octets than may be kept.
     Body(Option<Vec<u8>>),
     /// The endpoint of [`Outcome::Forward`](super::Outcome::Forward) could not be reached, and nothing was sent to it.
     Unreachable,
+}
+
+/// What there is of the keys that were asked for.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The sets of those addresses that could be asked, in their order.
+    pub sets: Vec<Arc<KeySet>>,
+    /// Whether fresh ones were asked for.
+    pub fresh: bool,
 }
 
 /// Why a request has no answer.

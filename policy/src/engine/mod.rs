@@ -47,11 +47,11 @@ mod turn;
 use std::{sync::Arc, time::Instant};
 
 pub use self::{
-    ask::{Answer, Ask, Fetch, FetchError, Unavailable},
+    ask::{Answer, Ask, Fetch, FetchError, Keys, Unavailable},
     outcome::{Failure, Outcome, Refusal, Why},
     subject::{Change, Subject},
     trace::{Entry, Trace, Verdict},
-    turn::{Effect, Transform, Turn},
+    turn::{Effect, MOST_BODY, Transform, Turn},
 };
 use self::{store::Store, turn::Gathered};
 use crate::{

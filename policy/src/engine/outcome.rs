@@ -54,6 +54,12 @@ pub enum Why {
     Limited,
     /// `circuit-breaker`: the upstream fails too often.
     Tripped,
+    /// `basic-auth`, `jwt-validation`, `verify-webhook`: who calls was not shown.
+    Unknown,
+    /// `basic-auth`: it was wrong too often.
+    Throttled,
+    /// What had to be asked to find out who calls has no answer.
+    Unavailable,
     /// It could not be decided.
     Failed(Failure),
 }

@@ -12,6 +12,9 @@ use crate::{
     environment::{Exchange, Phase},
 };
 
+/// The most octets of a body that an action looks at whole.
+pub const MOST_BODY: usize = 1 << 20;
+
 /// What an action gives.
 #[derive(Debug)]
 pub enum Effect {
@@ -40,6 +43,8 @@ pub(super) struct Gathered {
     pub(super) logs: Vec<Vec<(String, Value<'static>)>>,
     pub(super) transforms: Vec<Box<dyn Transform>>,
     pub(super) tls: Option<Arc<TerminateTls>>,
+    /// The body, once an action has asked for it: nothing in it when it is too large.
+    pub(super) body: Option<Option<Arc<[u8]>>>,
 }
 
 /// What an action sees and may do.
@@ -76,14 +81,36 @@ impl Turn<'_, '_> {
         action: &'static str,
         entries: [(&str, Value<'static>); N],
     ) -> Result<(), Failure> {
-        let none = [("code", ""), ("message", "")].map(|(name, text)| (Value::from(name), Value::from(text)));
-        let error = Value::map(none.into(), self.budget).map_err(Failure::of)?;
+        self.tell_error(action, entries, ("", String::new()))
+    }
+
+    /// Tells `actions.ngrok.<action>` with an error: its code and a message.
+    pub(crate) fn tell_error<const N: usize>(
+        &mut self,
+        action: &'static str,
+        entries: [(&str, Value<'static>); N],
+        (code, message): (&'static str, String),
+    ) -> Result<(), Failure> {
+        let error = vec![("code".into(), code.into()), ("message".into(), message.into())];
+        let error = Value::map(error, self.budget).map_err(Failure::of)?;
         let entries = entries.into_iter().map(|(name, value)| (Value::from(name.to_owned()), value));
         let entries = entries.chain([(Value::from("error"), error)]).collect();
         let told = Value::map(entries, self.budget).map_err(Failure::of)?;
         self.results.set(action, told, self.budget).map_err(Failure::of)?;
         self.facts.results = self.results.map();
         Ok(())
+    }
+
+    /// Returns the whole body of the request, nothing when it has more than [`MOST_BODY`]; or what is to be asked first. What one
+    /// action has asked for, later ones have.
+    ///
+    /// # Errors
+    /// The question.
+    pub(crate) fn body(&mut self) -> Result<Option<Arc<[u8]>>, Ask> {
+        if let Some(Answer::Body(body)) = self.answer.take_if(|answer| matches!(answer, Answer::Body(_))) {
+            self.gathered.body = Some(body.map(Arc::from));
+        }
+        self.gathered.body.clone().ok_or(Ask::Body { most: MOST_BODY })
     }
 
     /// Sets a variable.
