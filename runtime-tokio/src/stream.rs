@@ -64,8 +64,8 @@ macro_rules! async_read {
                 cx: &mut Context<'_>,
                 buffer: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
-                let read = self.0.poll_read(cx, buffer.initialize_unfilled());
-                read.map_ok(|count| buffer.advance(count))
+                let room = buffer.remaining();
+                self.0.poll_read_with(cx, room, |part| buffer.put_slice(part)).map_ok(drop)
             }
         }
     };

@@ -8,7 +8,7 @@ use core::{
 };
 use std::io::{self, IoSlice};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use adit_core::{Code, FRAME, Open, ReadError, StreamId, WriteError, driver::StreamHandle};
 
@@ -139,6 +139,14 @@ impl Stream {
         read(&self.inner, &mut self.rest, buffer, cx)
     }
 
+    /// Hands octets to `put`, `room` at most in all; returns how many, zero at the end. For buffers that need not be zeroed first.
+    ///
+    /// # Errors
+    /// [`code_of`] gives the wire code.
+    pub fn poll_read_with(&mut self, cx: &Context<'_>, room: usize, put: impl FnMut(&[u8])) -> Poll<io::Result<usize>> {
+        read_with(&self.inner, &mut self.rest, room, put, cx)
+    }
+
     /// Copies octets from the front of `data`, as far as there is room; returns how many.
     ///
     /// # Errors
@@ -177,6 +185,14 @@ impl ReadHalf {
     /// [`code_of`] gives the wire code.
     pub fn poll_read(&mut self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         read(&self.inner, &mut self.rest, buffer, cx)
+    }
+
+    /// Hands octets to `put`, `room` at most in all; returns how many, zero at the end. For buffers that need not be zeroed first.
+    ///
+    /// # Errors
+    /// [`code_of`] gives the wire code.
+    pub fn poll_read_with(&mut self, cx: &Context<'_>, room: usize, put: impl FnMut(&[u8])) -> Poll<io::Result<usize>> {
+        read_with(&self.inner, &mut self.rest, room, put, cx)
     }
 
     /// Wants no more of the receiving direction; the peer is asked to cease.
@@ -273,9 +289,15 @@ fn read_bytes(
     Poll::Ready(Ok(Some(rest.split_to(most.min(rest.len())))))
 }
 
-fn read(stream: &StreamHandle, rest: &mut Bytes, buffer: &mut [u8], cx: &Context<'_>) -> Poll<io::Result<usize>> {
+fn read_with(
+    stream: &StreamHandle,
+    rest: &mut Bytes,
+    room: usize,
+    mut put: impl FnMut(&[u8]),
+    cx: &Context<'_>,
+) -> Poll<io::Result<usize>> {
     let mut filled = 0;
-    while filled < buffer.len() {
+    while filled < room {
         if rest.is_empty() {
             match stream.poll_read(usize::MAX, cx) {
                 Poll::Ready(Ok(Some(chunk))) => *rest = chunk,
@@ -285,13 +307,21 @@ fn read(stream: &StreamHandle, rest: &mut Bytes, buffer: &mut [u8], cx: &Context
                 Poll::Pending => return Poll::Pending,
             }
         }
-        let count = rest.len().min(buffer.len() - filled);
-        let (part, room) = (rest.get(..count).unwrap_or_default(), buffer.get_mut(filled..filled + count));
-        room.unwrap_or_default().copy_from_slice(part);
-        rest.advance(count);
-        filled += count;
+        let part = rest.split_to(rest.len().min(room - filled));
+        filled += part.len();
+        put(&part);
     }
     Poll::Ready(Ok(filled))
+}
+
+fn read(stream: &StreamHandle, rest: &mut Bytes, mut buffer: &mut [u8], cx: &Context<'_>) -> Poll<io::Result<usize>> {
+    let room = buffer.len();
+    let put = |part: &[u8]| {
+        let (filled, left) = core::mem::take(&mut buffer).split_at_mut(part.len());
+        filled.copy_from_slice(part);
+        buffer = left;
+    };
+    read_with(stream, rest, room, put, cx)
 }
 
 fn write_bytes(stream: &StreamHandle, data: &mut Bytes, cx: &Context<'_>) -> Poll<io::Result<()>> {
