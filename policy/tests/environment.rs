@@ -4,61 +4,58 @@ mod common;
 
 use adit_policy::{
     cel::{Budget, CompileError, Error, Fault, Timestamp, Value},
-    environment::{Connection, Endpoint, Exchange, Head, Phase, Response, Tls},
+    environment::{
+        Certificate, Connection, Endpoint, Exchange, Extension, Extensions, Head, Name, Phase, Response, Texts, Tls,
+    },
 };
 use http::HeaderMap;
 
 #[test]
 fn attributes_and_functions_give_what_the_caller_sent() {
-    for text in [
-        "conn.client_ip == '192.0.2.7' && conn.client_port == 40000 && conn.server_ip == '2001:db8::1' && conn.server_port == 443",
-        "conn.ts.start == timestamp('2009-02-13T23:31:30Z') && time.now - conn.ts.start == duration('60s')",
-        "conn.tls.version == 'TLS 1.3' && conn.tls.cipher_suite == 'TLS_AES_128_GCM_SHA256'",
-        "conn.tls.sni == 'a.example' && conn.tls.negotiated_alpn == 'h2'",
-        "endpoint.id == 'ep_1' && endpoint.protocol == 'https' && endpoint.host == 'a.example' && endpoint.port == 443",
-        "size(vars) == 0 && !has(vars.x) && size(actions.ngrok) == 0 && !('log' in actions.ngrok)",
-        "req.method == 'POST' && req.version == 'HTTP/2.0' && req.host == 'a.example:8443' && req.url.authority == req.host",
-        "req.url == 'https://a.example:8443/a/b?x=1&y=%C3%A9+%2&x=2&z&' && req.url.scheme == 'https'",
-        "req.url.host == 'a.example' && req.url.port == 8443 && req.url.path == '/a/b' && req.url.query.startsWith('x=1&')",
-        "req.url.query_params == {'x': ['1', '2'], 'y': ['é %2'], 'z': ['']}",
-        "req.headers['x-team'] == ['one', 'two'] && !('X-Team' in req.headers) && req.headers['x-odd'] == ['a\\ufffd']",
-        "req.headers.exists(name, name == 'user-agent') && size(req.headers) == 6",
-        "req.cookies['id'].map(c, c.value) == ['7', '8'] && req.cookies.id[0].name == 'id' && req.cookies['q'][0].value == 'a b'",
-        "req.user_agent == 'curl/8' && req.content_type == 'text/plain' && req.content_length == 12",
-        "req.ts.header_received == time.now",
-        "res.status_code == 404 && res.headers['x-a'] == ['1'] && res.content_type == 'text/html' && !has(res.content_length)",
-        // addresses
-        "inCidrRange(conn.client_ip, '192.0.2.0/24') && !inCidrRange(conn.client_ip, '198.51.100.0/24')",
-        "inCidrRange('::ffff:10.0.0.1', '10.0.0.0/8') && inCidrRange('10.0.0.1', '::ffff:10.0.0.0/104')",
-        "inCidrRanges(conn.client_ip, ['10.0.0.0/8', '192.0.2.7']) && !inCidrRanges(conn.client_ip, [])",
-        "inCidrRange(conn.client_ip, conn.client_ip + '/24') && !inCidrRange(conn.server_ip, conn.client_ip)",
-        "inCidrRanges(conn.server_ip, [conn.client_ip, '2001:db8::/32']) && !inCidrRanges(conn.server_ip, [conn.client_ip])",
-        "inCidrRange(dyn(conn.client_ip), '192.0.2.0/24')",
-        // headers, in whatever case
-        "hasReqHeader('X-Team') && hasReqHeader('x-TEAM') && !hasReqHeader('x-none') && hasReqHeader('X-' + 'Team')",
-        "hasReqHeader(string(req.cookies['h'][0].value)) && getReqHeader(req.cookies['h'][0].value) == ['one', 'two']",
-        "getReqHeader('X-Team') == ['one', 'two'] && getReqHeader('x-none') == []",
-        "hasResHeader('X-A') && getResHeader('x-A') == ['1'] && !hasResHeader('x-team') && getResHeader('x-team') == []",
-        // query and cookies, in their case
-        "hasQueryParam('x') && !hasQueryParam('X') && getQueryParam('x') == ['1', '2'] && getQueryParam('n') == []",
-        "hasReqCookie('id') && !hasReqCookie('ID') && getReqCookie('id').value == '7' && getReqCookie('id').name == 'id'",
-        "basic_auth.encode('username', 'password1') == 'Basic dXNlcm5hbWU6cGFzc3dvcmQx'",
-        "basic_auth.encode('a', conn.client_ip) == 'Basic YToxOTIuMC4yLjc='",
-        // hashes, as ngrok's documentation has them
-        "hash.crc32('hello') == '3610a686' && hash.crc32('hello', 'hex') == '3610a686' && 'hello'.crc32('base64') == 'NhCmhg=='",
-        "hash.crc64('hello') == '3c3eeee2d8100000' && 'hello'.crc64() == '3c3eeee2d8100000' && hash.crc64('hello', 'base64') == 'PD7u4tgQAAA='",
-        "hash.md5('hello') == '5d41402abc4b2a76b9719d911017c592' && 'hello'.md5('base64') == 'XUFAKrxLKna5cZ2REBfFkg=='",
-        "hash.sha1('hello') == 'aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d' && 'hello'.sha1('base64') == 'qvTGHdzF6KLavt4PO0gs2a6pQ00='",
-        "hash.sha256('hello') == '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'",
-        "'hello'.sha256('base64') == 'LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ='",
-        "hash.sha512('hello').startsWith('9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca7')",
-        "'hello'.sha512('base64') == 'm3HSJL1i83hdltRq0+o9czGb+8KJDKra4t/3JRlnPKcjI8PZm6XBHXx6zG4UuMXaDEZjR1wuXDre9G9zvN7AQw=='",
-        "hash.xxhash64('hello') == '26c7827d889f6da3' && 'hello'.xxhash64('base64') == 'JseCfYifbaM='",
-        "hash.xxhash64('') == 'ef46db3751d8e999' && hash.xxhash64('a') == 'd24ec4f1a98c6e5b'",
-        "hash.xxhash64('The quick brown fox jumps over the lazy dog') == '0b242d361fda71bc'",
-        "hash.md5(conn.client_ip) == conn.client_ip.md5('hex') && hash.md5(req.method, 'base64') == req.method.md5('base64')",
-    ] {
+    for text in TRUE {
         assert_eq!(outcome(Phase::HttpResponse, text), Ok("Bool(true)".into()), "{text}");
+    }
+}
+
+#[test]
+fn a_certificate_of_the_caller_is_seen_in_its_parts() {
+    let texts = |texts: &[&str]| Texts(texts.iter().map(|text| (*text).into()).collect());
+    let subject = Name {
+        text: "CN=Client,O=Acme,C=DE".into(),
+        common_name: "Client".into(),
+        country: texts(&["DE"]),
+        organization: texts(&["Acme"]),
+        ..Name::default()
+    };
+    let certificate = Certificate {
+        pem: "-----BEGIN CERTIFICATE-----\n".into(),
+        serial_number: "1f".into(),
+        signature_algorithm: "ECDSA-SHA256".into(),
+        subject,
+        issuer: Name { text: "CN=CA".into(), common_name: "CA".into(), ..Name::default() },
+        dns_names: texts(&["c.example"]),
+        email_addresses: texts(&["c@c.example"]),
+        ip_addresses: texts(&["192.0.2.1"]),
+        uris: texts(&["spiffe://c"]),
+        not_before: now(),
+        not_after: now(),
+        extensions: Extensions(vec![Extension { id: "2.5.29.15".into(), critical: true, value: vec![3, 2] }]),
+    };
+    let connection = connection(Some(Tls::default())).with_client_certificate(certificate).with_resumption();
+    let exchange = Exchange::new(&connection, ENDPOINT, now());
+    for text in [
+        "conn.tls.client.subject == 'CN=Client,O=Acme,C=DE' && conn.tls.client.subject.common_name == 'Client'",
+        "conn.tls.client.subject.country == ['DE'] && 'Acme' in conn.tls.client.subject.organization",
+        "conn.tls.client.subject.locality == [] && conn.tls.client.issuer.common_name == 'CA'",
+        "conn.tls.client.san == 'DNS:c.example, email:c@c.example, IP Address:192.0.2.1, URI:spiffe://c'",
+        "conn.tls.client.san.dns_names[0] == 'c.example' && conn.tls.client.san.uris.exists(it, it.startsWith('spiffe:'))",
+        "conn.tls.client.validity.not_after == time.now && conn.tls.client.serial_number == '1f'",
+        "conn.tls.client.extensions[0] == {'id': '2.5.29.15', 'critical': true, 'value': b'\\003\\002'}",
+        "has(conn.tls.client.pem) && conn.tls.session_resumed",
+    ] {
+        let program = Phase::TcpConnect.environment().compile(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let value = program.evaluate(&exchange, &mut Budget::default()).map(|value| value.as_bool());
+        assert_eq!(value, Ok(Some(true)), "{text}");
     }
 }
 
@@ -105,6 +102,26 @@ fn what_can_never_be_right_is_refused_when_it_is_compiled() {
         (Phase::TcpConnect, "hasReqHeader('a')", "1:1: unknown function `hasReqHeader`"),
         (Phase::HttpRequest, "res.status_code == 200", "1:5: unknown attribute `res.status_code`"),
         (Phase::HttpRequest, "hasResHeader('a')", "1:1: unknown function `hasResHeader`; did you mean `hasReqHeader`?"),
+        (
+            Phase::HttpRequest,
+            "conn.geo.country_code == 'DE'",
+            "1:10: `conn.geo` is not available; there is no database of places here; match `conn.client_ip` with `inCidrRanges`",
+        ),
+        (
+            Phase::HttpRequest,
+            "req.user_agent.is_bot",
+            "1:16: `req.user_agent.is_bot` is not available; there is no database of programs here; match the text of `req.user_agent`",
+        ),
+        (
+            Phase::HttpRequest,
+            "secrets.get('a', 'b') == ''",
+            "1:9: `secrets.get` is not available; there is no vault here; write the secret into the policy, a file that only the network may read",
+        ),
+        (
+            Phase::HttpResponse,
+            "'a' in res.trailers['b']",
+            "1:12: `res.trailers` is not available; rules run before trailers come, which follow the body",
+        ),
         (Phase::HttpRequest, "req.url.hots == 'a'", "1:9: a value of type string has no field `hots`"),
         (
             Phase::HttpRequest,
@@ -128,6 +145,14 @@ fn what_cannot_be_answered_is_an_error_and_never_false() {
         ("getReqHeader('x-none')[0] == ''", "1:23: index out of range"),
         ("res.content_length > 0", "1:5: no such attribute"),
         ("hash.sha256('a', req.method) == ''", "1:6: the format of a hash is `hex` or `base64`"),
+        ("[1, req.method].sort() == []", "1:17: no such overload"),
+        ("[double('nan'), 1.0 + double(req.url.port)].sort() == []", "1:45: no such overload"),
+        ("[req.method].slice(1, 0) == []", "1:14: index out of range"),
+        ("[[req.method]].flatten(-1) == []", "1:16: the depth is negative"),
+        ("rand.int(5, 4) == 5", "1:6: the bounds are negative, or the first is more than the second"),
+        ("json.decode(req.method) == 1", "1:6: the text is not JSON"),
+        ("url.unescape(req.method + '%zz') == ''", "1:5: the text has an escape that is none"),
+        ("getResCookie('none').value == ''", "1:1: no such key"),
         ("basic_auth.encode('a:b', req.method) == ''", "1:12: the name of a user has a colon"),
     ] {
         assert_eq!(outcome(Phase::HttpResponse, text), Err(told.into()), "{text}");
@@ -212,13 +237,20 @@ fn the_host_of_an_authority_is_told_without_brackets_and_port() {
 fn outcome(phase: Phase, text: &str) -> Result<String, String> {
     let program = phase.environment().compile(text).map_err(|error: CompileError| error.to_string())?;
     let tls = Tls {
-        version: "TLS 1.3".into(),
+        version: "1.3".into(),
         cipher_suite: "TLS_AES_128_GCM_SHA256".into(),
         sni: "a.example".into(),
         alpn: "h2".into(),
     };
     let connection = connection(Some(tls));
-    let answer = common::headers(&[("X-A", b"1"), ("content-type", b"text/html; charset=utf-8")]);
+    let answer = common::headers(&[("X-A", b"1"), ("content-type", b"text/html; charset=utf-8"),
+        ("content-encoding", b"gzip, br"),
+        ("location", b"/x"),
+        ("set-cookie", b"a=1; Secure"),
+        ("set-cookie", b"a=long; Path=/long"),
+        ("set-cookie", b"b=\"2\"; Expires=Wed, 09-Jun-2021 10:18:14 GMT; Max-Age=60; HttpOnly; SameSite=Lax; Domain=.a.example; Partitioned"),
+        ("set-cookie", b"no name"),
+    ]);
     let headers = sent();
     let exchange = Exchange::new(&connection, ENDPOINT, now())
         .with_request(head(&headers))
@@ -242,6 +274,7 @@ fn connection(tls: Option<Tls>) -> Connection {
         start,
         tls,
     )
+    .with_region("eu")
 }
 
 fn sent() -> HeaderMap {
@@ -269,3 +302,85 @@ fn head(headers: &HeaderMap) -> Head<'_> {
         received: now(),
     }
 }
+
+/// What is true of the usual exchange.
+const TRUE: &[&str] = &[
+    "conn.client_ip == '192.0.2.7' && conn.client_port == 40000 && conn.server_ip == '2001:db8::1' && conn.server_port == 443",
+    "conn.ts.start == timestamp('2009-02-13T23:31:30Z') && time.now - conn.ts.start == duration('60s')",
+    "conn.tls.version == '1.3' && conn.tls.cipher_suite == 'TLS_AES_128_GCM_SHA256'",
+    "conn.tls.sni == 'a.example' && conn.tls.negotiated_alpn == 'h2'",
+    "endpoint.id == 'ep_1' && endpoint.protocol == 'https' && endpoint.host == 'a.example' && endpoint.port == 443",
+    "size(vars) == 0 && !has(vars.x) && size(actions.ngrok) == 0 && !('log' in actions.ngrok)",
+    "req.method == 'POST' && req.version == 'HTTP/2.0' && req.host == 'a.example:8443' && req.url.authority == req.host",
+    "req.url == 'https://a.example:8443/a/b?x=1&y=%C3%A9+%2&x=2&z&' && req.url.scheme == 'https'",
+    "req.url.host == 'a.example' && req.url.port == 8443 && req.url.path == '/a/b' && req.url.query.startsWith('x=1&')",
+    "req.url.query_params == {'x': ['1', '2'], 'y': ['é %2'], 'z': ['']}",
+    "req.headers['x-team'] == ['one', 'two'] && !('X-Team' in req.headers) && req.headers['x-odd'] == ['a\\ufffd']",
+    "req.headers.exists(name, name == 'user-agent') && size(req.headers) == 6",
+    "req.cookies['id'].map(c, c.value) == ['7', '8'] && req.cookies.id[0].name == 'id' && req.cookies['q'][0].value == 'a b'",
+    "req.user_agent == 'curl/8' && req.content_type == 'text/plain' && req.content_length == 12",
+    "req.ts.header_received == time.now",
+    "res.status_code == 404 && res.headers['x-a'] == ['1'] && res.content_type == 'text/html' && !has(res.content_length)",
+    "conn.server_region == 'eu' && !conn.tls.session_resumed && !has(conn.tls.client.pem)",
+    "endpoint.addr == 'a.example:443' && endpoint.url == 'https://a.example'",
+    "req.url.uri == '/a/b?' + req.url.query && req.url.user_password == '' && req.location == ''",
+    "req.content_type.raw == 'text/plain ; charset=utf-8' && req.content_type.parameters == {'charset': 'utf-8'}",
+    "req.content_encoding == [] && res.content_encoding == ['gzip', 'br'] && res.location == '/x'",
+    "res.cookies['a'].map(c, c.value) == ['long', '1'] && res.cookies['a'][0].path == '/long' && res.cookies['a'][1].secure",
+    "getResCookie('a').value == 'long' && hasResCookie('b') && !hasResCookie('c') && size(res.cookies) == 2",
+    "res.cookies.b[0].expires == timestamp('2021-06-09T10:18:14Z') && res.cookies.b[0].max_age == duration('60s')",
+    "res.cookies.b[0].http_only && res.cookies.b[0].same_site == 'Lax' && res.cookies.b[0].domain == 'a.example'",
+    "res.cookies.b[0].unparsed_attributes == {'Partitioned': ''} && !has(res.cookies['a'][0].expires)",
+    // addresses
+    "inCidrRange(conn.client_ip, '192.0.2.0/24') && !inCidrRange(conn.client_ip, '198.51.100.0/24')",
+    "inCidrRange('::ffff:10.0.0.1', '10.0.0.0/8') && inCidrRange('10.0.0.1', '::ffff:10.0.0.0/104')",
+    "inCidrRanges(conn.client_ip, ['10.0.0.0/8', '192.0.2.7']) && !inCidrRanges(conn.client_ip, [])",
+    "inCidrRange(conn.client_ip, conn.client_ip + '/24') && !inCidrRange(conn.server_ip, conn.client_ip)",
+    "inCidrRanges(conn.server_ip, [conn.client_ip, '2001:db8::/32']) && !inCidrRanges(conn.server_ip, [conn.client_ip])",
+    "inCidrRange(dyn(conn.client_ip), '192.0.2.0/24')",
+    // headers, in whatever case
+    "hasReqHeader('X-Team') && hasReqHeader('x-TEAM') && !hasReqHeader('x-none') && hasReqHeader('X-' + 'Team')",
+    "hasReqHeader(string(req.cookies['h'][0].value)) && getReqHeader(req.cookies['h'][0].value) == ['one', 'two']",
+    "getReqHeader('X-Team') == ['one', 'two'] && getReqHeader('x-none') == []",
+    "hasResHeader('X-A') && getResHeader('x-A') == ['1'] && !hasResHeader('x-team') && getResHeader('x-team') == []",
+    // query and cookies, in their case
+    "hasQueryParam('x') && !hasQueryParam('X') && getQueryParam('x') == ['1', '2'] && getQueryParam('n') == []",
+    "hasReqCookie('id') && !hasReqCookie('ID') && getReqCookie('id').value == '7' && getReqCookie('id').name == 'id'",
+    // texts
+    "url.escape('i;md/r/$y é') == 'i%3Bmd%2Fr%2F%24y%20%C3%A9' && 'a+b%2Fc'.unescapeUrl() == 'a b/c'",
+    "url.parse('https://u:p@b.example:81/c?d=e#f') == {'scheme': 'https', 'user_password': 'u:p', 'host': 'b.example:81', 'hostname': 'b.example', 'port': '81', 'path': '/c', 'query': 'd=e', 'fragment': 'f'}",
+    "url.parse('https://ngrok.com') == {'host': 'ngrok.com', 'hostname': 'ngrok.com', 'scheme': 'https'}",
+    "'https://ngrok.com'.isURL() && !'not a url'.isURL() && !'/a'.isURL()",
+    "queryString.decode('a=b&c=d%20e&a=x&%') == {'a': 'b', 'c': 'd e', '%': ''}",
+    "queryString.encode({'b': 'c d', 'a': ['1', '2']}) == 'a=1&a=2&b=c%20d' && {'a': 1}.encodeQueryString() == 'a=1'",
+    "'a=b&c=d'.isQueryString() && !'not a query string'.isQueryString() && !''.isQueryString()",
+    "'some:thing'.encodeBase64() == 'c29tZTp0aGluZw==' && 'c29tZTp0aGluZw=='.decodeBase64() == 'some:thing'",
+    "'Ärger, ЙОГА'.lower() == 'ärger, йога' && 'straße'.upper() == 'STRASSE'",
+    "'10.0.0.1'.isPrivateIp() && '::ffff:192.168.0.1'.isPrivateIp() && !'8.8.8.8'.isPrivateIp() && !'x'.isPrivateIp()",
+    // JSON
+    "json.decode('{\"a\": [1, 2.5, -0, null, true, \"\\\\u00e9\\\\ud83d\\\\ude00\"]}') == {'a': [1, 2.5, 0, null, true, 'é😀']}",
+    "json.encode({'b': [1, 2u, 1.5, null], 'a': 'x\\n\\\"'}) == '{\"a\":\"x\\\\n\\\\\"\",\"b\":[1,2,1.5,null]}' && [].encodeJson() == '[]'",
+    "'{\"a\":\"b\"}'.isJson() && !'not json'.isJson() && !'[1,]'.isJson() && !'01'.isJson() && !'{\"a\":1,\"a\":2}'.isJson() && !'1 2'.isJson()",
+    "json.encode(req.content_type.parameters) == '{\"charset\":\"utf-8\"}'",
+    // lists
+    "[1, 2, 3, 4].slice(1, 3) == [2, 3] && [1, [2, [3, 4]], []].flatten() == [1, 2, [3, 4]] && [1, [2, [3, [4]]]].flatten(2) == [1, 2, 3, [4]]",
+    "[3, 1, 2].sort() == [1, 2, 3] && ['b', 'a'].sort() == ['a', 'b'] && [1, 2, 2, 1.0].distinct() == [1, 2] && lists.range(3) == [0, 1, 2] && lists.range(-1) == []",
+    // chance
+    "lists.range(20).all(x, rand.double() < 1.0 && rand.double() >= 0.0 && rand.int(3, 5) in [3, 4, 5] && rand.int() in [0, 1])",
+    "rand.double() != rand.double() && rand.int(7, 7) == 7 && rand.int(0, 9223372036854775807) != rand.int(0, 9223372036854775807)",
+    "basic_auth.encode('username', 'password1') == 'Basic dXNlcm5hbWU6cGFzc3dvcmQx'",
+    "basic_auth.encode('a', conn.client_ip) == 'Basic YToxOTIuMC4yLjc='",
+    // hashes, as ngrok's documentation has them
+    "hash.crc32('hello') == '3610a686' && hash.crc32('hello', 'hex') == '3610a686' && 'hello'.crc32('base64') == 'NhCmhg=='",
+    "hash.crc64('hello') == '3c3eeee2d8100000' && 'hello'.crc64() == '3c3eeee2d8100000' && hash.crc64('hello', 'base64') == 'PD7u4tgQAAA='",
+    "hash.md5('hello') == '5d41402abc4b2a76b9719d911017c592' && 'hello'.md5('base64') == 'XUFAKrxLKna5cZ2REBfFkg=='",
+    "hash.sha1('hello') == 'aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d' && 'hello'.sha1('base64') == 'qvTGHdzF6KLavt4PO0gs2a6pQ00='",
+    "hash.sha256('hello') == '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'",
+    "'hello'.sha256('base64') == 'LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ='",
+    "hash.sha512('hello').startsWith('9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca7')",
+    "'hello'.sha512('base64') == 'm3HSJL1i83hdltRq0+o9czGb+8KJDKra4t/3JRlnPKcjI8PZm6XBHXx6zG4UuMXaDEZjR1wuXDre9G9zvN7AQw=='",
+    "hash.xxhash64('hello') == '26c7827d889f6da3' && 'hello'.xxhash64('base64') == 'JseCfYifbaM='",
+    "hash.xxhash64('') == 'ef46db3751d8e999' && hash.xxhash64('a') == 'd24ec4f1a98c6e5b'",
+    "hash.xxhash64('The quick brown fox jumps over the lazy dog') == '0b242d361fda71bc'",
+    "hash.md5(conn.client_ip) == conn.client_ip.md5('hex') && hash.md5(req.method, 'base64') == req.method.md5('base64')",
+];

@@ -15,7 +15,7 @@ use super::{
 /// # Errors
 /// [`Fault::OverBudget`], and [`Fault::TooDeep`] for facts that are nested too deep.
 #[inline]
-pub(super) fn equal(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) -> Result<bool, Fault> {
+pub(crate) fn equal(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) -> Result<bool, Fault> {
     match (left, right) {
         (Value::String(left), Value::String(right)) => {
             if left.len() != right.len() {
@@ -78,7 +78,7 @@ fn equal_within(left: &Value<'_>, right: &Value<'_>, depth: usize, budget: &mut 
 ///
 /// # Errors
 /// [`Fault::NoSuchOverload`] for others, and [`Fault::OverBudget`].
-pub(super) fn order(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) -> Result<Option<Ordering>, Fault> {
+pub(crate) fn order(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) -> Result<Option<Ordering>, Fault> {
     Ok(match (left, right) {
         (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
         (Value::String(left), Value::String(right)) => {

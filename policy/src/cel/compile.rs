@@ -114,6 +114,9 @@ impl<'e> Compiler<'e> {
             if let Some(declared) = self.declared(&path) {
                 return Ok(declared);
             }
+            if let Some(error) = self.unavailable(expr, &path) {
+                return Err(error);
+            }
             let ends = path.match_indices('.').map(|(end, _)| end);
             if !ends.filter_map(|end| path.get(..end)).any(|begin| self.declared(begin).is_some()) {
                 return Err(self.unknown(expr, &path));
@@ -178,6 +181,9 @@ impl<'e> Compiler<'e> {
             if self.environment.functions.contains_key(&full) {
                 let (nodes, types) = self.each(arguments)?;
                 return self.choose(expr, &full, false, nodes, &types);
+            }
+            if let Some(error) = self.unavailable(expr, &full) {
+                return Err(error);
             }
         }
         if !self.environment.functions.contains_key(name) {
@@ -385,6 +391,13 @@ impl<'e> Compiler<'e> {
             });
         }
         Ok(node)
+    }
+
+    fn unavailable(&self, expr: &Expr, path: &str) -> Option<CompileError> {
+        let ends = path.match_indices('.').map(|(end, _)| end).chain([path.len()]);
+        let (name, remedy) =
+            ends.filter_map(|end| path.get(..end)).find_map(|name| self.environment.unavailable.get_key_value(name))?;
+        Some(self.error(expr, Refusal::Name, format!("`{name}` is not available")).remedy(remedy))
     }
 
     fn unknown(&self, expr: &Expr, path: &str) -> CompileError {

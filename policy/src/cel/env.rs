@@ -131,12 +131,14 @@ impl Function {
 pub struct Environment {
     pub(super) attributes: Vec<(String, Type)>,
     pub(super) functions: BTreeMap<String, Vec<Arc<Function>>>,
+    /// Names that are asked for and are not there, and what to do.
+    pub(super) unavailable: BTreeMap<String, String>,
 }
 
 impl Environment {
     /// Returns an environment with the functions of the language, of the extension for strings and of base64, and no attribute.
     pub fn standard() -> Self {
-        let mut environment = Self { attributes: Vec::new(), functions: BTreeMap::new() };
+        let mut environment = Self { attributes: Vec::new(), functions: BTreeMap::new(), unavailable: BTreeMap::new() };
         for function in functions::standard() {
             environment.function(function.constant());
         }
@@ -148,6 +150,11 @@ impl Environment {
     pub fn attribute(&mut self, name: &str, ty: Type) -> Attribute {
         self.attributes.push((name.into(), ty));
         Attribute(self.attributes.len() - 1)
+    }
+
+    /// Says what to do without an attribute or a function that is not there. What begins with its name and a dot is meant too.
+    pub fn unavailable(&mut self, name: &str, remedy: &str) {
+        self.unavailable.insert(name.into(), remedy.into());
     }
 
     /// Declares a function.

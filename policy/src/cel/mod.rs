@@ -62,12 +62,16 @@ mod value;
 
 pub use ast::Expr;
 pub use budget::{Budget, OCTETS_PER_STEP};
+pub(crate) use compare::{equal, order};
 pub use compile::MAX_PATTERNS;
 pub use env::{Attribute, BadArgument, Body, Call, Environment, Facts, Function, Prepare, Prepared};
 pub(crate) use error::nearest;
 pub use error::{CompileError, Position, Refusal};
 pub use fault::{Error, Fault, Resource};
-pub(crate) use functions::{encode::base64, json};
+pub(crate) use functions::{
+    encode::{base64, unbase64},
+    json,
+};
 pub use parse::{MAX_DEPTH, MAX_LENGTH, MAX_NODES, parse};
 pub(crate) use pattern::Pattern;
 pub use program::Program;

@@ -205,7 +205,9 @@ impl Run {
         loop {
             let mut facts = subject.exchange(now.time, self.vars.map(), self.carried.results.map());
             let pause = self.stretch(rules, &mut facts, now, &mut answer);
+            let seed = facts.seed();
             drop(facts);
+            subject.reseed(seed);
             match pause {
                 Pause::Change(changes) => {
                     for change in changes {

@@ -14,12 +14,13 @@ pub struct Subject<'a> {
     endpoint: Endpoint<'a>,
     request: Option<(&'a mut http::request::Parts, Timestamp)>,
     response: Option<&'a mut http::response::Parts>,
+    seed: u64,
 }
 
 impl<'a> Subject<'a> {
     /// Returns a connection to an endpoint.
     pub fn new(connection: &'a Connection, endpoint: Endpoint<'a>) -> Self {
-        Self { connection, endpoint, request: None, response: None }
+        Self { connection, endpoint, request: None, response: None, seed: 0 }
     }
 
     /// Adds a request, whose head was complete at a time. What goes to the upstream is what is here: who serves it has brought its target
@@ -33,9 +34,19 @@ impl<'a> Subject<'a> {
         Self { response: Some(response), ..self }
     }
 
+    /// Adds a seed, from which all numbers of `rand` are made: a random one for each connection or request.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Takes what the next random numbers are made of.
+    pub(super) fn reseed(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
     /// Returns what expressions see.
     pub(super) fn exchange(&self, now: Timestamp, vars: Map<'static>, results: Map<'static>) -> Exchange<'_> {
-        let mut exchange = Exchange::new(self.connection, self.endpoint, now);
+        let mut exchange = Exchange::new(self.connection, self.endpoint, now).with_seed(self.seed);
         exchange.vars = vars;
         exchange.results = results;
         if let Some((request, received)) = &self.request {

@@ -1,11 +1,14 @@
 //! What is known of a connection, a request and a response; borrowed from who serves them.
 
-use core::net::{IpAddr, SocketAddr};
+use core::{
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicU64, Ordering},
+};
 use std::sync::OnceLock;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 
-use super::{ATTRIBUTES, fields::Fields};
+use super::{ATTRIBUTES, certificate::Certificate, fields::Fields};
 use crate::cel::{Attribute, Facts, Map, Timestamp, Value};
 
 /// All that is known when a rule is evaluated.
@@ -23,7 +26,13 @@ pub struct Exchange<'a> {
     pub results: Map<'a>,
     request: Option<Request<'a>>,
     response: Option<Response<'a>>,
+    made: OnceLock<[String; 2]>,
+    chance: Chance,
 }
+
+/// Numbers that nobody foretells who does not know the seed.
+#[derive(Debug)]
+struct Chance(AtomicU64);
 
 impl<'a> Exchange<'a> {
     /// Returns what is known when a caller has connected.
@@ -36,7 +45,38 @@ impl<'a> Exchange<'a> {
             results: Map::Borrowed(&[]),
             request: None,
             response: None,
+            made: OnceLock::new(),
+            chance: Chance(AtomicU64::new(0)),
         }
+    }
+
+    /// Adds a seed, from which all numbers of `rand` are made.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { chance: Chance(AtomicU64::new(seed)), ..self }
+    }
+
+    /// Returns what the next numbers are made of.
+    pub fn seed(&self) -> u64 {
+        self.chance.0.load(Ordering::Relaxed)
+    }
+
+    /// Returns a random number (SplitMix64).
+    pub(super) fn random(&self) -> u64 {
+        let state = self.chance.0.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Returns the address and the URL of the endpoint.
+    pub(super) fn endpoint_texts(&self) -> &[String; 2] {
+        self.made.get_or_init(|| {
+            let Endpoint { protocol, host, port, .. } = self.endpoint;
+            let usual = matches!((protocol, port), ("https" | "tls", 443) | ("http", 80));
+            let address = format!("{host}:{port}");
+            let url = if usual { format!("{protocol}://{host}") } else { format!("{protocol}://{address}") };
+            [address, url]
+        })
     }
 
     /// Adds a request.
@@ -74,14 +114,50 @@ pub struct Connection {
     server: SocketAddr,
     server_ip: String,
     start: Timestamp,
+    region: String,
     tls: Option<Tls>,
+    resumed: bool,
+    client_certificate: Option<Box<Certified>>,
+}
+
+/// A certificate, and what is made of it once.
+#[derive(Clone, Debug)]
+struct Certified {
+    certificate: Certificate,
+    san: String,
 }
 
 impl Connection {
     /// Returns a connection. `client` is the peer of the socket, or what a **trusted** proxy told of it; never what a header says.
     pub fn new(client: SocketAddr, server: SocketAddr, start: Timestamp, tls: Option<Tls>) -> Self {
         let text = |address: SocketAddr| address.ip().to_canonical().to_string();
-        Self { client, client_ip: text(client), server, server_ip: text(server), start, tls }
+        Self {
+            client,
+            client_ip: text(client),
+            server,
+            server_ip: text(server),
+            start,
+            region: String::new(),
+            tls,
+            resumed: false,
+            client_certificate: None,
+        }
+    }
+
+    /// Adds the region of the network's node.
+    pub fn with_region(self, region: impl Into<String>) -> Self {
+        Self { region: region.into(), ..self }
+    }
+
+    /// Adds the certificate that the caller has shown; whether somebody vouches for it is the handshake's to say.
+    pub fn with_client_certificate(self, certificate: Certificate) -> Self {
+        let san = certificate.san();
+        Self { client_certificate: Some(Box::new(Certified { certificate, san })), ..self }
+    }
+
+    /// Says that the session of TLS was resumed.
+    pub fn with_resumption(self) -> Self {
+        Self { resumed: true, ..self }
     }
 
     /// Returns the address of the caller; an IPv4 address never as an IPv6 one.
@@ -109,6 +185,22 @@ impl Connection {
         self.start
     }
 
+    pub(super) fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub(super) fn resumed(&self) -> Option<bool> {
+        self.tls.as_ref().map(|_| self.resumed)
+    }
+
+    pub(super) fn certificate(&self) -> Option<&Certificate> {
+        self.client_certificate.as_ref().map(|it| &it.certificate)
+    }
+
+    pub(super) fn san(&self) -> Option<&str> {
+        self.client_certificate.as_ref().map(|it| it.san.as_str())
+    }
+
     pub(super) fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
     }
@@ -117,7 +209,7 @@ impl Connection {
 /// What a TLS handshake has agreed on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The version, as `TLS 1.3`.
+    /// The version, as `1.3`.
     pub version: String,
     /// The cipher suite by its name of IANA.
     pub cipher_suite: String,
@@ -195,7 +287,7 @@ impl<'a> Request<'a> {
     }
 
     pub(super) fn cookies(&self) -> &Fields<'a> {
-        self.cookies.get_or_init(|| Fields::cookies(self.head.headers, header::COOKIE))
+        self.cookies.get_or_init(|| Fields::cookies(self.head.headers))
     }
 
     pub(super) fn query(&self) -> &Fields<'a> {
@@ -210,10 +302,22 @@ impl<'a> Request<'a> {
     pub(super) fn port(&self) -> Option<u16> {
         split(self.head.authority).1
     }
+
+    /// Returns the path and the query.
+    pub(super) fn target(&self) -> &str {
+        let url = self.url();
+        url.get(self.head.scheme.len() + 3 + self.head.authority.len()..).unwrap_or_default()
+    }
+
+    /// Returns what stands before the at sign of the authority.
+    pub(super) fn user_password(&self) -> &'a str {
+        self.head.authority.rsplit_once('@').map_or("", |(user, _)| user)
+    }
 }
 
 /// Splits an authority into host, without the brackets of an IPv6 address, and port.
 fn split(authority: &str) -> (&str, Option<u16>) {
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
         _ => (authority, None),
@@ -228,12 +332,13 @@ pub struct Response<'a> {
     pub status: u16,
     headers: &'a HeaderMap,
     fields: OnceLock<Fields<'a>>,
+    cookies: OnceLock<Fields<'a>>,
 }
 
 impl<'a> Response<'a> {
     /// Returns the head of a response.
     pub fn new(status: u16, headers: &'a HeaderMap) -> Self {
-        Self { status, headers, fields: OnceLock::new() }
+        Self { status, headers, fields: OnceLock::new(), cookies: OnceLock::new() }
     }
 
     /// Returns whether there is a header of a name.
@@ -244,4 +349,11 @@ impl<'a> Response<'a> {
     pub(super) fn headers(&self) -> &Fields<'a> {
         self.fields.get_or_init(|| Fields::headers(self.headers))
     }
+
+    pub(super) fn cookies(&self) -> &Fields<'a> {
+        self.cookies.get_or_init(|| Fields::set_cookies(self.headers))
+    }
 }
+
+/// What the state of chance goes on by.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -3,8 +3,9 @@
 use core::ops::Range;
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue, header};
 
+use super::cookies::set_cookie;
 use crate::cel::{Budget, List, Map, MapSource, Value};
 
 /// Named values, found by name in the logarithm of their number; the values of one name are in the order in which they came.
@@ -31,10 +32,18 @@ impl<'a> Fields<'a> {
         }))
     }
 
-    /// Takes the cookies of the headers of a name.
-    pub(super) fn cookies(headers: &'a HeaderMap, name: HeaderName) -> Self {
+    /// Takes the cookies that a response sets; of equal names, that of the longest path first.
+    pub(super) fn set_cookies(headers: &'a HeaderMap) -> Self {
+        let read = |value: &HeaderValue| set_cookie(&String::from_utf8_lossy(value.as_bytes()));
+        let mut cookies: Vec<_> = headers.get_all(header::SET_COOKIE).iter().filter_map(read).collect();
+        cookies.sort_by_key(|(_, path, _)| core::cmp::Reverse(*path));
+        Self::new(cookies.into_iter().map(|(name, _, cookie)| (Cow::Owned(name), cookie)))
+    }
+
+    /// Takes the cookies of a request.
+    pub(super) fn cookies(headers: &'a HeaderMap) -> Self {
         let mut cookies = Vec::new();
-        for header in headers.get_all(name) {
+        for header in headers.get_all(header::COOKIE) {
             match String::from_utf8_lossy(header.as_bytes()) {
                 Cow::Borrowed(text) => {
                     cookies.extend(pairs(text).map(|(name, value)| (Cow::Borrowed(name), cookie(name, value))));
@@ -74,19 +83,41 @@ impl<'a> Fields<'a> {
         self.values.get(range).unwrap_or_default()
     }
 
-    /// Returns the first value of a name.
-    pub(super) fn first(&self, name: &str) -> Option<Value<'_>> {
-        self.text(name).map(Value::from)
+    /// Returns the first value of a name; empty when there is none.
+    pub(super) fn first(&self, name: &str) -> Value<'_> {
+        self.text(name).unwrap_or_default().into()
     }
 
     fn text(&self, name: &str) -> Option<&str> {
         self.of(name).first().and_then(Value::as_str)
     }
 
-    /// Returns the type of the content, without its parameters.
-    pub(super) fn media_type(&self) -> Option<Value<'_>> {
-        let whole = self.text("content-type")?;
-        Some(whole.split(';').next().unwrap_or_default().trim().into())
+    /// Returns the type of the content, without its parameters; empty when it is not told.
+    pub(super) fn media_type(&self) -> Value<'_> {
+        let whole = self.text("content-type").unwrap_or_default();
+        whole.split(';').next().unwrap_or_default().trim().into()
+    }
+
+    /// Returns the parameters of the type of the content, names in lower case. Of two alike the first counts.
+    pub(super) fn media_parameters(&self) -> Value<'_> {
+        let whole = self.text("content-type").unwrap_or_default();
+        let mut entries: Vec<(Value<'_>, Value<'_>)> = Vec::new();
+        for (name, value) in whole.split(';').skip(1).filter_map(|part| part.split_once('=')) {
+            let name = Value::from(name.trim().to_ascii_lowercase());
+            if !entries.iter().any(|(other, _)| *other == name) {
+                entries.push((name, value.trim().trim_matches('"').into()));
+            }
+        }
+        // Of a header that the edge has bounded.
+        Value::map(entries, &mut Budget::new(u64::MAX, u64::MAX)).unwrap_or(Value::Map(Map::Borrowed(&[])))
+    }
+
+    /// Returns the elements of a header that is a list.
+    pub(super) fn elements(&self, name: &str) -> Value<'_> {
+        let texts = self.of(name).iter().filter_map(Value::as_str);
+        let elements = texts.flat_map(|text| text.split(',')).map(str::trim).filter(|it| !it.is_empty());
+        let elements = elements.map(Value::from).collect();
+        Value::list(elements, &mut Budget::new(u64::MAX, u64::MAX)).unwrap_or(Value::List(List::Borrowed(&[])))
     }
 
     /// Returns the length of the content, if it is told.

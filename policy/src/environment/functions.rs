@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use super::{Phase, QUERY_PARAMS, REQ_COOKIES, REQ_HEADERS, RES_HEADERS};
+use super::{Phase, QUERY_PARAMS, REQ_COOKIES, REQ_HEADERS, RES_COOKIES, RES_HEADERS};
 use crate::{
     addresses::{Addresses, means, shortened},
     cel::{Attribute, BadArgument, Call, Fault, Function, List, Map, Prepared, Type, Value, base64},
@@ -37,6 +37,11 @@ pub(super) fn functions(phase: Phase) -> Vec<Function> {
         functions.extend([
             Function::global("hasResHeader", &[S], Type::BOOL, |call| header(call, RES_HEADERS).map(there))
                 .prepare(|known| Header::prepare(known, RES_HEADERS, there)),
+            Function::global("hasResCookie", &[S], Type::BOOL, |call| exact(call, RES_COOKIES).map(there)),
+            Function::global("getResCookie", &[S], Type::map(S, Type::Dyn), |call| match exact(call, RES_COOKIES)? {
+                Some(Value::List(cookies)) => cookies.get(0).ok_or(Fault::NoSuchKey),
+                _ => Err(Fault::NoSuchKey),
+            }),
             Function::global("getResHeader", &[S], strings, |call| header(call, RES_HEADERS).map(all))
                 .prepare(|known| Header::prepare(known, RES_HEADERS, all)),
         ]);

@@ -39,10 +39,15 @@ pub(crate) fn base64(octets: &[u8]) -> String {
 fn decode<'a>(call: &mut Call<'_, 'a>) -> Result<Value<'a>, Fault> {
     let [Value::String(text)] = call.arguments else { return Err(Fault::NoSuchOverload) };
     call.budget.make(text.len())?;
+    unbase64(text).map(Value::from)
+}
+
+/// Reads base64.
+pub(crate) fn unbase64(text: &str) -> Result<Vec<u8>, Fault> {
     let bad = Fault::Invalid("the text is not base64");
     let digits = text.trim_end_matches('=').as_bytes();
     let padding = text.len() - digits.len();
-    if digits.len() % 4 == 1 || padding > 2 || (padding > 0 && text.len() % 4 != 0) {
+    if digits.len() % 4 == 1 || padding > 2 || (padding > 0 && !text.len().is_multiple_of(4)) {
         return Err(bad);
     }
     let mut octets = Vec::with_capacity(digits.len() / 4 * 3 + 2);
@@ -67,5 +72,5 @@ fn decode<'a>(call: &mut Call<'_, 'a>) -> Result<Value<'a>, Fault> {
         }
         octets.extend(triple.iter().take(group.len() - 1));
     }
-    Ok(octets.into())
+    Ok(octets)
 }
