@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use adit_policy::environment::Connection as Facts;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts, response,
+};
 use http_body::Body as _;
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use parking_lot::Mutex;
@@ -20,7 +22,7 @@ use super::{
     fields::{self, Named, Spoken},
     govern::{Admitted, Failed, Governance, Ruled},
     identity::{REQUEST_ID, RequestId},
-    pool::{Return, Sender},
+    pool::{self, Return, Sender},
     record::{Notes, Record},
     send::{Outgoing, Sent},
     streams::Watch,
@@ -251,29 +253,15 @@ impl<B: Backend> Connection<B> {
             exchange.release(); // an upstream may begin its answer without a 100 and read the body all the same
         }
         let (mut head, body) = answer.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some(leave), Some(upgrade)) = (leave, upgrade) else { return Err(Fault::UpstreamProtocol.into()) };
-            leave.check(&head.headers)?;
-            connection.fate.settle();
-            let upstream = head.extensions.remove::<OnUpgrade>().ok_or(Fault::UpstreamProtocol)?;
-            leave.answer(&mut head);
-            if let Some(talk) = &self.talk {
-                talk.decide_upgrade(true);
-            }
-            if let Some(watch) = &end.watch {
-                watch.done();
-            }
-            self.status(head.status, end);
-            let tunnel = tunnel::start::<B>(upgrade, upstream, end.member.take());
-            if self.talk.is_some() {
-                *self.tunnel.lock() = Some(tunnel);
-            }
-            return Ok(Response::from_parts(head, None));
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if switches {
+            leave.as_ref().ok_or(Fault::UpstreamProtocol)?.check(&head.headers)?;
+        } else {
+            fields::clean_answer(&mut head.headers)?;
+            announce_grpc_trailers(&mut head.headers);
+            head.extensions.remove::<OnUpgrade>();
+            head.version = Version::HTTP_11;
         }
-        fields::clean_answer(&mut head.headers)?;
-        announce_grpc_trailers(&mut head.headers);
-        head.extensions.remove::<OnUpgrade>();
-        head.version = Version::HTTP_11;
         if let Some(governance) = &mut governance {
             let governing = self.govern_answer(governance, &mut head, &mut end.record);
             if let Some(text) = Box::pin(governing).await? {
@@ -282,11 +270,41 @@ impl<B: Backend> Connection<B> {
                 return Ok(ours(Response::from_parts(head, text), &method, end));
             }
         }
+        if let (true, Some(leave)) = (switches, leave) {
+            self.leave(&leave, upgrade.ok_or(Fault::UpstreamProtocol)?, &connection, &mut head, end)?;
+            return Ok(Response::from_parts(head, None));
+        }
         self.status(head.status, end);
         let http2 = matches!(connection.sender, Sender::Http2 { .. });
         end.back = Some(Return::new(shelf, connection));
         let body = AnswerBody::upstream(body, http2, core::mem::take(end));
         Ok(Response::from_parts(head, Some(body)))
+    }
+
+    /// Leaves HTTP, as the caller asked and the upstream agrees to.
+    fn leave(
+        &self,
+        leave: &Leave,
+        upgrade: OnUpgrade,
+        connection: &pool::Connection,
+        head: &mut response::Parts,
+        end: &mut End<B::Member>,
+    ) -> Result<(), Fault> {
+        connection.fate.settle();
+        let upstream = head.extensions.remove::<OnUpgrade>().ok_or(Fault::UpstreamProtocol)?;
+        leave.answer(head);
+        if let Some(talk) = &self.talk {
+            talk.decide_upgrade(true);
+        }
+        if let Some(watch) = &end.watch {
+            watch.done();
+        }
+        self.status(head.status, end);
+        let tunnel = tunnel::start::<B>(upgrade, upstream, end.member.take());
+        if self.talk.is_some() {
+            *self.tunnel.lock() = Some(tunnel);
+        }
+        Ok(())
     }
 
     /// Answers in place of an upstream, as rules say.

@@ -173,6 +173,27 @@ async fn rules_for_connections_run_once_for_each_and_hand_on_nothing_to_other_en
 }
 
 #[tokio::test]
+async fn rules_see_an_answer_that_leaves_http_and_may_take_its_place() {
+    let says = says(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n", false).await;
+    let edge = Edge::new(vec![says]).await;
+    let request = "GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    let rule =
+        |action: &str| format!("on_http_response: [{{expressions: ['res.status_code == 101'], actions: [{action}]}}]");
+
+    edge.govern(0, URL, EndpointKind::Agent, &rule("{type: add-headers, config: {headers: {x-seen: yes it is}}}"));
+    let mut caller = edge.connect().await;
+    caller.send(request).await;
+    let head = caller.head().await.unwrap();
+    assert_eq!((status(&head), field(&head, "x-seen"), field(&head, "upgrade")), ("101", "yes it is", "echo"));
+
+    edge.govern(0, URL, EndpointKind::Agent, &rule("{type: custom-response, config: {status_code: 403, body: stay}}"));
+    let mut caller = edge.connect().await;
+    caller.send(request).await;
+    let head = caller.head().await.unwrap();
+    assert_eq!((status(&head), caller.body(&head).await.as_str()), ("403", "stay"));
+}
+
+#[tokio::test]
 async fn a_cloud_endpoint_whose_rules_do_not_answer_says_so() {
     let edge = Edge::new(Vec::new()).await;
     edge.govern(0, URL, EndpointKind::Cloud, "on_http_request: [{expressions: ['false'], actions: [{type: deny}]}]");
