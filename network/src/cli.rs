@@ -1,6 +1,7 @@
 //! The command line.
 
 mod authority;
+mod policy;
 mod tokens;
 
 use core::{fmt, time::Duration};
@@ -31,6 +32,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve_command(&serve),
         Command::Token(token) => tokens::run(&token),
         Command::Ca(ca) => authority::run(&ca),
+        Command::Policy(command) => policy::run(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,6 +125,9 @@ enum Command {
     /// Make a private CA, and issue certificates with it.
     #[command(subcommand)]
     Ca(authority::CaCommand),
+    /// Check policies, and evaluate them for a request.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Print the table of errors.
     Errors {
         /// As the page of the documentation.

@@ -67,6 +67,39 @@ fn every_failure_has_its_exit_code_and_stable_code() {
 }
 
 #[test]
+fn a_policy_is_checked_and_tried_without_a_network() {
+    let home = Home::new("policy");
+    let file = |name: &str, text: &str| {
+        let path = home.config().with_file_name(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let good =
+        file("good.yml", "on_http_request: [{expressions: [\"req.method == 'POST'\"], actions: [{type: deny}]}]");
+    let bad = file("bad.yml", "on_http_request:\n- actions: [{type: denny}]\n");
+    let get = file("get.json", r#"{"request": {"target": "/"}}"#);
+    let post = file("post.json", r#"{"request": {"method": "POST", "target": "/"}}"#);
+
+    let valid = home.run(&["policy", "check", &good]);
+    assert_eq!((valid.code, valid.out), (0, format!("{good} is valid\n")));
+    let invalid = home.run(&["policy", "check", &bad]);
+    assert_eq!((invalid.code, invalid.out.as_str()), (2, ""));
+    assert!(invalid.err.starts_with(&format!("{bad}:2:")) && invalid.err.contains("ADIT-1508"), "{}", invalid.err);
+
+    let served = home.run(&["policy", "test", &good, "--request", &get]);
+    assert_eq!((served.code, served.err.as_str()), (0, ""));
+    assert!(served.out.starts_with("on_http_request[0]: not matched\n"), "{}", served.out);
+    assert!(served.out.ends_with("outcome: allowed\n"), "{}", served.out);
+    let refused = home.run(&["policy", "test", &good, "--request", &post, "--output", "json"]);
+    assert_eq!(refused.code, 1);
+    let shown: Value = serde_json::from_str(&refused.out).unwrap();
+    assert_eq!((&shown["outcome"], &shown["response"]["status"]), (&"refused".into(), &403.into()));
+    for (policy, request) in [(&bad, &get), (&good, &bad), (&good, &"none.json".to_owned())] {
+        assert_eq!(home.run(&["policy", "test", policy, "--request", request]).code, 2, "{policy} {request}");
+    }
+}
+
+#[test]
 fn a_ca_is_made_once_and_issues_to_files_of_ones_own() {
     let home = Home::new("ca");
 

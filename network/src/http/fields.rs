@@ -70,7 +70,7 @@ impl Spoken {
 /// Takes out of a request what is for one hop only, and every spelling of what only we say (V56, V57).
 ///
 /// Returns whether the caller takes trailers.
-pub(super) fn clean_request(fields: &mut HeaderMap) -> bool {
+pub(crate) fn clean_request(fields: &mut HeaderMap) -> bool {
     take_hop(fields);
     let trailers = fields.get_all(header::TE).iter().any(|value| has_token(value, "trailers"));
     fields.remove(header::TE);

@@ -43,6 +43,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{Caller, EndpointName, Fault, endpoints::Settings, router::Scheme};
 
 pub(crate) use exchange::Exchange;
+pub(crate) use fields::clean_request;
 pub use limits::HttpLimits;
 pub(crate) use peek::Rewound;
 pub use serve::serve;

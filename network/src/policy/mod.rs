@@ -2,11 +2,13 @@
 //! world is done by [`World`].
 
 mod file;
+mod offline;
 mod path;
 mod run;
 mod world;
 
 pub use file::{PolicyFault, load};
+pub use offline::{End, Scene, Shown, ShownRequest, ShownResponse, show};
 pub use path::{Ambiguous, normal};
 pub(crate) use run::{MAX_FORWARDS, admit, connection, fault, go_on, is_over_budget, json, run, verdicts, wall};
 pub use world::World;
