@@ -280,6 +280,14 @@ faults! {
     ForwardLoop = 3029, Some(508), Vendor, "forwarded too often",
         "The policies of internal endpoints forward the request on and on.",
         "Let forward-internal end at an endpoint that an agent binds.";
+    /// A rule counts too many requests.
+    PolicyLimited = 3030, Some(429), Caller, "too many requests",
+        "The policy of the endpoint allows fewer requests, or attempts, in such a time.",
+        "Wait as long as Retry-After says, and ask less often.";
+    /// A circuit breaker is open.
+    PolicyTripped = 3031, Some(503), Customer, "service rests",
+        "The service behind the endpoint failed too often; the policy of the endpoint lets it rest.",
+        "Try again in a while. Look into the service's log.";
 }
 
 impl Fault {

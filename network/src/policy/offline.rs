@@ -25,8 +25,9 @@ use core::net::SocketAddr;
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Instant};
 
 use adit_policy::{
+    auth::jwt::KeySet,
     cel::Timestamp,
-    engine::{Answer, Ask, Carried, FetchError, Now, Outcome, Policy, Run, Step, Subject, Unavailable},
+    engine::{Answer, Ask, Carried, FetchError, Keys, Now, Outcome, Policy, Run, Step, Subject, Unavailable},
     environment::{Connection, Phase, Tls},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -326,9 +327,12 @@ impl Stage<'_> {
                 let body = self.scene.request.as_ref().map(|request| request.body.as_bytes().to_vec());
                 Answer::Body(Some(body.unwrap_or_default()).filter(|body| body.len() <= most))
             }
-            Ask::Keys { url, .. } => Answer::Keys(
-                self.scene.keys.get(&url).map(|keys| Arc::from(keys.to_string().into_bytes())).ok_or(Unavailable),
-            ),
+            Ask::Keys { urls, fresh } => {
+                let given = urls.iter().filter_map(|url| self.scene.keys.get(url));
+                let sets: Vec<_> =
+                    given.filter_map(|keys| KeySet::parse(keys.to_string().as_bytes()).ok().map(Arc::new)).collect();
+                Answer::Keys(if sets.is_empty() { Err(Unavailable) } else { Ok(Keys { sets, fresh }) })
+            }
             Ask::Fetch(fetch) => {
                 let found = self.scene.fetched.get(&fetch.request.uri().to_string());
                 let found = found.and_then(|found| response(found).ok()).ok_or(FetchError::Unreachable);

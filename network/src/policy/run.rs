@@ -80,7 +80,12 @@ pub(crate) fn verdicts(run: &Run, policy: &Policy) -> Vec<String> {
 
 /// Returns the fault that tells a caller why a rule refused.
 pub(crate) fn fault(refusal: &Refusal) -> Fault {
-    if let Why::Failed(_) = &refusal.why { Fault::PolicyFailed } else { Fault::PolicyDenied }
+    match &refusal.why {
+        Why::Failed(_) | Why::Unavailable => Fault::PolicyFailed,
+        Why::Limited | Why::Throttled => Fault::PolicyLimited,
+        Why::Tripped => Fault::PolicyTripped,
+        Why::Denied | Why::Restricted | Why::Unknown => Fault::PolicyDenied,
+    }
 }
 
 /// Lets a connection that is no HTTP pass to the endpoint that serves it: the one it asked for, or one that rules forward to.
