@@ -15,9 +15,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{Config, ConfigFault},
+    endpoints::Draft,
     errors::{self, Fault},
     log,
+    policy::PolicyFault,
     serve::{self, ServeError},
+    store::Store,
 };
 
 /// Runs the command line of the process and returns its exit code.
@@ -87,8 +90,29 @@ fn serve_command(serve: &Serve) -> Result<(), Failure> {
     Ok(served?)
 }
 
+/// Checks the configuration and the policies that it names, and whether what they forward to could be there.
 fn check(path: &Path) -> Result<(), Failure> {
-    load(path)?;
+    let config = load(path)?;
+    let told = |faults: Vec<PolicyFault>| {
+        let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+        Failure { exit: 3, text: format!("{lines}{}", Fault::PolicyInvalid) }
+    };
+    let draft = Draft::read(&config, None).map_err(told)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let known = if config.endpoints.is_empty() { None } else { runtime.block_on(Store::look(&config.database))? };
+    let faults = draft.check(known.as_ref());
+    if !faults.is_empty() {
+        return Err(told(faults));
+    }
+    for account in draft.accounts().filter(|_| !config.endpoints.is_empty()) {
+        if known.as_ref().is_some_and(|known| !known.accounts.contains_key(account)) {
+            note(&format!("note: there is no account {account}; it is made when the network starts"));
+        }
+    }
+    if known.is_none() && !config.endpoints.is_empty() {
+        let database = config.database.display();
+        note(&format!("note: accounts, and forwards to what agents bind, were not checked: there is no {database}"));
+    }
     print(&format!("{} is valid\n", path.display()))
 }
 
@@ -98,6 +122,12 @@ fn load(path: &Path) -> Result<Config, Failure> {
         let lines: String = faults.iter().map(line).collect();
         Failure { exit: 3, text: format!("{lines}{}", Fault::ConfigInvalid) }
     })
+}
+
+/// Says something that is no result.
+fn note(text: &str) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -67,6 +67,40 @@ fn every_failure_has_its_exit_code_and_stable_code() {
 }
 
 #[test]
+fn a_configuration_is_checked_with_its_policies_and_what_the_database_knows() {
+    let home = Home::new("endpoints");
+    let before = fs::read_to_string(home.config()).unwrap();
+    let policy = |url: &str| {
+        let text = format!("on_http_request: [{{actions: [{{type: forward-internal, config: {{url: '{url}'}}}}]}}]");
+        fs::write(home.config().with_file_name("p.yml"), text).unwrap();
+    };
+    fs::write(
+        home.config(),
+        format!("{before}endpoints: [{{url: 'http://a.example', account: acme, policy: p.yml}}]\n"),
+    )
+    .unwrap();
+
+    policy("https://crm.internal");
+    let unknown = home.run(&["config", "check"]);
+    assert_eq!(unknown.code, 0, "{}", unknown.err);
+    assert!(unknown.err.contains("were not checked"), "{}", unknown.err);
+
+    home.run(&["token", "create", "--account", "acme", "--allow", "bind:crm.internal"]);
+    let fine = home.run(&["config", "check"]);
+    assert_eq!((fine.code, fine.err.as_str()), (0, ""));
+
+    policy("https://cmr.internal");
+    let wrong = home.run(&["config", "check"]);
+    assert_eq!(wrong.code, 3);
+    assert!(
+        wrong.err.contains("on_http_request[0].actions[0]") && wrong.err.contains("no token to bind it"),
+        "{}",
+        wrong.err
+    );
+    assert!(wrong.err.contains("ADIT-1508"), "{}", wrong.err);
+}
+
+#[test]
 fn a_policy_is_checked_and_tried_without_a_network() {
     let home = Home::new("policy");
     let file = |name: &str, text: &str| {

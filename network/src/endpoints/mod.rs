@@ -2,6 +2,8 @@
 //!
 //! Everything is read and checked before anything is swapped: a policy that is not valid leaves the old one in force (V95).
 
+mod check;
+
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use adit_policy::{
@@ -15,6 +17,8 @@ use crate::{
     policy::{PolicyFault, World, load},
     router::{Configured, Internal, Key, Scheme},
 };
+
+pub use check::Known;
 
 /// What was read, before the accounts are known by number.
 #[derive(Debug, Default)]
@@ -79,6 +83,9 @@ impl Draft {
                 })
             });
             match read.transpose() {
+                Ok(Some(read)) if check::unusable(&read.file, endpoint, &read.policy).is_some() => {
+                    faults.extend(check::unusable(&read.file, endpoint, &read.policy));
+                }
                 Ok(policy) => items.push(Item { endpoint: endpoint.clone(), policy }),
                 // Two endpoints with one file have the same faults.
                 Err(found) => {
@@ -95,11 +102,6 @@ impl Draft {
     /// Returns the names of the accounts.
     pub fn accounts(&self) -> impl Iterator<Item = &str> {
         self.items.iter().map(|item| &*item.endpoint.account)
-    }
-
-    /// Returns each endpoint with its policy.
-    pub fn policies(&self) -> impl Iterator<Item = (&EndpointConfig, Option<&Policy>)> {
-        self.items.iter().map(|item| (&item.endpoint, item.policy.as_ref().map(|read| &*read.policy)))
     }
 
     /// Returns the table, with the numbers of the accounts; an endpoint of an account without one is not in it.

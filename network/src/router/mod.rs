@@ -342,7 +342,7 @@ impl<H: Clone> Router<H> {
         let (origin, epoch, draining) = (record.origin, record.epoch, record.draining);
         let account = origin.account;
         if self.cloud.contains_key(&key) || self.owners.of(&key).is_some_and(|owner| owner != account) {
-            return Err(BindError::InUse); // spec: BIND-018
+            return Err(BindError::InUse);
         }
         let given = self.owners.of(&key) == Some(account);
         if !given && self.inside_foreign_wildcard(&key, account) {

@@ -35,6 +35,83 @@ fn the_name_of_an_agent_counts_inside_its_account_only() {
     assert_eq!(table.chosen("https://a.com", &[]), Some(1));
 }
 
+#[test]
+fn a_cloud_endpoint_is_found_and_nobody_may_bind_it() {
+    let mut table = Table::new(&[(1, 1, 1)]);
+
+    table.configure(&[
+        ("https://a.com", 1, true),
+        ("https://*.wild.com", 1, true),
+        ("1/https://crm.internal", 1, true),
+    ]);
+
+    let name = |text| EndpointName::parse(text).unwrap();
+    let found = |text| table.router.find_name(Scheme::Https, &name(text));
+    assert_eq!(found("a.com"), Found::Live(Arc::new(key("https://a.com"))));
+    assert_eq!(found("x.wild.com"), Found::Live(Arc::new(key("https://*.wild.com"))));
+    for url in ["https://a.com", "https://*.wild.com", "1/https://crm.internal"] {
+        assert_eq!(table.bind(1, url, true), Err(BindError::InUse), "{url}");
+    }
+    assert_eq!(table.bind(1, "https://x.wild.com", false), Ok(Vec::new()), "more specific, and of the account");
+    assert_eq!(table.bind(1, "http://a.com", false), Ok(Vec::new()));
+
+    table.configure(&[]);
+    assert_eq!(
+        table.router.find_name(Scheme::Https, &name("y.wild.com")),
+        Found::Idle(Arc::new(key("https://*.wild.com")))
+    );
+    assert_eq!(table.bind(1, "https://a.com", false), Ok(Vec::new()));
+}
+
+#[test]
+fn a_name_of_the_configuration_is_its_accounts_with_any_scheme_and_below_a_wildcard() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 2)]);
+
+    table.configure(&[
+        ("https://a.com", 1, false),
+        ("https://*.wild.com", 1, false),
+        ("https://x.wild.com", 2, false),
+        ("tcp://:5000", 1, false),
+    ]);
+
+    for url in [
+        "https://a.com",
+        "tls://a.com",
+        "http://y.wild.com",
+        "https://*.y.wild.com",
+        "https://*.wild.com",
+        "tcp://:5000",
+    ] {
+        assert_eq!(table.bind(2, url, true), Err(BindError::InUse), "{url}");
+        assert_eq!(table.bind(1, url, true), Ok(Vec::new()), "{url}");
+    }
+    assert_eq!(table.bind(1, "https://x.wild.com", false), Err(BindError::InUse));
+    assert_eq!(table.bind(2, "https://x.wild.com", false), Ok(Vec::new()));
+    assert_eq!(table.bind(2, "https://*.a.com", false), Ok(Vec::new()), "which is another name");
+}
+
+#[test]
+fn what_the_configuration_takes_is_taken_from_those_who_have_it() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 2)]);
+    table.bind(1, "https://a.com", false).unwrap();
+    table.bind(2, "https://b.com", false).unwrap();
+    table.bind(2, "https://c.com", false).unwrap();
+
+    let taken =
+        table.configure(&[("https://a.com", 1, true), ("https://b.com", 1, false), ("https://c.com", 2, false)]);
+
+    let mut sessions: Vec<_> = taken.iter().map(|it| (it.session, it.empty)).collect();
+    sessions.sort();
+    assert_eq!(sessions, [(session(1), true), (session(2), false)]);
+    assert_eq!(table.chosen("https://a.com", &[]), None);
+    assert_eq!(table.chosen("https://b.com", &[]), None);
+    assert_eq!(table.chosen("https://c.com", &[]), Some(2));
+    assert_eq!(
+        table.router.find_name(Scheme::Https, &EndpointName::parse("a.com").unwrap()),
+        Found::Live(Arc::new(key("https://a.com")))
+    );
+}
+
 /// BIND-017
 #[test]
 fn two_accounts_have_internal_endpoints_of_one_name_and_no_caller_finds_either() {
@@ -349,6 +426,13 @@ impl Table {
             handle: number,
         };
         self.router.bind(key(url), wish).map(|(_, replaced)| replaced)
+    }
+
+    /// Takes in endpoints of (URL, account, whether their policy serves them).
+    fn configure(&mut self, endpoints: &[(&str, i64, bool)]) -> Vec<Replaced> {
+        let configured =
+            |(url, account, cloud): &(&str, i64, bool)| Configured { key: key(url), account: *account, cloud: *cloud };
+        self.router.configure(endpoints.iter().map(configured).collect())
     }
 
     fn choose(&self, url: &str, exclude: &[MemberId]) -> Option<Chosen<u8>> {

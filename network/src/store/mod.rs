@@ -21,6 +21,8 @@ use sqlx::{
 };
 use token::Shown;
 
+use crate::{endpoints::Known, router::Key};
+
 pub use acl::{Acl, Object, Rule};
 pub use token::NewToken;
 
@@ -140,6 +142,32 @@ impl Store {
         migrator().run(&writer).await?;
         let readers = pool(4).connect_with(options.read_only(true)).await?;
         Ok(Self { readers, writer })
+    }
+
+    /// Looks what a database has without changing anything; nothing when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn look(path: &Path) -> Result<Option<Known>, StoreError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
+        let mut connection = options.connect().await?;
+        let mut known = Known::default();
+        for row in sqlx::query("SELECT name, id FROM accounts").fetch_all(&mut connection).await? {
+            known.accounts.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+        for row in sqlx::query("SELECT endpoint FROM endpoints").fetch_all(&mut connection).await? {
+            known.endpoints.extend(Key::parse(row.try_get(0)?));
+        }
+        let rules = "SELECT t.account, r.rule FROM rules r JOIN tokens t ON t.id = r.token WHERE t.revoked IS NULL";
+        for row in sqlx::query(rules).fetch_all(&mut connection).await? {
+            let text: String = row.try_get(1)?;
+            let rule = Rule::parse(&text).ok_or(StoreError::Rule(text))?;
+            known.rules.entry(row.try_get(0)?).or_default().push(Acl::new(vec![rule]));
+        }
+        Ok(Some(known))
     }
 
     /// Makes a token for the account, which is made when there is none of that name.
