@@ -23,7 +23,7 @@ fn refusal(policy: &Arc<Policy>, caller: &mut Caller) -> Option<Refusal> {
     match caller.run(policy, REQUEST).0 {
         Outcome::Continue => None,
         Outcome::Refuse(refusal) => Some(refusal),
-        other => panic!("{other:?}"),
+        other @ (Outcome::Respond(_) | Outcome::Close | Outcome::Forward { .. }) => panic!("{other:?}"),
     }
 }
 
