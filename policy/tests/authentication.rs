@@ -1,4 +1,4 @@
-//! `basic-auth` and `jwt-validation` as rules run them: who passes, who is refused and how, and what is told and asked.
+//! `basic-auth`, `jwt-validation` and `verify-webhook` as rules run them: who passes, who is refused and how, and what is told and asked.
 
 mod support;
 
@@ -402,4 +402,130 @@ fn a_bad_configuration_of_jwt_validation_is_told() {
     }
     let more = JWT.replace("{sources:", "{identification: {token_claims: [kid]}, sources:");
     assert!(Document::parse(&more).is_ok());
+}
+
+// verify-webhook
+
+const WEBHOOK: &str = "
+on_http_request:
+  - actions:
+      - type: verify-webhook
+        config: {provider: github, secret: \"It's a Secret to Everybody\"}
+  - actions: [{type: add-headers, config: {headers: {x-verified: '${string(actions.ngrok.verify_webhook.verified)} ${actions.ngrok.verify_webhook.error.code}'}}}]
+";
+
+const SIGNATURE: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+
+fn signed() -> Caller {
+    Caller::new("POST", "https://a.example/").header("x-hub-signature-256", SIGNATURE)
+}
+
+/// What comes of a call with this body; nothing when it is too large.
+fn called(policy: &Arc<Policy>, caller: &mut Caller, body: Option<&str>) -> Outcome {
+    let mut run = policy.begin(REQUEST, adit_policy::engine::Carried::default());
+    let mut step = caller.step(&mut run);
+    let mut asked = 0;
+    loop {
+        step = match step {
+            Step::Done(outcome) => return outcome,
+            Step::Ask(Ask::Body { most: 0x10_0000 }) if asked == 0 => {
+                asked += 1;
+                caller.answer(&mut run, Some(Answer::Body(body.map(Into::into))))
+            }
+            Step::Ask(other) => panic!("{other:?}"),
+        };
+    }
+}
+
+#[test]
+fn verify_webhook_lets_a_signed_call_pass_and_tells_it() {
+    let mut caller = signed();
+
+    assert!(matches!(called(&policy(WEBHOOK), &mut caller, Some("Hello, World!")), Outcome::Continue));
+    assert_eq!(caller.request.headers["x-verified"], "true ");
+}
+
+#[test]
+fn verify_webhook_refuses_what_is_not_signed_and_what_is_too_large() {
+    let policy = policy(WEBHOOK);
+    for (mut caller, body, status) in [
+        (signed(), Some("Hello, World?"), 403),
+        (signed(), Some(""), 403),
+        (signed(), None, 413),
+        (signed().header("x-hub-signature-256", SIGNATURE), Some("Hello, World!"), 403),
+        (Caller::new("POST", "https://a.example/"), Some("Hello, World!"), 403),
+        (Caller::new("GET", "https://a.example/"), Some(""), 403),
+    ] {
+        let Outcome::Refuse(refusal) = called(&policy, &mut caller, body) else { panic!("{body:?}") };
+        assert_eq!((refusal.status, refusal.why), (status, Why::Unknown), "{body:?}");
+    }
+}
+
+#[test]
+fn verify_webhook_that_is_not_enforced_tells_what_it_found() {
+    let policy = policy(&WEBHOOK.replace("{provider", "{enforce: false, provider"));
+    for (body, told) in
+        [(Some("Hello, World!"), "true "), (Some("x"), "false signature_refused"), (None, "false body_too_large")]
+    {
+        let mut caller = signed();
+        assert!(matches!(called(&policy, &mut caller, body), Outcome::Continue));
+        assert_eq!(caller.request.headers["x-verified"], told);
+    }
+}
+
+#[test]
+fn two_webhooks_may_be_tried_and_the_body_is_asked_for_once() {
+    let policy = policy(&WEBHOOK.replace("      - type: verify", "      - {type: verify-webhook, config: {enforce: false, provider: slack, secret: another}}\n      - type: verify"));
+
+    assert!(matches!(called(&policy, &mut signed(), Some("Hello, World!")), Outcome::Continue));
+}
+
+#[test]
+fn a_secret_may_have_an_expression_and_is_checked_when_it_is_known() {
+    let with = |provider: &str, secret: &str| {
+        policy(&format!(
+            "on_http_request: [{{actions: [{{type: set-vars, config: {{vars: [{{key: \"{secret}\"}}]}}}}, {{type: verify-webhook, config: {{provider: {provider}, secret: '${{vars.key}}'}}}}]}}]"
+        ))
+    };
+
+    assert!(matches!(
+        called(&with("github", "It's a Secret to Everybody"), &mut signed(), Some("Hello, World!")),
+        Outcome::Continue
+    ));
+    for (provider, secret) in [("github", ""), ("github", "x"), ("svix", "no base64")] {
+        assert!(
+            matches!(called(&with(provider, secret), &mut signed(), Some("Hello, World!")), Outcome::Refuse(_)),
+            "{secret}"
+        );
+    }
+}
+
+#[test]
+fn a_bad_configuration_of_verify_webhook_is_told_without_its_secret() {
+    for (config, told) in [
+        ("{provider: github}", "no `secret`. Add it"),
+        ("{secret: sesame}", "no `provider`. Add it"),
+        ("{provider: gihub, secret: sesame}", "unknown service. Did you mean `github`?"),
+        ("{provider: sns, secret: sesame}", "`sns` is not available yet. docs/policy.md has those that there are"),
+        (
+            "{provider: svix, secret: 'se same'}",
+            "no secret of the form that `svix` gives out. Copy it from where the service shows it",
+        ),
+        (
+            "{provider: github, secret: ''}",
+            "no secret of the form that `github` gives out. Copy it from where the service shows it",
+        ),
+    ] {
+        let problems =
+            Document::parse(&format!("on_http_request: [{{actions: [{{type: verify-webhook, config: {config}}}]}}]"))
+                .unwrap_err();
+        let shown = problems[0].to_string();
+        assert!(shown.ends_with(told), "{config}: {shown}");
+        assert!(!shown.contains("same"), "{shown}");
+    }
+    let policy = policy(
+        "on_http_request: [{actions: [{type: verify-webhook, config: {provider: github, secret: sesame}}, {type: verify-webhook, config: {provider: github, secret: 'sesame ${req.method}'}}]}]",
+    );
+    let shown = format!("{policy:?}");
+    assert!(!shown.contains("sesame"), "{shown}");
 }

@@ -24,6 +24,7 @@ mod restrict_ips;
 mod set_vars;
 mod terminate_tls;
 mod url_rewrite;
+mod verify_webhook;
 
 pub(crate) use self::circuit_breaker::Pass;
 pub(crate) use self::config::Config;
@@ -44,6 +45,7 @@ pub use self::{
     set_vars::SetVars,
     terminate_tls::{Identity, TerminateTls, Verification, Version},
     url_rewrite::UrlRewrite,
+    verify_webhook::VerifyWebhook,
 };
 use crate::{
     cel::nearest,
@@ -87,6 +89,8 @@ pub enum Action {
     TerminateTls(Arc<TerminateTls>),
     /// Changes the URL.
     UrlRewrite(Box<UrlRewrite>),
+    /// Serves the calls of one service, which are signed.
+    VerifyWebhook(VerifyWebhook),
 }
 
 /// The types that are built.
@@ -107,6 +111,7 @@ const TYPES: &[&Type] = &[
     &set_vars::TYPE,
     &terminate_tls::TYPE,
     &url_rewrite::TYPE,
+    &verify_webhook::TYPE,
 ];
 
 impl Action {
@@ -129,6 +134,7 @@ impl Action {
             Self::SetVars(_) => set_vars::TYPE.name,
             Self::TerminateTls(_) => terminate_tls::TYPE.name,
             Self::UrlRewrite(_) => url_rewrite::TYPE.name,
+            Self::VerifyWebhook(_) => verify_webhook::TYPE.name,
         }
     }
 
@@ -160,6 +166,7 @@ impl Action {
             Self::SetVars(action) => action.act(turn),
             Self::TerminateTls(action) => action.act(turn),
             Self::UrlRewrite(action) => action.act(turn),
+            Self::VerifyWebhook(action) => action.act(turn),
         }
     }
 }
@@ -188,7 +195,6 @@ const OTHERS: &[&str] = &[
     "response-body-find-replace",
     "saml",
     "sse-find-replace",
-    "verify-webhook",
 ];
 
 /// Reads an action; nothing when there is a problem.

@@ -60,6 +60,16 @@ pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]).collect()
 }
 
+/// Reads hexadecimal digits of either case.
+pub(crate) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |octet: u8| char::from(octet).to_digit(16);
+    let (pairs, rest) = text.as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -80,6 +90,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn hexadecimal_is_pairs_of_digits() {
+        assert_eq!((hex(&[0, 0xaf]), unhex(b"00aF")), ("00af".into(), Some(vec![0, 0xaf])));
+        for bad in ["0", "0g", "+1", "0x00", "é"] {
+            assert_eq!(unhex(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read(octets: Vec<u8>) {
@@ -89,7 +107,8 @@ mod tests {
 
             prop_assert_eq!(Base64::Standard.decode(padded.as_bytes()), Some(octets.clone()));
             prop_assert_eq!(Base64::Bare.decode(bare.as_bytes()), Some(octets.clone()));
-            prop_assert_eq!(Base64::Url.decode(url.as_bytes()), Some(octets));
+            prop_assert_eq!(Base64::Url.decode(url.as_bytes()), Some(octets.clone()));
+            prop_assert_eq!(unhex(hex(&octets).as_bytes()), Some(octets));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! from who has IO.
 //!
 //! * [`basic`] has users and passwords, [`password`] their hashes, [`throttle`] what wrong attempts cost.
+//! * [`webhook`] has calls that a service has signed.
 //! * [`jwt`] has signed tokens, the keys of their issuers, and when those are fetched.
 
 pub mod basic;
@@ -14,6 +15,7 @@ pub mod jwt;
 pub mod password;
 mod secret;
 pub mod throttle;
+pub mod webhook;
 
 pub(crate) use encoding::hex;
 pub use secret::Secret;
