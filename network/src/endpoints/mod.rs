@@ -4,7 +4,11 @@
 
 mod check;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use adit_policy::{
     engine::Policy,
@@ -35,6 +39,8 @@ struct Item {
 /// A policy, and what it was read from.
 #[derive(Clone, Debug)]
 struct Read {
+    /// Whose policy it is: two accounts may have internal endpoints of one name.
+    account: String,
     file: PathBuf,
     text: Arc<str>,
     policy: Arc<Policy>,
@@ -68,20 +74,15 @@ pub struct Settings {
 }
 
 impl Draft {
-    /// Reads every policy. One whose file says what it said in `before` goes on counting where it was.
+    /// Reads every policy. What its rules count goes on where they are as in `before`.
     ///
     /// # Errors
     /// All that is wrong with all of them.
     pub fn read(config: &Config, before: Option<&Endpoints>) -> Result<Self, Vec<PolicyFault>> {
         let (mut items, mut faults) = (Vec::new(), Vec::new());
         for endpoint in &config.endpoints {
-            let read = endpoint.policy.as_ref().map(|file| {
-                load(file).map(|(text, document)| Read {
-                    file: file.clone(),
-                    text: text.into(),
-                    policy: Arc::new(Policy::new(document)),
-                })
-            });
+            let old = before.and_then(|before| before.read(endpoint));
+            let read = endpoint.policy.as_ref().map(|file| Read::new(&endpoint.account, file, old));
             match read.transpose() {
                 Ok(Some(read)) if check::unusable(&read.file, endpoint, &read.policy).is_some() => {
                     faults.extend(check::unusable(&read.file, endpoint, &read.policy));
@@ -92,9 +93,6 @@ impl Draft {
                     faults.extend(found.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>())
                 }
             }
-        }
-        for item in &mut items {
-            item.keep(before);
         }
         if faults.is_empty() { Ok(Self { items }) } else { Err(faults) }
     }
@@ -125,16 +123,15 @@ impl Draft {
     }
 }
 
-impl Item {
-    fn keep(&mut self, before: Option<&Endpoints>) {
-        let (Some(read), Some(before)) = (&mut self.policy, before) else { return };
-        let url = self.endpoint.url.to_string();
-        let same = |old: &&Arc<Settings>| {
-            old.id == url && old.read.as_ref().is_some_and(|old| (&old.file, &old.text) == (&read.file, &read.text))
+impl Read {
+    fn new(account: &str, file: &Path, old: Option<&Self>) -> Result<Self, Vec<PolicyFault>> {
+        let (text, document) = load(file)?;
+        let policy = match old {
+            Some(old) if *old.text == *text && old.file == *file => Arc::clone(&old.policy),
+            Some(old) => Arc::new(Policy::succeed(document, &old.policy)),
+            None => Arc::new(Policy::new(document)),
         };
-        if let Some(old) = before.entries.values().find(same).and_then(|old| old.policy.clone()) {
-            read.policy = old;
-        }
+        Ok(Self { account: account.to_owned(), file: file.to_owned(), text: text.into(), policy })
     }
 }
 
@@ -151,6 +148,12 @@ impl Endpoints {
             Key::Port(_) | Key::Internal(..) => None,
         };
         self.entries.get(key).or_else(above)
+    }
+
+    fn read(&self, endpoint: &EndpointConfig) -> Option<&Read> {
+        let url = endpoint.url.to_string();
+        let reads = self.entries.values().filter(|settings| settings.id == url).filter_map(|it| it.read.as_ref());
+        reads.into_iter().find(|read| read.account == endpoint.account)
     }
 
     /// Returns whether nothing is said of any.
@@ -212,8 +215,6 @@ fn place(key: &Key) -> (String, u16) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
