@@ -23,6 +23,7 @@ debian_packages() {
     have pgrep || missing+=(procps)
     have ncat || missing+=(ncat)
     have ip || missing+=(iproute2)
+    have slowhttptest || missing+=(slowhttptest)
     have ssh || missing+=(openssh-client)
     have sshd || missing+=(openssh-server)
     have psql || missing+=(postgresql-client)

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    HttpLimits,
+    Cut, HttpLimits,
     gate::{Gate, Phase, Progress, Stop},
     link::poll_read_some,
 };
@@ -255,8 +255,11 @@ impl<IO> CallerIo<IO> {
         io::Error::new(io::ErrorKind::InvalidData, fault)
     }
 
+    /// Takes from the budget what was waited for these octets, and adds what they buy.
     fn earn(&mut self, octets: usize) {
-        self.body_since = None;
+        if let Some(since) = self.body_since.take() {
+            self.body_budget = self.body_budget.saturating_sub(since.elapsed());
+        }
         let full = self.limits.body_timeout;
         let earned = match (self.limits.body_rate, u32::try_from(octets)) {
             (rate @ 1.., Ok(octets)) => Duration::from_secs(1).saturating_mul(octets) / rate,
@@ -395,7 +398,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for CallerIo<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> CallerIo<IO> {
+impl<IO: AsyncWrite + Cut + Unpin> CallerIo<IO> {
     /// Notes a write that waits for the caller; one that waits too long fails.
     fn written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.talk.blocked.store(written.is_pending(), Ordering::Relaxed);
@@ -406,6 +409,7 @@ impl<IO: AsyncWrite + Unpin> CallerIo<IO> {
         let now = Instant::now();
         let due = *self.write_since.get_or_insert(now) + self.limits.stall_timeout;
         if due <= now {
+            self.io.cut();
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller does not read")));
         }
         self.arm(due, cx);
@@ -432,7 +436,7 @@ impl<IO: AsyncWrite + Unpin> CallerIo<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for CallerIo<IO> {
+impl<IO: AsyncWrite + Cut + Unpin> AsyncWrite for CallerIo<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.hint_written > 0 {

@@ -10,6 +10,7 @@
 mod answer;
 mod body;
 mod caller;
+mod cut;
 mod edge;
 mod exchange;
 mod fields;
@@ -42,6 +43,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{Caller, EndpointName, Fault, endpoints::Settings, router::Scheme};
 
+pub use cut::Cut;
 pub(crate) use exchange::Exchange;
 pub(crate) use fields::clean_request;
 pub use limits::HttpLimits;

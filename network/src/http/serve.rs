@@ -1,6 +1,6 @@
 //! One caller's connection, from its first octet to its end.
 
-use core::{pin::pin, time::Duration};
+use core::{pin::pin, sync::atomic::Ordering, time::Duration};
 use std::sync::Arc;
 
 use hyper::{
@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Backend, HttpEdge, HttpLimits, Note,
     caller::{CallerIo, Talk},
+    cut::{Cut, Guarded},
     peek::{Rewound, Spoken, peek},
     pool::HYPER_FIELDS,
     proxy::Connection,
@@ -32,7 +33,7 @@ use crate::{Caller, edge::Phase};
 /// Draining closes the connection after the answers that are under way; ending cuts it.
 pub async fn serve<IO, B>(mut io: IO, caller: Caller, edge: Arc<HttpEdge<B>>, mut phase: watch::Receiver<Phase>)
 where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    IO: AsyncRead + AsyncWrite + Cut + Send + Unpin + 'static,
     B: Backend,
 {
     let limits = edge.limits.load_full();
@@ -70,7 +71,7 @@ async fn serve_http1<IO, B>(
     (edge, closed): (Arc<HttpEdge<B>>, Arc<Notify>),
     phase: &mut watch::Receiver<Phase>,
 ) where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    IO: AsyncRead + AsyncWrite + Cut + Send + Unpin + 'static,
     B: Backend,
 {
     let talk = Arc::new(Talk::new());
@@ -111,7 +112,7 @@ async fn serve_http2<IO, B>(
     limits: &HttpLimits,
     phase: &mut watch::Receiver<Phase>,
 ) where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    IO: AsyncRead + AsyncWrite + Cut + Send + Unpin + 'static,
     B: Backend,
 {
     let backend = Arc::clone(&edge.backend);
@@ -131,9 +132,14 @@ async fn serve_http2<IO, B>(
         .keep_alive_timeout(limits.ping_timeout)
         .enable_connect_protocol();
     let service = service_fn(move |request: Request<Incoming>| Arc::clone(&connection).handle(request));
+    let (io, cut) = Guarded::new(io);
+    let over = |ended: hyper::Result<()>| {
+        let silent = ended.is_err_and(|error| error.is_timeout()); // a ping was not answered
+        cut.store(silent, Ordering::Relaxed);
+    };
     let mut serving = pin!(builder.serve_connection(TokioIo::new(io), service));
     let flooded = tokio::select! {
-        _ = serving.as_mut() => return,
+        ended = serving.as_mut() => return over(ended),
         () = streams.flooded() => true,
         () = streams.idle(limits.idle_timeout) => false,
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => false,
@@ -145,7 +151,7 @@ async fn serve_http2<IO, B>(
         return;
     }
     tokio::select! {
-        _ = serving.as_mut() => {}
+        ended = serving.as_mut() => over(ended),
         () = streams.flooded() => {}
     }
 }
