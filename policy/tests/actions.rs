@@ -67,9 +67,10 @@ fn restrict_ips_serves_who_is_allowed_and_not_denied() {
         ("192.0.2.7", "{allow: [198.51.100.0/24]}", "refuse 403 Restricted"),
         ("192.0.2.7", "{allow: []}", "refuse 403 Restricted"),
         ("192.0.2.7", "{allow: [192.0.2.0/24], deny: [192.0.2.7]}", "refuse 403 Restricted"),
-        ("192.0.2.7", "{deny: [192.0.2.0/24], enforce: false}", "continue"),
-        ("2001:db8::7", "{deny: [0.0.0.0/0]}", "continue"),
-        ("2001:db8::7", "{deny: ['::/0']}", "refuse 403 Restricted"),
+        ("192.0.2.7", "{allow: [0.0.0.0/0], deny: [192.0.2.0/24], enforce: false}", "continue"),
+        ("2001:db8::7", "{allow: [0.0.0.0/0, '::/0'], deny: [0.0.0.0/0]}", "continue"),
+        ("2001:db8::7", "{allow: [0.0.0.0/0]}", "refuse 403 Restricted"),
+        ("2001:db8::7", "{allow: ['::/0'], deny: ['::/0']}", "refuse 403 Restricted"),
     ] {
         // What a header says never matters.
         let mut caller = Caller::new("GET", "https://a.example/").from(ip).header("x-forwarded-for", "192.0.2.99");

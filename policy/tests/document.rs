@@ -38,7 +38,7 @@ on_http_response:
       - type: custom-response
         config: {status_code: 503, headers: {Retry-After: "5"}, body: "later\n"}
       - type: restrict-ips
-        config: {enforce: false, deny: []}
+        config: {enforce: false, allow: []}
 "#;
 
 #[test]
@@ -60,7 +60,7 @@ fn a_document_is_read_whole() {
     let (name, template) = &added.headers[0];
     assert_eq!((name.as_str(), render(template)), ("x-from", "192.0.2.7 1 true".into()));
     assert_eq!(removed.headers, ["x-old"]);
-    let [Action::CustomResponse(response), Action::RestrictIps(RestrictIps { enforce: false, allow: None, .. })] =
+    let [Action::CustomResponse(response), Action::RestrictIps(RestrictIps { enforce: false, .. })] =
         &*document.rules(Phase::HttpResponse)[0].actions
     else {
         panic!()
@@ -120,12 +120,12 @@ fn json_is_read_too_and_nothing_is_a_policy_without_rules() {
 fn who_is_allowed_and_not_denied_may_call() {
     let set = |entries: &[&str]| Addresses::parse(entries).unwrap();
     for (allow, deny, address, passes) in [
-        (Some(set(&["10.0.0.0/8"])), set(&[]), "10.1.2.3", true),
-        (Some(set(&["10.0.0.0/8"])), set(&[]), "192.0.2.1", false),
-        (Some(set(&["10.0.0.0/8"])), set(&["10.1.0.0/16"]), "::ffff:10.1.2.3", false),
-        (Some(set(&[])), set(&[]), "10.1.2.3", false),
-        (None, set(&["10.0.0.0/8"]), "192.0.2.1", true),
-        (None, set(&["10.0.0.0/8"]), "10.0.0.1", false),
+        (set(&["10.0.0.0/8"]), set(&[]), "10.1.2.3", true),
+        (set(&["10.0.0.0/8"]), set(&[]), "192.0.2.1", false),
+        (set(&["10.0.0.0/8"]), set(&["10.1.0.0/16"]), "::ffff:10.1.2.3", false),
+        (set(&[]), set(&[]), "10.1.2.3", false),
+        (set(&["0.0.0.0/0"]), set(&["10.0.0.0/8"]), "192.0.2.1", true),
+        (set(&["0.0.0.0/0"]), set(&["10.0.0.0/8"]), "10.0.0.1", false),
     ] {
         let action = RestrictIps { enforce: true, allow, deny };
         assert_eq!(action.permits(address.parse().unwrap()), passes, "{address}");
@@ -255,12 +255,12 @@ const WRONG: &[(&str, &[&str])] = &[
         ] as &[&str],
     ),
     (
-        "on_http_request:\n  - actions:\n      - type: restrict-ips\n        config: {allow: [10.0.0.0/33, 10.0.0.1]}\n      - type: restrict-ips\n      - type: restrict-ips\n        config: {deny: ten, ip_policies: [a]}\n",
+        "on_http_request:\n  - actions:\n      - type: restrict-ips\n        config: {allow: [10.0.0.0/33, 10.0.0.1]}\n      - type: restrict-ips\n      - type: restrict-ips\n        config: {allow: [], deny: ten, ip_policies: [a]}\n",
         &[
             "line 4, column 26: on_http_request[0].actions[0].config.allow[0]: the prefix of `10.0.0.0/33` is no number from 0 to 32. Correct it",
-            "line 5, column 9: on_http_request[0].actions[1].config: neither `allow` nor `deny`. Add one of them",
-            "line 7, column 24: on_http_request[0].actions[2].config.deny: a string where a list is asked for. Begin each element with a dash",
-            "line 7, column 42: on_http_request[0].actions[2].config.ip_policies: not available: there is no store of such policies. List the networks under `allow` and `deny`",
+            "line 5, column 9: on_http_request[0].actions[1].config: no `allow`, so that nobody may call. Add `allow: [0.0.0.0/0, \"::/0\"]` for all but who is denied",
+            "line 7, column 35: on_http_request[0].actions[2].config.deny: a string where a list is asked for. Begin each element with a dash",
+            "line 7, column 53: on_http_request[0].actions[2].config.ip_policies: not available: there is no store of such policies. List the networks under `allow` and `deny`",
         ] as &[&str],
     ),
     (

@@ -109,7 +109,7 @@ fn variables_last_a_phase_and_results_go_on_to_the_next() {
 on_http_request:
   - actions:
       - {type: set-vars, config: {vars: [{one: 1}]}}
-      - {type: restrict-ips, config: {enforce: false, deny: [192.0.2.0/24]}}
+      - {type: restrict-ips, config: {enforce: false, allow: [198.51.100.0/24]}}
 on_http_response:
   - expressions: ["!has(vars.one) && actions.ngrok.restrict_ips.action == 'deny' && actions.ngrok.restrict_ips.error.code == ''"]
     actions: [{type: add-headers, config: {headers: {x-seen: "${res.status_code}"}}}]

@@ -72,7 +72,7 @@ class Gate:
         self.network = registry.network(endpoints=endpoints)
         texts = POLICIES | {
             "open": "on_tcp_connect: [{actions: [{type: restrict-ips, config: {allow: [127.0.0.1]}}]}]",
-            "closed": "on_tcp_connect: [{actions: [{type: restrict-ips, config: {deny: ['127.0.0.0/8']}}]}]",
+            "closed": "on_tcp_connect: [{actions: [{type: restrict-ips, config: {allow: [0.0.0.0/0], deny: ['127.0.0.0/8']}}]}]",
         }
         for name, text in texts.items():
             path = self.network.directory / f"{name}.yml"

@@ -15,8 +15,8 @@ use crate::{
 pub struct RestrictIps {
     /// Whether others are refused; else it is only told.
     pub enforce: bool,
-    /// Who may call; anybody when it is not given.
-    pub allow: Option<Addresses>,
+    /// Who may call; nobody when it is empty.
+    pub allow: Addresses,
     /// Who may not, whatever is allowed.
     pub deny: Addresses,
 }
@@ -29,20 +29,20 @@ fn read(config: &mut Config<'_, '_, '_>) -> Option<Action> {
         let remedy = "List the networks under `allow` and `deny`";
         config.problem("ip_policies", policies, "not available: there is no store of such policies", remedy);
     }
-    if allow.is_none() && deny.is_none() {
-        config.whole("neither `allow` nor `deny`", "Add one of them");
-        return None;
-    }
     let enforce = config.enforce(enforce);
-    let allow = allow.map(|node| networks(config, "allow", node));
-    let deny = deny.map_or_else(|| Some(Addresses::default()), |node| networks(config, "deny", node));
-    // A list that is wrong is not one that was not given: without `allow`, anybody may call.
     let allow = match allow {
-        Some(None) => return None,
-        Some(given) => given,
-        None => None,
+        Some(node) => networks(config, "allow", node),
+        // Who is not allowed may not call, so that nobody could: what is meant is somebody.
+        None => {
+            config.whole(
+                "no `allow`, so that nobody may call",
+                "Add `allow: [0.0.0.0/0, \"::/0\"]` for all but who is denied",
+            );
+            None
+        }
     };
-    Some(Action::RestrictIps(RestrictIps { enforce: enforce?, allow, deny: deny? }))
+    let deny = deny.map_or_else(|| Some(Addresses::default()), |node| networks(config, "deny", node));
+    Some(Action::RestrictIps(RestrictIps { enforce: enforce?, allow: allow?, deny: deny? }))
 }
 
 fn networks<'n>(config: &mut Config<'_, '_, 'n>, key: &str, node: &'n Node) -> Option<Addresses> {
@@ -66,7 +66,7 @@ fn networks<'n>(config: &mut Config<'_, '_, 'n>, key: &str, node: &'n Node) -> O
 impl RestrictIps {
     /// Returns whether an address may pass.
     pub fn permits(&self, address: IpAddr) -> bool {
-        self.allow.as_ref().is_none_or(|allow| allow.contains(address)) && !self.deny.contains(address)
+        self.allow.contains(address) && !self.deny.contains(address)
     }
 
     pub(super) fn act(&self, turn: &mut Turn<'_, '_>) -> Result<Effect, Failure> {
