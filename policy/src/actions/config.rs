@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use crate::{
-    cel::{self, Pattern, Program},
-    document::{Data, MAX_ENTRIES, Node, Place, Reader, Template, Value, join},
+    cel::{self, Environment, Pattern, Program, Type},
+    document::{Data, MAX_ENTRIES, Node, Place, Reader, Template, Value, alone, join},
     environment::Phase,
 };
 
@@ -30,6 +30,39 @@ impl<'c, 't, 'n> Config<'c, 't, 'n> {
     /// Returns the configuration that is the value of a key.
     pub(crate) fn within(&mut self, key: &str, node: &'n Node) -> Config<'_, 't, 'n> {
         Config { path: join(&self.path, key), phase: self.phase, reader: &mut *self.reader, node }
+    }
+
+    /// Returns the values of the keys that an element has; of others it tells.
+    pub(crate) fn item<const N: usize>(
+        &mut self,
+        key: &str,
+        node: &'n Node,
+        known: [&str; N],
+    ) -> Option<[Option<&'n Node>; N]> {
+        self.reader.map(&join(&self.path, key), node, known, &[])
+    }
+
+    /// Takes room for a pattern; nothing when there is none left, of which it tells.
+    pub(crate) fn has_room(&mut self, key: &str, node: &Node, octets: usize) -> Option<()> {
+        self.reader.has_room(node.place, &join(&self.path, key), octets).then_some(())
+    }
+
+    /// Compiles an expression over other facts than those of the phase. It may stand in `${…}`.
+    pub(crate) fn condition(&mut self, key: &str, node: &'n Node, environment: &Environment) -> Option<Program> {
+        let text = self.text(key, node)?;
+        let inner = alone(text).unwrap_or(text);
+        let path = join(&self.path, key);
+        match environment.compile(inner) {
+            Ok(program) if !program.ty().fits(&Type::BOOL) => {
+                self.problem(key, node, "a condition is a bool", "Compare it with something");
+                None
+            }
+            Ok(program) => self.reader.has_room(node.place, &path, program.patterns()).then_some(program),
+            Err(error) => {
+                self.reader.refused(node.place, &path, text, 0, error);
+                None
+            }
+        }
     }
 
     /// Returns the path of a key.

@@ -10,10 +10,13 @@ mod basic_auth;
 mod buckets;
 mod circuit_breaker;
 mod close_connection;
+mod compress_response;
 mod config;
 mod custom_response;
 mod deny;
+mod find_replace;
 mod forward_internal;
+mod http_request;
 mod jwt_validation;
 mod location;
 mod log;
@@ -26,16 +29,17 @@ mod terminate_tls;
 mod url_rewrite;
 mod verify_webhook;
 
-pub(crate) use self::circuit_breaker::Pass;
-pub(crate) use self::config::Config;
 pub use self::{
     add_headers::AddHeaders,
     basic_auth::BasicAuth,
     circuit_breaker::CircuitBreaker,
     close_connection::CloseConnection,
+    compress_response::CompressResponse,
     custom_response::CustomResponse,
     deny::Deny,
+    find_replace::FindReplace,
     forward_internal::ForwardInternal,
+    http_request::HttpRequest,
     jwt_validation::JwtValidation,
     log::Log,
     rate_limit::{MAX_KEYS, RateLimit},
@@ -47,9 +51,10 @@ pub use self::{
     url_rewrite::UrlRewrite,
     verify_webhook::VerifyWebhook,
 };
+pub(crate) use self::{circuit_breaker::Pass, config::Config, http_request::Fetching};
 use crate::{
     cel::nearest,
-    document::{Node, Reader, Value, join},
+    document::{EVENTS, Node, Reader, Value, join},
     engine::{Effect, Failure, Turn},
     environment::Phase,
 };
@@ -65,12 +70,16 @@ pub enum Action {
     CircuitBreaker(CircuitBreaker),
     /// Closes the connection without an answer.
     CloseConnection(CloseConnection),
+    /// Compresses the answer.
+    CompressResponse(CompressResponse),
     /// Answers in place of the upstream.
     CustomResponse(CustomResponse),
     /// Refuses.
     Deny(Deny),
     /// Serves by an internal endpoint.
     ForwardInternal(ForwardInternal),
+    /// Asks another server.
+    HttpRequest(Box<HttpRequest>),
     /// Serves who brings tokens of an issuer.
     JwtValidation(JwtValidation),
     /// Tells something with what is told of the request.
@@ -81,10 +90,16 @@ pub enum Action {
     Redirect(Box<Redirect>),
     /// Removes headers.
     RemoveHeaders(RemoveHeaders),
+    /// Replaces in the body of the request.
+    RequestBodyFindReplace(FindReplace),
+    /// Replaces in the body of the answer.
+    ResponseBodyFindReplace(FindReplace),
     /// Serves only some callers.
     RestrictIps(RestrictIps),
     /// Sets variables.
     SetVars(SetVars),
+    /// Replaces in the events of the answer.
+    SseFindReplace(FindReplace),
     /// Ends TLS at the network.
     TerminateTls(Arc<TerminateTls>),
     /// Changes the URL.
@@ -99,16 +114,21 @@ const TYPES: &[&Type] = &[
     &basic_auth::TYPE,
     &circuit_breaker::TYPE,
     &close_connection::TYPE,
+    &compress_response::TYPE,
     &custom_response::TYPE,
     &deny::TYPE,
     &forward_internal::TYPE,
+    &http_request::TYPE,
     &jwt_validation::TYPE,
     &log::TYPE,
     &rate_limit::TYPE,
     &redirect::TYPE,
     &remove_headers::TYPE,
+    &find_replace::REQUEST_TYPE,
+    &find_replace::RESPONSE_TYPE,
     &restrict_ips::TYPE,
     &set_vars::TYPE,
+    &find_replace::EVENTS_TYPE,
     &terminate_tls::TYPE,
     &url_rewrite::TYPE,
     &verify_webhook::TYPE,
@@ -122,16 +142,21 @@ impl Action {
             Self::BasicAuth(_) => basic_auth::TYPE.name,
             Self::CircuitBreaker(_) => circuit_breaker::TYPE.name,
             Self::CloseConnection(_) => close_connection::TYPE.name,
+            Self::CompressResponse(_) => compress_response::TYPE.name,
             Self::CustomResponse(_) => custom_response::TYPE.name,
             Self::Deny(_) => deny::TYPE.name,
             Self::ForwardInternal(_) => forward_internal::TYPE.name,
+            Self::HttpRequest(_) => http_request::TYPE.name,
             Self::JwtValidation(_) => jwt_validation::TYPE.name,
             Self::Log(_) => log::TYPE.name,
             Self::RateLimit(_) => rate_limit::TYPE.name,
             Self::Redirect(_) => redirect::TYPE.name,
             Self::RemoveHeaders(_) => remove_headers::TYPE.name,
+            Self::RequestBodyFindReplace(_) => find_replace::REQUEST_TYPE.name,
+            Self::ResponseBodyFindReplace(_) => find_replace::RESPONSE_TYPE.name,
             Self::RestrictIps(_) => restrict_ips::TYPE.name,
             Self::SetVars(_) => set_vars::TYPE.name,
+            Self::SseFindReplace(_) => find_replace::EVENTS_TYPE.name,
             Self::TerminateTls(_) => terminate_tls::TYPE.name,
             Self::UrlRewrite(_) => url_rewrite::TYPE.name,
             Self::VerifyWebhook(_) => verify_webhook::TYPE.name,
@@ -154,14 +179,19 @@ impl Action {
             Self::BasicAuth(action) => action.act(turn),
             Self::CircuitBreaker(action) => action.act(turn),
             Self::CloseConnection(action) => action.act(),
+            Self::CompressResponse(action) => action.act(turn),
             Self::CustomResponse(action) => action.act(turn),
             Self::Deny(action) => action.act(),
             Self::ForwardInternal(action) => action.act(turn),
+            Self::HttpRequest(action) => action.act(turn),
             Self::JwtValidation(action) => action.act(turn),
             Self::Log(action) => action.act(turn),
             Self::RateLimit(action) => action.act(turn),
             Self::Redirect(action) => action.act(turn),
             Self::RemoveHeaders(action) => action.act(turn),
+            Self::RequestBodyFindReplace(action)
+            | Self::ResponseBodyFindReplace(action)
+            | Self::SseFindReplace(action) => action.act(turn),
             Self::RestrictIps(action) => action.act(turn),
             Self::SetVars(action) => action.act(turn),
             Self::TerminateTls(action) => action.act(turn),
@@ -184,21 +214,13 @@ const REQUEST: Phase = Phase::HttpRequest;
 const RESPONSE: Phase = Phase::HttpResponse;
 
 /// Types of that form that are not built.
-const OTHERS: &[&str] = &[
-    "compress-response",
-    "http-request",
-    "oauth",
-    "openid-connect",
-    "owasp-crs-request",
-    "owasp-crs-response",
-    "request-body-find-replace",
-    "response-body-find-replace",
-    "saml",
-    "sse-find-replace",
-];
+const OTHERS: &[&str] = &["oauth", "openid-connect", "owasp-crs-request", "owasp-crs-response", "saml"];
 
-/// Reads an action; nothing when there is a problem.
-pub(crate) fn read(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Option<Action> {
+/// What may stand in a rule for the events of an answer.
+const OF_EVENTS: &[&str] = &["log", "set-vars", "sse-find-replace"];
+
+/// Reads an action of a rule, which may be one for events; nothing when there is a problem.
+pub(crate) fn read(reader: &mut Reader<'_>, phase: Phase, of_events: bool, path: &str, node: &Node) -> Option<Action> {
     let [kind, config] = reader.map(path, node, ["type", "config"], &[])?;
     let Some(kind) = kind else {
         reader.problem(node.place, path, "an action without a type", "Add `type: deny`, or another");
@@ -210,9 +232,11 @@ pub(crate) fn read(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Nod
         unknown(reader, kind, &key, name);
         return None;
     };
-    if !found.phases.contains(&phase) {
-        let names: Vec<_> = found.phases.iter().map(|phase| phase.name()).collect();
-        let what = format!("`{name}` is not available in {}", phase.name());
+    let here = if of_events { OF_EVENTS.contains(&name) } else { found.phases.contains(&phase) };
+    if !here {
+        let mut names: Vec<_> = found.phases.iter().map(|phase| phase.name()).collect();
+        names.extend(OF_EVENTS.contains(&name).then_some(EVENTS));
+        let what = format!("`{name}` is not available in {}", if of_events { EVENTS } else { phase.name() });
         reader.problem(kind.place, &key, what, format!("Move it to {}", names.join(" or ")));
         return None;
     }

@@ -32,7 +32,7 @@ pub use pattern::{BadPattern, MAX_PATTERN, Pattern};
 pub use pipeline::{Pipeline, SLICE, Stage};
 pub use replace::{MAX_TEXT, Replacement, Replacer};
 pub use search::WINDOW;
-pub use wish::{Wish, ask_for_whole, for_answer, for_request};
+pub use wish::{MAX_REPLACEMENTS, Wish, ask_for_whole, for_answer, for_request};
 
 /// Why a body is broken off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -40,6 +40,22 @@ impl Pipeline {
         self.stages.is_empty()
     }
 
+    /// Returns whether something is replaced.
+    pub fn replaces(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage, Stage::Replace(_) | Stage::Events(_)))
+    }
+
+    /// Returns whether it ends in something compressed.
+    pub fn compresses(&self) -> bool {
+        matches!(self.stages.last(), Some(Stage::Compress(_)))
+    }
+
+    /// Adds the parts of another one.
+    pub fn append(&mut self, other: Self) {
+        self.stages.extend(other.stages);
+        self.prompt |= other.prompt;
+    }
+
     /// Takes octets, and appends what is ready. What [`SLICE`] octets become is bounded: who gives more at once may get very much.
     ///
     /// # Errors
@@ -47,7 +63,7 @@ impl Pipeline {
     pub fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
         self.check()?;
         for slice in octets.chunks(SLICE) {
-            self.run(slice, false, out)?;
+            self.run(slice, Then::More, out)?;
         }
         if self.prompt { self.pause(out) } else { Ok(()) }
     }
@@ -58,11 +74,7 @@ impl Pipeline {
     /// As [`Self::push`].
     pub fn pause(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
         self.check()?;
-        // Nothing but a compressor waits for more than it needs, and it is the last.
-        if let Some(Stage::Compress(compressor)) = self.stages.last_mut() {
-            compressor.pause(out);
-        }
-        Ok(())
+        self.run(&[], Then::Pause, out)
     }
 
     /// Ends the body, and appends the rest.
@@ -71,20 +83,26 @@ impl Pipeline {
     /// As [`Self::push`].
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
         self.check()?;
-        self.run(&[], true, out)
+        self.run(&[], Then::End, out)
     }
 
     fn check(&self) -> Result<(), Broken> {
         self.broken.map_or(Ok(()), Err)
     }
 
-    /// Passes octets through the parts; at the end each gives its rest to the next one.
-    fn run(&mut self, octets: &[u8], last: bool, out: &mut Vec<u8>) -> Result<(), Broken> {
+    /// Passes octets through the parts; each gives what it has to the next one.
+    fn run(&mut self, octets: &[u8], then: Then, out: &mut Vec<u8>) -> Result<(), Broken> {
         let mut current = octets.to_vec();
         for stage in &mut self.stages {
             let mut made = Vec::new();
-            let done =
-                stage.push(&current, &mut made).and_then(|()| if last { stage.finish(&mut made) } else { Ok(()) });
+            let done = stage.push(&current, &mut made).and_then(|()| match then {
+                Then::More => Ok(()),
+                Then::Pause => {
+                    stage.pause(&mut made);
+                    Ok(())
+                }
+                Then::End => stage.finish(&mut made),
+            });
             if let Err(broken) = done.and(if made.len() > MAX_MADE { Err(Broken::Growth) } else { Ok(()) }) {
                 return Err(*self.broken.insert(broken));
             }
@@ -93,6 +111,14 @@ impl Pipeline {
         out.append(&mut current);
         Ok(())
     }
+}
+
+/// What comes after octets.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    More,
+    Pause,
+    End,
 }
 
 impl Stage {
@@ -105,6 +131,14 @@ impl Stage {
                 compressor.push(octets, out);
                 Ok(())
             }
+        }
+    }
+
+    /// Gives out what can be given out; the others keep nothing that could be.
+    fn pause(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::Compress(compressor) => compressor.pause(out),
+            Self::Inflate(_) | Self::Replace(_) | Self::Events(_) => {}
         }
     }
 

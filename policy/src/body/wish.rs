@@ -20,6 +20,19 @@ pub enum Wish {
     Compress(Arc<Compression>),
 }
 
+/// The most replacements in one body.
+pub const MAX_REPLACEMENTS: usize = 32;
+
+impl Wish {
+    pub(crate) fn replacements(&self) -> usize {
+        match self {
+            Self::Replace(replacements) => replacements.len(),
+            Self::Events(replacements) => replacements.len(),
+            Self::Compress(_) => 0,
+        }
+    }
+}
+
 /// Does to the body of a request what is wished, and adapts its head.
 ///
 /// # Errors

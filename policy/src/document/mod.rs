@@ -37,6 +37,7 @@ mod read;
 mod template;
 mod yaml;
 
+pub(crate) use self::template::alone;
 pub use self::{data::Data, read::Problem, template::Template};
 pub(crate) use self::{
     read::{Reader, join},
@@ -79,6 +80,8 @@ pub struct Rule {
     pub expressions: Vec<Program>,
     /// What is done.
     pub actions: Vec<Action>,
+    /// Whether it is a rule of `on_event_stream_message`, for answers that are streams of events only.
+    pub of_events: bool,
 }
 
 impl Document {
@@ -142,18 +145,26 @@ fn phases(reader: &mut Reader<'_>, root: &Node) -> [Vec<Rule>; 3] {
             reader.problem(*place, key, "the older form of a policy", format!("Write `{phase}`"));
         }
     }
-    let names = Phase::ALL.map(Phase::name);
+    let [connect, request, response] = Phase::ALL.map(Phase::name);
+    let names = [connect, request, response, EVENTS];
     let Some(found) = reader.map("", root, names, &["inbound", "outbound"]) else { return Default::default() };
-    let mut phases = Phase::ALL.iter().zip(found).map(|(phase, node)| {
+    let mut phases: [Vec<Rule>; 3] = Default::default();
+    for (name, node) in names.into_iter().zip(found) {
+        // What is done to events is decided when their answer begins, after all else.
+        let phase = Phase::ALL.into_iter().find(|phase| phase.name() == name).unwrap_or(Phase::HttpResponse);
         let node = node.filter(|node| node.value != Value::Null);
-        let nodes = reader.list(phase.name(), node, MAX_RULES);
-        let rule = |(at, node)| rule(reader, *phase, &format!("{}[{at}]", phase.name()), node);
-        nodes.iter().enumerate().filter_map(rule).collect()
-    });
-    [(); 3].map(|()| phases.next().unwrap_or_default())
+        for (at, node) in reader.list(name, node, MAX_RULES).iter().enumerate() {
+            let rule = rule(reader, phase, name == EVENTS, &format!("{name}[{at}]"), node);
+            phases[phase as usize].extend(rule);
+        }
+    }
+    phases
 }
 
-fn rule(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Option<Rule> {
+/// The phase of that form in which events are changed.
+pub(crate) const EVENTS: &str = "on_event_stream_message";
+
+fn rule(reader: &mut Reader<'_>, phase: Phase, of_events: bool, path: &str, node: &Node) -> Option<Rule> {
     let [name, expressions, actions] = reader.map(path, node, ["name", "expressions", "actions"], &[])?;
     let name = name.and_then(|node| reader.text(&format!("{path}.name"), node)).map(String::from);
     let mut compiled = Vec::new();
@@ -166,9 +177,9 @@ fn rule(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Optio
     }
     let mut done = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
-        done.extend(actions::read(reader, phase, &format!("{path}.actions[{at}]"), node));
+        done.extend(actions::read(reader, phase, of_events, &format!("{path}.actions[{at}]"), node));
     }
-    Some(Rule { name, expressions: compiled, actions: done })
+    Some(Rule { name, expressions: compiled, actions: done, of_events })
 }
 
 fn expression(reader: &mut Reader<'_>, phase: Phase, path: &str, node: &Node) -> Option<Program> {

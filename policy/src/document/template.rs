@@ -103,7 +103,7 @@ impl Template {
 }
 
 /// Returns the expression of a text that is one `${…}` and nothing else.
-pub(super) fn alone(text: &str) -> Option<&str> {
+pub(crate) fn alone(text: &str) -> Option<&str> {
     let inner = text.strip_prefix("${")?;
     let (inner, after) = inner.split_at_checked(end(inner)?)?;
     (after == "}").then_some(inner)

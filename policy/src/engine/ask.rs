@@ -43,7 +43,7 @@ pub struct Fetch {
 /// What an [`Ask`] came to.
 #[derive(Debug)]
 pub enum Answer {
-    /// The answer to a request.
+    /// The answer to a request, with the address of the server among its extensions.
     Fetched(Result<http::Response<Vec<u8>>, FetchError>),
     /// The keys.
     Keys(Result<Keys, Unavailable>),
@@ -75,6 +75,32 @@ pub enum FetchError {
     Timeout,
     /// The answer has more octets than asked for.
     TooLarge,
+    /// It was redirected more often than allowed, or to nowhere.
+    Redirected,
+}
+
+impl FetchError {
+    /// Returns its code, as `actions.ngrok.http_request.error.code` has it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Forbidden => "forbidden",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
+            Self::Redirected => "redirected",
+        }
+    }
+
+    /// Returns what it means.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Forbidden => "a policy may not send a request there",
+            Self::Unreachable => "the server could not be reached, or gave no whole answer",
+            Self::Timeout => "the answer took too long",
+            Self::TooLarge => "response size exceeded",
+            Self::Redirected => "redirected too often, or to nowhere",
+        }
+    }
 }
 
 /// There is no answer, and none that was kept.

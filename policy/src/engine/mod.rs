@@ -51,11 +51,12 @@ pub use self::{
     outcome::{Failure, Outcome, Refusal, Why},
     subject::{Change, Subject},
     trace::{Entry, Trace, Verdict},
-    turn::{Effect, MOST_BODY, Transform, Turn},
+    turn::{Effect, MOST_BODY, Turn},
 };
 use self::{store::Store, turn::Gathered};
 use crate::{
-    actions::{Action, ForwardInternal, Pass, TerminateTls},
+    actions::{Action, Fetching, ForwardInternal, Pass, TerminateTls},
+    body::{Wish, is_event_stream},
     cel::{Budget, Timestamp, Value},
     document::{Document, Rule},
     environment::{Exchange, Phase},
@@ -116,6 +117,14 @@ impl Policy {
         &self.document
     }
 
+    /// Returns whether a rule replaces in answers: then an upstream is to be [asked for what can be
+    /// searched](crate::body::ask_for_whole).
+    pub fn replaces_in_answers(&self) -> bool {
+        let replaces =
+            |action: &Action| matches!(action, Action::ResponseBodyFindReplace(_) | Action::SseFindReplace(_));
+        self.document.rules(Phase::HttpResponse).iter().flat_map(|rule| &rule.actions).any(replaces)
+    }
+
     /// Returns whether a phase has rules.
     pub fn has(&self, phase: Phase) -> bool {
         !self.document.rules(phase).is_empty()
@@ -128,6 +137,7 @@ impl Policy {
             phase,
             at: At::default(),
             asked: 0,
+            kept: None,
             budget: BUDGET,
             vars: Store::default(),
             carried,
@@ -181,6 +191,8 @@ pub struct Run {
     at: At,
     /// How often the action has asked.
     asked: u32,
+    /// What the action keeps while it asks.
+    kept: Option<Box<Fetching>>,
     budget: Budget,
     vars: Store,
     carried: Carried,
@@ -245,6 +257,7 @@ impl Run {
                     phase: self.phase,
                     answer: answer.take(),
                     asked: self.asked,
+                    kept: &mut self.kept,
                     tells: self.policy.tells,
                     budget: &mut self.budget,
                     vars: &mut self.vars,
@@ -275,6 +288,10 @@ impl Run {
 
     /// Returns whether all expressions of a rule are true.
     fn matches(&mut self, rule: &Rule, facts: &Exchange<'_>) -> Result<bool, Failure> {
+        if rule.of_events && !facts.response().is_some_and(|response| is_event_stream(response.map())) {
+            self.trace.add(self.at.rule, None, Verdict::NotMatched);
+            return Ok(false);
+        }
         for program in &rule.expressions {
             let verdict = match program.evaluate(facts, &mut self.budget) {
                 Ok(Value::Bool(true)) => continue,
@@ -306,7 +323,7 @@ impl Run {
     }
 
     /// Returns what the body goes through, the first one first, and forgets it.
-    pub fn take_transforms(&mut self) -> Vec<Box<dyn Transform>> {
+    pub fn take_transforms(&mut self) -> Vec<Wish> {
         core::mem::take(&mut self.gathered.transforms)
     }
 

@@ -4,7 +4,11 @@ use core::fmt;
 
 use http::HeaderMap;
 
-use crate::cel::{Error, Fault, Position};
+use super::FetchError;
+use crate::{
+    body::BadPattern,
+    cel::{Error, Fault, Position},
+};
 
 /// How a phase ends.
 #[derive(Debug)]
@@ -76,8 +80,16 @@ pub enum Failure {
     Header,
     /// A status that is none.
     Status,
+    /// A pattern that cannot be used.
+    Pattern(BadPattern),
+    /// A field of events that is none.
+    Field,
+    /// More replacements in one body than are kept.
+    Replacements,
     /// What was rendered is no URL, or not one that is asked for.
     Url,
+    /// `http-request` has no answer, and the rules are not to go on without.
+    Fetch(FetchError),
 }
 
 impl Failure {
@@ -90,7 +102,14 @@ impl Failure {
     pub fn is_limit(&self) -> bool {
         match self {
             Self::Expression(error) => error.fault.is_limit(),
-            Self::NoBool | Self::Header | Self::Status | Self::Url => false,
+            Self::NoBool
+            | Self::Header
+            | Self::Status
+            | Self::Pattern(_)
+            | Self::Field
+            | Self::Replacements
+            | Self::Url
+            | Self::Fetch(_) => false,
         }
     }
 }
@@ -103,6 +122,10 @@ impl fmt::Display for Failure {
             Self::Header => f.write_str("a header would have a control character"),
             Self::Status => f.write_str("no such status"),
             Self::Url => f.write_str("no URL of the kind that is asked for"),
+            Self::Pattern(bad) => bad.fmt(f),
+            Self::Field => f.write_str("no such field of events"),
+            Self::Replacements => f.write_str("too many replacements in one body"),
+            Self::Fetch(error) => write!(f, "no answer: {}", error.message()),
         }
     }
 }

@@ -6,7 +6,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Answer, Ask, Change, Failure, Now, Outcome, store::Store};
 use crate::{
-    actions::{Pass, TerminateTls},
+    actions::{Fetching, Pass, TerminateTls},
+    body::{MAX_REPLACEMENTS, Wish},
     cel::{Budget, Value},
     document::{Data, Template},
     environment::{Exchange, Phase},
@@ -28,20 +29,11 @@ pub enum Effect {
     End(Outcome),
 }
 
-/// What a body goes through, piece by piece.
-pub trait Transform: core::fmt::Debug + Send {
-    /// Takes the next octets and appends what is ready.
-    fn push(&mut self, octets: &[u8], out: &mut Vec<u8>);
-
-    /// Takes the end and appends what is left.
-    fn end(&mut self, out: &mut Vec<u8>);
-}
-
 /// What actions have gathered.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub(super) logs: Vec<Vec<(String, Value<'static>)>>,
-    pub(super) transforms: Vec<Box<dyn Transform>>,
+    pub(super) transforms: Vec<Wish>,
     pub(super) tls: Option<Arc<TerminateTls>>,
     /// The body, once an action has asked for it: nothing in it when it is too large.
     pub(super) body: Option<Option<Arc<[u8]>>>,
@@ -60,6 +52,8 @@ pub struct Turn<'t, 'a> {
     pub answer: Option<Answer>,
     /// How often the action has asked.
     pub asked: u32,
+    /// What the action keeps while it asks.
+    pub(crate) kept: &'t mut Option<Box<Fetching>>,
     /// What is left of the budget of the phase.
     pub budget: &'t mut Budget,
     pub(super) tells: bool,
@@ -126,8 +120,15 @@ impl Turn<'_, '_> {
     }
 
     /// Lets the body go through something more.
-    pub fn transform(&mut self, transform: Box<dyn Transform>) {
-        self.gathered.transforms.push(transform);
+    pub(crate) fn transform(&mut self, wish: Wish) -> Result<(), Failure> {
+        self.gathered.transforms.push(wish);
+        let replacements: usize = self.gathered.transforms.iter().map(Wish::replacements).sum();
+        if replacements > MAX_REPLACEMENTS { Err(Failure::Replacements) } else { Ok(()) }
+    }
+
+    /// Pays for something that is made.
+    pub(crate) fn pay(&mut self, octets: usize, steps: u64) -> Result<(), Failure> {
+        self.budget.make(octets).and_then(|()| self.budget.step(steps)).map_err(Failure::of)
     }
 
     /// Says how TLS ends here.

@@ -341,6 +341,11 @@ impl<'a> Response<'a> {
         Self { status, headers, fields: OnceLock::new(), cookies: OnceLock::new() }
     }
 
+    /// Returns its headers as they came.
+    pub fn map(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
     /// Returns whether there is a header of a name.
     pub fn has(&self, name: &HeaderName) -> bool {
         self.headers.contains_key(name)
