@@ -8,6 +8,7 @@ pub mod config;
 pub mod edge;
 pub mod endpoints;
 pub mod errors;
+pub mod fetch;
 pub mod http;
 pub mod ingress;
 #[cfg(test)]

@@ -49,6 +49,10 @@ pub struct Metrics {
     pub accept_errors: Family<ReasonLabel, Counter>,
     /// Handshakes of agents that came to nothing, by reason.
     pub ingress_errors: Family<ReasonLabel, Counter>,
+    /// Requests of policies to other servers, by result.
+    pub fetches: Family<ReasonLabel, Counter>,
+    /// Bodies that policies broke off, by reason.
+    pub bodies_broken: Family<ReasonLabel, Counter>,
     /// Reloads, by result.
     pub reloads: Family<ReasonLabel, Counter>,
     /// Tasks that panicked.
@@ -148,6 +152,10 @@ impl Metrics {
             "panics", "Tasks that panicked";
             "store_up", "1 while the database answers";
         };
+        let (fetches, bodies_broken) = register! {
+            "policy_fetches", "Requests of policies to other servers";
+            "policy_bodies_broken", "Bodies that policies broke off";
+        };
         Self {
             registry,
             sessions,
@@ -167,6 +175,8 @@ impl Metrics {
             limits,
             accept_errors,
             ingress_errors,
+            fetches,
+            bodies_broken,
             reloads,
             panics,
             store_up,

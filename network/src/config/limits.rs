@@ -123,4 +123,16 @@ limits! {
     parked_sessions: usize = 10_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
     /// Octets that such sessions keep together, 1 GiB; above, the account that keeps most loses those that waited longest.
     parked_size: usize = 1 << 30, values::size, "a size from 1MiB to 1TiB", (1 << 20)..=(1 << 40);
+    /// Requests of policies to other servers under way, 256; more are not sent.
+    fetches: usize = 256, values::count, "a count from 1 to 100,000", 1..=100_000;
+    /// Such requests of one account, 64.
+    fetches_per_account: usize = 64, values::count, "a count from 1 to 100,000", 1..=100_000;
+    /// The whole of such a request, from the look-up of its name to the last octet of its answer, 30 s; an action may allow less.
+    fetch_timeout: Duration = secs(30), values::duration, "a time from 1s to 5m", secs(1)..=secs(300);
+    /// The octets of its answer's body, inflated, 256 KiB; its header may have 64 KiB.
+    fetch_size: usize = 256 << 10, values::size, "a size from 1KiB to 16MiB", (1 << 10)..=(16 << 20);
+    /// Bodies in which policies replace at once, 2,000, each with up to 256 KiB for each replacement; more are refused with ADIT-3038.
+    replaced_bodies: usize = 2_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
+    /// Answers that policies compress at once, 1,000, each with up to 2 MiB; more go out as they are.
+    compressed_bodies: usize = 1_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
 }

@@ -17,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ipnet::IpNet;
 use section::{Context, PREFIX, Section};
 
 use crate::{EndpointName, NamePattern};
@@ -25,6 +26,7 @@ pub use endpoints::{EndpointConfig, EndpointKind, EndpointUrl};
 pub use limits::Limits;
 pub use section::ConfigFault;
 pub use values::PortRange;
+pub(crate) use values::network;
 
 /// Everything that the network is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub struct Config {
     pub endpoints: Vec<EndpointConfig>,
     /// `limits`: what callers and agents may make grow.
     pub limits: Limits,
+    /// `policy_fetch`: where the requests of policies may go.
+    pub policy_fetch: FetchRules,
     /// `heartbeat`: what agents may ask for.
     pub heartbeat: HeartbeatRange,
     /// `log`: what is logged, and how.
@@ -93,6 +97,15 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// `key`: PEM.
     pub key: PathBuf,
+}
+
+/// Where the requests of policies may go: to public addresses, and to what is allowed here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchRules {
+    /// `allow`: networks that may be reached although they are not public.
+    pub allow: Vec<IpNet>,
+    /// `ca`: the authorities that servers are verified with, PEM; those of the host when it is not given.
+    pub ca: Option<PathBuf>,
 }
 
 /// What heartbeat agents may ask for; the protocol itself allows 1 s to 1 h.
@@ -178,6 +191,7 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
         certificates,
         endpoints: Vec::new(),
         limits: Limits::read(root.section("limits")),
+        policy_fetch: policy_fetch(root.section("policy_fetch"), folder),
         heartbeat: heartbeat(root.section("heartbeat")),
         log: log(root.section("log")),
         drain_deadline: root.value("drain_deadline", Duration::from_secs(30), "a time of at most 1h", |text| {
@@ -282,6 +296,15 @@ fn certificate(mut section: Section<'_>, folder: &Path) -> CertificateFiles {
     }
     section.finish();
     files
+}
+
+fn policy_fetch(mut section: Section<'_>, folder: &Path) -> FetchRules {
+    let rules = FetchRules {
+        allow: section.values("allow", "an address or network such as 10.1.2.0/24", network),
+        ca: section.value("ca", None, "a path", |text| (!text.is_empty()).then(|| Some(folder.join(text)))),
+    };
+    section.finish();
+    rules
 }
 
 fn heartbeat(mut section: Section<'_>) -> HeartbeatRange {

@@ -1,6 +1,11 @@
 //! How single values are written: times, sizes, numbers, ports, addresses.
 
-use core::{net::SocketAddr, time::Duration};
+use core::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use ipnet::IpNet;
 
 /// Reads a time with its unit: `500ms`, `10s`, `2m`, `1h`; `0` alone needs none.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
@@ -45,6 +50,11 @@ pub(crate) fn count(text: &str) -> Option<usize> {
 /// Reads `address:port`; a name is not an address.
 pub(crate) fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
+}
+
+/// Reads a network; an address alone is one.
+pub(crate) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// Reads `true` or `false`.

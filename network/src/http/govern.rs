@@ -138,7 +138,7 @@ impl<B: Backend> Connection<B> {
         }
         let mut subject = Subject::new(self.facts(), settings.facts());
         let begin = (Phase::TcpConnect, Carried::default());
-        let (mut outcome, mut run) = policy::run(policy, &settings.world, begin, &mut subject, None).await;
+        let (mut outcome, mut run) = policy::run(policy, settings, begin, &mut subject, None).await;
         let forward = loop {
             match outcome {
                 Outcome::Continue => break Some(None),
@@ -147,7 +147,7 @@ impl<B: Backend> Connection<B> {
                     Ok((_, live)) if live || !fallback => break Some(Some(url)),
                     Ok(_) | Err(_) if fallback => {
                         let answer = Some(Answer::Unreachable);
-                        outcome = policy::go_on(&mut run, &settings.world, &mut subject, None, answer).await;
+                        outcome = policy::go_on(&mut run, settings, &mut subject, None, answer).await;
                     }
                     Ok(_) | Err(_) => break None,
                 },
@@ -180,7 +180,7 @@ impl<B: Backend> Connection<B> {
         let mut subject = Subject::new(self.facts(), settings.facts()).with_request(parts, policy::wall());
         let begin = (Phase::HttpRequest, core::mem::take(carried));
         let body = exchange.map(|exchange| &**exchange);
-        let (mut outcome, mut run) = policy::run(policy, &settings.world, begin, &mut subject, body).await;
+        let (mut outcome, mut run) = policy::run(policy, settings, begin, &mut subject, body).await;
         let next = loop {
             match outcome {
                 Outcome::Continue => break Ok(Next::Serve),
@@ -192,7 +192,7 @@ impl<B: Backend> Connection<B> {
                     Err(fault) if !fallback => break Err(fault.into()),
                     Ok(_) | Err(_) => {
                         let answer = Some(Answer::Unreachable);
-                        outcome = policy::go_on(&mut run, &settings.world, &mut subject, body, answer).await;
+                        outcome = policy::go_on(&mut run, settings, &mut subject, body, answer).await;
                     }
                 },
             }
@@ -225,7 +225,7 @@ impl<B: Backend> Connection<B> {
             let subject = Subject::new(self.facts(), settings.facts());
             let mut subject = subject.with_request(request, policy::wall()).with_response(head);
             let begin = (Phase::HttpResponse, core::mem::take(carried));
-            let (outcome, mut run) = policy::run(policy, &settings.world, begin, &mut subject, None).await;
+            let (outcome, mut run) = policy::run(policy, settings, begin, &mut subject, None).await;
             if let Some(record) = record {
                 record.rules(&mut run, policy);
             }

@@ -338,7 +338,7 @@ impl Stage<'_> {
                 let found = found.and_then(|found| response(found).ok()).ok_or(FetchError::Unreachable);
                 Answer::Fetched(found.map(|found| found.map(String::into_bytes)))
             }
-            ask @ Ask::Password { .. } => self.world.answer(ask).await,
+            ask @ Ask::Password { .. } => self.world.answer(0, ask).await,
         }
     }
 

@@ -12,8 +12,7 @@ use adit_policy::{
 
 use tokio::time::timeout;
 
-use super::World;
-use crate::{Caller, Edge, Fault, http::Exchange, router::Key};
+use crate::{Caller, Edge, Fault, endpoints::Settings, http::Exchange, router::Key};
 
 /// Returns the time of a step.
 fn now() -> Now {
@@ -40,20 +39,20 @@ fn tls(tls: &TlsInfo) -> Tls {
 /// Runs a phase to its end.
 pub(crate) async fn run(
     policy: &Arc<Policy>,
-    world: &World,
+    settings: &Settings,
     (phase, carried): (Phase, Carried),
     subject: &mut Subject<'_>,
     body: Option<&Exchange>,
 ) -> (Outcome, Run) {
     let mut run = policy.begin(phase, carried);
-    let outcome = go_on(&mut run, world, subject, body, None).await;
+    let outcome = go_on(&mut run, settings, subject, body, None).await;
     (outcome, run)
 }
 
 /// Goes on with a phase that waits for `answer`.
 pub(crate) async fn go_on(
     run: &mut Run,
-    world: &World,
+    settings: &Settings,
     subject: &mut Subject<'_>,
     body: Option<&Exchange>,
     mut answer: Option<Answer>,
@@ -65,7 +64,7 @@ pub(crate) async fn go_on(
                 Some(body) => timeout(BODY_TIME, body.read_ahead(most)).await.unwrap_or(None),
                 None => Some(Vec::new()),
             }),
-            Step::Ask(ask) => world.answer(ask).await,
+            Step::Ask(ask) => settings.world.answer(settings.account, ask).await,
         });
     }
 }
@@ -99,7 +98,7 @@ pub(crate) async fn admit(edge: &Edge, mut key: Arc<Key>, connection: &Connectio
         if let Some(policy) = settings.policy.as_ref().filter(|policy| policy.has(Phase::TcpConnect)) {
             let mut subject = Subject::new(connection, settings.facts());
             let begin = (Phase::TcpConnect, Carried::default());
-            let (mut outcome, mut run) = run(policy, &settings.world, begin, &mut subject, None).await;
+            let (mut outcome, mut run) = run(policy, &settings, begin, &mut subject, None).await;
             let end = loop {
                 match outcome {
                     Outcome::Continue => break Ok(None),
@@ -111,7 +110,7 @@ pub(crate) async fn admit(edge: &Edge, mut key: Arc<Key>, connection: &Connectio
                         Err(fault) if !fallback => break Err(fault),
                         Ok(_) | Err(_) => {
                             let answer = Some(Answer::Unreachable);
-                            outcome = go_on(&mut run, &settings.world, &mut subject, None, answer).await;
+                            outcome = go_on(&mut run, &settings, &mut subject, None, answer).await;
                         }
                     },
                 }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use adit_policy::{
     auth::basic::Check,
-    engine::{Answer, Ask, FetchError, Unavailable},
+    engine::{Answer, Ask, Fetch, FetchError, Unavailable},
 };
 use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use crate::fetch::{Bounds, FetchFault, Fetcher};
 
 /// Answers what rules ask.
 #[derive(Debug)]
 pub struct World {
+    /// Sends requests to other servers.
+    fetcher: Option<Fetcher>,
     /// Threads that may check passwords at a time: half of the cores, so that callers with wrong ones do not take all.
     passwords: Arc<Semaphore>,
     /// Places of those who wait for one.
@@ -21,15 +25,29 @@ pub struct World {
 impl Default for World {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { passwords: Arc::new(Semaphore::new((cores / 2).max(1))), waiting: Semaphore::new(MAX_WAITING) }
+        Self {
+            fetcher: None,
+            passwords: Arc::new(Semaphore::new((cores / 2).max(1))),
+            waiting: Semaphore::new(MAX_WAITING),
+        }
     }
 }
 
 impl World {
-    /// Answers a question. [`Ask::Body`] is answered by who has the body.
-    pub async fn answer(&self, ask: Ask) -> Answer {
+    /// Returns one that sends requests by `fetcher`.
+    pub fn new(fetcher: Fetcher) -> Self {
+        Self { fetcher: Some(fetcher), ..Self::default() }
+    }
+
+    /// Returns who sends requests to other servers.
+    pub fn fetcher(&self) -> Option<&Fetcher> {
+        self.fetcher.as_ref()
+    }
+
+    /// Answers a question of an account. [`Ask::Body`] is answered by who has the body.
+    pub async fn answer(&self, account: i64, ask: Ask) -> Answer {
         match ask {
-            Ask::Fetch(_) => Answer::Fetched(Err(FetchError::Forbidden)),
+            Ask::Fetch(fetch) => Answer::Fetched(self.fetch(account, *fetch).await),
             Ask::Keys { .. } => Answer::Keys(Err(Unavailable)),
             Ask::Password { check } => Answer::Password(self.password(check).await),
             Ask::Body { .. } => Answer::Body(None),
@@ -46,6 +64,27 @@ impl World {
             right
         });
         checking.await.map_err(|_| Unavailable)
+    }
+
+    async fn fetch(&self, account: i64, fetch: Fetch) -> Result<http::Response<Vec<u8>>, FetchError> {
+        let fetcher = self.fetcher.as_ref().ok_or(FetchError::Forbidden)?;
+        let Fetch { request, timeout, most } = fetch;
+        let fetched = fetcher.fetch(account, request.map(Into::into), Bounds { timeout, most }).await;
+        let fetched = fetched.map_err(error)?;
+        let mut response = fetched.response.map(Vec::from);
+        response.extensions_mut().insert(fetched.address);
+        Ok(response)
+    }
+}
+
+fn error(fault: FetchFault) -> FetchError {
+    match fault {
+        FetchFault::Forbidden => FetchError::Forbidden,
+        FetchFault::Timeout => FetchError::Timeout,
+        FetchFault::TooLarge => FetchError::TooLarge,
+        FetchFault::Busy | FetchFault::Unresolved | FetchFault::Unreachable | FetchFault::Tls | FetchFault::Broken => {
+            FetchError::Unreachable
+        }
     }
 }
 

@@ -29,10 +29,11 @@ use crate::{
     certificates::{CertificateError, Certificates, Loaded},
     config::Config,
     endpoints::Draft,
+    fetch::Fetcher,
     http::HttpEdge,
     ingress::{Entrances, Ingress, Sessions},
     log::LogHandle,
-    policy::PolicyFault,
+    policy::{PolicyFault, World},
     public::{Ports, Public, Terminator},
     router::Key,
     store::{Store, StoreError},
@@ -117,7 +118,10 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     let draft = Draft::read(config, None).map_err(ServeError::Policy)?;
     let certificates = Arc::new(Certificates::new(Loaded::read(config)?));
     let store = Arc::new(Store::open(&config.database).await?);
-    let edge = Arc::new(Edge::new(config.limits, Arc::clone(&certificates)));
+    let mut edge = Edge::new(config.limits, Arc::clone(&certificates));
+    let fetcher = Fetcher::new(&config.policy_fetch, config.limits, Arc::clone(&edge.metrics))?;
+    edge.world = Arc::new(World::new(fetcher));
+    let edge = Arc::new(edge);
     edge.metrics.store_up.set(1);
     panics::watch(&edge.metrics);
     for endpoint in store.endpoints().await? {

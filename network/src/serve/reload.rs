@@ -6,8 +6,8 @@ use tracing::{error, info, warn};
 
 use super::endpoints;
 use crate::{
-    Edge, certificates::Loaded, config::Config, endpoints::Draft, http::HttpEdge, ingress::Ingress, log::LogHandle,
-    metrics::ReasonLabel,
+    Edge, certificates::Loaded, config::Config, endpoints::Draft, fetch::Fetcher, http::HttpEdge, ingress::Ingress,
+    log::LogHandle, metrics::ReasonLabel,
 };
 
 /// Reads the configuration again and returns what is in force from here on. No connection is dropped.
@@ -30,8 +30,9 @@ pub(super) async fn reload(
             return current;
         }
     };
-    let loaded = match Loaded::read(&new) {
-        Ok(loaded) => loaded,
+    let read = |loaded| Ok((loaded, Fetcher::prepare(&new.policy_fetch, new.limits)?));
+    let (loaded, fetching) = match Loaded::read(&new).and_then(read) {
+        Ok(read) => read,
         Err(fault) => {
             error!(%fault, "a certificate cannot be used: the old configuration stays in force");
             result("refused");
@@ -68,12 +69,16 @@ pub(super) async fn reload(
     edge.limits.store(Arc::new(new.limits));
     http.set_limits((&new.limits).into());
     ingress.heartbeat.store(Arc::new(new.heartbeat));
+    if let Some(fetcher) = edge.world.fetcher() {
+        fetcher.replace(fetching);
+    }
     endpoints::apply(ingress, endpoints).await;
     info!("the configuration was reloaded");
     result("done");
     // What needs a restart stays as it is, so that the next reload says so again.
     Config {
         limits: new.limits,
+        policy_fetch: new.policy_fetch,
         heartbeat: new.heartbeat,
         certificates: new.certificates,
         endpoints: new.endpoints,
