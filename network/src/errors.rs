@@ -288,6 +288,22 @@ faults! {
     PolicyTripped = 3031, Some(503), Customer, "service rests",
         "The service behind the endpoint failed too often; the policy of the endpoint lets it rest.",
         "Try again in a while. Look into the service's log.";
+    /// A policy replaces in a body that cannot be searched.
+    BodyUnsearched = 3036, Some(415), Caller, "body cannot be searched",
+        "The policy of the endpoint replaces in bodies of requests, and this one is a part, or has a coding other than gzip, deflate or br.",
+        "Send the body whole and without a coding.";
+    /// A policy replaces in an answer that cannot be searched.
+    AnswerUnsearched = 3037, Some(502), Vendor, "answer cannot be searched",
+        "The policy of the endpoint replaces in bodies of answers, and the upstream sent a part of one, or one with a coding other than gzip, deflate or br, though it was asked for neither.",
+        "Let the upstream answer without a coding, or exclude such answers by an expression.";
+    /// Too many bodies are changed.
+    TooManyBodies = 3038, Some(503), Vendor, "too many bodies in work",
+        "Policies replace in as many bodies as limits.replaced_bodies allows.",
+        "Try again; if it lasts, raise the limit or replace in fewer bodies.";
+    /// A policy broke a body off.
+    BodyBroken = 3039, Some(413), Caller, "body not accepted by policy",
+        "The policy of the endpoint replaces in bodies of requests, and this one is not of its coding, grows too much, or has what cannot be searched within bounds.",
+        "Send a smaller or plain body. The metric adit_policy_bodies_broken_total says why.";
 }
 
 impl Fault {

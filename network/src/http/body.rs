@@ -17,6 +17,7 @@ use super::{
     pool::Return,
     record::Record,
     streams::Watch,
+    transform::Change,
 };
 
 /// The body of an answer: ours, or the upstream's.
@@ -25,6 +26,8 @@ pub(super) struct AnswerBody<M> {
     /// What was cut off to keep an HTTP/2 stream's share small.
     rest: Bytes,
     whole: bool,
+    /// What rules make of it on its way.
+    change: Option<Box<Change>>,
     end: End<M>,
 }
 
@@ -59,20 +62,49 @@ impl<M> Default for End<M> {
     }
 }
 
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        let (body, http2) = match self {
+            Self::Empty => return Poll::Ready(None),
+            Self::Ours(text) => {
+                let text = core::mem::take(text);
+                return Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text))));
+            }
+            Self::Upstream { body, http2 } => (body, *http2),
+        };
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    fields::clean_trailers(&mut trailers);
+                    Frame::trailers(trailers)
+                }
+                Err(frame) => frame,
+            }))),
+            // A reset without an error ends the body for hyper, but it is no end: the rest is missing.
+            None if http2 && !body.is_end_stream() => Poll::Ready(Some(Err(BodyBroken))),
+            None => Poll::Ready(None),
+            Some(Err(_)) => Poll::Ready(Some(Err(BodyBroken))),
+        }
+    }
+}
+
 impl<M> AnswerBody<M> {
     pub(super) fn empty(end: End<M>) -> Self {
-        Self { source: Source::Empty, rest: Bytes::new(), whole: true, end }
+        Self { source: Source::Empty, rest: Bytes::new(), whole: true, change: None, end }
     }
 
     pub(super) fn ours(text: Bytes, end: End<M>) -> Self {
-        Self { source: Source::Ours(text), rest: Bytes::new(), whole: false, end }
+        Self { source: Source::Ours(text), rest: Bytes::new(), whole: false, change: None, end }
     }
 
-    pub(super) fn upstream(body: Incoming, http2: bool, end: End<M>) -> Self {
-        Self { source: Source::Upstream { body, http2 }, rest: Bytes::new(), whole: false, end }
+    pub(super) fn upstream(body: Incoming, http2: bool, change: Option<Box<Change>>, end: End<M>) -> Self {
+        Self { source: Source::Upstream { body, http2 }, rest: Bytes::new(), whole: false, change, end }
     }
 
     fn is_over(&self) -> bool {
+        if let Some(change) = &self.change {
+            return self.rest.is_empty() && change.is_over();
+        }
         self.rest.is_empty()
             && match &self.source {
                 Source::Empty => true,
@@ -112,37 +144,28 @@ impl<M: Unpin> Body for AnswerBody<M> {
         if this.end.talk.as_ref().is_some_and(|talk| talk.is_blocked()) {
             return Poll::Pending; // the parser asks again when it has written
         }
-        let (body, http2) = match &mut this.source {
-            Source::Empty => return Poll::Ready(None),
-            Source::Ours(text) => {
-                let text = core::mem::take(text);
-                this.whole = true;
-                let some = !text.is_empty();
-                return Poll::Ready(some.then(|| Ok(Frame::data(this.hand_out(text)))));
-            }
-            Source::Upstream { body, http2 } => (body, *http2),
+        let source = &mut this.source;
+        let polled = match &mut this.change {
+            Some(change) => change.poll_frame(cx, |cx| source.poll_frame(cx)),
+            None => source.poll_frame(cx),
         };
-        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+        match ready!(polled) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => Poll::Ready(Some(Ok(Frame::data(this.hand_out(data))))),
                 Err(frame) => {
-                    let mut trailers = frame.into_trailers().unwrap_or_default();
-                    fields::clean_trailers(&mut trailers);
                     this.whole = true;
-                    Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+                    Poll::Ready(Some(Ok(frame)))
                 }
             },
-            // A reset without an error ends the body for hyper, but it is no end: the rest is missing.
-            None if http2 && !body.is_end_stream() => Poll::Ready(Some(Err(BodyBroken))),
             None => {
                 this.whole = true;
                 Poll::Ready(None)
             }
-            Some(Err(_)) => {
+            Some(Err(broken)) => {
                 if let Some(watch) = &this.end.watch {
-                    watch.done(); // the upstream's fault, not the caller's
+                    watch.done(); // the upstream's fault or that of rules, not the caller's
                 }
-                Poll::Ready(Some(Err(BodyBroken)))
+                Poll::Ready(Some(Err(broken)))
             }
         }
     }
@@ -152,6 +175,9 @@ impl<M: Unpin> Body for AnswerBody<M> {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.change.is_some() {
+            return SizeHint::default();
+        }
         match &self.source {
             Source::Empty => SizeHint::with_exact(0),
             Source::Ours(text) => SizeHint::with_exact(text.len() as u64),

@@ -13,7 +13,7 @@ use super::{Backend, Member, Note, Upstream};
 use crate::{
     Caller, Edge, EndpointName, Fault,
     endpoints::Settings,
-    metrics::CodeLabel,
+    metrics::{CodeLabel, ReasonLabel},
     router::{Chosen, Key, MemberId, Scheme},
 };
 
@@ -53,6 +53,10 @@ impl Backend for Edge {
                 self.metrics.streams.inc();
             }
             Note::ResetFlood => self.metrics.limit("resets_per_connection"),
+            Note::BodyBroken(broken) => {
+                self.metrics.bodies_broken.get_or_create(&ReasonLabel { reason: broken.name() }).inc();
+            }
+            Note::Limit(limit) => self.metrics.limit(limit),
             Note::OverBudget => self.metrics.limit("policy_budget"),
             Note::Began | Note::Ended { .. } => {}
         }

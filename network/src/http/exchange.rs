@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::{fields, link::Fate};
+use super::{fields, link::Fate, transform::Change};
 
 /// A request's body, held so that it can be sent again as long as nothing of it was taken.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub(crate) struct Exchange {
     body: Mutex<Option<Incoming>>,
     /// What was read before anything was sent, for rules that look at it.
     ahead: Mutex<VecDeque<Frame<Bytes>>>,
+    /// What rules make of it on its way.
+    change: Mutex<Option<Change>>,
+    /// Rules broke the body off.
+    cut: AtomicBool,
     /// Something of the body was taken: the request cannot be repeated.
     consumed: AtomicBool,
     /// The body waits for the upstream's 100.
@@ -47,6 +51,8 @@ impl Exchange {
         Self {
             body: Mutex::new(Some(body)),
             ahead: Mutex::default(),
+            change: Mutex::default(),
+            cut: AtomicBool::new(false),
             consumed: AtomicBool::new(false),
             held: AtomicBool::new(held),
             broken: AtomicBool::new(false),
@@ -79,10 +85,23 @@ impl Exchange {
         None
     }
 
+    /// Lets the body go through a change.
+    pub(super) fn change(&self, change: Change) {
+        *self.change.lock() = Some(change);
+    }
+
+    /// Tells whether rules broke the body off.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
     /// Returns the body for the next attempt; those given out before end.
     pub(super) fn body(self: &Arc<Self>, fate: Arc<Fate>, paced: bool) -> RequestBody {
         let attempt = self.attempt.fetch_add(1, Ordering::AcqRel) + 1;
-        let size = self.body.lock().as_ref().map_or_else(SizeHint::default, Body::size_hint);
+        let size = match *self.change.lock() {
+            Some(_) => SizeHint::default(),
+            None => self.body.lock().as_ref().map_or_else(SizeHint::default, Body::size_hint),
+        };
         RequestBody { sent: Some(Sent { exchange: Arc::clone(self), fate, attempt, size, paced }) }
     }
 
@@ -131,6 +150,16 @@ impl Exchange {
         if self.held.load(Ordering::Acquire) {
             return Poll::Pending;
         }
+        let mut change = self.change.lock();
+        let Some(change) = change.as_mut() else { return self.poll_next(cx) };
+        let frame = ready!(change.poll_frame(cx, |cx| self.poll_next(cx)));
+        if matches!(frame, Some(Err(_))) && !self.is_broken() {
+            self.cut.store(true, Ordering::Release);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         let ahead = self.ahead.lock().pop_front();
         let frame = match ahead {
             Some(frame) => Some(Ok(frame)),

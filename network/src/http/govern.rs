@@ -5,13 +5,21 @@
 use std::sync::Arc;
 
 use adit_policy::{
+    body::{Pipeline, Wish, for_answer, for_request},
     engine::{Answer, Carried, Outcome, Policy, Refusal, Subject},
     environment::{Connection as Facts, Phase},
 };
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, Uri, header, request, response, uri::PathAndQuery};
 
-use super::{Backend, Note, answer::Refused, exchange::Exchange, proxy::Connection, record::Record};
+use super::{
+    Backend, Note,
+    answer::Refused,
+    exchange::Exchange,
+    proxy::Connection,
+    record::{Notes, Record},
+    transform::{self, Change, Held},
+};
 use crate::{
     Fault,
     endpoints::Settings,
@@ -24,6 +32,37 @@ pub(super) enum Ruled<K> {
     Serve(Arc<K>),
     /// It is answered so.
     Answer(Box<Response<Vec<u8>>>),
+}
+
+/// What rules made of an answer.
+#[derive(Debug, Default)]
+pub(super) struct RuledAnswer {
+    /// What is answered in place of the upstream.
+    text: Option<Bytes>,
+    /// What is done to the body.
+    pipeline: Pipeline,
+    held: Vec<Held>,
+}
+
+impl RuledAnswer {
+    /// Returns the text that is answered in place of the upstream or of `other`, changed as rules say.
+    ///
+    /// # Errors
+    /// [`Fault::AnswerUnsearched`].
+    pub(super) fn text(&mut self, other: Option<Bytes>) -> Result<Option<Bytes>, Fault> {
+        let Some(text) = self.text.take().or(other) else { return Ok(None) };
+        let pipeline = core::mem::take(&mut self.pipeline);
+        if pipeline.is_empty() {
+            return Ok(Some(text));
+        }
+        transform::whole(pipeline, &text).map(Some).map_err(|_| Fault::AnswerUnsearched)
+    }
+
+    /// Returns what is done to the body of an upstream, which may be `empty`.
+    pub(super) fn change(self, empty: bool, notes: Notes) -> Option<Box<Change>> {
+        let nothing = self.pipeline.is_empty() || (empty && !self.pipeline.compresses());
+        (!nothing).then(|| Box::new(Change::new(self.pipeline, self.held, notes)))
+    }
 }
 
 /// Why a request is not served.
@@ -200,9 +239,13 @@ impl<B: Backend> Connection<B> {
         if let Some(record) = record {
             record.rules(&mut run, policy);
         }
-        // What is not done is not left out: a body that a rule was to change is not sent as it came.
-        if !run.take_transforms().is_empty() {
-            return Err(Fault::PolicyFailed.into());
+        let wishes = run.take_transforms();
+        if let Some(exchange) = exchange
+            && !wishes.is_empty()
+        {
+            let pipeline = for_request(wishes, &mut parts.headers).map_err(|_| Fault::BodyUnsearched)?;
+            let held = self.hold_replaced()?;
+            exchange.change(Change::new(pipeline, vec![held], self.notes.clone()));
         }
         *carried = run.into_carried();
         next
@@ -214,10 +257,10 @@ impl<B: Backend> Connection<B> {
         governance: &mut Governance,
         head: &mut response::Parts,
         record: &mut Option<Record>,
-    ) -> Result<Option<Bytes>, Failed> {
+    ) -> Result<RuledAnswer, Failed> {
         let Governance { stages, request, .. } = governance;
-        let Some(request) = request else { return Ok(None) };
-        let mut body = None;
+        let Some(request) = request else { return Ok(RuledAnswer::default()) };
+        let mut ruled = RuledAnswer::default();
         for Stage { settings, policy, carried } in stages.iter_mut().rev() {
             if !policy.has(Phase::HttpResponse) {
                 continue;
@@ -234,17 +277,54 @@ impl<B: Backend> Connection<B> {
                 Outcome::Respond(answer) => {
                     let (other, text) = (*answer).into_parts();
                     *head = other;
-                    body = Some(Bytes::from(text));
+                    ruled = RuledAnswer { text: Some(Bytes::from(text)), ..RuledAnswer::default() };
                 }
                 Outcome::Refuse(refusal) => return Err(refused(refusal)),
                 Outcome::Close => return Err(Failed::Closed),
                 Outcome::Forward { .. } => return Err(Fault::PolicyFailed.into()),
             }
-            if !run.take_transforms().is_empty() {
-                return Err(Fault::PolicyFailed.into());
+            let wishes = run.take_transforms();
+            if !wishes.is_empty() {
+                self.wish(wishes, request, head, &mut ruled)?;
             }
         }
-        Ok(body)
+        Ok(ruled)
+    }
+
+    /// Does what rules wish for the body of an answer.
+    fn wish(
+        &self,
+        mut wishes: Vec<Wish>,
+        request: &request::Parts,
+        head: &mut response::Parts,
+        ruled: &mut RuledAnswer,
+    ) -> Result<(), Fault> {
+        let compresses = |wish: &Wish| matches!(wish, Wish::Compress(_));
+        if wishes.iter().any(compresses) {
+            match self.edge.bodies.compress(self.limits.compressed_bodies) {
+                Some(held) => ruled.held.push(held),
+                None => {
+                    self.edge.backend.note(Note::Limit("compressed_bodies"));
+                    wishes.retain(|wish| !compresses(wish));
+                }
+            }
+        }
+        let (method, headers) = (&request.method, &request.headers);
+        let more = for_answer(wishes, method, head.status, headers, &mut head.headers);
+        let more = more.map_err(|_| Fault::AnswerUnsearched)?;
+        if more.replaces() {
+            ruled.held.push(self.hold_replaced()?);
+        }
+        ruled.pipeline.append(more);
+        Ok(())
+    }
+
+    fn hold_replaced(&self) -> Result<Held, Fault> {
+        let held = self.edge.bodies.replace(self.limits.replaced_bodies);
+        held.ok_or_else(|| {
+            self.edge.backend.note(Note::Limit("replaced_bodies"));
+            Fault::TooManyBodies
+        })
     }
 
     /// Returns what rules know of the connection.
@@ -272,6 +352,11 @@ impl Governance {
     pub(super) fn conclude(&mut self, status: Option<StatusCode>) {
         let now = tokio::time::Instant::now().into_std();
         self.stages.iter_mut().for_each(|stage| stage.carried.conclude(status, now));
+    }
+
+    /// Returns whether rules replace in the answer, which must come whole and of no coding for that.
+    pub(super) fn replaces(&self) -> bool {
+        self.stages.iter().any(|stage| stage.policy.replaces_in_answers())
     }
 
     fn keep(&mut self, parts: &request::Parts) {

@@ -58,6 +58,10 @@ pub struct HttpLimits {
     pub pool_idle: usize,
     /// How long one is kept: 60 s.
     pub pool_idle_timeout: Duration,
+    /// Bodies in which rules replace at once: 2,000. Then 503 (ADIT-3038).
+    pub replaced_bodies: usize,
+    /// Answers that rules compress at once: 1,000. More go out as they are.
+    pub compressed_bodies: usize,
     /// Octets of an unread body that are thrown away to keep a connection: 64 KiB. Then it is closed.
     pub drain_size: usize,
 }
@@ -93,6 +97,8 @@ impl From<&Limits> for HttpLimits {
             answer_fields: limits.answer_fields,
             pool_idle: limits.upstream_connections,
             pool_idle_timeout: limits.upstream_idle_timeout,
+            replaced_bodies: limits.replaced_bodies,
+            compressed_bodies: limits.compressed_bodies,
             drain_size: 64 << 10,
         }
     }
@@ -120,6 +126,7 @@ mod tests {
         (set.ping_interval, set.ping_timeout, set.response_timeout) = (secs(5), secs(6), secs(7));
         (set.answer_size, set.answer_fields, set.resume_window) = (8, 9, secs(12));
         (set.upstream_connections, set.upstream_idle_timeout) = (10, secs(11));
+        (set.replaced_bodies, set.compressed_bodies) = (13, 14);
 
         let held = HttpLimits::from(&set);
 
@@ -128,5 +135,6 @@ mod tests {
         assert_eq!(held.upstream_ping_timeout, secs(18), "an agent may be away");
         assert_eq!((held.answer_size, held.answer_fields), (8, 9));
         assert_eq!((held.pool_idle, held.pool_idle_timeout), (10, secs(11)));
+        assert_eq!((held.replaced_bodies, held.compressed_bodies), (13, 14));
     }
 }

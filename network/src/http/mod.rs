@@ -26,6 +26,7 @@ mod record;
 mod send;
 mod serve;
 mod streams;
+mod transform;
 mod tunnel;
 
 use core::{
@@ -38,6 +39,7 @@ use core::{
 use std::{io, sync::Arc};
 
 use adit_core::{Code, UpstreamProtocol};
+use adit_policy::body::Broken;
 use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -159,6 +161,10 @@ pub enum Note {
     ResetFlood,
     /// Rules cost more than they may.
     OverBudget,
+    /// A body could not be changed as rules say.
+    BodyBroken(Broken),
+    /// A limit of this name was reached.
+    Limit(&'static str),
 }
 
 /// The proxy of one network process.
@@ -166,13 +172,15 @@ pub struct HttpEdge<B: Backend> {
     backend: Arc<B>,
     pool: Arc<pool::Pool<B::Member>>,
     limits: ArcSwap<HttpLimits>,
+    /// Bodies that rules change.
+    bodies: transform::Counts,
 }
 
 impl<B: Backend> HttpEdge<B> {
     /// Returns a proxy in front of `backend`.
     pub fn new(backend: Arc<B>, limits: HttpLimits) -> Self {
         let pool = Arc::new(pool::Pool::new(limits.pool_idle, limits.pool_idle_timeout));
-        Self { backend, pool, limits: ArcSwap::from_pointee(limits) }
+        Self { backend, pool, limits: ArcSwap::from_pointee(limits), bodies: transform::Counts::default() }
     }
 
     /// Replaces the limits for connections that come from here on; those of the pool stay.

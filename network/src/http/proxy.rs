@@ -3,7 +3,7 @@
 use core::{convert::Infallible, future::pending};
 use std::sync::{Arc, OnceLock};
 
-use adit_policy::environment::Connection as Facts;
+use adit_policy::{body::ask_for_whole, environment::Connection as Facts};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts, response,
@@ -40,7 +40,7 @@ pub(super) struct Connection<B: Backend> {
     spoken: Spoken,
     /// The Host of the last request: callers rarely change it.
     named: Mutex<Option<Arc<Named>>>,
-    notes: Notes,
+    pub(super) notes: Notes,
     /// The upgrade that an HTTP/1 connection has become.
     pub(super) tunnel: Mutex<Option<JoinHandle<()>>>,
     /// What rules know of the connection, once one asks.
@@ -233,6 +233,9 @@ impl<B: Backend> Connection<B> {
                 }
             }
         }
+        if governance.as_ref().is_some_and(Governance::replaces) {
+            ask_for_whole(&mut prepared.parts.headers);
+        }
         let endpoint = governance.as_ref().and_then(|governance| governance.forwarded.as_deref());
         let outgoing = outgoing(prepared, &named, governance.is_some(), leave.as_ref());
         let method = outgoing.method.clone();
@@ -262,13 +265,16 @@ impl<B: Backend> Connection<B> {
             head.extensions.remove::<OnUpgrade>();
             head.version = Version::HTTP_11;
         }
+        let mut change = None;
         if let Some(governance) = &mut governance {
             let governing = self.govern_answer(governance, &mut head, &mut end.record);
-            if let Some(text) = Box::pin(governing).await? {
+            let mut ruled = Box::pin(governing).await?;
+            if let Some(text) = ruled.text(None)? {
                 drop(body); // the upstream's connection goes with it
                 self.status(head.status, end);
                 return Ok(ours(Response::from_parts(head, text), &method, end));
             }
+            change = ruled.change(body.is_end_stream(), self.notes.clone());
         }
         if let (true, Some(leave)) = (switches, leave) {
             self.leave(&leave, upgrade.ok_or(Fault::UpstreamProtocol)?, &connection, &mut head, end)?;
@@ -277,7 +283,7 @@ impl<B: Backend> Connection<B> {
         self.status(head.status, end);
         let http2 = matches!(connection.sender, Sender::Http2 { .. });
         end.back = Some(Return::new(shelf, connection));
-        let body = AnswerBody::upstream(body, http2, core::mem::take(end));
+        let body = AnswerBody::upstream(body, http2, change, core::mem::take(end));
         Ok(Response::from_parts(head, Some(body)))
     }
 
@@ -316,9 +322,10 @@ impl<B: Backend> Connection<B> {
         end: &mut End<B::Member>,
     ) -> Result<Response<Option<AnswerBody<B::Member>>>, Failed> {
         let (mut head, text) = answer.into_parts();
-        let other = Box::pin(self.govern_answer(governance, &mut head, &mut end.record)).await?;
+        let mut ruled = Box::pin(self.govern_answer(governance, &mut head, &mut end.record)).await?;
+        let text = ruled.text(Some(text.into()))?.unwrap_or_default();
         self.status(head.status, end);
-        Ok(ours(Response::from_parts(head, other.unwrap_or_else(|| text.into())), method, end))
+        Ok(ours(Response::from_parts(head, text), method, end))
     }
 
     /// Makes the request that the upstream gets: the caller's, without what was for us, with our own words.

@@ -241,6 +241,9 @@ impl<B: Backend> Connection<B> {
             let fault = self.talk.as_ref().and_then(|talk| talk.take_body_fault());
             return Failed { fault: fault.unwrap_or(Fault::RequestMalformed), next: Next::Stop };
         }
+        if exchange.is_some_and(|exchange| exchange.is_cut()) {
+            return Failed { fault: Fault::BodyBroken, next: Next::Stop };
+        }
         let code = fate.code();
         let fault = match code {
             Some(code) => Fault::of_stream(code),
