@@ -4,6 +4,7 @@
 //! so that any input is a whole run and a shorter one is a simpler run.
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a broken law is told")]
 
+mod body;
 mod choices;
 mod config;
 mod decoder;
@@ -18,6 +19,7 @@ mod session;
 mod text;
 mod tls;
 
+pub use body::body;
 pub use choices::Choices;
 pub use config::config;
 pub use decoder::decoder;
@@ -41,6 +43,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("bind", bind),
     ("bind_refusal", bind_refusal),
+    ("body", body),
     ("bound", bound),
     ("close", close),
     ("command", command),
