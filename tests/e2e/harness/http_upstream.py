@@ -1,5 +1,6 @@
 """The HTTP/1.1 service behind the tunnel."""
 
+import gzip
 import hashlib
 import http.server
 import json
@@ -9,6 +10,7 @@ import socket
 import sys
 import threading
 import urllib.parse
+import zlib
 
 from . import payload
 from .process import Process
@@ -129,6 +131,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         while (event := self.server.owner.events.get()) is not None:
             self.chunk(event)
         self.wfile.write(b"0\r\n\r\n")
+
+    def on_coded(self, query):
+        """A coding that nobody asked for: `n` octets, or a part of them."""
+        data = b"secret word " * (int(query["n"]) // 12)
+        coded = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": bytes}[query["coding"]](data)
+        self.answer(coded, headers=[("Content-Encoding", query["coding"]), ("ETag", '"one"')])
+
+    def on_part(self, query):
+        self.answer(b"secr", status=206, headers=[("Content-Range", "bytes 0-3/6")])
 
     def on_trailers(self, query):
         self.send_response(200)
