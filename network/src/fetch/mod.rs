@@ -9,6 +9,7 @@ mod reach;
 mod tests;
 
 use core::{
+    future::Future,
     net::{IpAddr, SocketAddr},
     pin::pin,
     time::Duration,
@@ -182,12 +183,46 @@ impl Fetcher {
     /// [`FetchFault`].
     pub async fn fetch(&self, account: i64, request: Request<Bytes>, bounds: Bounds) -> Result<Fetched, FetchFault> {
         let rules = Arc::clone(&self.rules.read());
-        let result = match self.admit(account, &rules.limits) {
+        let most = bounds.most.min(rules.limits.fetch_size);
+        self.within(account, bounds, &rules.limits, self.send(&rules, request, most)).await
+    }
+
+    /// Sends a request over a connection that `connect` makes, which comes with what keeps it.
+    ///
+    /// # Errors
+    /// [`FetchFault`].
+    pub(crate) async fn fetch_over<S, L>(
+        &self,
+        account: i64,
+        request: Request<Bytes>,
+        bounds: Bounds,
+        connect: impl Future<Output = Result<(S, L), FetchFault>>,
+    ) -> Result<Response<Bytes>, FetchFault>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = self.rules.read().limits;
+        let sent = async {
+            let target = Target::of(request.uri())?;
+            let request = prepare(request, &target)?;
+            let (stream, _kept) = connect.await?;
+            exchange(stream, request, bounds.most.min(limits.fetch_size)).await
+        };
+        self.within(account, bounds, &limits, sent).await
+    }
+
+    /// Does something within the limits, and counts it.
+    async fn within<T>(
+        &self,
+        account: i64,
+        bounds: Bounds,
+        limits: &Limits,
+        work: impl Future<Output = Result<T, FetchFault>>,
+    ) -> Result<T, FetchFault> {
+        let result = match self.admit(account, limits) {
             Some(_admitted) => {
-                let until = Instant::now() + bounds.timeout.min(rules.limits.fetch_timeout);
-                let most = bounds.most.min(rules.limits.fetch_size);
-                let sent = pin!(self.send(&rules, request, most));
-                timeout_at(until, sent).await.unwrap_or(Err(FetchFault::Timeout))
+                let until = Instant::now() + bounds.timeout.min(limits.fetch_timeout);
+                timeout_at(until, pin!(work)).await.unwrap_or(Err(FetchFault::Timeout))
             }
             None => Err(FetchFault::Busy),
         };
@@ -214,6 +249,9 @@ impl Fetcher {
 
     async fn send(&self, rules: &Rules, request: Request<Bytes>, most: usize) -> Result<Fetched, FetchFault> {
         let target = Target::of(request.uri())?;
+        if is_internal(request.uri()) {
+            return Err(FetchFault::Forbidden);
+        }
         let request = prepare(request, &target)?;
         let addresses = self.resolve(&target).await?;
         let mut permitted = addresses.into_iter().filter(|address| rules.reach.permits(address.ip())).peekable();
@@ -316,15 +354,18 @@ impl Target {
         let authority = uri.authority().ok_or(FetchFault::Forbidden)?;
         let host = authority.host();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let bare = host.trim_end_matches('.').to_ascii_lowercase();
-        // Names below `.internal` are endpoints of an account, never what some name server says of them.
-        let internal = bare == "internal" || bare.ends_with(".internal");
-        if authority.as_str().contains('@') || host.is_empty() || internal {
+        if authority.as_str().contains('@') || host.is_empty() {
             return Err(FetchFault::Forbidden);
         }
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
         Ok(Self { secure, host: host.to_owned(), port })
     }
+}
+
+/// Returns whether a name is one of an endpoint of an account, and never what some name server says of it.
+pub(crate) fn is_internal(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    host == "internal" || host.ends_with(".internal")
 }
 
 /// Makes of a request with an absolute URI what goes over a connection.

@@ -1,21 +1,29 @@
 //! What rules ask of the world. Each kind of question has its own place; one that is not served is answered so that the rule refuses.
 
 use core::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
+use adit_core::{Open, UpstreamProtocol};
 use adit_policy::{
     auth::basic::Check,
     engine::{Answer, Ask, Fetch, FetchError, Unavailable},
 };
+use adit_tokio::Stream;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::fetch::{Bounds, FetchFault, Fetcher};
+use crate::{
+    Edge,
+    fetch::{Bounds, FetchFault, Fetcher, is_internal},
+    router::Lease,
+};
 
 /// Answers what rules ask.
 #[derive(Debug)]
 pub struct World {
     /// Sends requests to other servers.
     fetcher: Option<Fetcher>,
+    /// Where internal endpoints are.
+    edge: OnceLock<Weak<Edge>>,
     /// Threads that may check passwords at a time: half of the cores, so that callers with wrong ones do not take all.
     passwords: Arc<Semaphore>,
     /// Places of those who wait for one.
@@ -27,6 +35,7 @@ impl Default for World {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             fetcher: None,
+            edge: OnceLock::new(),
             passwords: Arc::new(Semaphore::new((cores / 2).max(1))),
             waiting: Semaphore::new(MAX_WAITING),
         }
@@ -37,6 +46,11 @@ impl World {
     /// Returns one that sends requests by `fetcher`.
     pub fn new(fetcher: Fetcher) -> Self {
         Self { fetcher: Some(fetcher), ..Self::default() }
+    }
+
+    /// Lets requests reach the internal endpoints of their account.
+    pub fn reach(&self, edge: &Arc<Edge>) {
+        let _ = self.edge.set(Arc::downgrade(edge)); // once: there is one
     }
 
     /// Returns who sends requests to other servers.
@@ -69,11 +83,36 @@ impl World {
     async fn fetch(&self, account: i64, fetch: Fetch) -> Result<http::Response<Vec<u8>>, FetchError> {
         let fetcher = self.fetcher.as_ref().ok_or(FetchError::Forbidden)?;
         let Fetch { request, timeout, most } = fetch;
-        let fetched = fetcher.fetch(account, request.map(Into::into), Bounds { timeout, most }).await;
-        let fetched = fetched.map_err(error)?;
+        let (request, bounds) = (request.map(Into::into), Bounds { timeout, most });
+        if is_internal(request.uri()) {
+            let connect = self.connect(account, request.uri().clone());
+            let response = fetcher.fetch_over(account, request, bounds, connect).await;
+            return response.map(|response| response.map(Vec::from)).map_err(error);
+        }
+        let fetched = fetcher.fetch(account, request, bounds).await.map_err(error)?;
         let mut response = fetched.response.map(Vec::from);
         response.extensions_mut().insert(fetched.address);
         Ok(response)
+    }
+}
+
+impl World {
+    /// Opens a connection to an internal endpoint of an account.
+    async fn connect(&self, account: i64, uri: http::Uri) -> Result<(Stream, Lease), FetchFault> {
+        let edge = self.edge.get().and_then(Weak::upgrade).ok_or(FetchFault::Unreachable)?;
+        let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority());
+        let url = format!("{scheme}://{}", authority.map_or("", |authority| authority.as_str()));
+        let (key, _) = edge.forward(account, &url, true).map_err(|_| FetchFault::Unresolved)?;
+        // Rules of its own are for requests that pass them.
+        if edge.settings(&key).is_some_and(|settings| settings.policy.is_some()) {
+            return Err(FetchFault::Forbidden);
+        }
+        let open = Open { bind: None, caller: None, local: None, tls: None, endpoint: key.to_string() };
+        let carried = edge.open(&key, &open, &mut Vec::new()).await.map_err(|_| FetchFault::Unreachable)?;
+        match carried.upstream {
+            UpstreamProtocol::Http1 => Ok((carried.stream, carried.lease)),
+            UpstreamProtocol::Http2 => Err(FetchFault::Forbidden),
+        }
     }
 }
 

@@ -122,6 +122,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     let fetcher = Fetcher::new(&config.policy_fetch, config.limits, Arc::clone(&edge.metrics))?;
     edge.world = Arc::new(World::new(fetcher));
     let edge = Arc::new(edge);
+    edge.world.reach(&edge);
     edge.metrics.store_up.set(1);
     panics::watch(&edge.metrics);
     for endpoint in store.endpoints().await? {
