@@ -24,6 +24,7 @@ use crate::{
     endpoints::{Endpoints, Settings},
     metrics::Metrics,
     policy::World,
+    pressure::{Pressure, Step},
     router::{Chosen, Found, Internal, Key, Lease, MemberId, Router, Scheme},
 };
 
@@ -44,6 +45,8 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     /// Who may come in.
     pub admission: Arc<Admission>,
+    /// What is refused for want of memory.
+    pub pressure: Pressure,
     phase: watch::Sender<Phase>,
     /// Rung when an endpoint was bound or an agent is back, for connections that are held.
     arrivals: Notify,
@@ -102,6 +105,7 @@ impl Edge {
             world: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             admission: Arc::default(),
+            pressure: Pressure::default(),
             phase: watch::Sender::new(Phase::Serving),
             arrivals: Notify::new(),
             held: AtomicUsize::new(0),
@@ -156,8 +160,12 @@ impl Edge {
     /// `Stream::accepted` may say that it was not handed over; then the next call tries the next agent.
     ///
     /// # Errors
-    /// [`Fault::NoAgent`] or [`Fault::TooManyConnections`].
+    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`] or [`Fault::Overloaded`].
     pub async fn open(&self, key: &Key, open: &Open, tried: &mut Vec<MemberId>) -> Result<Carried, Fault> {
+        if self.pressure.refuses(Step::Requests) {
+            self.metrics.limit("memory");
+            return Err(Fault::Overloaded);
+        }
         let limits = self.limits.load();
         if self.router.read().open(key) >= limits.connections_per_endpoint {
             self.metrics.limit("connections_per_endpoint");
@@ -177,8 +185,12 @@ impl Edge {
     /// Chooses the least loaded agent that serves `key` and is not in `tried`, for streams that the caller opens itself.
     ///
     /// # Errors
-    /// [`Fault::NoAgent`] or [`Fault::TooManyConnections`].
+    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`] or [`Fault::Overloaded`].
     pub async fn choose(&self, key: &Key, tried: &[MemberId]) -> Result<Chosen<NetworkSession>, Fault> {
+        if self.pressure.refuses(Step::Requests) {
+            self.metrics.limit("memory");
+            return Err(Fault::Overloaded);
+        }
         let limits = self.limits.load();
         if self.router.read().open(key) >= limits.connections_per_endpoint {
             self.metrics.limit("connections_per_endpoint");

@@ -34,6 +34,7 @@ use crate::{
     ingress::{Entrances, Ingress, Sessions},
     log::LogHandle,
     policy::{PolicyFault, World},
+    pressure,
     public::{Ports, Public, Terminator},
     router::Key,
     store::{Store, StoreError},
@@ -103,12 +104,14 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
         announce(&network.bound, &config)?;
     }
     let watch = tokio::spawn(watch::run(Arc::clone(&network.ingress), Arc::clone(&network.readiness)));
+    let pressure = tokio::spawn(pressure::watch(Arc::clone(&network.edge)));
     let mut current = config;
     while signals.next().await == Wish::Reload {
         current = reload::reload(&network.http, &network.ingress, path, current, &log).await;
     }
     drain(&network, &mut signals, current.drain_deadline).await;
     watch.abort();
+    pressure.abort();
     Ok(())
 }
 
