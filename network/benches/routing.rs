@@ -7,7 +7,7 @@ use std::time::Instant;
 use adit_core::{AgentId, BindId, SessionId, UpstreamProtocol};
 use adit_network::{
     EndpointName,
-    router::{BindWish, Found, Key, Origin, Router, Scheme},
+    router::{BindWish, Found, Key, Origin, Router, Rules, Scheme},
 };
 
 const SIZES: [usize; 4] = [10, 1_000, 10_000, 100_000];
@@ -29,7 +29,8 @@ fn main() {
         };
         let by_exact = time(&exact, |name| drop(black_box(find(name))));
         let by_wildcard = time(&below, |name| drop(black_box(find(name))));
-        let chosen = time(&exact, |name| drop(black_box(router.choose(&find(name), &[], 1_000))));
+        let (rules, now) = (Rules::default(), Instant::now());
+        let chosen = time(&exact, |name| drop(black_box(router.choose(&find(name), &[], 1_000, &rules, now))));
         let base = *first.get_or_insert(by_exact);
         println!("| {size} | {by_exact:.0} | {by_wildcard:.0} | {chosen:.0} | {:.2} |", by_exact / base);
     }

@@ -23,13 +23,17 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use crate::metrics::Metrics;
 
 /// What the pages show.
-#[derive(Debug)]
 pub struct AdminState {
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// Whether traffic should come here.
     pub readiness: Arc<Readiness>,
+    /// The endpoints.
+    pub endpoints: Box<Pages>,
 }
+
+/// Tells of all endpoints or of one, and whether what is asked for is ready; none when there is no such endpoint.
+pub type Pages = dyn Fn(Option<&str>) -> Option<(bool, serde_json::Value)> + Send + Sync;
 
 /// Whether traffic should come here, and if not, why.
 #[derive(Debug, Default)]
@@ -97,10 +101,11 @@ fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Full<Byte
     let mut hosts = request.headers().get_all(HOST).iter();
     let only = hosts.next().filter(|_| hosts.next().is_none());
     let host = only.and_then(|host| host.to_str().ok());
-    page(request.method(), request.uri().path(), host, state)
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    page(request.method(), target, host, state)
 }
 
-fn page(method: &Method, path: &str, host: Option<&str>, state: &AdminState) -> Response<Full<Bytes>> {
+fn page(method: &Method, target: &str, host: Option<&str>, state: &AdminState) -> Response<Full<Bytes>> {
     if !host.is_some_and(is_literal) {
         // A name could have been made to lead here by somebody's page (V48).
         return text(StatusCode::MISDIRECTED_REQUEST, "ask for this by address, not by name\n");
@@ -110,6 +115,7 @@ fn page(method: &Method, path: &str, host: Option<&str>, state: &AdminState) -> 
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     match path {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => {
@@ -118,12 +124,42 @@ fn page(method: &Method, path: &str, host: Option<&str>, state: &AdminState) -> 
             let body = serde_json::json!({ "ready": ready, "reasons": reasons });
             typed(status, "application/json", format!("{body}\n"))
         }
+        "/readyz/endpoints" => endpoints(query, state),
         "/metrics" => match state.metrics.text() {
             Ok(metrics) => typed(StatusCode::OK, METRICS, metrics),
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n"),
         },
-        _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz and /metrics are here\n"),
+        _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz, /readyz/endpoints and /metrics are here\n"),
     }
+}
+
+/// Tells of all endpoints, or of the one that the query names, whose state is the status.
+fn endpoints(query: &str, state: &AdminState) -> Response<Full<Bytes>> {
+    let url = query.split('&').find_map(|pair| pair.strip_prefix("endpoint=")).map(decode);
+    match (state.endpoints)(url.as_deref()) {
+        Some((true, page)) => typed(StatusCode::OK, "application/json", format!("{page}\n")),
+        Some((false, page)) => typed(StatusCode::SERVICE_UNAVAILABLE, "application/json", format!("{page}\n")),
+        None => text(StatusCode::NOT_FOUND, "no such endpoint\n"),
+    }
+}
+
+/// Replaces escapes; what is none stays.
+fn decode(text: &str) -> String {
+    let mut pieces = text.split('%');
+    let mut octets = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        match piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(octet) => {
+                octets.push(octet);
+                octets.extend_from_slice(piece.get(2..).unwrap_or_default().as_bytes());
+            }
+            None => {
+                octets.push(b'%');
+                octets.extend_from_slice(piece.as_bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&octets).into_owned()
 }
 
 /// Returns whether a `Host` is an address or `localhost`, with or without a port.
@@ -166,7 +202,13 @@ mod tests {
     use super::*;
 
     fn state() -> AdminState {
-        AdminState { metrics: Arc::new(Metrics::new()), readiness: Arc::default() }
+        let endpoints = |url: Option<&str>| match url {
+            None => Some((true, serde_json::json!({ "ready": 1 }))),
+            Some("https://a.example") => Some((true, serde_json::json!({ "ready": 1 }))),
+            Some("tcp://:5000") => Some((false, serde_json::json!({ "ready": 0 }))),
+            Some(_) => None,
+        };
+        AdminState { metrics: Arc::new(Metrics::new()), readiness: Arc::default(), endpoints: Box::new(endpoints) }
     }
 
     fn status(state: &AdminState, method: &Method, path: &str, host: &str) -> u16 {
@@ -192,6 +234,10 @@ mod tests {
             (Method::GET, "/healthz", 200),
             (Method::HEAD, "/healthz", 200),
             (Method::GET, "/metrics", 200),
+            (Method::GET, "/readyz/endpoints", 200),
+            (Method::GET, "/readyz/endpoints?endpoint=https://a.example", 200),
+            (Method::GET, "/readyz/endpoints?x=%&endpoint=tcp%3a%2f%2F:5000", 503),
+            (Method::GET, "/readyz/endpoints?endpoint=%fftcp://:5000%", 404),
             (Method::GET, "/", 404),
             (Method::POST, "/healthz", 405),
             (Method::DELETE, "/metrics", 405),

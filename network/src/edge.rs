@@ -7,7 +7,7 @@ use core::{
 };
 use std::sync::Arc;
 
-use adit_core::{BindId, Open, OpenError, TlsInfo, UpstreamProtocol};
+use adit_core::{BindId, Code, Open, OpenError, TlsInfo, UpstreamProtocol};
 use adit_tokio::{NetworkSession, Stream};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
@@ -15,6 +15,7 @@ use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout_at},
 };
+use tracing::{info, warn};
 
 use crate::{
     EndpointName, Fault,
@@ -24,8 +25,9 @@ use crate::{
     endpoints::{Endpoints, Settings},
     metrics::Metrics,
     policy::World,
-    pressure::{Pressure, Step},
-    router::{Chosen, Found, Internal, Key, Lease, MemberId, Router, Scheme},
+    router::{
+        Change, Chosen, Found, Full, Internal, Key, Lease, MemberId, Outcome, Pending, Router, Rules, Scheme, Watch,
+    },
 };
 
 /// Shared by everything that serves callers.
@@ -45,8 +47,6 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     /// Who may come in.
     pub admission: Arc<Admission>,
-    /// What is refused for want of memory.
-    pub pressure: Pressure,
     phase: watch::Sender<Phase>,
     /// Rung when an endpoint was bound or an agent is back, for connections that are held.
     arrivals: Notify,
@@ -92,6 +92,10 @@ pub struct Carried {
     pub upstream: UpstreamProtocol,
     /// Keeps it counted.
     pub lease: Lease,
+    /// Is told how it goes.
+    pub watch: Watch,
+    /// Keeps it counted among those that no upstream has taken yet.
+    pub pending: Pending,
 }
 
 impl Edge {
@@ -105,7 +109,6 @@ impl Edge {
             world: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             admission: Arc::default(),
-            pressure: Pressure::default(),
             phase: watch::Sender::new(Phase::Serving),
             arrivals: Notify::new(),
             held: AtomicUsize::new(0),
@@ -154,18 +157,14 @@ impl Edge {
         matches!(self.router.read().find_port(port), Found::Live(_))
     }
 
-    /// Opens a stream to the least loaded agent that serves `key` and is not in `tried`, and adds it there.
+    /// Opens a stream to the agent with least to do that serves `key` and is not in `tried`, and adds it there.
     ///
     /// Returns as soon as the stream is open on this side. Before anything of the caller was taken by an upstream,
     /// `Stream::accepted` may say that it was not handed over; then the next call tries the next agent.
     ///
     /// # Errors
-    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`] or [`Fault::Overloaded`].
+    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`] or [`Fault::MembersBusy`].
     pub async fn open(&self, key: &Key, open: &Open, tried: &mut Vec<MemberId>) -> Result<Carried, Fault> {
-        if self.pressure.refuses(Step::Requests) {
-            self.metrics.limit("memory");
-            return Err(Fault::Overloaded);
-        }
         let limits = self.limits.load();
         if self.router.read().open(key) >= limits.connections_per_endpoint {
             self.metrics.limit("connections_per_endpoint");
@@ -182,15 +181,11 @@ impl Edge {
         }
     }
 
-    /// Chooses the least loaded agent that serves `key` and is not in `tried`, for streams that the caller opens itself.
+    /// Chooses the agent with least to do that serves `key` and is not in `tried`, for streams that the caller opens itself.
     ///
     /// # Errors
-    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`] or [`Fault::Overloaded`].
+    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`] or [`Fault::MembersBusy`].
     pub async fn choose(&self, key: &Key, tried: &[MemberId]) -> Result<Chosen<NetworkSession>, Fault> {
-        if self.pressure.refuses(Step::Requests) {
-            self.metrics.limit("memory");
-            return Err(Fault::Overloaded);
-        }
         let limits = self.limits.load();
         if self.router.read().open(key) >= limits.connections_per_endpoint {
             self.metrics.limit("connections_per_endpoint");
@@ -230,6 +225,44 @@ impl Edge {
         self.arrivals.notify_waiters();
     }
 
+    /// Returns how members of an endpoint are judged.
+    pub fn rules(&self, key: &Key) -> Rules {
+        self.endpoints.load().find(key).map_or_else(Rules::default, |settings| settings.health.rules)
+    }
+
+    /// Takes in how it went with a member.
+    pub fn report(&self, key: &Key, watch: &Watch, outcome: Outcome) {
+        if let Some(change) = watch.report(outcome, &self.rules(key), now()) {
+            self.changed(key, watch.member(), change);
+        }
+    }
+
+    /// Returns whether what a member did not take may go to another one: so often that an overload grows by little. What agents
+    /// hand back because they leave costs no upstream anything.
+    pub fn may_retry(&self, watch: &Watch, code: Code) -> bool {
+        let leaves =
+            matches!(code, Code::REFUSED | Code::UNBOUND | Code::SHUTDOWN | Code::REPLACED | Code::SESSION_LOST);
+        let may = leaves || watch.may_retry(now());
+        if !may {
+            self.metrics.limit("retries");
+        }
+        may
+    }
+
+    /// Tells the operator what changed about a member.
+    pub(crate) fn changed(&self, key: &Key, member: MemberId, change: Change) {
+        self.metrics.member_change(change);
+        match change {
+            Change::Away(span) => {
+                let seconds = span.as_secs_f32();
+                warn!(endpoint = %key, ?member, seconds, "a member fails on and on: others serve for a while");
+            }
+            Change::Back => info!(endpoint = %key, ?member, "a member serves again"),
+            Change::Unwell => warn!(endpoint = %key, ?member, "probes find a member not well: others serve"),
+            Change::Well => info!(endpoint = %key, ?member, "probes find a member well"),
+        }
+    }
+
     /// Returns true when another agent could serve the endpoint.
     pub fn has_other(&self, key: &Key, tried: &[MemberId]) -> bool {
         self.router.read().has_other(key, tried)
@@ -256,12 +289,13 @@ impl Edge {
 
     fn try_open(&self, key: &Key, open: &Open, tried: &mut Vec<MemberId>, most: usize) -> Result<Carried, Fault> {
         loop {
-            let Chosen { member, bind, upstream, handle, lease } = self.try_choose(key, tried, most)?;
+            let Chosen { member, bind, upstream, handle, lease, watch } = self.try_choose(key, tried, most)?;
             tried.push(member);
             match handle.open(with_bind(open, bind)) {
                 Ok(stream) => {
                     self.metrics.streams.inc();
-                    return Ok(Carried { stream, member, session: handle, upstream, lease });
+                    let pending = watch.pending();
+                    return Ok(Carried { stream, member, session: handle, upstream, lease, watch, pending });
                 }
                 Err(OpenError::Limit) => self.metrics.limit("streams"),
                 Err(_) => {} // the session is ending: its bind is about to go
@@ -270,15 +304,18 @@ impl Edge {
     }
 
     fn try_choose(&self, key: &Key, tried: &[MemberId], most: usize) -> Result<Chosen<NetworkSession>, Fault> {
-        let router = self.router.read();
-        match router.choose(key, tried, most) {
-            Some(chosen) => Ok(chosen),
-            None if router.has_other(key, tried) => {
-                self.metrics.limit("connections_per_agent");
-                Err(Fault::TooManyConnections)
-            }
-            None => Err(Fault::NoAgent),
+        let (router, rules) = (self.router.read(), self.rules(key));
+        if let Some(chosen) = router.choose(key, tried, most, &rules, now()) {
+            return Ok(chosen);
         }
+        let (limit, fault) = match router.why_full(key, tried, most, &rules) {
+            None => return Err(Fault::NoAgent),
+            Some(Full::Session) => ("connections_per_agent", Fault::TooManyConnections),
+            Some(Full::Outstanding) => ("outstanding_per_member", Fault::MembersBusy),
+            Some(Full::Pending) => ("pending_per_member", Fault::MembersBusy),
+        };
+        self.metrics.limit(limit);
+        Err(fault)
     }
 
     fn hold_place(&self) -> Result<Held<'_>, Fault> {
@@ -339,6 +376,11 @@ fn found(found: Found) -> Result<Arc<Key>, Fault> {
         Found::Live(key) | Found::Idle(key) => Ok(key),
         Found::Unknown => Err(Fault::EndpointUnknown),
     }
+}
+
+/// Returns the time, which tests may stop.
+pub(crate) fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn with_bind(open: &Open, bind: BindId) -> Open {

@@ -288,6 +288,10 @@ faults! {
     PolicyTripped = 3031, Some(503), Customer, "service rests",
         "The service behind the endpoint failed too often; the policy of the endpoint lets it rest.",
         "Try again in a while. Look into the service's log.";
+    /// Every member has too much to do.
+    MembersBusy = 3032, Some(503), Customer, "services busy",
+        "Every service behind the endpoint has as many requests or connections under way, or waiting to be taken, as it may have.",
+        "Try again later. If it happens often, add an agent with a service to the endpoint, or raise health.outstanding or health.pending.";
     /// A policy replaces in a body that cannot be searched.
     BodyUnsearched = 3036, Some(415), Caller, "body cannot be searched",
         "The policy of the endpoint replaces in bodies of requests, and this one is a part, or has a coding other than gzip, deflate or br.",
@@ -304,10 +308,6 @@ faults! {
     BodyBroken = 3039, Some(413), Caller, "body not accepted by policy",
         "The policy of the endpoint replaces in bodies of requests, and this one is not of its coding, grows too much, or has what cannot be searched within bounds.",
         "Send a smaller or plain body. The metric adit_policy_bodies_broken_total says why.";
-    /// Memory is short.
-    Overloaded = 3040, Some(503), Vendor, "overloaded",
-        "The network is short of memory and takes no new requests for the moment; what is open goes on.",
-        "Try again after the time that Retry-After says. If it lasts, give the network more memory, or lower its limits.";
 }
 
 impl Fault {
@@ -327,9 +327,22 @@ impl Fault {
         }
     }
 
+    /// Returns whether it tells against the member that was to serve.
+    pub const fn is_of_member(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamRefused
+                | Self::UpstreamTimeout
+                | Self::UpstreamUnreachable
+                | Self::UpstreamTls
+                | Self::UpstreamProtocol
+                | Self::UpstreamClosed
+        )
+    }
+
     /// Returns the seconds after which a caller may try again, where waiting helps.
     pub const fn retry_after(self) -> Option<u32> {
-        if matches!(self, Self::NoAgent | Self::TooManyConnections | Self::Draining | Self::Overloaded) {
+        if matches!(self, Self::NoAgent | Self::TooManyConnections | Self::Draining | Self::MembersBusy) {
             Some(5)
         } else {
             None

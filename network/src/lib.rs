@@ -18,11 +18,11 @@ pub mod metrics;
 mod name;
 mod patience;
 pub mod policy;
-pub mod pressure;
 pub mod public;
 pub mod router;
 pub mod serve;
 pub mod store;
+pub mod view;
 
 pub use edge::{Caller, Carried, Edge, Phase};
 pub use errors::{Actor, Entry, Fault};

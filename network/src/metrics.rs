@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::Fault;
+use crate::{Fault, router::Change};
 
 /// Every metric of the process.
 #[derive(Debug)]
@@ -55,10 +55,39 @@ pub struct Metrics {
     pub bodies_broken: Family<ReasonLabel, Counter>,
     /// Reloads, by result.
     pub reloads: Family<ReasonLabel, Counter>,
+    /// Numbers about the members of endpoints.
+    pub pools: PoolMetrics,
     /// Tasks that panicked.
     pub panics: Counter,
     /// 1 while the database answers.
     pub store_up: Gauge,
+}
+
+/// Numbers about the members of endpoints.
+#[derive(Debug, Default)]
+pub struct PoolMetrics {
+    /// Changes of who gets requests, by what happened.
+    pub member_changes: Family<ChangeLabel, Counter>,
+    /// Upstreams that were asked whether they are well, by what was found.
+    pub probes: Family<ResultLabel, Counter>,
+    /// Endpoints that are served or configured, by whether callers find somebody who is well.
+    pub endpoints: Family<ReadyLabel, Gauge>,
+    /// Whether callers find somebody who is well, of endpoints that the configuration names.
+    pub endpoint_ready: Family<EndpointLabel, Gauge>,
+}
+
+impl PoolMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let pools = Self::default();
+        let help = "Members of endpoints that were turned away or came back";
+        registry.register("member_changes", help, pools.member_changes.clone());
+        registry.register("probes", "Upstreams that were asked whether they are well", pools.probes.clone());
+        let help = "Endpoints, by whether callers find somebody who is well";
+        registry.register("endpoints", help, pools.endpoints.clone());
+        let help = "1 while callers of an endpoint find somebody who is well";
+        registry.register("endpoint_ready", help, pools.endpoint_ready.clone());
+        pools
+    }
 }
 
 /// How callers came in.
@@ -104,6 +133,34 @@ pub struct LimitLabel {
 pub struct ReasonLabel {
     /// Which.
     pub reason: &'static str,
+}
+
+/// What happened to a member of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ChangeLabel {
+    /// Which.
+    pub change: &'static str,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// Which.
+    pub result: &'static str,
+}
+
+/// Whether an endpoint is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReadyLabel {
+    /// `true` or `false`.
+    pub ready: &'static str,
+}
+
+/// An endpoint that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndpointLabel {
+    /// Its URL.
+    pub endpoint: String,
 }
 
 impl Default for Metrics {
@@ -156,6 +213,7 @@ impl Metrics {
             "policy_fetches", "Requests of policies to other servers";
             "policy_bodies_broken", "Bodies that policies broke off";
         };
+        let pools = PoolMetrics::register(&mut registry);
         Self {
             registry,
             sessions,
@@ -178,6 +236,7 @@ impl Metrics {
             fetches,
             bodies_broken,
             reloads,
+            pools,
             panics,
             store_up,
         }
@@ -191,6 +250,23 @@ impl Metrics {
     /// Counts a limit that was reached.
     pub fn limit(&self, limit: &'static str) {
         self.limits.get_or_create(&LimitLabel { limit }).inc();
+    }
+
+    /// Counts what a probe found.
+    pub fn probed(&self, well: bool) {
+        let result = if well { "well" } else { "unwell" };
+        self.pools.probes.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts what changed about a member.
+    pub fn member_change(&self, change: Change) {
+        let change = match change {
+            Change::Away(_) => "away",
+            Change::Back => "back",
+            Change::Well => "well",
+            Change::Unwell => "unwell",
+        };
+        self.pools.member_changes.get_or_create(&ChangeLabel { change }).inc();
     }
 
     /// Counts a stream that failed.

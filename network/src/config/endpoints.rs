@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Config,
+    Config, health,
     section::{Scalar, Section},
     short_name,
 };
@@ -27,6 +27,8 @@ pub struct EndpointConfig {
     pub kind: EndpointKind,
     /// `policy`: the file with its rules.
     pub policy: Option<PathBuf>,
+    /// `health`: when its members are turned away, and how their upstreams are asked.
+    pub health: health::Health,
 }
 
 /// What an endpoint of the configuration is called.
@@ -60,6 +62,14 @@ impl EndpointUrl {
         match self {
             Self::Public(key) => key.clone(),
             Self::Internal(internal) => Key::Internal(account, internal.clone()),
+        }
+    }
+
+    fn is_http(&self) -> bool {
+        match self {
+            Self::Public(Key::Name(scheme, _)) => *scheme != Scheme::Tls,
+            Self::Public(Key::Port(_) | Key::Internal(..)) => false,
+            Self::Internal(internal) => internal.is_http(),
         }
     }
 
@@ -104,9 +114,14 @@ pub(super) fn item(mut section: Section<'_>, folder: &Path) -> Option<Item> {
     if let (Some(url), EndpointKind::Cloud, None) = (&url, kind, &policy) {
         section.reject("url", url, "a cloud endpoint without a policy answers nothing", "Set policy, or type: agent");
     }
+    if let (EndpointKind::Cloud, true, Some(url)) = (kind, section.has("health"), &url) {
+        section.reject("health", url, "a cloud endpoint has no members", "Set it at the endpoint that agents bind");
+    }
+    let http = parsed.as_ref().is_some_and(EndpointUrl::is_http);
+    let health = if section.has("health") { health::read(section.section("health"), http) } else { Default::default() };
     let path = section.path().to_owned();
     section.finish();
-    let endpoint = EndpointConfig { url: parsed?, account: account?, kind, policy };
+    let endpoint = EndpointConfig { url: parsed?, account: account?, kind, policy, health };
     Some(Item { endpoint, at: url?, section: path })
 }
 

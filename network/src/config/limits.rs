@@ -135,7 +135,4 @@ limits! {
     replaced_bodies: usize = 2_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
     /// Answers that policies compress at once, 1,000, each with up to 2 MiB; more go out as they are.
     compressed_bodies: usize = 1_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
-    /// Resident memory of the process, 0: what its control group allows. From 85 % new requests are refused (503, ADIT-3040),
-    /// from 92 % new agents (ADIT-2006), from 97 % callers' connections are closed at once; what is open goes on.
-    memory: usize = 0, values::size, "a size from 64MiB to 1PiB, or 0", 0..=(1 << 50);
 }

@@ -3,6 +3,7 @@
 //! Reading is pure; every fault is found in one go. Only the file named is read, never one found by searching (V46).
 
 mod endpoints;
+mod health;
 mod limits;
 mod section;
 mod values;
@@ -23,6 +24,7 @@ use section::{Context, PREFIX, Section};
 use crate::{EndpointName, NamePattern};
 
 pub use endpoints::{EndpointConfig, EndpointKind, EndpointUrl};
+pub use health::{Health, Probe};
 pub use limits::Limits;
 pub use section::ConfigFault;
 pub use values::PortRange;

@@ -17,7 +17,7 @@ use adit_policy::{
 
 use crate::{
     EndpointName, NameMap, NamePattern,
-    config::{Config, EndpointConfig, EndpointKind},
+    config::{Config, EndpointConfig, EndpointKind, Health},
     policy::{PolicyFault, World, load},
     router::{Configured, Internal, Key, Scheme},
 };
@@ -65,6 +65,8 @@ pub struct Settings {
     pub kind: EndpointKind,
     /// Its rules.
     pub policy: Option<Arc<Policy>>,
+    /// When its members are turned away, and how their upstreams are asked.
+    pub health: Health,
     /// What rules ask.
     pub world: Arc<World>,
     read: Option<Read>,
@@ -111,6 +113,7 @@ impl Draft {
             let mut settings = Settings::new(key, *account, endpoint.kind, Arc::clone(world));
             settings.policy = policy.as_ref().map(|read| Arc::clone(&read.policy));
             settings.read = policy;
+            settings.health = endpoint.health;
             let settings = Arc::new(settings);
             if let (Key::Name(scheme, name @ NamePattern::Below(_)), EndpointKind::Agent) =
                 (&settings.key, settings.kind)
@@ -156,6 +159,21 @@ impl Endpoints {
         reads.into_iter().find(|read| read.account == endpoint.account)
     }
 
+    /// Returns whether upstreams of any are asked whether they are well.
+    pub fn has_probes(&self) -> bool {
+        self.entries.values().any(|settings| settings.health.probe.is_some())
+    }
+
+    /// Returns whether the configuration names the endpoint itself.
+    pub fn names(&self, key: &Key) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Returns all that is said, of each.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Settings>> {
+        self.entries.values()
+    }
+
     /// Returns whether nothing is said of any.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -176,7 +194,7 @@ impl Settings {
     /// Returns settings of an endpoint that has no policy.
     pub fn new(key: Key, account: i64, kind: EndpointKind, world: Arc<World>) -> Self {
         let ((host, port), id) = (place(&key), key.to_string());
-        Self { key, account, kind, policy: None, world, read: None, id, host, port }
+        Self { key, account, kind, policy: None, health: Health::default(), world, read: None, id, host, port }
     }
 
     /// Returns what expressions see of it.

@@ -14,7 +14,7 @@ use crate::{
     Caller, Edge, EndpointName, Fault,
     endpoints::Settings,
     metrics::{CodeLabel, ReasonLabel},
-    router::{Chosen, Key, MemberId, Scheme},
+    router::{Chosen, Key, MemberId, Outcome, Pending, Scheme},
 };
 
 impl Backend for Edge {
@@ -39,6 +39,14 @@ impl Backend for Edge {
 
     fn url(&self, key: &Key) -> String {
         key.to_string()
+    }
+
+    fn report(&self, key: &Key, member: &Self::Member, outcome: Outcome) {
+        self.report(key, &member.watch, outcome);
+    }
+
+    fn may_retry(&self, member: &Self::Member, code: Code) -> bool {
+        self.may_retry(&member.watch, code)
     }
 
     fn note(&self, note: Note) {
@@ -73,6 +81,10 @@ impl Member for Chosen<NetworkSession> {
 
     fn protocol(&self) -> UpstreamProtocol {
         self.upstream
+    }
+
+    fn pending(&self) -> Pending {
+        self.watch.pending()
     }
 
     fn away(&self) -> Duration {

@@ -11,6 +11,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -29,7 +30,9 @@ pub(crate) struct Exchange {
     change: Mutex<Option<Change>>,
     /// Rules broke the body off.
     cut: AtomicBool,
-    /// Something of the body was taken: the request cannot be repeated.
+    /// What was sent, as far as it can be sent again. Locked while something of the body is taken.
+    kept: Mutex<Kept>,
+    /// Something of the body was taken and not kept: the request cannot be repeated.
     consumed: AtomicBool,
     /// The body waits for the upstream's 100.
     held: AtomicBool,
@@ -53,6 +56,7 @@ impl Exchange {
             ahead: Mutex::default(),
             change: Mutex::default(),
             cut: AtomicBool::new(false),
+            kept: Mutex::default(),
             consumed: AtomicBool::new(false),
             held: AtomicBool::new(held),
             broken: AtomicBool::new(false),
@@ -95,13 +99,29 @@ impl Exchange {
         self.cut.load(Ordering::Acquire)
     }
 
+    /// Keeps what is sent from here on, if that is no more than `most` octets, so that it can be sent again; nothing of a body
+    /// that rules change on its way.
+    pub(super) fn keep(&self, most: usize) {
+        if self.change.lock().is_none() {
+            self.kept.lock().most = most;
+        }
+    }
+
+    /// Keeps nothing any more.
+    pub(super) fn forget(&self) {
+        *self.kept.lock() = Kept::default();
+    }
+
     /// Returns the body for the next attempt; those given out before end.
     pub(super) fn body(self: &Arc<Self>, fate: Arc<Fate>, paced: bool) -> RequestBody {
+        let mut kept = self.kept.lock();
         let attempt = self.attempt.fetch_add(1, Ordering::AcqRel) + 1;
-        let size = match *self.change.lock() {
-            Some(_) => SizeHint::default(),
-            None => self.body.lock().as_ref().map_or_else(SizeHint::default, Body::size_hint),
-        };
+        let mut ahead = self.ahead.lock();
+        kept.give_back(&mut ahead);
+        let plain = ahead.is_empty() && self.change.lock().is_none();
+        let whole = if plain { self.body.lock().as_ref().map(Body::size_hint) } else { None };
+        let size = whole.unwrap_or_default();
+        drop((kept, ahead));
         RequestBody { sent: Some(Sent { exchange: Arc::clone(self), fate, attempt, size, paced }) }
     }
 
@@ -142,7 +162,11 @@ impl Exchange {
         left
     }
 
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+    fn poll_frame(&self, attempt: u32, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        let mut kept = self.kept.lock();
+        if attempt != self.attempt.load(Ordering::Acquire) {
+            return Poll::Ready(Some(Err(BodyBroken)));
+        }
         self.sender.register(cx.waker());
         if self.over.load(Ordering::Acquire) {
             return Poll::Ready(Some(Err(BodyBroken)));
@@ -151,21 +175,23 @@ impl Exchange {
             return Poll::Pending;
         }
         let mut change = self.change.lock();
-        let Some(change) = change.as_mut() else { return self.poll_next(cx) };
-        let frame = ready!(change.poll_frame(cx, |cx| self.poll_next(cx)));
+        let Some(change) = change.as_mut() else { return self.poll_next(&mut kept, cx) };
+        let frame = ready!(change.poll_frame(cx, |cx| self.poll_next(&mut kept, cx)));
         if matches!(frame, Some(Err(_))) && !self.is_broken() {
             self.cut.store(true, Ordering::Release);
         }
         Poll::Ready(frame)
     }
 
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+    fn poll_next(&self, kept: &mut Kept, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         let ahead = self.ahead.lock().pop_front();
         let frame = match ahead {
             Some(frame) => Some(Ok(frame)),
             None => ready!(self.poll_incoming(cx)),
         };
-        if let Some(Ok(_)) = frame {
+        if let Some(Ok(frame)) = &frame
+            && !kept.take(frame)
+        {
             self.consumed.store(true, Ordering::Release);
         }
         Poll::Ready(frame)
@@ -200,6 +226,44 @@ impl Exchange {
     }
 }
 
+/// The beginning of a body that was sent already.
+#[derive(Debug, Default)]
+struct Kept {
+    octets: Vec<u8>,
+    trailers: Option<HeaderMap>,
+    most: usize,
+}
+
+impl Kept {
+    /// Takes a copy of what is sent; false when there is more than is kept: then nothing is.
+    fn take(&mut self, frame: &Frame<Bytes>) -> bool {
+        if self.most == 0 {
+            return false;
+        }
+        if let Some(data) = frame.data_ref() {
+            if self.most.saturating_sub(self.octets.len()) < data.len() {
+                *self = Self::default();
+                return false;
+            }
+            self.octets.extend_from_slice(data);
+        }
+        if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+        }
+        true
+    }
+
+    /// Gives it back to be sent before all else.
+    fn give_back(&mut self, ahead: &mut VecDeque<Frame<Bytes>>) {
+        if let Some(trailers) = self.trailers.take() {
+            ahead.push_front(Frame::trailers(trailers));
+        }
+        if !self.octets.is_empty() {
+            ahead.push_front(Frame::data(core::mem::take(&mut self.octets).into()));
+        }
+    }
+}
+
 /// What is sent to the upstream: nothing, or the body of an exchange.
 #[derive(Debug)]
 pub(super) struct RequestBody {
@@ -230,13 +294,10 @@ impl Body for RequestBody {
         let Some(sent) = &self.sent else { return Poll::Ready(None) };
         // Until the upstream has the connection, the body can still go to another one.
         ready!(sent.fate.poll_accepted(cx));
-        if sent.attempt != sent.exchange.attempt.load(Ordering::Acquire) {
-            return Poll::Ready(Some(Err(BodyBroken)));
-        }
         if sent.paced && sent.fate.is_blocked() {
             return Poll::Pending; // the parser asks again when it has written
         }
-        sent.exchange.poll_frame(cx)
+        sent.exchange.poll_frame(sent.attempt, cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -64,6 +64,9 @@ pub struct HttpLimits {
     pub compressed_bodies: usize,
     /// Octets of an unread body that are thrown away to keep a connection: 64 KiB. Then it is closed.
     pub drain_size: usize,
+    /// Octets of a body that are kept to send them to another member, where the method allows it: 64 KiB. A longer body is sent
+    /// once.
+    pub replay_size: usize,
 }
 
 impl Default for HttpLimits {
@@ -100,6 +103,7 @@ impl From<&Limits> for HttpLimits {
             replaced_bodies: limits.replaced_bodies,
             compressed_bodies: limits.compressed_bodies,
             drain_size: 64 << 10,
+            replay_size: limits.replay_size,
         }
     }
 }

@@ -12,14 +12,18 @@ use std::{
 
 use adit_core::Code;
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Upstream;
+use crate::router::Pending;
 
 /// What is known about a connection to an upstream, for those who sent a request over it.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
     accepted: AtomicBool,
+    /// Counts the connection until the upstream has it, or does not take it.
+    pending: Mutex<Option<Pending>>,
     /// A request is under way: the connection's end cancels it.
     busy: AtomicBool,
     /// An octet has come from the upstream.
@@ -84,7 +88,16 @@ impl Fate {
         if self.is_accepted() { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Keeps what counts the connection until the upstream has it.
+    pub(super) fn count(&self, pending: Pending) {
+        *self.pending.lock() = Some(pending);
+        if self.is_accepted() || self.code().is_some() {
+            drop(self.pending.lock().take());
+        }
+    }
+
     fn fail(&self, code: Code) {
+        drop(self.pending.lock().take());
         self.code.store(code.0, Ordering::Relaxed);
         self.failed.store(true, Ordering::Release);
         self.body.wake();
@@ -116,6 +129,7 @@ impl<Io: Upstream> Link<Io> {
         match self.io.poll_accepted(cx) {
             Poll::Ready(Ok(())) => {
                 self.fate.accepted.store(true, Ordering::Release);
+                drop(self.fate.pending.lock().take());
                 self.fate.body.wake();
                 Ok(())
             }

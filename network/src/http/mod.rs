@@ -21,6 +21,7 @@ mod limits;
 mod link;
 mod peek;
 mod pool;
+pub(crate) mod probe;
 mod proxy;
 mod record;
 mod send;
@@ -43,7 +44,11 @@ use adit_policy::body::Broken;
 use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Caller, EndpointName, Fault, endpoints::Settings, router::Scheme};
+use crate::{
+    Caller, EndpointName, Fault,
+    endpoints::Settings,
+    router::{Outcome, Pending, Scheme},
+};
 
 pub use cut::Cut;
 pub(crate) use exchange::Exchange;
@@ -65,10 +70,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// [`Fault::EndpointUnknown`].
     fn find(&self, scheme: Scheme, name: &EndpointName) -> Result<Arc<Self::Key>, Fault>;
 
-    /// Chooses the least loaded member that is not in `tried`; may wait for one as far as the network holds connections.
+    /// Chooses the member with least to do that is not in `tried`; may wait for one as far as the network holds connections.
     ///
     /// # Errors
-    /// [`Fault::NoAgent`] or [`Fault::TooManyConnections`].
+    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`] or [`Fault::MembersBusy`].
     fn choose(
         &self,
         key: &Self::Key,
@@ -95,6 +100,17 @@ pub trait Backend: Send + Sync + Sized + 'static {
         format!("{key:?}")
     }
 
+    /// Takes in how an attempt with a member went.
+    fn report(&self, key: &Self::Key, member: &Self::Member, outcome: Outcome) {
+        let _ = (key, member, outcome);
+    }
+
+    /// Returns whether what another member did not take, for this reason, may go to `member`.
+    fn may_retry(&self, member: &Self::Member, code: Code) -> bool {
+        let _ = (member, code);
+        true
+    }
+
     /// Is told what happened, for the numbers.
     fn note(&self, note: Note) {
         let _ = note;
@@ -113,6 +129,11 @@ pub trait Member: Send + Sync + Unpin + 'static {
 
     /// Returns what the upstream speaks.
     fn protocol(&self) -> UpstreamProtocol;
+
+    /// Counts a connection that its upstream has not taken yet, until the result is dropped.
+    fn pending(&self) -> Pending {
+        Pending::default()
+    }
 
     /// Returns for how long it was away, in all: what a request waits for is not expected to happen meanwhile.
     fn away(&self) -> Duration;

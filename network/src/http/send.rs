@@ -23,7 +23,7 @@ use super::{
     pool::{self, Sender, Shelf},
     proxy::Connection,
 };
-use crate::{Fault, patience::LOOK};
+use crate::{Fault, patience::LOOK, router::Outcome};
 
 /// A request as the upstream is to get it, whatever it speaks.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub(super) struct Sent<M> {
 /// Why an attempt came to nothing, and what comes next.
 struct Failed {
     fault: Fault,
+    /// The code of the connection, where it had one.
+    code: Option<Code>,
     next: Next,
 }
 
@@ -76,32 +78,51 @@ impl<B: Backend> Connection<B> {
         outgoing: Outgoing,
         end: &End<B::Member>,
     ) -> Result<Sent<B::Member>, Fault> {
-        let mut tried = Vec::new();
-        let (mut fresh, mut last) = (false, None);
-        for attempt in 0..MAX_ATTEMPTS {
-            let member = match self.edge.backend.choose(key, &tried).await {
+        let (backend, mut tried) = (&self.edge.backend, Vec::new());
+        let (mut fresh, mut last) = (false, None::<Failed>);
+        let exchange = end.exchange.as_ref();
+        if let Some(exchange) = exchange.filter(|_| outgoing.method.is_idempotent()) {
+            exchange.keep(self.limits.replay_size);
+        }
+        for _ in 0..MAX_ATTEMPTS {
+            let member = match backend.choose(key, &tried).await {
                 Ok(member) => member,
-                Err(fault) => return Err(last.unwrap_or(fault)),
+                Err(fault) => return Err(last.map_or(fault, |failed| failed.fault)),
             };
-            if attempt > 0 {
-                self.edge.backend.note(Note::Retried);
+            if let Some(failed) = &last {
+                let code = failed.code.unwrap_or(Code::CONNECTION_RESET);
+                if failed.next == Next::Other && !backend.may_retry(&member, code) {
+                    return Err(failed.fault);
+                }
+                backend.note(Note::Retried);
             }
             let shelf = self.edge.pool.shelf(member.id());
             let failed = match self.connect(&member, &shelf, endpoint, outgoing.leaves, fresh).await {
                 Ok(connection) => match self.attempt(connection, &member, &outgoing, end).await {
-                    Ok((answer, connection)) => return Ok(Sent { answer, connection, shelf, member }),
+                    Ok((answer, connection)) => {
+                        if let Some(exchange) = exchange {
+                            exchange.forget();
+                        }
+                        let failed = answer.status().is_server_error();
+                        backend.report(key, &member, if failed { Outcome::Error } else { Outcome::Fine });
+                        return Ok(Sent { answer, connection, shelf, member });
+                    }
                     Err(failed) => failed,
                 },
-                Err(code) => Failed { fault: Fault::of_stream(code), next: Next::Other },
+                Err(code) => Failed { fault: Fault::of_stream(code), code: Some(code), next: Next::Other },
             };
+            // A connection that lay idle for too long tells nothing.
+            if failed.next != Next::Fresh && failed.fault.is_of_member() {
+                backend.report(key, &member, Outcome::Failed);
+            }
             match failed.next {
                 Next::Fresh => fresh = true,
                 Next::Other => tried.push(member.id()),
                 Next::Stop => return Err(failed.fault),
             }
-            last = Some(failed.fault);
+            last = Some(failed);
         }
-        Err(last.unwrap_or(Fault::NoAgent))
+        Err(last.map_or(Fault::NoAgent, |failed| failed.fault))
     }
 
     /// Takes a connection off the shelf or opens one.
@@ -125,10 +146,11 @@ impl<B: Backend> Connection<B> {
             return Ok(connection);
         }
         let io = member.open(&self.caller, endpoint)?;
+        let pending = member.pending();
         self.edge.backend.note(Note::Opened);
         let connected =
             if shared { shelf.connect_shared(io, &self.limits).await } else { Shelf::connect(io, &self.limits).await };
-        connected.map_err(|_| Code::SESSION_LOST)
+        connected.inspect(|connection| connection.fate.count(pending)).map_err(|_| Code::SESSION_LOST)
     }
 
     /// Sends the request once.
@@ -233,33 +255,39 @@ impl<B: Backend> Connection<B> {
         let fate = &connection.fate;
         let repeatable = exchange.is_none_or(|exchange| !exchange.is_consumed());
         let next = |may: bool, next| if may { next } else { Next::Stop };
+        let code = fate.code();
+        let failed = |fault, next| Failed { fault, code, next };
         let (unsent, error) = match error {
             Error::Sending { unsent, error } => (unsent, error),
-            Error::Failed(fault) => return Failed { fault, next: Next::Stop },
+            // An agent that did not say so in time may hand the request over at this very moment.
+            Error::Failed(fault @ Fault::UpstreamTimeout) if !fate.is_accepted() && method.is_idempotent() => {
+                return failed(fault, next(repeatable, Next::Other));
+            }
+            Error::Failed(fault) => return failed(fault, Next::Stop),
         };
         if exchange.is_some_and(|exchange| exchange.is_broken()) {
             let fault = self.talk.as_ref().and_then(|talk| talk.take_body_fault());
-            return Failed { fault: fault.unwrap_or(Fault::RequestMalformed), next: Next::Stop };
+            return failed(fault.unwrap_or(Fault::RequestMalformed), Next::Stop);
         }
         if exchange.is_some_and(|exchange| exchange.is_cut()) {
-            return Failed { fault: Fault::BodyBroken, next: Next::Stop };
+            return failed(Fault::BodyBroken, Next::Stop);
         }
-        let code = fate.code();
         let fault = match code {
             Some(code) => Fault::of_stream(code),
             None if error.is_parse() => Fault::UpstreamProtocol,
             None => Fault::UpstreamClosed,
         };
         if unsent && connection.used {
-            return Failed { fault, next: next(repeatable, Next::Fresh) };
+            return failed(fault, next(repeatable, Next::Fresh));
         }
         if !fate.is_accepted() && code.is_some_and(|code| unsent || is_refusal(code) || method.is_idempotent()) {
-            return Failed { fault, next: next(repeatable, Next::Other) };
+            return failed(fault, next(repeatable, Next::Other));
         }
-        // An upstream closes idle connections when it likes, and the word may cross with a request.
         let silent = !fate.was_heard() || matches!(connection.sender, Sender::Http2 { .. });
-        let died = connection.used && silent && method.is_idempotent() && !error.is_parse();
-        Failed { fault, next: next(died && repeatable, Next::Fresh) }
+        let died = silent && method.is_idempotent() && !error.is_parse();
+        // An upstream closes idle connections when it likes, and the word may cross with a request.
+        let again = if connection.used { Next::Fresh } else { Next::Other };
+        failed(fault, next(died && repeatable, again))
     }
 }
 

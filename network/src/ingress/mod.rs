@@ -18,7 +18,6 @@ use crate::{
     config::{HeartbeatRange, PortRange},
     http::HttpEdge,
     metrics::{Counted, ReasonLabel},
-    pressure::Step,
     public::Ports,
     router::Origin,
     store::{Identity, Store},
@@ -128,11 +127,6 @@ impl Ingress {
         welcome.resume = self.offer();
         let Identity { token, acl, .. } = identity;
         let member = Member { token: token.clone(), origin, acl };
-        if self.edge.pressure.refuses(Step::Sessions) {
-            self.edge.metrics.limit("memory");
-            self.edge.metrics.refuse(Fault::TooManySessions);
-            return incoming.refuse(refusal(Fault::TooManySessions, Code::LIMIT, Some(Duration::from_secs(30))));
-        }
         let limits = self.edge.limits.load_full();
         // Decided and counted in one step, so that many at a time cannot pass a limit together.
         let Some(place) = self.sessions.enter(id, member, &limits) else {

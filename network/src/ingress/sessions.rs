@@ -101,6 +101,12 @@ impl Sessions {
         entries.filter_map(|(id, entry)| Some((*id, entry.session.clone()?))).collect()
     }
 
+    /// Returns every session that has begun.
+    pub fn all(&self) -> Vec<(SessionId, NetworkSession)> {
+        let table = self.table.lock();
+        table.iter().filter_map(|(id, entry)| Some((*id, entry.session.clone()?))).collect()
+    }
+
     /// Replaces what the sessions of a token may bind; returns whether that changed anything.
     pub fn set_acl(&self, token: &str, acl: &Acl) -> bool {
         let mut changed = false;

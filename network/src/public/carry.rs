@@ -16,7 +16,7 @@ use crate::{
     Caller, Carried, Edge, Fault, Phase,
     patience::patient,
     policy::{admit, connection},
-    router::{Key, Scheme},
+    router::{Key, Outcome, Scheme},
 };
 
 /// Carries a connection to an agent that serves `key`, and to the next one when the first could not hand it over. `first`
@@ -79,7 +79,7 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
     kept.octets.retain(|piece| !piece.is_empty());
     let mut tried = Vec::new();
     loop {
-        let Carried { stream, session, lease, .. } = match edge.open(key, &open, &mut tried).await {
+        let Carried { stream, session, lease, watch, pending, .. } = match edge.open(key, &open, &mut tried).await {
             Ok(carried) => carried,
             Err(fault) => {
                 edge.metrics.refuse(fault);
@@ -91,8 +91,10 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
         let mut relay = Relay::new(socket, stream, &kept.octets, stall);
         // An agent that did not say so in time may hand the connection over at this very moment.
         let accepted = patient(wait, || session.waited(), relay.accepted(&mut kept)).await;
+        drop(pending);
         match accepted.unwrap_or(Err(Refused::Overdue)) {
             Ok(()) => {
+                edge.report(key, &watch, Outcome::Fine);
                 drop((kept, session, open, tried));
                 let ending = relay.run().await;
                 edge.metrics.bytes_in.inc_by(relay.carried_in());
@@ -105,7 +107,11 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
                 let code = refused.code();
                 edge.metrics.stream_failure(code);
                 relay.abort(Code::CANCELLED);
-                if !may_repeat(refused, kept.size) || !edge.has_other(key, &tried) {
+                if Fault::of_stream(code).is_of_member() {
+                    edge.report(key, &watch, Outcome::Failed);
+                }
+                let other = may_repeat(refused, kept.size) && edge.has_other(key, &tried);
+                if !other || !edge.may_retry(&watch, code) {
                     edge.metrics.refuse(Fault::of_stream(code));
                     return Err(());
                 }

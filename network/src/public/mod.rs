@@ -16,7 +16,6 @@ use crate::{
     admission::{Admitted, Full},
     http::{self, HttpEdge},
     metrics::{Counted, Entrance},
-    pressure::Step,
     router::Scheme,
 };
 
@@ -94,9 +93,6 @@ impl Public {
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr, entrance: Entrance) -> Result<Visitor, Full> {
         let address = canonical(peer);
-        if self.edge.pressure.refuses(Step::Connections) {
-            return Err(Full("memory"));
-        }
         let admitted = self.edge.admission.admit(address.ip(), &self.edge.limits.load())?;
         let local = socket.local_addr().map_or(address, canonical);
         // A connection that is gone already says so at its first read.

@@ -1,28 +1,22 @@
-//! Counts of open connections, shared between the table and those who hold one.
+//! Counts of outstanding requests and connections, shared between the table and those who hold one.
 
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
-/// How many connections are open, and how many there were.
+/// How many are outstanding.
 #[derive(Debug, Default)]
 pub struct Load {
     open: AtomicUsize,
-    served: AtomicU64,
 }
 
 impl Load {
-    /// Returns the open connections.
+    /// Returns how many.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
-
-    /// Returns the connections there ever were.
-    pub fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
-    }
 }
 
-/// One open connection, counted for the member, its session, its agent and the endpoint until dropped.
+/// One request or connection, counted for the member, its session, its agent and the endpoint until dropped.
 #[derive(Debug)]
 pub struct Lease {
     loads: [Arc<Load>; 4],
@@ -32,7 +26,6 @@ impl Lease {
     pub(super) fn new(loads: [Arc<Load>; 4]) -> Self {
         for load in &loads {
             load.open.fetch_add(1, Ordering::Relaxed);
-            load.served.fetch_add(1, Ordering::Relaxed);
         }
         Self { loads }
     }

@@ -1,24 +1,38 @@
 //! Who serves which endpoint: a table, pure and filled directly on one machine.
 //!
-//! A session binds endpoints; an endpoint has members, one a session. What is chosen is the agent with the least open
-//! connections, and of its sessions the one with the least. Sessions are ordered by an epoch: a newer session of the same
+//! A session binds endpoints; an endpoint has members, one a session. What is chosen is the agent with the least outstanding
+//! requests and connections, the nearer one as long as it is not busy, and of its sessions the one with the least; those that
+//! fail are turned away for a while. Sessions are ordered by an epoch: a newer session of the same
 //! agent takes an endpoint over from its own ghost at once, and what the ghost does late changes nothing (V41, V97). Sessions
 //! of one run of an agent are siblings, which serve an endpoint together.
 
+mod choice;
+mod health;
 mod key;
 mod load;
+mod watch;
 
+use core::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
+    time::Instant,
 };
 
 use adit_core::{AgentId, BindId, SessionId, UpstreamProtocol};
 
 use crate::{EndpointName, NameMap, NamePattern};
 
+use choice::Candidate;
+use watch::Outlook;
+
+pub use health::{Budget, Change, Outcome, Pool, Rounds, Rules, Standing};
 pub use key::{Internal, Key, Scheme, Wish};
 pub use load::{Lease, Load};
+pub use watch::{Pending, Watch};
 
 /// The table. `H` is what a member is reached by.
 #[derive(Debug)]
@@ -41,6 +55,13 @@ pub struct Router<H> {
 /// The identity of one member of one endpoint, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(u64);
+
+impl MemberId {
+    #[cfg(test)]
+    pub(crate) fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// Whose session it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +156,45 @@ pub struct Chosen<H> {
     pub upstream: UpstreamProtocol,
     /// What it is reached by.
     pub handle: H,
-    /// Counts as an open connection of the member until dropped.
+    /// Counts as outstanding with the member until dropped.
     pub lease: Lease,
+    /// Is told how it goes.
+    pub watch: Watch,
+}
+
+/// Why nobody was chosen though somebody is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// Each session carries as much as it may.
+    Session,
+    /// Each member has as much outstanding as it may.
+    Outstanding,
+    /// Of each member as many connections wait for its upstream as may.
+    Pending,
+}
+
+/// One member as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Who.
+    pub member: MemberId,
+    /// Its session.
+    pub session: SessionId,
+    /// Whether its session is connected and takes something new.
+    pub connected: bool,
+    /// Whether it gets requests.
+    pub standing: Standing,
+    /// Requests and connections that are outstanding.
+    pub outstanding: usize,
+    /// The way to its agent and back, as measured.
+    pub rtt: Option<Duration>,
+}
+
+impl Seen {
+    /// Returns whether requests of callers go there.
+    pub fn is_ready(&self) -> bool {
+        self.connected && self.standing == Standing::Fine
+    }
 }
 
 /// What is known about a name or port.
@@ -183,6 +241,7 @@ struct Endpoint<H> {
     account: i64,
     load: Arc<Load>,
     members: Vec<Member<H>>,
+    outlook: Arc<Outlook>,
 }
 
 #[derive(Debug)]
@@ -196,6 +255,10 @@ struct Member<H> {
     bind: BindId,
     upstream: UpstreamProtocol,
     load: Arc<Load>,
+    /// Connections that its upstream has not taken yet.
+    pending: Arc<AtomicUsize>,
+    /// When it was chosen last, counted in choices.
+    turn: AtomicU64,
     handle: H,
 }
 
@@ -210,6 +273,8 @@ struct SessionRecord {
     load: Arc<Load>,
     /// Connections that all sessions of the agent carry.
     agent_load: Arc<Load>,
+    /// The way to the agent and back in microseconds; 0 until that was measured.
+    rtt: AtomicU64,
     binds: BTreeMap<BindId, Arc<Key>>,
 }
 
@@ -290,6 +355,7 @@ impl<H: Clone> Router<H> {
             parked: false,
             load: Arc::default(),
             agent_load,
+            rtt: AtomicU64::new(0),
             binds: BTreeMap::new(),
         };
         self.sessions.insert(session, record);
@@ -302,9 +368,10 @@ impl<H: Clone> Router<H> {
         record.draining = true;
         let mut leaving = Vec::new();
         for key in record.binds.values() {
-            let members = self.endpoints.get_mut(key).into_iter().flat_map(|endpoint| &mut endpoint.members);
-            for member in members.filter(|member| member.session == session) {
+            let Some(Endpoint { members, outlook, .. }) = self.endpoints.get_mut(key) else { continue };
+            for member in members.iter_mut().filter(|member| member.session == session) {
                 member.accepting = false;
+                outlook.leave(member.id);
                 leaving.push(member.id);
             }
         }
@@ -376,8 +443,12 @@ impl<H: Clone> Router<H> {
             account,
             load: Arc::default(),
             members: Vec::new(),
+            outlook: Arc::default(),
         });
         endpoint.account = account;
+        if !draining {
+            endpoint.outlook.join(id);
+        }
         endpoint.members.push(Member {
             id,
             session: wish.session,
@@ -388,6 +459,8 @@ impl<H: Clone> Router<H> {
             bind: wish.bind,
             upstream: wish.upstream,
             load: Arc::default(),
+            pending: Arc::default(),
+            turn: AtomicU64::new(endpoint.outlook.turn()), // the last in turn
             handle: wish.handle,
         });
         if let Some(record) = self.sessions.get_mut(&wish.session) {
@@ -426,34 +499,108 @@ impl<H: Clone> Router<H> {
         self.found(|index| index.internal.get(&key))
     }
 
-    /// Chooses, among the members that are not in `exclude` and not full, one whose agent has the least open connections, and
-    /// the least of its agent's sessions.
+    /// Notes how long the way to a session's agent and back was. The least counts, which grows slowly: what is more waited.
+    pub fn measured(&self, session: SessionId, rtt: Duration) {
+        let Some(record) = self.sessions.get(&session) else { return };
+        let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX).max(1);
+        let least = record.rtt.load(Ordering::Relaxed);
+        let known = if least == 0 { micros } else { micros.min(least.saturating_add(least / 8).saturating_add(1)) };
+        record.rtt.store(known, Ordering::Relaxed);
+    }
+
+    /// Chooses, among the members that are not in `exclude` and not full, the one that has least to do, as far as they are well.
     ///
     /// `most` bounds what one session carries.
-    pub fn choose(&self, key: &Key, exclude: &[MemberId], most: usize) -> Option<Chosen<H>> {
+    pub fn choose(
+        &self,
+        key: &Key,
+        exclude: &[MemberId],
+        most: usize,
+        rules: &Rules,
+        now: Instant,
+    ) -> Option<Chosen<H>> {
         let endpoint = self.endpoints.get(key)?;
-        let open = |member: &&Member<H>| {
-            let session = self.sessions.get(&member.session)?;
-            let fits =
-                member.accepting && !session.parked && session.load.open() < most && !exclude.contains(&member.id);
-            // spec: AUTH-008
-            fits.then(|| (session.agent_load.open(), session.load.open(), member.load.served(), member.id))
+        if exclude.is_empty() {
+            endpoint.outlook.asked();
+        }
+        let fits = |member: &&Member<H>| {
+            !exclude.contains(&member.id) && self.serves(member) && self.full(member, most, rules).is_none()
         };
-        let (_, member) = endpoint
-            .members
-            .iter()
-            .filter_map(|member| Some((open(&member)?, member)))
-            .min_by_key(|(rank, _)| *rank)?;
+        let (id, member, trial) = endpoint.outlook.choose(rules, exclude.is_empty(), now, |qualifies| {
+            let members = endpoint.members.iter().filter(fits).filter(|member| qualifies(member.id));
+            let candidates = members.filter_map(|member| Some((self.candidate(member)?, member)));
+            choice::best(candidates).map(|member| (member.id, member))
+        })?;
+        member.turn.store(endpoint.outlook.turn(), Ordering::Relaxed);
         let session = self.sessions.get(&member.session)?;
         let loads = [&member.load, &session.load, &session.agent_load, &endpoint.load];
         let lease = Lease::new(loads.map(Arc::clone));
         Some(Chosen {
-            member: member.id,
+            member: id,
             bind: member.bind,
             upstream: member.upstream,
             handle: member.handle.clone(),
             lease,
+            watch: Watch::new(&endpoint.outlook, id, trial, &member.pending),
         })
+    }
+
+    /// Returns why none of the members that are not in `exclude` can be chosen, if there are any: what one of them has too much
+    /// of.
+    pub fn why_full(&self, key: &Key, exclude: &[MemberId], most: usize, rules: &Rules) -> Option<Full> {
+        let members = self.endpoints.get(key).map_or(&[][..], |endpoint| &endpoint.members);
+        let others = members.iter().filter(|member| !exclude.contains(&member.id) && self.serves(member));
+        others.filter_map(|member| self.full(member, most, rules)).next()
+    }
+
+    fn full(&self, member: &Member<H>, most: usize, rules: &Rules) -> Option<Full> {
+        let session = self.sessions.get(&member.session)?;
+        if most <= session.load.open() {
+            Some(Full::Session)
+        } else if rules.outstanding <= member.load.open() {
+            Some(Full::Outstanding)
+        } else if rules.pending <= member.pending.load(Ordering::Relaxed) {
+            Some(Full::Pending)
+        } else {
+            None
+        }
+    }
+
+    fn candidate(&self, member: &Member<H>) -> Option<Candidate> {
+        let session = self.sessions.get(&member.session)?;
+        // spec: AUTH-008
+        Some(Candidate {
+            agent: session.agent_load.open(),
+            session: session.load.open(),
+            rtt: session.rtt(),
+            turn: member.turn.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Takes in what a probe of a member found.
+    pub fn probed(&self, key: &Key, member: MemberId, well: bool, rounds: Rounds) -> Option<Change> {
+        self.endpoints.get(key)?.outlook.handle_probe(member, well, rounds)
+    }
+
+    /// Returns the members of an endpoint whose sessions are connected and take something new, for probes.
+    pub fn connected(&self, key: &Key) -> Vec<(MemberId, BindId, UpstreamProtocol, H)> {
+        let members = self.endpoints.get(key).map_or(&[][..], |endpoint| &endpoint.members);
+        let members = members.iter().filter(|member| self.serves(member));
+        members.map(|member| (member.id, member.bind, member.upstream, member.handle.clone())).collect()
+    }
+
+    /// Returns the members of an endpoint as an operator sees them.
+    pub fn see(&self, key: &Key, rules: &Rules, now: Instant) -> Vec<Seen> {
+        let Some(endpoint) = self.endpoints.get(key) else { return Vec::new() };
+        let seen = |member: &Member<H>| Seen {
+            member: member.id,
+            session: member.session,
+            connected: self.serves(member),
+            standing: endpoint.outlook.standing(member.id, rules, now),
+            outstanding: member.load.open(),
+            rtt: self.sessions.get(&member.session).and_then(SessionRecord::rtt),
+        };
+        endpoint.members.iter().map(seen).collect()
     }
 
     /// Returns true when the endpoint has a member that is not in `exclude`.
@@ -510,11 +657,12 @@ impl<H: Clone> Router<H> {
     }
 
     fn displace(&mut self, key: &Key, origin: &Origin) -> Vec<Replaced> {
-        let Some(endpoint) = self.endpoints.get_mut(key) else { return Vec::new() };
+        let Some(Endpoint { members, outlook, .. }) = self.endpoints.get_mut(key) else { return Vec::new() };
         let mut replaced = Vec::new();
-        endpoint.members.retain(|member| {
+        members.retain(|member| {
             let ghost = member.origin.is_same_agent(origin) && !member.origin.is_sibling(origin);
             if ghost {
+                outlook.leave(member.id);
                 replaced.push((member.session, member.bind));
             }
             !ghost
@@ -530,13 +678,26 @@ impl<H: Clone> Router<H> {
 
     fn leave(&mut self, key: Arc<Key>, session: SessionId, bind: BindId) -> Ended {
         let Some(endpoint) = self.endpoints.get_mut(&key) else { return Ended { key, last: true } };
-        endpoint.members.retain(|member| (member.session, member.bind) != (session, bind));
+        endpoint.members.retain(|member| {
+            let leaves = (member.session, member.bind) == (session, bind);
+            if leaves {
+                endpoint.outlook.leave(member.id);
+            }
+            !leaves
+        });
         let last = endpoint.members.is_empty();
         if last {
             self.endpoints.remove(&key);
             self.live.remove(&key);
         }
         Ended { key, last }
+    }
+}
+
+impl SessionRecord {
+    fn rtt(&self) -> Option<Duration> {
+        let micros = self.rtt.load(Ordering::Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
     }
 }
 

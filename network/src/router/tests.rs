@@ -269,6 +269,105 @@ fn the_least_loaded_member_is_chosen_and_those_that_failed_are_not() {
 }
 
 #[test]
+fn one_after_the_other_gets_its_turn_however_long_the_others_have_served() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 1)]);
+    table.bind(1, "https://a.com", true).unwrap();
+    (0..50).for_each(|_| drop(table.choose("https://a.com", &[])));
+    table.bind(2, "https://a.com", true).unwrap();
+
+    let order: Vec<_> = (0..6).map(|_| table.chosen("https://a.com", &[]).unwrap()).collect();
+
+    assert_eq!(order, [1, 2, 1, 2, 1, 2], "a newcomer is not trampled");
+}
+
+#[test]
+fn the_nearest_is_preferred_while_it_is_not_busy() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 1)]);
+    table.bind(1, "https://a.com", true).unwrap();
+    table.bind(2, "https://a.com", true).unwrap();
+    table.router.measured(session(1), Duration::from_millis(200));
+    table.router.measured(session(2), Duration::from_millis(2));
+
+    assert!((0..9).all(|_| table.chosen("https://a.com", &[]) == Some(2)));
+    let held: Vec<_> = (0..18).map(|_| table.choose("https://a.com", &[]).unwrap()).collect();
+    assert_eq!(held.iter().filter(|chosen| chosen.handle == 1).count(), 2, "an eighth");
+
+    drop(held);
+    (0..60).for_each(|_| table.router.measured(session(2), Duration::from_secs(2)));
+    assert!((0..9).all(|_| table.chosen("https://a.com", &[]) != Some(2)), "the path has changed");
+}
+
+#[test]
+fn who_fails_is_turned_away_and_tried_by_one_request_after_a_while() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 1)]);
+    table.bind(1, "https://a.com", true).unwrap();
+    table.bind(2, "https://a.com", true).unwrap();
+    let (start, rules) = (Instant::now(), Rules::default());
+    let choose = |table: &Table, exclude: &[MemberId], at: Instant| {
+        table.router.choose(&key("https://a.com"), exclude, 100, &rules, at).unwrap()
+    };
+    let chosen = choose(&table, &[], start);
+    let failing = chosen.handle;
+    for _ in 0..5 {
+        chosen.watch.report(Outcome::Failed, &rules, start);
+    }
+    drop(chosen);
+
+    assert!((0..20).all(|_| choose(&table, &[], start).handle != failing));
+    let other = choose(&table, &[], start).member;
+    assert_eq!(choose(&table, &[other], start).handle, failing, "better than nobody");
+    let seen = table.router.see(&key("https://a.com"), &rules, start);
+    assert_eq!(seen.iter().filter(|seen| seen.is_ready()).count(), 1);
+
+    let later = start + rules.away;
+    let retry = choose(&table, &[MemberId(u64::MAX)], later);
+    assert_ne!(retry.handle, failing, "what has failed once is no trial");
+    let trial = choose(&table, &[], later);
+    assert_eq!(trial.handle, failing);
+    assert!((0..20).all(|_| choose(&table, &[], later).handle != failing), "one is enough");
+    drop(trial);
+    let trial = choose(&table, &[], later);
+    assert_eq!(trial.handle, failing, "the first one told nothing");
+    assert_eq!(trial.watch.report(Outcome::Fine, &rules, later), Some(Change::Back));
+    drop(trial);
+    assert!((0..4).any(|_| choose(&table, &[], later).handle == failing));
+}
+
+#[test]
+fn a_member_that_leaves_or_drains_is_forgotten_and_not_the_one_that_serves_is_turned_away() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 1)]);
+    table.bind(1, "https://a.com", true).unwrap();
+    table.bind(2, "https://a.com", true).unwrap();
+    table.router.session_drains(session(1));
+    let chosen = table.choose("https://a.com", &[]).unwrap();
+
+    let (rules, now) = (Rules::default(), Instant::now());
+    assert!((0..9).all(|_| chosen.watch.report(Outcome::Failed, &rules, now).is_none()), "it is the last one");
+    assert_eq!(table.chosen("https://a.com", &[]), Some(2));
+}
+
+#[test]
+fn a_member_with_too_much_outstanding_or_waiting_is_passed_over() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 1)]);
+    table.bind(1, "https://a.com", true).unwrap();
+    table.bind(2, "https://a.com", true).unwrap();
+    let key = key("https://a.com");
+    let rules = Rules { outstanding: 3, pending: 2, ..Rules::default() };
+    let choose = || table.router.choose(&key, &[], 100, &rules, Instant::now());
+
+    let mut held: Vec<_> = (0..9).filter_map(|_| choose()).collect();
+    assert_eq!(held.len(), 6);
+    assert_eq!(table.router.why_full(&key, &[], 100, &rules), Some(Full::Outstanding));
+    held.truncate(2);
+    let waiting: Vec<_> = held.iter().flat_map(|chosen| [chosen.watch.pending(), chosen.watch.pending()]).collect();
+    assert!(choose().is_none());
+    assert_eq!(table.router.why_full(&key, &[], 100, &rules), Some(Full::Pending));
+    drop(waiting);
+    assert!(choose().is_some());
+    assert_eq!(table.router.why_full(&key, &[], 1, &rules), Some(Full::Session));
+}
+
+#[test]
 fn a_full_session_is_not_chosen() {
     let mut table = Table::new(&[(1, 1, 1)]);
     table.bind(1, "https://a.com", false).unwrap();
@@ -277,8 +376,8 @@ fn a_full_session_is_not_chosen() {
     let held = [table.choose("https://a.com", &[]), table.choose("https://b.com", &[])];
 
     assert!(held.iter().all(Option::is_some));
-    assert!(table.router.choose(&key("https://a.com"), &[], 2).is_none());
-    assert!(table.router.choose(&key("https://a.com"), &[], 3).is_some());
+    assert!(table.choose_within("https://a.com", 2).is_none());
+    assert!(table.choose_within("https://a.com", 3).is_some());
 }
 
 #[test]
@@ -436,7 +535,11 @@ impl Table {
     }
 
     fn choose(&self, url: &str, exclude: &[MemberId]) -> Option<Chosen<u8>> {
-        self.router.choose(&key(url), exclude, 1_000)
+        self.router.choose(&key(url), exclude, 1_000, &Rules::default(), Instant::now())
+    }
+
+    fn choose_within(&self, url: &str, most: usize) -> Option<Chosen<u8>> {
+        self.router.choose(&key(url), &[], most, &Rules::default(), Instant::now())
     }
 
     fn chosen(&self, url: &str, exclude: &[MemberId]) -> Option<u8> {
@@ -468,7 +571,7 @@ impl Table {
             };
             let accepting = endpoint.members.iter().filter(|member| member.accepting);
             let least = accepting.map(|member| rank(member.session, 0)).min();
-            let chosen = router.choose(key, &[], usize::MAX);
+            let chosen = router.choose(key, &[], usize::MAX, &Rules::default(), Instant::now());
             assert_eq!(chosen.map(|chosen| rank(session(chosen.handle), 1)), least);
         }
         assert_eq!(binds, router.sessions.values().map(|record| record.binds.len()).sum::<usize>());

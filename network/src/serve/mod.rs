@@ -3,6 +3,7 @@
 mod descriptors;
 mod endpoints;
 mod panics;
+mod probes;
 mod reload;
 mod watch;
 
@@ -34,7 +35,6 @@ use crate::{
     ingress::{Entrances, Ingress, Sessions},
     log::LogHandle,
     policy::{PolicyFault, World},
-    pressure,
     public::{Ports, Public, Terminator},
     router::Key,
     store::{Store, StoreError},
@@ -104,14 +104,14 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
         announce(&network.bound, &config)?;
     }
     let watch = tokio::spawn(watch::run(Arc::clone(&network.ingress), Arc::clone(&network.readiness)));
-    let pressure = tokio::spawn(pressure::watch(Arc::clone(&network.edge)));
+    let probes = tokio::spawn(probes::run(Arc::clone(&network.edge)));
     let mut current = config;
     while signals.next().await == Wish::Reload {
         current = reload::reload(&network.http, &network.ingress, path, current, &log).await;
     }
     drain(&network, &mut signals, current.drain_deadline).await;
     watch.abort();
-    pressure.abort();
+    probes.abort();
     Ok(())
 }
 
@@ -173,7 +173,9 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| ServeError::Listen { what: "admin.listen", address, error })?;
         bound.admin = Some(listener.local_addr()?);
-        let state = Arc::new(AdminState { metrics: Arc::clone(&edge.metrics), readiness: Arc::clone(&readiness) });
+        let (metrics, readiness, of) = (Arc::clone(&edge.metrics), Arc::clone(&readiness), Arc::clone(&edge));
+        let endpoints = Box::new(move |url: Option<&str>| of.page(url));
+        let state = Arc::new(AdminState { metrics, readiness, endpoints });
         tokio::spawn(admin::serve(listener, state, core::future::pending()));
     }
     Ok(Network { edge, http, ingress, readiness, bound })

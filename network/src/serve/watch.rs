@@ -1,5 +1,5 @@
 //! What is looked at again and again: the database, so that a revoked token ends its sessions within a second; how much
-//! waits for agents; and whether a crowd has left.
+//! waits for agents; how far they are, and what is ready; and whether a crowd has left.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
     let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut watch, mut up, mut touched, mut crowd) = (None, true, Instant::now(), Crowd::default());
+    let (mut measured, mut shown) = (Instant::now(), Vec::new());
     loop {
         tick.tick().await;
         let result = look(&ingress, &mut watch).await;
@@ -40,6 +41,15 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
         if crowd.has_left(ingress.sessions.count() + ingress.edge.admission.total()) {
             // In a thread of its own: it takes milliseconds.
             tokio::task::spawn_blocking(adit_memory::release);
+        }
+        if measured.elapsed() >= MEASURE {
+            measured = Instant::now();
+            ingress.edge.measure_readiness(&mut shown);
+            for (id, session) in ingress.sessions.all() {
+                if let Some(rtt) = session.rtt() {
+                    ingress.edge.router.read().measured(id, rtt);
+                }
+            }
         }
         if touched.elapsed() >= TOUCH {
             touched = Instant::now();
@@ -100,6 +110,8 @@ const CROWD: usize = 1_000;
 
 /// How often the database is asked whether it has changed.
 const PERIOD: Duration = Duration::from_millis(250);
+/// How often it is measured how far agents are and which endpoints are ready.
+const MEASURE: Duration = Duration::from_secs(1);
 /// How often the endpoints in use are noted.
 const TOUCH: Duration = Duration::from_secs(600);
 

@@ -6,6 +6,7 @@ use adit_core::Code;
 use adit_network::{
     Fault,
     http::{HttpLimits, Note},
+    router::Outcome,
 };
 
 use crate::support::*;
@@ -52,6 +53,97 @@ async fn a_connection_that_was_not_handed_over_is_tried_on_another_agent_body_an
 
         assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
         assert!(post.starts_with("HTTP/1.1 200 OK\r\n") && post.ends_with("\r\n\r\nhello"), "{post}");
+    }
+}
+
+const PUT: &str = "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+
+/// An upstream that takes whole requests and closes.
+async fn dies() -> FakeMember {
+    upstream(|mut peer, _| async move {
+        if let Some(head) = peer.head().await {
+            peer.body(&head).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_may_be_repeated_goes_to_another_member_when_the_upstream_dies_before_its_answer_body_and_all() {
+    let edge = Edge::new(vec![dies().await, echo().await]).await;
+
+    for request in [GET_CLOSE, PUT, &PUT.replace("PUT", "DELETE")] {
+        let answer = edge.talk(request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(request == GET_CLOSE || answer.ends_with("\r\n\r\nhello"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_be_repeated_or_is_longer_than_what_is_kept_is_sent_once() {
+    let good = echo().await;
+    let mut limits = HttpLimits::default();
+    limits.replay_size = 4;
+    let edge = Edge::with(vec![dies().await, good.clone()], limits, None).await;
+
+    for request in
+        [PUT, &PUT.replace("PUT", "POST"), &PUT.replace("hello", "hi").replace(": 5", ": 2").replace("PUT", "POST")]
+    {
+        let answer = edge.talk(request).await;
+        assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("ADIT-3006"), "{request}: {answer}");
+    }
+    assert_eq!(good.opened.load(Ordering::SeqCst), 0);
+    let short = edge.talk(PUT.replace("hello", "hey!").replace(": 5", ": 4")).await;
+    assert!(short.ends_with("\r\n\r\nhey!"), "{short}");
+}
+
+#[tokio::test]
+async fn an_answer_that_has_begun_is_not_asked_for_again() {
+    let good = echo().await;
+    let half = says(b"HTTP/1.1 200 OK\r\nContent-Le", true).await;
+    let edge = Edge::new(vec![half, good.clone()]).await;
+
+    let answer = edge.talk(GET_CLOSE).await;
+
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert_eq!(good.opened.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn when_retries_are_spent_the_first_failure_is_the_answer() {
+    let broken = FakeMember { word: Word::Refuses(Code::UPSTREAM_REFUSED), ..echo().await };
+    let good = echo().await;
+    let edge = Edge::new(vec![broken, good.clone()]).await;
+    edge.backend.spent.store(true, Ordering::SeqCst);
+
+    let answer = edge.talk(GET_CLOSE).await;
+
+    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("ADIT-3003"), "{answer}");
+    assert_eq!(good.opened.load(Ordering::SeqCst), 0);
+    assert!(!edge.backend.notes.lock().contains(&Note::Retried));
+}
+
+#[tokio::test]
+async fn how_it_went_with_a_member_is_told_once_for_each_attempt() {
+    let refuses = |code| async move { FakeMember { word: Word::Refuses(code), ..echo().await } };
+    for (member, outcomes) in [
+        (echo().await, vec![Outcome::Fine]),
+        (says(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", true).await, vec![Outcome::Error]),
+        (says(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", true).await, vec![Outcome::Fine]),
+        (says(b"SSH-2.0-server\r\n\r\n", true).await, vec![Outcome::Failed]),
+        (dies().await, vec![Outcome::Failed]),
+        (refuses(Code::UPSTREAM_REFUSED).await, vec![Outcome::Failed]),
+        (refuses(Code::UPSTREAM_TLS).await, vec![Outcome::Failed]),
+        (refuses(Code::UNBOUND).await, vec![]),
+        (refuses(Code::LIMIT).await, vec![]),
+        (refuses(Code::POLICY).await, vec![]),
+    ] {
+        let edge = Edge::new(vec![member.clone()]).await;
+
+        let answer = edge.talk(GET_CLOSE).await;
+
+        let reports: Vec<_> = edge.backend.reports.lock().iter().map(|(_, outcome)| *outcome).collect();
+        assert_eq!(reports, outcomes, "{answer}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -20,7 +20,7 @@ use adit_network::{
     config::EndpointKind,
     endpoints::Settings,
     http::{Backend, HttpEdge, HttpLimits, Member, Note, Upstream, serve},
-    router::{Key, Scheme},
+    router::{Key, Outcome, Scheme},
 };
 use adit_policy::{document::Document, engine::Policy};
 use parking_lot::Mutex;
@@ -57,6 +57,10 @@ pub struct FakeBackend {
     endpoints: Mutex<NameMap<Arc<u64>>>,
     members: Mutex<HashMap<u64, Vec<FakeMember>>>,
     pub notes: Mutex<Vec<Note>>,
+    /// How it went with members.
+    pub reports: Mutex<Vec<(u64, Outcome)>>,
+    /// Nothing may be sent again to another member.
+    pub spent: AtomicBool,
     /// What the configuration says of endpoints, by their keys.
     pub settings: Mutex<HashMap<u64, Arc<Settings>>>,
     /// Endpoints that rules may forward to, by their URLs.
@@ -84,6 +88,14 @@ impl Backend for FakeBackend {
         let key = self.internal.lock().get(url).copied().filter(|_| account == ACCOUNT).ok_or(Fault::ForwardUnknown)?;
         let live = self.settings.lock().contains_key(&key) || self.members.lock().contains_key(&key);
         Ok((Arc::new(key), live))
+    }
+
+    fn report(&self, _: &u64, member: &FakeMember, outcome: Outcome) {
+        self.reports.lock().push((member.id, outcome));
+    }
+
+    fn may_retry(&self, _: &FakeMember, _: Code) -> bool {
+        !self.spent.load(Ordering::SeqCst)
     }
 
     fn note(&self, note: Note) {
