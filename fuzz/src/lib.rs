@@ -13,6 +13,7 @@ mod expression;
 mod handshake;
 mod messages;
 mod model;
+mod policy;
 mod reconnect;
 mod resume;
 mod session;
@@ -30,6 +31,7 @@ pub use messages::{
     bind, bind_refusal, bound, close, command, command_result, goaway, hello, open, refusal, unbind, welcome,
 };
 pub use model::model;
+pub use policy::policy;
 pub use reconnect::reconnect;
 pub use resume::resume;
 pub use session::session;
@@ -57,6 +59,7 @@ pub const TARGETS: &[Target] = &[
     ("hello", hello),
     ("model", model),
     ("open", open),
+    ("policy", policy),
     ("reconnect", reconnect),
     ("refusal", refusal),
     ("resume", resume),
