@@ -7,7 +7,7 @@
 //!   "endpoint": "https://acme.example.com",
 //!   "client": "192.0.2.7:40000",
 //!   "server": "192.0.2.1:443",
-//!   "tls": {"version": "TLSv1.3", "cipher_suite": "", "sni": "acme.example.com", "alpn": "h2"},
+//!   "tls": {"version": "1.3", "cipher_suite": "", "sni": "acme.example.com", "alpn": "h2"},
 //!   "time": 1767225600,
 //!   "request": {"method": "GET", "target": "/admin?x=1", "version": "HTTP/1.1",
 //!               "headers": {"accept": "text/html", "cookie": ["a=1", "b=2"]}, "body": ""},

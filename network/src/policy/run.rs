@@ -33,6 +33,8 @@ pub(crate) fn connection(caller: &Caller) -> Connection {
 
 fn tls(tls: &TlsInfo) -> Tls {
     let TlsInfo { sni, alpn, version, cipher } = tls.clone();
+    // `1.3`, as the form of a policy has it.
+    let version = version.strip_prefix("TLSv").map(String::from).unwrap_or(version);
     Tls { version, cipher_suite: cipher, sni, alpn }
 }
 
@@ -57,6 +59,10 @@ pub(crate) async fn go_on(
     body: Option<&Exchange>,
     mut answer: Option<Answer>,
 ) -> Outcome {
+    let mut seed = [0; 8];
+    if aws_lc_rs::rand::fill(&mut seed).is_ok() {
+        subject.reseed(u64::from_ne_bytes(seed));
+    }
     loop {
         answer = Some(match run.step(subject, now(), answer.take()) {
             Step::Done(outcome) => return outcome,

@@ -40,7 +40,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Takes what the next random numbers are made of.
-    pub(super) fn reseed(&mut self, seed: u64) {
+    pub fn reseed(&mut self, seed: u64) {
         self.seed = seed;
     }
 
