@@ -147,6 +147,7 @@ fn what_cannot_be_answered_is_an_error_and_never_false() {
         ("hash.sha256('a', req.method) == ''", "1:6: the format of a hash is `hex` or `base64`"),
         ("[1, req.method].sort() == []", "1:17: no such overload"),
         ("[double('nan'), 1.0 + double(req.url.port)].sort() == []", "1:45: no such overload"),
+        ("[dyn(1), req.method].sortBy(x, x) == []", "1:22: no such overload"),
         ("[req.method].slice(1, 0) == []", "1:14: index out of range"),
         ("[[req.method]].flatten(-1) == []", "1:16: the depth is negative"),
         ("rand.int(5, 4) == 5", "1:6: the bounds are negative, or the first is more than the second"),
@@ -364,6 +365,8 @@ const TRUE: &[&str] = &[
     "json.encode(req.content_type.parameters) == '{\"charset\":\"utf-8\"}'",
     // lists
     "[1, 2, 3, 4].slice(1, 3) == [2, 3] && [1, [2, [3, 4]], []].flatten() == [1, 2, [3, 4]] && [1, [2, [3, [4]]]].flatten(2) == [1, 2, 3, [4]]",
+    "[{'a': 2, 'b': 'x'}, {'a': 1, 'b': 'y'}, {'a': 2, 'b': 'z'}].sortBy(it, it.a).map(it, it.b) == ['y', 'x', 'z'] && [].sortBy(x, x) == []",
+    "has(req.headers['x-team']) && !has(req.headers['x-none']) && has(res.cookies['a'])",
     "[3, 1, 2].sort() == [1, 2, 3] && ['b', 'a'].sort() == ['a', 'b'] && [1, 2, 2, 1.0].distinct() == [1, 2] && lists.range(3) == [0, 1, 2] && lists.range(-1) == []",
     // chance
     "lists.range(20).all(x, rand.double() < 1.0 && rand.double() >= 0.0 && rand.int(3, 5) in [3, 4, 5] && rand.int() in [0, 1])",

@@ -134,6 +134,7 @@ pub(super) enum Fold {
     /// With two bodies, the first says which elements.
     Map,
     Filter,
+    SortBy,
 }
 
 impl Fold {
@@ -144,6 +145,7 @@ impl Fold {
             ("exists_one", 1) => Some(Self::ExistsOne),
             ("map", 1 | 2) => Some(Self::Map),
             ("filter", 1) => Some(Self::Filter),
+            ("sortBy", 1) => Some(Self::SortBy),
             _ => None,
         }
     }
@@ -155,6 +157,7 @@ impl Fold {
             Self::ExistsOne => "exists_one",
             Self::Map => "map",
             Self::Filter => "filter",
+            Self::SortBy => "sortBy",
         }
     }
 }

@@ -78,7 +78,7 @@ fn equal_within(left: &Value<'_>, right: &Value<'_>, depth: usize, budget: &mut 
 ///
 /// # Errors
 /// [`Fault::NoSuchOverload`] for others, and [`Fault::OverBudget`].
-pub(crate) fn order(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) -> Result<Option<Ordering>, Fault> {
+pub(super) fn order(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) -> Result<Option<Ordering>, Fault> {
     Ok(match (left, right) {
         (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
         (Value::String(left), Value::String(right)) => {
@@ -151,6 +151,44 @@ fn rank(value: &Value<'_>) -> u8 {
         | Value::Timestamp(_)
         | Value::Duration(_)
         | Value::Type(_) => 3,
+    }
+}
+
+/// Returns values in the order of their keys, which are of one type that has one; equal ones stay as they are.
+pub(crate) fn sort<'a>(mut pairs: Vec<(Value<'a>, Value<'a>)>, budget: &mut Budget) -> Result<Vec<Value<'a>>, Fault> {
+    let alike = pairs.windows(2).all(|two| matches!(two, [(one, _), (other, _)] if one.kind() == other.kind()));
+    if !alike || !pairs.iter().all(|(key, _)| has_place(key)) {
+        return Err(Fault::NoSuchOverload);
+    }
+    // All is paid for before: a comparison that ends in the middle would leave no order.
+    let longest = pairs.iter().map(|(key, _)| octets(key)).max().unwrap_or(0) as u64 / 32 + 1;
+    let halves = u64::from(pairs.len().max(1).ilog2()) + 1;
+    budget.step((pairs.len() as u64).saturating_mul(halves).saturating_mul(longest))?;
+    let mut free = Budget::new(u64::MAX, u64::MAX);
+    pairs.sort_by(|(one, _), (other, _)| order(one, other, &mut free).ok().flatten().unwrap_or(Ordering::Equal));
+    Ok(pairs.into_iter().map(|(_, value)| value).collect())
+}
+
+/// Returns whether values of its type have an order in which it has a place.
+fn has_place(value: &Value<'_>) -> bool {
+    match value {
+        Value::Bool(_)
+        | Value::Int(_)
+        | Value::Uint(_)
+        | Value::String(_)
+        | Value::Bytes(_)
+        | Value::Timestamp(_)
+        | Value::Duration(_) => true,
+        Value::Double(number) => !number.is_nan(),
+        Value::Null | Value::List(_) | Value::Map(_) | Value::Type(_) => false,
+    }
+}
+
+fn octets(value: &Value<'_>) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Bytes(octets) => octets.len(),
+        _ => 0,
     }
 }
 

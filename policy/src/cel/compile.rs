@@ -190,7 +190,7 @@ impl<'e> Compiler<'e> {
             let names = self.environment.functions.keys().map(String::as_str);
             return Err(self
                 .error(expr, Refusal::Name, format!("unknown function `{name}`"))
-                .did_you_mean(name, names.chain(["all", "exists", "exists_one", "map", "filter", "has"])));
+                .did_you_mean(name, names.chain(["all", "exists", "exists_one", "map", "filter", "sortBy", "has"])));
         }
         let (nodes, types) = self.each(receiver.into_iter().chain(arguments))?;
         self.choose(expr, name, receiver.is_some(), nodes, &types)
@@ -345,16 +345,16 @@ impl<'e> Compiler<'e> {
         let ty = match fold {
             Fold::All | Fold::Exists | Fold::ExistsOne => Type::BOOL,
             Fold::Map => Type::list(last),
-            Fold::Filter => Type::list(element),
+            Fold::Filter | Fold::SortBy => Type::list(element),
         };
         Ok((Op::Fold(fold, Box::new(range_node), nodes), ty))
     }
 
-    /// Compiles the bodies of a macro, which are conditions but for what `map` makes.
+    /// Compiles the bodies of a macro, which are conditions but for what `map` makes and `sortBy` orders by.
     fn bodies(&mut self, fold: Fold, bodies: &'e [Expr]) -> Result<(Vec<Node>, Type), CompileError> {
         let (mut nodes, mut last) = (Vec::new(), Type::Dyn);
         for (index, body) in bodies.iter().enumerate() {
-            if fold == Fold::Map && index + 1 == bodies.len() {
+            if matches!(fold, Fold::Map | Fold::SortBy) && index + 1 == bodies.len() {
                 let (node, ty) = self.compile(body)?;
                 nodes.push(node);
                 last = ty;

@@ -301,6 +301,7 @@ fn each<'a>(
     let mut verdict = Verdict::new(fold == Fold::Exists, at);
     let mut found = 0;
     let mut made = Vec::new();
+    let mut sorted = Vec::new();
     for position in 0..len {
         context.budget.step(1).map_err(stop)?;
         let element = match range {
@@ -311,7 +312,7 @@ fn each<'a>(
         let Some(element) = element else { break };
         let scope = Scope { value: element, outer };
         let (condition, transform) = match (fold, bodies) {
-            (Fold::Map, [transform]) => (None, Some(transform)),
+            (Fold::Map | Fold::SortBy, [transform]) => (None, Some(transform)),
             (Fold::Map, [condition, transform]) => (Some(condition), Some(transform)),
             (_, bodies) => (bodies.first(), None),
         };
@@ -329,6 +330,11 @@ fn each<'a>(
                 _ => return Err(stop(Fault::NoSuchOverload)),
             }
         }
+        if let (Fold::SortBy, Some(key)) = (fold, transform) {
+            context.budget.make(size_of::<[Value<'_>; 2]>()).map_err(stop)?;
+            sorted.push((value(key, Some(&scope), context)?, scope.value));
+            continue;
+        }
         if matches!(fold, Fold::Map | Fold::Filter) {
             context.budget.make(size_of::<Value<'_>>()).map_err(stop)?;
             made.push(match transform {
@@ -341,5 +347,6 @@ fn each<'a>(
         Fold::All | Fold::Exists => verdict.end(),
         Fold::ExistsOne => Ok(Value::Bool(found == 1)),
         Fold::Map | Fold::Filter => Value::list_of_paid(made).map_err(stop),
+        Fold::SortBy => compare::sort(sorted, context.budget).and_then(Value::list_of_paid).map_err(stop),
     }
 }

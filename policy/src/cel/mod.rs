@@ -62,7 +62,7 @@ mod value;
 
 pub use ast::Expr;
 pub use budget::{Budget, OCTETS_PER_STEP};
-pub(crate) use compare::{equal, order};
+pub(crate) use compare::{equal, sort as arrange};
 pub use compile::MAX_PATTERNS;
 pub use env::{Attribute, BadArgument, Body, Call, Environment, Facts, Function, Prepare, Prepared};
 pub(crate) use error::nearest;

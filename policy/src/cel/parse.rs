@@ -289,9 +289,14 @@ impl<'t> Parser<'t> {
                 Some(Expr { kind: Kind::Select(operand, field), .. }) if arguments.is_empty() => {
                     self.node(at, Kind::Has(operand, field))
                 }
-                _ => {
-                    Err(self.error(at, "`has` asks for one field").remedy("write `has(map.field)`, or `'key' in map`"))
-                }
+                Some(Expr { kind: Kind::Index(both), .. }) if arguments.is_empty() => match *both {
+                    // As gateways write it of headers: `has(req.headers['x-team'])`.
+                    [operand, Expr { kind: Kind::String(field), .. }] if is_field(&field) => {
+                        self.node(at, Kind::Has(Box::new(operand), field))
+                    }
+                    _ => Err(self.error(at, NO_FIELD).remedy("write `has(map.field)`, or `'key' in map`")),
+                },
+                _ => Err(self.error(at, NO_FIELD).remedy("write `has(map.field)`, or `'key' in map`")),
             };
         }
         self.node(at, Kind::Call(None, name.into(), arguments))
@@ -420,4 +425,11 @@ fn height(kind: &Kind) -> u16 {
         Kind::Fold(_, range, _, bodies) => highest(bodies).max(range.height),
     };
     below + 1
+}
+
+const NO_FIELD: &str = "`has` asks for one field";
+
+/// Returns whether a text can be written as a field between backticks.
+fn is_field(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_-".contains(&octet))
 }

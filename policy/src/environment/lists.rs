@@ -1,9 +1,7 @@
 //! Functions of lists, and chance.
 
-use core::cmp::Ordering;
-
 use super::RANDOM;
-use crate::cel::{Budget, Call, Fault, Function, Kind, List, Type, Value, equal, order};
+use crate::cel::{Call, Fault, Function, Kind, List, Type, Value, arrange, equal};
 
 const LIST: Type = Type::Of(Kind::List);
 
@@ -71,43 +69,10 @@ fn flatten_into<'a>(
 
 fn sort<'a>(call: &mut Call<'_, 'a>) -> Result<Value<'a>, Fault> {
     let [Value::List(list)] = call.arguments else { return Err(Fault::NoSuchOverload) };
-    let mut elements: Vec<_> = list.iter().collect();
-    call.budget.make(size_of_val(elements.as_slice()))?;
-    let alike = elements.windows(2).all(|two| matches!(two, [one, other] if one.kind() == other.kind()));
-    if !alike || !elements.iter().all(is_ordered) {
-        return Err(Fault::NoSuchOverload);
-    }
-    // All is paid for before: a comparison that ends in the middle would leave no order.
-    let longest = elements.iter().map(octets).max().unwrap_or(0) as u64 / 32 + 1;
-    let halves = u64::from(elements.len().max(1).ilog2()) + 1;
-    call.budget.step((elements.len() as u64).saturating_mul(halves).saturating_mul(longest))?;
-    let mut free = Budget::new(u64::MAX, u64::MAX);
-    elements.sort_by(|one, other| order(one, other, &mut free).ok().flatten().unwrap_or(Ordering::Equal));
+    call.budget.make(list.len().saturating_mul(3 * size_of::<Value<'_>>()))?;
+    let pairs = list.iter().map(|element| (element.clone(), element)).collect();
+    let elements = arrange(pairs, call.budget)?;
     Value::list(elements, call.budget)
-}
-
-/// Returns whether values of its type have an order in which it has a place.
-fn is_ordered(value: &Value<'_>) -> bool {
-    match value {
-        Value::Bool(_)
-        | Value::Int(_)
-        | Value::Uint(_)
-        | Value::String(_)
-        | Value::Bytes(_)
-        | Value::Timestamp(_)
-        | Value::Duration(_) => true,
-        Value::Double(number) => !number.is_nan(),
-        Value::Null | Value::List(_) | Value::Map(_) | Value::Type(_) => false,
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "every other value has a size of its own")]
-fn octets(value: &Value<'_>) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Bytes(octets) => octets.len(),
-        _ => 0,
-    }
 }
 
 fn distinct<'a>(call: &mut Call<'_, 'a>) -> Result<Value<'a>, Fault> {

@@ -52,7 +52,7 @@
 //! | `text.encodeBase64()`, `text.decodeBase64()` | base64 of a text, and back |
 //! | `text.isURL()`, `text.isQueryString()`, `text.isJson()`, `text.isPrivateIp()` | whether it is one; of RFC 1918 |
 //! | `text.lower()`, `text.upper()` | the text in that case |
-//! | `list.slice(from, to)`, `list.flatten()`, `list.flatten(depth)`, `list.sort()`, `list.distinct()`, `lists.range(n)` | a list |
+//! | `list.slice(from, to)`, `list.flatten()`, `list.flatten(depth)`, `list.sort()`, `list.sortBy(x, key)`, `list.distinct()`, `lists.range(n)` | a list |
 //! | `rand.double()`, `rand.int()`, `rand.int(least, most)` | a random number below 1; 0 or 1; one between, both included |
 //! | `basic_auth.encode(user, password)` | the credentials as a header has them |
 //! | `hash.sha256(text)`, `text.sha256()`, each with `'hex'` (as when it is left out) or `'base64'`; so too `sha512`, `sha1`, `md5`, `crc32`, `crc64`, `xxhash64` | the hash of the text; only the first two say anything about who wrote it |
