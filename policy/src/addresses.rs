@@ -18,6 +18,9 @@ pub const MAX_ENTRIES: usize = 200_000;
 pub struct Addresses {
     four: Box<[(u32, u32)]>,
     six: Box<[(u128, u128)]>,
+    /// The networks as they are listed, sorted: looked at only to name one.
+    listed_four: Box<[(u32, u32)]>,
+    listed_six: Box<[(u128, u128)]>,
 }
 
 impl Addresses {
@@ -38,7 +41,29 @@ impl Addresses {
                 Network::Six(first, last) => six.push((first, last)),
             }
         }
-        Ok(Self { four: disjoint(four, u32::checked_add), six: disjoint(six, u128::checked_add) })
+        four.sort_unstable();
+        six.sort_unstable();
+        let (listed_four, listed_six) = (four.clone().into(), six.clone().into());
+        let (four, six) = (disjoint(four, u32::checked_add), disjoint(six, u128::checked_add));
+        Ok(Self { four, six, listed_four, listed_six })
+    }
+
+    /// Returns the smallest network of the list that has an address, as `10.0.0.0/8`.
+    pub fn network(&self, address: IpAddr) -> Option<String> {
+        match address.to_canonical() {
+            IpAddr::V4(address) => (0..=32).rev().find_map(|prefix| {
+                let rest = u32::MAX.checked_shr(prefix).unwrap_or(0);
+                let first = address.to_bits() & !rest;
+                self.listed_four.binary_search(&(first, first | rest)).ok()?;
+                Some(format!("{}/{prefix}", Ipv4Addr::from_bits(first)))
+            }),
+            IpAddr::V6(address) => (0..=128).rev().find_map(|prefix| {
+                let rest = u128::MAX.checked_shr(prefix).unwrap_or(0);
+                let first = address.to_bits() & !rest;
+                self.listed_six.binary_search(&(first, first | rest)).ok()?;
+                Some(format!("{}/{prefix}", Ipv6Addr::from_bits(first)))
+            }),
+        }
     }
 
     /// Returns whether an address is in the set.
@@ -223,7 +248,7 @@ mod tests {
             set(&["10.0.0.128/25", "10.0.0.0/25", "10.0.0.7", "10.0.1.0/24", "255.255.255.255", "255.255.255.254/31"]);
 
         assert_eq!(joined.four.len(), 2);
-        assert_eq!(joined, set(&["10.0.0.0/23", "255.255.255.254/31"]));
+        assert_eq!(joined.four, set(&["10.0.0.0/23", "255.255.255.254/31"]).four);
     }
 
     #[test]

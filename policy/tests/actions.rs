@@ -82,6 +82,28 @@ fn restrict_ips_serves_who_is_allowed_and_not_denied() {
 }
 
 #[test]
+fn restrict_ips_tells_what_it_would_do_and_why() {
+    let text = "\
+on_http_request:
+  - actions:
+      - {type: restrict-ips, config: {enforce: false, allow: [192.0.0.0/8, 192.0.2.0/24, '::/0'], deny: [192.0.2.64/26]}}
+      - {type: custom-response, config: {body: \"${actions.ngrok.restrict_ips.action} ${actions.ngrok.restrict_ips.matched_cidr} ${actions.ngrok.restrict_ips.error.code}.\"}}
+";
+    let policy = policy(text);
+    for (ip, told) in [
+        ("192.0.2.7", "allow 192.0.2.0/24 ."),
+        ("192.9.2.7", "allow 192.0.0.0/8 ."),
+        ("::ffff:192.0.2.66", "deny 192.0.2.64/26 ."),
+        ("2001:db8::1", "allow ::/0 ."),
+        ("10.0.0.1", "deny  ."),
+    ] {
+        let outcome = Caller::new("GET", "https://a.example/").from(ip).run(&policy, REQUEST).0;
+        let Outcome::Respond(response) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(String::from_utf8_lossy(response.body()), told, "{ip}");
+    }
+}
+
+#[test]
 fn custom_response_answers_with_what_it_renders() {
     let mut caller = Caller::new("GET", "https://a.example/a?q=%0Ax&b=%3Cb%3E");
     for (config, told) in [

@@ -66,7 +66,14 @@ fn what_cannot_be_decided_refuses_unless_the_rule_only_tells() {
             Some("on_http_request[0]: add-headers: failed: a header would have a control character"),
         ),
         ("on_http_request: [{expressions: [\"vars.none\"], actions: [{type: log, config: {metadata: {a: b}}}]}]", None),
-        ("on_http_request: [{actions: [{type: log, config: {metadata: {a: \"${vars.none}\"}}}]}]", None),
+        (
+            "on_http_request: [{actions: [{type: log, config: {metadata: {a: \"${vars.none}\"}}}, {type: log, config: {metadata: {a: b}}}]}]",
+            None,
+        ),
+        (
+            "on_http_request: [{actions: [{type: remove-headers, config: {headers: [a]}}, {type: log, config: {metadata: {a: \"${vars.none}\"}}}]}]",
+            None,
+        ),
     ] {
         let policy = policy(text);
         let mut caller = Caller::new("GET", "https://a.example/a?q=%0d%0aset-cookie:%20x");

@@ -70,9 +70,13 @@ impl RestrictIps {
     }
 
     pub(super) fn act(&self, turn: &mut Turn<'_, '_>) -> Result<Effect, Failure> {
-        let passes = self.permits(turn.facts.connection.client());
+        let client = turn.facts.connection.client();
+        let passes = self.permits(client);
         if turn.tells() {
-            turn.tell("restrict_ips", [("action", Value::from(if passes { "allow" } else { "deny" }))])?;
+            let denied = self.deny.network(client);
+            let network = denied.or_else(|| self.allow.as_ref()?.network(client)).unwrap_or_default();
+            let action = Value::from(if passes { "allow" } else { "deny" });
+            turn.tell("restrict_ips", [("action", action), ("matched_cidr", Value::from(network))])?;
         }
         Ok(match (passes, self.enforce) {
             (false, true) => Effect::End(Outcome::Refuse(Refusal::new(403, Why::Restricted))),

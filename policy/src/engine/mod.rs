@@ -4,7 +4,7 @@
 //! changed, later rules see. An action that ends the phase is the last.
 //!
 //! **It fails closed.** An expression that has no value, a text that cannot be written, a phase that costs more than its budget: each refuses
-//! with 500. There is one exception: a rule that only tells (`log`) is passed over.
+//! with 500. There is one exception: a `log` that cannot be written is passed over, and so is a rule that has nothing else.
 //!
 //! The engine does no IO. When an action needs the world, [`Run::step`] returns an [`Ask`], and is called again with the [`Answer`].
 //!
@@ -277,7 +277,8 @@ impl Run {
                     }
                     Ok(Effect::Ask(ask)) => return Pause::Step(Step::Ask(ask)),
                     Ok(Effect::End(outcome)) => return Pause::Step(Step::Done(outcome)),
-                    Err(failure) if is_passed_over(rule, &failure) => {}
+                    // That nothing was told lets nobody pass.
+                    Err(failure) if matches!(action, Action::Log(_)) && !failure.is_limit() => {}
                     Err(failure) => return Pause::refuse(failure),
                 }
             }
