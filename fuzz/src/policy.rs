@@ -205,7 +205,7 @@ const ACTIONS: &[&str] = &[
     "deny",
     "deny, config: {status_code: 404}",
     "close-connection",
-    "restrict-ips, config: {deny: [10.0.0.0/8]}",
+    "restrict-ips, config: {allow: [0.0.0.0/0], deny: [10.0.0.0/8]}",
     "restrict-ips, config: {allow: ['::/0'], enforce: false}",
     "add-headers, config: {headers: {x-a: '${req.url.query}', host: '${req.host}'}}",
     "add-headers, config: {headers: {x-b: '${queryString.decode(req.url.query).b}'}}",
@@ -226,4 +226,5 @@ const ACTIONS: &[&str] = &[
     "forward-internal, config: {url: \"https://${getReqHeader('x-a')[0]}\"}",
     "terminate-tls, config: {min_version: '1.3'}",
     "basic-auth, config: {credentials: ['a:password']}",
+    "verify-webhook, config: {provider: github, secret: secret}",
 ];

@@ -110,7 +110,9 @@ fn rules(count: usize) -> String {
 
 fn restriction() -> String {
     let networks: String = networks().iter().map(|network| format!("            - {network}\n")).collect();
-    format!("on_http_request:\n  - actions:\n      - type: restrict-ips\n        config:\n          deny:\n{networks}")
+    format!(
+        "on_http_request:\n  - actions:\n      - type: restrict-ips\n        config:\n          allow: [0.0.0.0/0]\n          deny:\n{networks}"
+    )
 }
 
 /// Returns networks of many sizes, in no order.

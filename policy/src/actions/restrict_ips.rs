@@ -74,7 +74,7 @@ impl RestrictIps {
         let passes = self.permits(client);
         if turn.tells() {
             let denied = self.deny.network(client);
-            let network = denied.or_else(|| self.allow.as_ref()?.network(client)).unwrap_or_default();
+            let network = denied.or_else(|| self.allow.network(client)).unwrap_or_default();
             let action = Value::from(if passes { "allow" } else { "deny" });
             turn.tell("restrict_ips", [("action", action), ("matched_cidr", Value::from(network))])?;
         }
