@@ -138,7 +138,8 @@ fn base64(text: &str) -> Vec<u8> {
 fn vectors() -> Vec<Json> {
     let mut files: Vec<_> =
         fs::read_dir(root()).expect("readable").map(|entry| entry.expect("readable").path()).collect();
-    files.retain(|path| path.extension().is_some_and(|it| it == "json") && !path.ends_with("unsupported.json"));
+    let others = ["unsupported.json", "webhooks.json"];
+    files.retain(|path| path.extension().is_some_and(|it| it == "json") && !others.iter().any(|it| path.ends_with(it)));
     files.sort();
     assert_eq!(files.len(), 16, "{files:?}");
     files
