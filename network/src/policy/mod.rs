@@ -2,6 +2,7 @@
 //! world is done by [`World`].
 
 mod file;
+mod keys;
 mod offline;
 mod path;
 mod run;

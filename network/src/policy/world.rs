@@ -6,11 +6,12 @@ use std::sync::{Arc, OnceLock, Weak};
 use adit_core::{Open, UpstreamProtocol};
 use adit_policy::{
     auth::basic::Check,
-    engine::{Answer, Ask, Fetch, FetchError, Unavailable},
+    engine::{Answer, Ask, Fetch, FetchError, Keys, Unavailable},
 };
 use adit_tokio::Stream;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
+use super::keys::IssuerKeys;
 use crate::{
     Edge,
     fetch::{Bounds, FetchFault, Fetcher, is_internal},
@@ -21,7 +22,9 @@ use crate::{
 #[derive(Debug)]
 pub struct World {
     /// Sends requests to other servers.
-    fetcher: Option<Fetcher>,
+    fetcher: Option<Arc<Fetcher>>,
+    /// The keys of issuers.
+    keys: Arc<IssuerKeys>,
     /// Where internal endpoints are.
     edge: OnceLock<Weak<Edge>>,
     /// Threads that may check passwords at a time: half of the cores, so that callers with wrong ones do not take all.
@@ -35,6 +38,7 @@ impl Default for World {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             fetcher: None,
+            keys: Arc::default(),
             edge: OnceLock::new(),
             passwords: Arc::new(Semaphore::new((cores / 2).max(1))),
             waiting: Semaphore::new(MAX_WAITING),
@@ -45,7 +49,7 @@ impl Default for World {
 impl World {
     /// Returns one that sends requests by `fetcher`.
     pub fn new(fetcher: Fetcher) -> Self {
-        Self { fetcher: Some(fetcher), ..Self::default() }
+        Self { fetcher: Some(Arc::new(fetcher)), ..Self::default() }
     }
 
     /// Lets requests reach the internal endpoints of their account.
@@ -55,17 +59,22 @@ impl World {
 
     /// Returns who sends requests to other servers.
     pub fn fetcher(&self) -> Option<&Fetcher> {
-        self.fetcher.as_ref()
+        self.fetcher.as_deref()
     }
 
     /// Answers a question of an account. [`Ask::Body`] is answered by who has the body.
     pub async fn answer(&self, account: i64, ask: Ask) -> Answer {
         match ask {
             Ask::Fetch(fetch) => Answer::Fetched(self.fetch(account, *fetch).await),
-            Ask::Keys { .. } => Answer::Keys(Err(Unavailable)),
+            Ask::Keys { urls, fresh } => Answer::Keys(self.keys(account, urls, fresh).await),
             Ask::Password { check } => Answer::Password(self.password(check).await),
             Ask::Body { .. } => Answer::Body(None),
         }
+    }
+
+    async fn keys(&self, account: i64, urls: Vec<String>, fresh: bool) -> Result<Keys, Unavailable> {
+        let fetcher = self.fetcher.as_ref().ok_or(Unavailable)?;
+        self.keys.get(fetcher, account, urls, fresh).await
     }
 
     /// Checks a password on a thread that serves nobody else.
