@@ -22,6 +22,7 @@ debian_packages() {
     have openssl || missing+=(openssl)
     have pgrep || missing+=(procps)
     have ncat || missing+=(ncat)
+    have pebble && have pebble-challtestsrv || missing+=(pebble)
     have ip || missing+=(iproute2)
     have slowhttptest || missing+=(slowhttptest)
     have ssh || missing+=(openssh-client)

@@ -1,7 +1,9 @@
 //! The command line.
 
 mod authority;
+mod certificates;
 mod policy;
+mod secrets;
 mod tokens;
 
 use core::{fmt, time::Duration};
@@ -36,6 +38,8 @@ pub fn main() -> ExitCode {
         Command::Token(token) => tokens::run(&token),
         Command::Ca(ca) => authority::run(&ca),
         Command::Policy(command) => policy::run(&command),
+        Command::Certificates(certificates) => certificates::run(&certificates),
+        Command::Secrets(secrets) => secrets::run(&secrets),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,6 +71,7 @@ impl From<ServeError> for Failure {
             ServeError::Certificate(error) => error.into(),
             ServeError::Store(error) => error.into(),
             ServeError::Policy(_) => Self { exit: 3, text: format!("{error}\n{}", Fault::PolicyInvalid) },
+            ServeError::Kept(error) => error.into(),
             ServeError::Listen { .. } => Self::known(1, Fault::ListenFailed, &error),
             ServeError::Tls(_) | ServeError::Io(_) => Self { exit: 1, text: error.to_string() },
         }
@@ -158,6 +163,12 @@ enum Command {
     /// Check policies, and evaluate them for a request.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Put certificates of your own into the database, list and remove them.
+    #[command(subcommand)]
+    Certificates(certificates::CertificatesCommand),
+    /// Make and change the key of what is encrypted in the database.
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
     /// Print the table of errors.
     Errors {
         /// As the page of the documentation.

@@ -223,6 +223,7 @@ impl Edge {
     /// Tells those who wait for an agent that an endpoint was bound, that an agent is back, or that it will not come back.
     pub fn arrived(&self) {
         self.arrivals.notify_waiters();
+        self.certificates.wake();
     }
 
     /// Returns how members of an endpoint are judged.

@@ -102,6 +102,10 @@ faults! {
     PolicyInvalid = 1508, None, Vendor, "policy not valid",
         "The file of a policy has faults, or cannot be read. The lines above name each with its place.",
         "Correct the file; `adit-network policy check FILE` looks at it alone.";
+    /// What is encrypted in the database cannot be opened.
+    SecretsLocked = 1509, None, Vendor, "secrets cannot be opened",
+        "Keys, certificates and accounts in the database are encrypted, and the key for that is missing, is another one, or a row was changed. Nothing is ordered anew in their place.",
+        "Give the key back: secrets.key_file, or ADIT_NETWORK_SECRETS_KEY. A row that was changed is removed with `adit-network certificates remove`.";
 
     /// The authtoken is not valid.
     Credentials = 2001, None, Customer, "authtoken not valid",

@@ -61,6 +61,30 @@ pub struct Metrics {
     pub panics: Counter,
     /// 1 while the database answers.
     pub store_up: Gauge,
+    /// Certificates.
+    pub certificates: CertificateMetrics,
+}
+
+/// What is known of certificates.
+#[derive(Clone, Debug, Default)]
+pub struct CertificateMetrics {
+    /// When each ends: seconds since 1970.
+    pub end: Family<CertificateLabel, Gauge>,
+    /// Those near their end that were not replaced.
+    pub ending: Family<ReasonLabel, Gauge>,
+    /// Orders, by what came of them.
+    pub orders: Family<ReasonLabel, Counter>,
+    /// Names whose last order failed.
+    pub failing: Gauge,
+}
+
+/// A certificate. As many as endpoints have names; beyond 20,000 they are not shown.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CertificateLabel {
+    /// For which name.
+    pub name: String,
+    /// Where it is from.
+    pub source: &'static str,
 }
 
 /// Numbers about the members of endpoints.
@@ -214,8 +238,10 @@ impl Metrics {
             "policy_bodies_broken", "Bodies that policies broke off";
         };
         let pools = PoolMetrics::register(&mut registry);
+        let certificates = CertificateMetrics::register(&mut registry);
         Self {
             registry,
+            certificates,
             sessions,
             sessions_began,
             sessions_parked,
@@ -291,6 +317,23 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl CertificateMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        let help = "When a certificate ends, since 1970";
+        registry.register_with_unit("certificate_not_after", help, Unit::Seconds, all.end.clone());
+        registry.register(
+            "certificates_ending",
+            "Certificates near their end that were not replaced",
+            all.ending.clone(),
+        );
+        registry.register("certificate_orders", "Orders of certificates by what came of them", all.orders.clone());
+        let help = "Names whose last order of a certificate failed";
+        registry.register("certificate_orders_failing", help, all.failing.clone());
+        all
     }
 }
 

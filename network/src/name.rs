@@ -171,6 +171,22 @@ impl<T> NameMap<T> {
         if self.below.is_empty() { None } else { name.parents().find_map(|parent| self.below.get(parent)) }
     }
 
+    /// Returns the value of exactly this name, whatever wildcard is above it.
+    pub fn exact(&self, name: &str) -> Option<&T> {
+        self.exact.get(name)
+    }
+
+    /// Returns the value of the wildcard right below this name.
+    pub fn below(&self, parent: &str) -> Option<&T> {
+        self.below.get(parent)
+    }
+
+    /// Returns every pattern with its value, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (NamePattern, &T)> {
+        let exact = self.exact.iter().map(|(name, value)| (NamePattern::Exact(name.clone()), value));
+        exact.chain(self.below.iter().map(|(name, value)| (NamePattern::Below(name.clone()), value)))
+    }
+
     /// Returns the value of exactly this pattern.
     pub fn get(&self, pattern: &NamePattern) -> Option<&T> {
         match pattern {

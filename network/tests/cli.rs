@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -148,6 +149,70 @@ fn a_ca_is_made_once_and_issues_to_files_of_ones_own() {
     assert_eq!((issued.code, issued.out), (0, format!("{prefix}.pem\n{prefix}.key\n")), "{}", issued.err);
 }
 
+#[test]
+fn a_certificate_is_put_in_encrypted_listed_without_its_key_and_removed() {
+    let home = Home::new("certificates");
+    home.issue("crm");
+    home.configure("secrets: {key_file: secrets.key}\n");
+    let add = ["certificates", "add", "--certificate", "crm.pem", "--key", "crm.key"];
+
+    let without_key = home.run(&add);
+    assert_eq!(without_key.code, 1);
+    assert!(without_key.err.contains("ADIT-1509"), "{}", without_key.err);
+    assert_eq!(home.run(&["secrets", "init"]).out, format!("{}\n", home.0.join("secrets.key").display()));
+    assert_eq!(home.run(&["secrets", "init"]).code, 1, "a key is never replaced");
+
+    let added = home.run(&add);
+    assert_eq!((added.code, added.out.as_str()), (0, "crm.example.com\n"), "{}", added.err);
+    assert!(home.run(&add).err.contains("takes the place"));
+    let wrong = home.run(&[&add[..], &["--name", "other.example.com"]].concat());
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.err.contains("does not stand for other.example.com"), "{}", wrong.err);
+
+    let listed = home.run(&["certificates", "list", "--output", "json"]);
+    let shown: Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!((&shown[0]["id"], &shown[0]["source"]), (&"crm.example.com".into(), &"own".into()));
+    let key = fs::read_to_string(home.0.join("crm.key")).unwrap();
+    let secret = key.lines().nth(1).unwrap();
+    assert!(!listed.out.contains(secret));
+    for file in ["adit.db", "adit.db-wal"].iter().filter_map(|file| fs::read(home.0.join(file)).ok()) {
+        assert!(!file.windows(secret.len()).any(|window| window == secret.as_bytes()));
+    }
+    assert_eq!(home.run(&["certificates", "remove", "crm.example.com"]).code, 0);
+    assert_eq!(home.run(&["certificates", "remove", "crm.example.com"]).code, 1);
+}
+
+#[test]
+fn keys_are_rotated_and_a_wrong_one_starts_nothing() {
+    let home = Home::new("rekey");
+    home.issue("crm");
+    home.run(&["ca", "init"]);
+    home.configure("private_ca: pki\nsecrets: {key_file: secrets.key}\n");
+    let key = |digits: &str| {
+        let path = home.0.join("secrets.key");
+        fs::write(&path, digits).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let (old, new) = ("0a".repeat(32), "0b".repeat(32));
+    key(&old);
+    assert_eq!(home.run(&["certificates", "add", "--certificate", "crm.pem", "--key", "crm.key"]).code, 0);
+
+    key(&new);
+    for arguments in [&["serve"][..], &["secrets", "rekey"], &["certificates", "list"]] {
+        let done = home.run(arguments);
+        assert_eq!(done.code, 1, "{arguments:?}");
+        assert!(done.err.contains("ADIT-1509") && done.err.contains("another key"), "{arguments:?}: {}", done.err);
+    }
+    home.configure("private_ca: pki\n");
+    assert!(home.run(&["serve"]).err.contains("ADIT-1509"), "a missing key is none that was never there");
+    home.configure("private_ca: pki\nsecrets: {key_file: secrets.key}\n");
+
+    key(&format!("{new}\n{old}\n"));
+    assert_eq!(home.run(&["secrets", "rekey"]).out, "1\n");
+    key(&new);
+    assert_eq!(home.run(&["certificates", "list"]).code, 0);
+}
+
 struct Home(PathBuf);
 
 struct Done {
@@ -164,6 +229,20 @@ impl Home {
         let text = "version: 1\nprivate_ca: pki\ningress: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\n";
         fs::write(home.config(), text).expect("a file");
         home
+    }
+
+    /// Writes the configuration with these lines.
+    fn configure(&self, lines: &str) {
+        let text = "version: 1\ningress: {listen: '127.0.0.1:0', names: [localhost]}\nhttp: {listen: '127.0.0.1:0'}\n";
+        fs::write(self.config(), format!("{text}{lines}")).expect("a file");
+    }
+
+    /// Makes a certificate of some CA for `crm.example.com`, and its key.
+    fn issue(&self, prefix: &str) {
+        let dir = self.0.join("elsewhere").display().to_string();
+        self.run(&["ca", "init", "--dir", &dir]);
+        let issued = self.run(&["ca", "issue", "--dir", &dir, "crm.example.com", "--out", prefix]);
+        assert_eq!(issued.code, 0, "{}", issued.err);
     }
 
     fn config(&self) -> PathBuf {

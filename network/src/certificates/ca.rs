@@ -14,13 +14,14 @@ use rcgen::{
     SanType,
 };
 
-use super::{CertificateError, pem};
+use super::{CertificateError, Validity, pem};
 
 /// A CA whose key is in a folder of ours.
 #[derive(Debug)]
 pub struct PrivateCa {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
+    validity: Validity,
 }
 
 /// A certificate with its chain, and its key, as PEM.
@@ -70,10 +71,15 @@ impl PrivateCa {
         let (certificate_path, key_path) = (certificate_path(folder), key_path(folder));
         let certificate = fs::read_to_string(&certificate_path).map_err(|e| read_error(&certificate_path, e))?;
         let key = pem::read_key_text(&key_path)?;
-        pem::certified_key(&certificate, &key, &certificate_path)?;
+        let validity = pem::certified_key(&certificate, &key, &certificate_path)?.validity;
         let key = KeyPair::from_pem(&key).map_err(CertificateError::Issue)?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(CertificateError::Issue)?;
-        Ok(Self { issuer, certificate })
+        Ok(Self { issuer, certificate, validity })
+    }
+
+    /// Returns from when to when the CA's own certificate is valid.
+    pub const fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// Issues a certificate for names and addresses.
@@ -115,7 +121,8 @@ pub fn certificate_path(folder: &Path) -> PathBuf {
     folder.join("ca.pem")
 }
 
-fn key_path(folder: &Path) -> PathBuf {
+/// Returns where it has its key.
+pub fn key_path(folder: &Path) -> PathBuf {
     folder.join("ca.key")
 }
 

@@ -1,16 +1,20 @@
-//! Which certificate a name gets: from a file, or issued by the private CA when it is first asked for.
+//! Which certificate a name gets: one of the operator's own, else one that ACME issued, else one of the private CA.
 //!
-//! Everything is swapped as a whole: a reload that fails leaves what was there (V36, V95).
+//! The most specific name wins: an exact one before the nearest wildcard, and for the same name the order above. The private
+//! CA comes last whatever the name. Everything is swapped as a whole: what fails leaves what was there (V36, V95).
 
+pub mod acme;
 mod ca;
+mod own;
 mod pem;
+pub mod watch;
 
 use core::time::Duration;
 use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
@@ -25,8 +29,13 @@ use crate::{
     EndpointName, NameMap, NamePattern,
     config::{CertificateFiles, Config},
 };
+use acme::Issuer;
+use watch::Stamp;
 
-pub use ca::{Issued, PrivateCa, certificate_path, write_issued};
+pub use ca::{Issued, PrivateCa, certificate_path, key_path, write_issued};
+pub use own::{Kept, KeptError};
+pub use pem::{Nearness, Pair, Validity, read_pair, read_secret};
+pub use watch::unix_now;
 
 /// A certificate or key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,19 +71,86 @@ pub enum CertificateError {
     NoProvider,
 }
 
-/// The certificates of the public side.
+/// The certificates of the process.
 #[derive(Debug)]
 pub struct Certificates {
     current: ArcSwap<Loaded>,
+    /// Put in by command.
+    own: ArcSwap<NameMap<Pair>>,
+    /// Ordered by ACME.
+    ordered: ArcSwap<NameMap<Pair>>,
+    issuer: OnceLock<Arc<Issuer>>,
 }
 
-/// What one reading of the configuration gave.
+/// Where a certificate is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A file of the configuration.
+    File,
+    /// Put in by command.
+    Own,
+    /// Ordered by ACME.
+    Ordered,
+    /// The private CA's own.
+    PrivateCa,
+    /// The file of the ingress.
+    Ingress,
+}
+
+impl Source {
+    /// Returns the word for logs, lists and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Own => "own",
+            Self::Ordered => "acme",
+            Self::PrivateCa => "private_ca",
+            Self::Ingress => "ingress",
+        }
+    }
+}
+
+/// What one reading of the configuration's files gave.
 #[derive(Debug)]
 pub struct Loaded {
-    files: NameMap<Arc<CertifiedKey>>,
+    named: Arc<Named>,
+    /// What the files looked like before they were read.
+    stamps: Vec<Stamp>,
+    /// What they looked like when they could not be used.
+    refused: Mutex<Option<Vec<Stamp>>>,
+    files: NameMap<Pair>,
     ca: Option<PrivateCa>,
     issued: Mutex<HashMap<EndpointName, (Arc<CertifiedKey>, Instant)>>,
-    ingress: Arc<CertifiedKey>,
+    /// Of files or of the private CA.
+    ingress: Option<Pair>,
+}
+
+/// The files and names that the configuration names.
+#[derive(Debug)]
+struct Named {
+    certificates: Vec<CertificateFiles>,
+    private_ca: Option<PathBuf>,
+    ingress: Option<(PathBuf, PathBuf)>,
+    ingress_names: Vec<String>,
+}
+
+impl Named {
+    fn new(config: &Config) -> Self {
+        Self {
+            certificates: config.certificates.clone(),
+            private_ca: config.private_ca.clone(),
+            ingress: config.ingress.files.clone(),
+            ingress_names: ingress_names(config),
+        }
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let ca = self.private_ca.iter().flat_map(|folder| [certificate_path(folder), key_path(folder)]);
+        let pairs = self.certificates.iter().map(|files| (&files.certificate, &files.key));
+        let pairs = pairs.chain(self.ingress.iter().map(|(certificate, key)| (certificate, key)));
+        let stamps = pairs.flat_map(|(certificate, key)| [Stamp::of(certificate), Stamp::of(key)]);
+        stamps.chain(ca.map(|path| Stamp::of(&path))).collect()
+    }
 }
 
 impl Loaded {
@@ -83,39 +159,28 @@ impl Loaded {
     /// # Errors
     /// The first that cannot be used; no name is then served from a part of them.
     pub fn read(config: &Config) -> Result<Self, CertificateError> {
-        let ca = config.private_ca.as_deref().map(PrivateCa::load).transpose()?;
+        Self::load(Arc::new(Named::new(config)))
+    }
+
+    fn load(named: Arc<Named>) -> Result<Self, CertificateError> {
+        let stamps = named.stamps(); // before the reading: what changes meanwhile is read again
+        let ca = named.private_ca.as_deref().map(PrivateCa::load).transpose()?;
         let mut files = NameMap::default();
-        for CertificateFiles { names, certificate, key } in &config.certificates {
-            let certified = pem::load(certificate, key)?;
+        for CertificateFiles { names, certificate, key } in &named.certificates {
+            let pair = pem::load(certificate, key)?;
             for name in names {
-                files.insert(name.clone(), Arc::clone(&certified));
+                files.insert(name.clone(), pair.clone());
             }
         }
-        let ingress = match (&config.ingress.files, &ca) {
-            (Some((certificate, key)), _) => pem::load(certificate, key)?,
-            (None, Some(ca)) => issue(ca, &ingress_names(config))?,
-            (None, None) => {
-                let problem = "the ingress has neither a certificate nor a private CA".to_owned();
-                return Err(CertificateError::Invalid { path: PathBuf::new(), problem });
-            }
+        let ingress = match (&named.ingress, &ca) {
+            (Some((certificate, key)), _) => Some(pem::load(certificate, key)?),
+            (None, Some(ca)) => Some(issue(ca, &named.ingress_names)?),
+            (None, None) => None,
         };
-        Ok(Self { files, ca, issued: Mutex::default(), ingress })
+        Ok(Self { named, stamps, refused: Mutex::default(), files, ca, issued: Mutex::default(), ingress })
     }
 
-    /// Returns true when the name has a certificate or can get one.
-    pub fn covers(&self, name: &NamePattern) -> bool {
-        let (NamePattern::Exact(base) | NamePattern::Below(base)) = name;
-        let by_file = match name {
-            NamePattern::Exact(name) => self.files.find(name).is_some(),
-            NamePattern::Below(_) => self.files.get(name).is_some() || self.files.find(base).is_some(),
-        };
-        self.ca.is_some() || by_file
-    }
-
-    fn find(&self, name: &EndpointName) -> Option<Arc<CertifiedKey>> {
-        if let Some(certified) = self.files.find(name) {
-            return Some(Arc::clone(certified));
-        }
+    fn of_ca(&self, name: &EndpointName) -> Option<Arc<CertifiedKey>> {
         let ca = self.ca.as_ref()?;
         let mut issued = self.issued.lock();
         if let Some((certified, at)) = issued.get(name)
@@ -123,7 +188,7 @@ impl Loaded {
         {
             return Some(Arc::clone(certified));
         }
-        let certified = issue(ca, &[name.to_string()]).ok()?;
+        let certified = issue(ca, &[name.to_string()]).ok()?.certified;
         if issued.len() >= MAX_ISSUED {
             issued.clear(); // names are those of live endpoints; below a wildcard callers could make up any number
         }
@@ -135,27 +200,185 @@ impl Loaded {
 impl Certificates {
     /// Takes what was read.
     pub fn new(loaded: Loaded) -> Self {
-        Self { current: ArcSwap::from_pointee(loaded) }
+        Self {
+            current: ArcSwap::from_pointee(loaded),
+            own: ArcSwap::default(),
+            ordered: ArcSwap::default(),
+            issuer: OnceLock::new(),
+        }
     }
 
-    /// Replaces all of it; connections that stand keep theirs.
+    /// Takes who orders certificates; the first one stays.
+    pub fn set_issuer(&self, issuer: Arc<Issuer>) {
+        let _ = self.issuer.set(issuer);
+    }
+
+    /// Replaces those that were ordered.
+    pub(crate) fn set_ordered(&self, ordered: NameMap<Pair>) {
+        self.ordered.store(Arc::new(ordered));
+    }
+
+    /// Tells who orders certificates that somebody may hold something new.
+    pub fn wake(&self) {
+        if let Some(issuer) = self.issuer.get() {
+            issuer.wake();
+        }
+    }
+
+    /// Tries at once what could not be ordered.
+    pub fn retry(&self) {
+        if let Some(issuer) = self.issuer.get() {
+            issuer.retry();
+        }
+    }
+
+    /// Returns the answer to a CA that asks for a path of a name, while an order waits for it.
+    pub fn challenge_http(&self, name: &EndpointName, path: &str) -> Option<String> {
+        self.issuer.get()?.challenges().http(name, path)
+    }
+
+    /// Returns the certificate for a CA that asks for a name, while an order waits for it.
+    pub fn challenge_tls(&self, name: &EndpointName) -> Option<Arc<CertifiedKey>> {
+        self.issuer.get()?.challenges().tls(name)
+    }
+
+    /// Returns whether a name has a certificate; waits a little while its first one is under way. `held` is the endpoint that
+    /// has the name: without one, nothing is ordered.
+    pub async fn wait(&self, name: &EndpointName, held: Option<&NamePattern>) -> bool {
+        if let (Some(issuer), Some(held)) = (self.issuer.get(), held) {
+            issuer.wait(held, || self.is_ready(name)).await;
+        }
+        self.find(name).is_some()
+    }
+
+    /// Returns true when one of the operator's own certificates convinces who asks for the name.
+    pub(crate) fn has_own(&self, name: &NamePattern) -> bool {
+        let (loaded, own) = (self.current.load(), self.own.load());
+        let has = |map: &NameMap<Pair>| match name {
+            NamePattern::Exact(exact) => {
+                map.exact(exact).is_some() || exact.parents().next().is_some_and(|parent| map.below(parent).is_some())
+            }
+            NamePattern::Below(parent) => map.below(parent).is_some(),
+        };
+        has(&loaded.files) || has(&own)
+    }
+
+    /// Replaces what is from files; connections that stand keep theirs.
     pub fn replace(&self, loaded: Loaded) {
         self.current.store(Arc::new(loaded));
     }
 
-    /// Returns true when the name has a certificate or can get one.
-    pub fn covers(&self, name: &NamePattern) -> bool {
-        self.current.load().covers(name)
+    /// Reads the files again when one of them has changed; `None` when there is nothing new.
+    ///
+    /// # Errors
+    /// When they cannot be used: what was there stays, and the next change is looked at.
+    pub fn refresh(&self) -> Option<Result<(), CertificateError>> {
+        let current = self.current.load_full();
+        let stamps = current.named.stamps();
+        if stamps == current.stamps || current.refused.lock().as_ref() == Some(&stamps) {
+            return None;
+        }
+        match Loaded::load(Arc::clone(&current.named)) {
+            Ok(loaded) => {
+                // A reload that came in between is newer than what was read here.
+                self.current.compare_and_swap(&current, Arc::new(loaded));
+                Some(Ok(()))
+            }
+            Err(error) => {
+                *current.refused.lock() = Some(stamps);
+                Some(Err(error))
+            }
+        }
     }
 
-    /// Returns true when the name has a certificate from a file.
-    pub fn has_file(&self, name: &EndpointName) -> bool {
-        self.current.load().files.find(name).is_some()
+    /// Replaces those that were put in by command; tells whether anything is different.
+    pub fn set_own(&self, kept: Vec<Kept>) -> bool {
+        let mut own = NameMap::default();
+        for Kept { names, pair, .. } in kept {
+            for name in names {
+                own.insert(name, pair.clone());
+            }
+        }
+        let old = self.own.swap(Arc::new(own));
+        let own = self.own.load();
+        let same = |(name, pair): (NamePattern, &Pair)| {
+            old.get(&name).is_some_and(|before: &Pair| before.certified.cert == pair.certified.cert)
+        };
+        old.iter().count() != own.iter().count() || !own.iter().all(same)
+    }
+
+    /// Returns true when the name has a certificate or can get one.
+    pub fn covers(&self, name: &NamePattern) -> bool {
+        let (NamePattern::Exact(base) | NamePattern::Below(base)) = name;
+        let loaded = self.current.load();
+        let covers = |map: &NameMap<Pair>| match name {
+            NamePattern::Exact(name) => map.find(name).is_some(),
+            NamePattern::Below(_) => map.get(name).is_some() || map.find(base).is_some(),
+        };
+        let ordered = || self.issuer.get().is_some_and(|issuer| issuer.can_order(name));
+        loaded.ca.is_some() || covers(&loaded.files) || covers(&self.own.load()) || ordered()
+    }
+
+    /// Returns true when the name has a certificate that no CA has to issue first.
+    pub fn is_ready(&self, name: &EndpointName) -> bool {
+        self.ready(name).is_some()
+    }
+
+    /// Returns true when there is a private CA, which has a certificate for every name.
+    pub fn has_private_ca(&self) -> bool {
+        self.current.load().ca.is_some()
     }
 
     /// Returns the certificate of a name.
     pub fn find(&self, name: &EndpointName) -> Option<Arc<CertifiedKey>> {
-        self.current.load().find(name)
+        self.ready(name).or_else(|| self.current.load().of_ca(name))
+    }
+
+    fn ready(&self, name: &EndpointName) -> Option<Arc<CertifiedKey>> {
+        let (loaded, own, ordered) = (self.current.load(), self.own.load(), self.ordered.load());
+        let (files, own, ordered) = (&loaded.files, &**own, &**ordered);
+        let exact = files.exact(name).or_else(|| own.exact(name)).or_else(|| ordered.exact(name));
+        let mut nearest = true;
+        let below = || {
+            name.parents().find_map(|parent| {
+                // A CA's wildcard stands for one label; what the operator names is the operator's to know.
+                let ordered = if core::mem::take(&mut nearest) { ordered.below(parent) } else { None };
+                files.below(parent).or_else(|| own.below(parent)).or(ordered)
+            })
+        };
+        exact.or_else(below).map(|pair| Arc::clone(&pair.certified))
+    }
+
+    /// Returns the certificate of the ingress: its own, else that of the name that the agent asks for.
+    fn of_ingress(&self, name: Option<&EndpointName>) -> Option<Arc<CertifiedKey>> {
+        let loaded = self.current.load();
+        if let Some(pair) = &loaded.ingress {
+            return Some(Arc::clone(&pair.certified));
+        }
+        let mut own = loaded.named.ingress_names.iter().filter_map(|own| EndpointName::parse(own).ok());
+        match name {
+            Some(name) => own.any(|own| own == *name).then(|| self.ready(name))?,
+            None => own.find_map(|own| self.ready(&own)),
+        }
+    }
+
+    /// Returns every certificate with the name that it is shown for, if for one only, and its end.
+    pub fn all(&self) -> Vec<(String, Source, Validity)> {
+        let loaded = self.current.load();
+        let of = |map: &NameMap<Pair>, source| {
+            let all: Vec<_> = map.iter().map(|(name, pair)| (name.to_string(), source, pair.validity)).collect();
+            all
+        };
+        let mut all = of(&loaded.files, Source::File);
+        all.extend(of(&self.own.load(), Source::Own));
+        all.extend(of(&self.ordered.load(), Source::Ordered));
+        if let Some(ca) = &loaded.ca {
+            all.push((String::new(), Source::PrivateCa, ca.validity()));
+        }
+        if let (Some(pair), Some(_)) = (&loaded.ingress, &loaded.named.ingress) {
+            all.push((String::new(), Source::Ingress, pair.validity));
+        }
+        all
     }
 }
 
@@ -175,12 +398,13 @@ impl ResolvesServerCert for ByName {
 pub struct ForAgents(pub Arc<Certificates>);
 
 impl ResolvesServerCert for ForAgents {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.current.load().ingress))
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().and_then(|name| EndpointName::parse(name).ok());
+        self.0.of_ingress(name.as_ref())
     }
 }
 
-fn issue(ca: &PrivateCa, names: &[String]) -> Result<Arc<CertifiedKey>, CertificateError> {
+fn issue(ca: &PrivateCa, names: &[String]) -> Result<Pair, CertificateError> {
     let issued = ca.issue(names)?;
     pem::certified_key(&issued.chain, &issued.key, Path::new("private CA"))
 }

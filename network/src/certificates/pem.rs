@@ -2,6 +2,7 @@
 
 use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
+use adit_core::Secret;
 use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -9,12 +10,92 @@ use rustls::{
 };
 
 use super::CertificateError;
+use crate::NamePattern;
+
+/// A certificate with its key, as TLS takes it, and what its holder must know of it.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The chain and the key.
+    pub certified: Arc<CertifiedKey>,
+    /// From when to when it is valid.
+    pub validity: Validity,
+    /// The names that it stands for.
+    pub names: Vec<NamePattern>,
+}
+
+/// From when to when a certificate is valid: seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub from: u64,
+    /// Not after.
+    pub until: u64,
+}
+
+/// How near a certificate is to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Nearness {
+    /// More than a quarter of its life is left.
+    Far,
+    /// A quarter or less: it should have been renewed.
+    Near,
+    /// An eighth or less.
+    Close,
+    /// It is over.
+    Over,
+}
+
+impl Validity {
+    /// Returns how long it lives, in seconds.
+    pub const fn life(self) -> u64 {
+        self.until.saturating_sub(self.from)
+    }
+
+    /// Returns how near its end is.
+    pub const fn nearness(self, now: u64) -> Nearness {
+        let (left, life) = (self.until.saturating_sub(now), self.life());
+        match left {
+            0 => Nearness::Over,
+            _ if left <= life / 8 => Nearness::Close,
+            _ if left <= life / 4 => Nearness::Near,
+            _ => Nearness::Far,
+        }
+    }
+}
+
+impl Nearness {
+    /// Returns the word for logs and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Far => "far",
+            Self::Near => "near",
+            Self::Close => "close",
+            Self::Over => "expired",
+        }
+    }
+}
 
 /// Reads a chain and its key from files.
-pub(super) fn load(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, CertificateError> {
+pub(super) fn load(certificate: &Path, key: &Path) -> Result<Pair, CertificateError> {
     let chain = read(certificate)?;
     let key = read_key_text(key)?;
     certified_key(&chain, &key, certificate)
+}
+
+/// Reads the texts of a chain and its key.
+///
+/// # Errors
+/// When a file cannot be read, or others may read the key.
+pub fn read_pair(certificate: &Path, key: &Path) -> Result<(String, Secret), CertificateError> {
+    Ok((read(certificate)?, Secret::new(read_key_text(key)?)))
+}
+
+/// Reads a secret from a file that nobody else may read.
+///
+/// # Errors
+/// When it cannot be read, or others may.
+pub fn read_secret(path: &Path) -> Result<Secret, CertificateError> {
+    Ok(Secret::new(read_key_text(path)?))
 }
 
 /// Reads a key; one that others may read or write is refused (V46).
@@ -28,7 +109,7 @@ pub(super) fn read_key_text(path: &Path) -> Result<String, CertificateError> {
 }
 
 /// Makes of a chain and a key what TLS takes; the two must belong together (V36).
-pub(super) fn certified_key(chain: &str, key: &str, path: &Path) -> Result<Arc<CertifiedKey>, CertificateError> {
+pub(super) fn certified_key(chain: &str, key: &str, path: &Path) -> Result<Pair, CertificateError> {
     let invalid = |problem: String| CertificateError::Invalid { path: path.to_owned(), problem };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
         .collect::<Result<_, _>>()
@@ -36,12 +117,28 @@ pub(super) fn certified_key(chain: &str, key: &str, path: &Path) -> Result<Arc<C
     if chain.is_empty() || chain.len() > MAX_CHAIN {
         return Err(invalid(format!("it holds {} certificates, not 1 to {MAX_CHAIN}", chain.len())));
     }
+    let (validity, names) = facts(&chain[0]).map_err(invalid)?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| invalid(format!("its key: {error}")))?;
     let provider = CryptoProvider::get_default().ok_or(CertificateError::NoProvider)?;
     let key = provider.key_provider.load_private_key(key).map_err(|error| invalid(format!("its key: {error}")))?;
     let certified = CertifiedKey::new(chain, key);
     certified.keys_match().map_err(|error| invalid(format!("certificate and key do not belong together: {error}")))?;
-    Ok(Arc::new(certified))
+    Ok(Pair { certified: Arc::new(certified), validity, names })
+}
+
+/// Returns from when to when a certificate is valid, and for which names.
+fn facts(certificate: &CertificateDer<'_>) -> Result<(Validity, Vec<NamePattern>), String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+    let validity =
+        Validity { from: seconds(parsed.validity().not_before), until: seconds(parsed.validity().not_after) };
+    let alternatives = parsed.subject_alternative_name().map_err(|error| error.to_string())?;
+    let names = alternatives.iter().flat_map(|extension| &extension.value.general_names);
+    let names = names.filter_map(|name| {
+        let x509_parser::extensions::GeneralName::DNSName(text) = name else { return None };
+        NamePattern::parse(text).ok()
+    });
+    Ok((validity, names.collect()))
 }
 
 fn read(path: &Path) -> Result<String, CertificateError> {

@@ -68,7 +68,7 @@ fn a_name_gets_its_own_certificate_from_a_file_before_the_ca() {
     let [crm, other, again] = ["crm.example.com", "other.example.com", "other.example.com"]
         .map(|name| certificates.find(&EndpointName::parse(name).unwrap()).unwrap());
     let file = pem::load(&dir.0.join("crm.pem"), &dir.0.join("crm.key")).unwrap();
-    assert_eq!(crm.cert, file.cert);
+    assert_eq!(crm.cert, file.certified.cert);
     assert!(Arc::ptr_eq(&other, &again));
     assert_ne!(other.cert[0], crm.cert[0]);
     assert_eq!(other.cert.len(), 2);
@@ -112,6 +112,131 @@ fn a_reload_that_fails_leaves_the_old_pair() {
     certificates.replace(Loaded::read(&config).unwrap());
     assert_ne!(before.cert[0], certificates.find(&crm).unwrap().cert[0]);
 }
+
+#[test]
+fn files_that_change_are_taken_without_being_told_and_half_a_pair_leaves_the_old_one() {
+    let dir = Dir::new("refresh");
+    let ca = PrivateCa::init(&dir.0.join("ca"), "Test CA").unwrap();
+    let name = ["crm.example.com".to_owned()];
+    write_issued(&ca.issue(&name).unwrap(), &dir.0.join("crm")).unwrap();
+    write_issued(&ca.issue(&name).unwrap(), &dir.0.join("new")).unwrap();
+    let certificates = Certificates::new(Loaded::read(&dir.config_with(CRM)).unwrap());
+    let crm = EndpointName::parse("crm.example.com").unwrap();
+    let before = certificates.find(&crm).unwrap();
+
+    assert!(certificates.refresh().is_none());
+    fs::rename(dir.0.join("new.pem"), dir.0.join("crm.pem")).unwrap();
+    assert!(matches!(certificates.refresh(), Some(Err(CertificateError::Invalid { .. }))), "V36");
+    assert!(certificates.refresh().is_none(), "told once");
+    assert!(Arc::ptr_eq(&before, &certificates.find(&crm).unwrap()));
+    fs::rename(dir.0.join("new.key"), dir.0.join("crm.key")).unwrap();
+    assert!(matches!(certificates.refresh(), Some(Ok(()))));
+    assert_ne!(before.cert[0], certificates.find(&crm).unwrap().cert[0]);
+    assert!(certificates.refresh().is_none());
+}
+
+#[test]
+fn the_most_specific_name_wins_and_then_the_operators_own() {
+    let dir = Dir::new("specific");
+    let ca = PrivateCa::init(&dir.0.join("ca"), "Test CA").unwrap();
+    write_issued(&ca.issue(&["*.example.com".to_owned()]).unwrap(), &dir.0.join("wild")).unwrap();
+    let config =
+        dir.config_with("certificates:\n  - names: ['*.example.com']\n    certificate: wild.pem\n    key: wild.key\n");
+    let certificates = Certificates::new(Loaded::read(&config).unwrap());
+    let kept = |name: &str| {
+        let Issued { chain, key } = ca.issue(&[name.to_owned()]).unwrap();
+        Kept::new(None, &[], &chain, &adit_core::Secret::new(key)).unwrap()
+    };
+    let ordered = |names: &[&str]| {
+        let mut map = NameMap::default();
+        for name in names {
+            map.insert(NamePattern::parse(name).unwrap(), kept(name).pair);
+        }
+        map
+    };
+    let found = |name: &str| certificates.find(&EndpointName::parse(name).unwrap()).unwrap().cert[0].clone();
+    let shown = |name: &str, of: &NameMap<Pair>| {
+        found(name) == of.get(&NamePattern::parse(name).unwrap()).unwrap().certified.cert[0]
+    };
+    let wild = found("a.example.com");
+
+    let by_acme = ordered(&["a.example.com", "b.example.com", "*.example.org", "*.example.com"]);
+    certificates.ordered.store(Arc::new(by_acme.clone()));
+    assert!(shown("a.example.com", &by_acme) && shown("b.example.com", &by_acme), "exact before the own wildcard");
+    assert_eq!(found("c.example.com"), wild, "the own wildcard before the ordered one");
+    let org = by_acme.get(&NamePattern::parse("*.example.org").unwrap()).unwrap().certified.cert[0].clone();
+    assert_eq!(found("a.example.org"), org);
+    assert_ne!(found("a.b.example.org"), org, "an ordered wildcard stands for one label");
+
+    let own = kept("a.example.com");
+    let first = own.pair.certified.cert[0].clone();
+    assert!(certificates.set_own(vec![own]));
+    assert_eq!(found("a.example.com"), first, "own before ordered");
+    assert!(shown("b.example.com", &by_acme));
+}
+
+#[test]
+fn a_certificate_is_kept_only_for_names_that_stand_in_it() {
+    let dir = Dir::new("kept");
+    let ca = PrivateCa::init(&dir.0.join("ca"), "Test CA").unwrap();
+    let Issued { chain, key } = ca.issue(&["*.example.com".to_owned(), "example.com".to_owned()]).unwrap();
+    let other = adit_core::Secret::new(ca.issue(&["example.com".to_owned()]).unwrap().key);
+    let key = adit_core::Secret::new(key);
+    let new = |names: &[&str], key| {
+        let names: Vec<_> = names.iter().map(|name| NamePattern::parse(name).unwrap()).collect();
+        Kept::new(Some("id"), &names, &chain, key)
+    };
+
+    assert_eq!(new(&[], &key).unwrap().names.len(), 2);
+    assert!(new(&["a.example.com", "example.com"], &key).is_ok());
+    for wrong in ["a.b.example.com", "example.org", "*.a.example.com"] {
+        assert!(matches!(new(&[wrong], &key), Err(CertificateError::Invalid { .. })), "{wrong}");
+    }
+    assert!(matches!(new(&[], &other), Err(CertificateError::Invalid { .. })), "V36: a foreign key");
+    assert!(!format!("{:?}", new(&[], &key).unwrap()).contains("PRIVATE"));
+}
+
+#[test]
+fn the_ingress_without_files_and_private_ca_shows_what_its_names_have() {
+    let dir = Dir::new("ingress");
+    let ca = PrivateCa::init(&dir.0.join("ca"), "Test CA").unwrap();
+    let text = "secrets: {key_file: key}\ningress: {listen: '127.0.0.1:1', names: [connect.example.com]}\nhttp: {listen: '127.0.0.1:2'}\n";
+    let config = Config::parse(text, &dir.0, BTreeMap::new()).unwrap();
+    let certificates = Certificates::new(Loaded::read(&config).unwrap());
+    let [connect, other] = ["connect.example.com", "crm.example.com"].map(|name| EndpointName::parse(name).unwrap());
+    let all: Vec<_> = [&connect, &other]
+        .map(|name| {
+            let Issued { chain, key } = ca.issue(&[name.to_string()]).unwrap();
+            Kept::new(None, &[], &chain, &adit_core::Secret::new(key)).unwrap()
+        })
+        .into();
+
+    assert!(certificates.of_ingress(Some(&connect)).is_none());
+    certificates.set_own(all);
+
+    assert!(certificates.of_ingress(Some(&connect)).is_some() && certificates.of_ingress(None).is_some());
+    assert!(certificates.of_ingress(Some(&other)).is_none(), "an endpoint's certificate is not the ingress's");
+}
+
+#[test]
+fn the_end_of_a_certificate_comes_nearer_in_quarters_and_eighths_of_its_life() {
+    let validity = Validity { from: 1_000, until: 1_800 };
+    let table = [
+        (0, Nearness::Far),
+        (1_599, Nearness::Far),
+        (1_600, Nearness::Near),
+        (1_699, Nearness::Near),
+        (1_700, Nearness::Close),
+        (1_799, Nearness::Close),
+        (1_800, Nearness::Over),
+        (u64::MAX, Nearness::Over),
+    ];
+    for (now, nearness) in table {
+        assert_eq!(validity.nearness(now), nearness, "{now}");
+    }
+}
+
+const CRM: &str = "certificates:\n  - names: [crm.example.com]\n    certificate: crm.pem\n    key: crm.key\n";
 
 struct Dir(PathBuf);
 

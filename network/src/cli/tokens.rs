@@ -123,7 +123,7 @@ async fn revoke(arguments: &Revoke) -> Result<(), Failure> {
     Err(Failure::known(1, Fault::NotFound, &detail))
 }
 
-async fn open(config: &Path) -> Result<Store, Failure> {
+pub(super) async fn open(config: &Path) -> Result<Store, Failure> {
     Ok(Store::open(&load(config)?.database).await?)
 }
 
@@ -136,13 +136,14 @@ fn rule(text: &str) -> Result<Rule, String> {
     Rule::parse(text).ok_or_else(|| format!("{}. {}", Fault::RuleInvalid, Fault::RuleInvalid.entry().remedy))
 }
 
-fn note(text: &str) {
+pub(super) fn note(text: &str) {
     // A note that nobody can read is none.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::known(1, Fault::DatabaseUnavailable, &error)
+        let vault = matches!(error, StoreError::Vault(_));
+        Self::known(1, if vault { Fault::SecretsLocked } else { Fault::DatabaseUnavailable }, &error)
     }
 }

@@ -167,7 +167,7 @@ fn served(key: &Key, config: &Config) -> Result<(), (&'static str, &'static str)
         Scheme::Http if config.http.is_empty() => Err(("nothing listens for HTTP", "Set http.listen")),
         Scheme::Https | Scheme::Tls if config.https.is_empty() => Err(("nothing listens for TLS", "Set https.listen")),
         Scheme::Https if !has_certificate(name, config) => {
-            Err(("the name has no certificate", "List one under certificates, or set private_ca"))
+            Err(("the name has no certificate", "List one under certificates, or set private_ca or acme"))
         }
         Scheme::Http | Scheme::Https | Scheme::Tls => Ok(()),
     }
@@ -176,6 +176,7 @@ fn served(key: &Key, config: &Config) -> Result<(), (&'static str, &'static str)
 /// Returns whether something of the configuration gives the name a certificate.
 fn has_certificate(name: &NamePattern, config: &Config) -> bool {
     config.private_ca.is_some()
+        || config.secrets.is_some() // what is in the database is not known here
         || config.certificates.iter().flat_map(|files| &files.names).any(|pattern| pattern.covers(name))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Reading is pure; every fault is found in one go. Only the file named is read, never one found by searching (V46).
 
+mod acme;
 mod endpoints;
 mod health;
 mod limits;
@@ -23,6 +24,7 @@ use section::{Context, PREFIX, Section};
 
 use crate::{EndpointName, NamePattern};
 
+pub use acme::{Acme, Challenge, Eab, EabKey, SecretKeys};
 pub use endpoints::{EndpointConfig, EndpointKind, EndpointUrl};
 pub use health::{Health, Probe};
 pub use limits::Limits;
@@ -58,6 +60,10 @@ pub struct Config {
     pub certificates: Vec<CertificateFiles>,
     /// `endpoints`: endpoints that are set here, and settings of what agents bind.
     pub endpoints: Vec<EndpointConfig>,
+    /// `secrets`: what opens the keys, certificates and accounts in the database.
+    pub secrets: Option<SecretKeys>,
+    /// `acme`: where certificates are ordered.
+    pub acme: Option<Acme>,
     /// `limits`: what callers and agents may make grow.
     pub limits: Limits,
     /// `policy_fetch`: where the requests of policies may go.
@@ -77,7 +83,8 @@ pub struct Ingress {
     pub listen: Vec<SocketAddr>,
     /// `certificate` and `key`; without them the private CA issues.
     pub files: Option<(PathBuf, PathBuf)>,
-    /// `names`: the names and addresses that the private CA puts into the ingress certificate.
+    /// `names`: the names and addresses of the ingress: the private CA puts them into its certificate; without files and
+    /// private CA, certificates for them come from the database.
     pub names: Vec<String>,
 }
 
@@ -177,13 +184,17 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
     let certificates = root.sections("certificates").into_iter().map(|item| certificate(item, folder)).collect();
     let items: Vec<_> =
         root.sections("endpoints").into_iter().filter_map(|item| endpoints::item(item, folder)).collect();
+    let secrets = acme::secrets(root.section("secrets"), folder);
+    let has_acme = root.has("acme");
+    // What gives out certificates without a file being named.
+    let sources = Sources { private_ca: private_ca.is_some(), store: secrets.is_some() };
     let mut config = Config {
         node: root.value("node", host_name(), "a name of at most 253 letters", short_name),
         region: root.value("region", "default".to_owned(), "a name of at most 64 letters", |text| {
             short_name(text).filter(|name| name.len() <= 64)
         }),
         domains: root.values("domains", "a domain such as example.com", domain),
-        ingress: ingress(root.section("ingress"), folder, private_ca.is_some()),
+        ingress: ingress(root.section("ingress"), folder, sources),
         http: listen(root.section("http")),
         https: listen(root.section("https")),
         tcp: tcp(&mut root),
@@ -192,6 +203,8 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
         private_ca,
         certificates,
         endpoints: Vec::new(),
+        secrets,
+        acme: None,
         limits: Limits::read(root.section("limits")),
         policy_fetch: policy_fetch(root.section("policy_fetch"), folder),
         heartbeat: heartbeat(root.section("heartbeat")),
@@ -204,8 +217,12 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
     config.database = database.value("path", config.database, "a path", path);
     database.finish();
     config.endpoints = endpoints::check(&root, items, &config);
-    if !config.https.is_empty() && config.private_ca.is_none() && config.certificates.is_empty() {
-        root.missing("certificates", "https has no certificate", "List certificates, or set private_ca");
+    let listening = acme::Listening { http: !config.http.is_empty(), https: !config.https.is_empty() };
+    config.acme = acme::acme(root.section("acme"), has_acme, config.secrets.is_some(), listening, folder);
+    let has_source = sources.private_ca || sources.store;
+    if !config.https.is_empty() && !has_source && config.certificates.is_empty() {
+        let remedy = "List certificates, or set private_ca, or secrets with acme or `adit-network certificates add`";
+        root.missing("certificates", "https has no certificate", remedy);
     }
     if config.http.is_empty() && config.https.is_empty() && config.tcp.is_none() {
         root.missing("http", "callers have no way in", "Set http.listen, https.listen or tcp");
@@ -214,7 +231,15 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
     config
 }
 
-fn ingress(mut section: Section<'_>, folder: &Path, has_private_ca: bool) -> Ingress {
+/// Where certificates come from that no file of the configuration holds.
+#[derive(Clone, Copy)]
+struct Sources {
+    private_ca: bool,
+    /// The database: ordered by ACME or put in by command.
+    store: bool,
+}
+
+fn ingress(mut section: Section<'_>, folder: &Path, sources: Sources) -> Ingress {
     let listen = section.values("listen", ADDRESS, values::address);
     if listen.is_empty() {
         section.missing("listen", "agents have no way in", "Set ingress.listen, for example to 0.0.0.0:8443");
@@ -225,12 +250,9 @@ fn ingress(mut section: Section<'_>, folder: &Path, has_private_ca: bool) -> Ing
     let files = match (certificate, key) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => {
-            if !has_private_ca {
-                section.missing(
-                    "certificate",
-                    "the ingress has no certificate",
-                    "Set certificate and key, or private_ca",
-                );
+            if !sources.private_ca && (!sources.store || names.is_empty()) {
+                let remedy = "Set certificate and key, or private_ca, or secrets and ingress.names";
+                section.missing("certificate", "the ingress has no certificate", remedy);
             }
             None
         }

@@ -92,6 +92,13 @@ pub(crate) struct Scalar {
     origin: Origin,
 }
 
+impl Scalar {
+    /// Tells whether it stood in the environment.
+    pub(crate) const fn is_variable(&self) -> bool {
+        matches!(self.origin, Origin::Variable(_))
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Origin {
     File(Place),

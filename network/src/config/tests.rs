@@ -114,6 +114,44 @@ fn a_file_beyond_a_mebibyte_is_refused() {
 }
 
 #[test]
+fn an_order_of_certificates_needs_a_directory_consent_a_key_and_a_challenge() {
+    let keys = |text: &str| -> Vec<String> {
+        let faults = parse(&format!("{SMALL}{text}")).unwrap_err();
+        faults.into_iter().map(|fault| fault.key).collect()
+    };
+
+    assert_eq!(keys("acme: {contact: 'mailto:a@example.com'}\n"), ["acme.directory", "acme.accept_terms", "acme."]);
+    let acme = "secrets: {key_file: key}\nacme:\n  directory: https://ca.example/dir\n  accept_terms: true\n";
+    let with = |lines: &str| keys(&format!("{acme}{lines}"));
+    assert_eq!(with("  challenges: [http-01]\n"), ["acme.challenges"]);
+    assert_eq!(with("  challenges: [dns-01]\n"), ["acme.challenges"]);
+    assert_eq!(with("  names: ['*.example.com']\n"), ["acme.dns_hook"]);
+    assert_eq!(with("  dns_hook: [hook.sh]\n"), ["acme.dns_hook"]);
+    assert_eq!(with("  eab: {key_id: kid}\n"), ["acme.eab.hmac_key_file"]);
+    assert_eq!(with("  eab: {hmac_key: c2VjcmV0}\n"), ["acme.eab.hmac_key"]);
+    let faults = parse(&format!("{SMALL}{acme}  contact: [someone]\n  direktory: x\n")).unwrap_err();
+    let found: Vec<_> = faults.iter().map(|fault| (fault.line, fault.column, fault.key.as_str())).collect();
+    assert_eq!(found, [(Some(11), Some(13), "acme.contact"), (Some(12), Some(3), "acme.direktory")]);
+    let plain = acme.replace("https://", "http://");
+    assert_eq!(parse(&format!("{SMALL}{plain}")).unwrap_err()[0].key, "acme.directory");
+
+    let config = parse(&format!("{SMALL}{acme}")).unwrap();
+    assert_eq!(config.acme.unwrap().directory, "https://ca.example/dir");
+}
+
+#[test]
+fn a_secret_is_taken_from_the_environment_and_never_from_the_configuration() {
+    let faults = parse(&format!("{SMALL}secrets: {{key: 0f0f0f}}\n")).unwrap_err();
+    assert_eq!(faults[0].key, "secrets.key");
+    assert!(!faults[0].to_string().contains("0f0f0f"), "{}", faults[0]);
+
+    let variable = [("ADIT_NETWORK_SECRETS_KEY".to_owned(), "0f0f0f".to_owned())];
+    let config = Config::parse(SMALL, Path::new("/etc/adit"), variable.into()).unwrap();
+    assert!(matches!(config.secrets, Some(SecretKeys::Environment(_))));
+    assert!(!format!("{config:?}").contains("0f0f0f"));
+}
+
+#[test]
 fn no_text_makes_the_reader_panic() {
     for text in ["\0", "- a", "a: [", "&a *a", "? x", "ingress: 3", "certificates: {a: b}", "--- 1\n--- 2", "\u{feff}"]
     {

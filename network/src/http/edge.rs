@@ -49,6 +49,10 @@ impl Backend for Edge {
         self.may_retry(&member.watch, code)
     }
 
+    fn challenge(&self, name: &EndpointName, path: &str) -> Option<String> {
+        self.certificates.challenge_http(name, path)
+    }
+
     fn note(&self, note: Note) {
         match note {
             Note::Refused(fault) => {

@@ -111,6 +111,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
         true
     }
 
+    /// Returns the answer to a CA that asks whether a name is ours, while an order waits for it.
+    fn challenge(&self, name: &EndpointName, path: &str) -> Option<String> {
+        let _ = (name, path);
+        None
+    }
+
     /// Is told what happened, for the numbers.
     fn note(&self, note: Note) {
         let _ = note;

@@ -28,7 +28,7 @@ use super::{
     streams::Watch,
     tunnel::{self, Leave},
 };
-use crate::{Caller, Fault};
+use crate::{Caller, Fault, router::Scheme};
 
 /// One connection of a caller, as its requests see it.
 pub(super) struct Connection<B: Backend> {
@@ -112,7 +112,11 @@ impl<B: Backend> Connection<B> {
         let whole = body.is_end_stream();
         let accepted = match self.accept(&mut parts, whole) {
             Ok(accepted) => accepted,
-            Err(fault) => {
+            Err(Instead::Challenge(text)) => {
+                end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, true)));
+                return challenge(text, &parts.method, end);
+            }
+            Err(Instead::Refused(fault)) => {
                 end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, true)));
                 return refuse(fault.into(), &parts.method, &parts.headers, end);
             }
@@ -147,9 +151,9 @@ impl<B: Backend> Connection<B> {
     }
 
     /// Decides whether a request may be served at all, and by which endpoint.
-    fn accept(&self, parts: &mut Parts, whole: bool) -> Result<Accepted<B>, Fault> {
+    fn accept(&self, parts: &mut Parts, whole: bool) -> Result<Accepted<B>, Instead> {
         if let Some(fault) = self.talk.as_ref().and_then(|talk| talk.take_refused()) {
-            return Err(fault);
+            return Err(fault.into());
         }
         let http2 = self.talk.is_none();
         if http2 {
@@ -157,16 +161,22 @@ impl<B: Backend> Connection<B> {
         }
         let protocol = parts.extensions.remove::<Protocol>();
         if parts.method == Method::TRACE || (parts.method == Method::CONNECT && protocol.is_none()) {
-            return Err(Fault::MethodRefused); // V65
+            return Err(Fault::MethodRefused.into()); // V65
         }
         let named = self.name(parts)?;
+        if self.caller.scheme == Scheme::Http
+            && matches!(parts.method, Method::GET | Method::HEAD)
+            && let Some(text) = self.edge.backend.challenge(&named.name, parts.uri.path())
+        {
+            return Err(Instead::Challenge(text));
+        }
         let key = self.find(&named)?;
         let expects = match parts.headers.get(header::EXPECT) {
             None => false,
             Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
                 !whole && parts.version != Version::HTTP_10
             }
-            Some(_) => return Err(Fault::Expectation),
+            Some(_) => return Err(Fault::Expectation.into()),
         };
         let leave = tunnel::wish(parts, protocol, whole);
         Ok(Accepted { key, named, leave, expects })
@@ -359,6 +369,33 @@ impl<B: Backend> Connection<B> {
             record.status = status;
         }
     }
+}
+
+/// What comes of a request that no endpoint serves.
+enum Instead {
+    Refused(Fault),
+    /// A CA asks whether the name is ours: this is the answer.
+    Challenge(String),
+}
+
+impl From<Fault> for Instead {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+fn challenge<M>(text: String, method: &Method, mut end: End<M>) -> Response<AnswerBody<M>> {
+    let mut answer = Response::new(Bytes::from(text));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if method == Method::HEAD {
+        let length = HeaderValue::from(answer.body().len());
+        answer.headers_mut().insert(header::CONTENT_LENGTH, length);
+        answer.body_mut().clear();
+    }
+    if let Some(record) = &mut end.record {
+        record.status = answer.status();
+    }
+    answer.map(|text| AnswerBody::ours(text, end))
 }
 
 /// HTTP/2 has no gate: its framing is unambiguous, but its fields become HTTP/1 (V52).

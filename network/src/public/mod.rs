@@ -1,6 +1,7 @@
 //! The public side: callers come in by HTTP, by TLS, and by TCP ports that agents have bound.
 
 mod carry;
+mod challenge;
 mod ports;
 mod relay;
 mod tls;

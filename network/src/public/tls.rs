@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Public, Visitor, carry::carry};
+use super::{Public, Visitor, carry::carry, challenge};
 use crate::{
     Caller, EndpointName, NamePattern,
     certificates::{ByName, Certificates},
@@ -57,9 +57,8 @@ impl Terminator {
     /// Returns whether a name that no endpoint has is answered all the same, so that its caller hears what is wrong. The
     /// private CA signs for no name that anybody makes up.
     fn answers(&self, name: &EndpointName) -> bool {
-        self.certificates.has_file(name)
-            || (self.domains.iter().any(|domain| domain.matches(name))
-                && self.certificates.covers(&NamePattern::Exact(name.clone())))
+        self.certificates.is_ready(name)
+            || (self.domains.iter().any(|domain| domain.matches(name)) && self.certificates.has_private_ca())
     }
 }
 
@@ -86,7 +85,18 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
     };
     let until = Instant::now() + limits.handshake_timeout;
     let Ok(Ok((hello, octets))) = timeout_at(until, read_hello(&mut visitor.socket)).await else { return };
-    let chosen = hello.name.and_then(|name| Some((choose(&public, &name)?, name)));
+    if hello.alpn == challenge::PROTOCOL
+        && let Some(certified) = hello.name.as_ref().and_then(|name| public.tls.certificates.challenge_tls(name))
+    {
+        let answering = challenge::answer(Rewound { first: octets, io: visitor.socket }, certified);
+        return drop(timeout_at(until, answering).await);
+    }
+    let mut chosen = hello.name.and_then(|name| Some((choose(&public, &name)?, name)));
+    if let Some((Ends::Network, name)) = &chosen
+        && !matches!(timeout_at(until, has_certificate(&public, name)).await, Ok(true))
+    {
+        chosen = None;
+    }
     match chosen {
         Some((Ends::Upstream(key), name)) => {
             drop(place);
@@ -119,6 +129,19 @@ fn choose(public: &Public, name: &EndpointName) -> Option<Ends> {
         (_, Some(_)) => Some(Ends::Network),
         (None, None) => public.tls.answers(name).then_some(Ends::Network),
     }
+}
+
+/// Returns whether a name has a certificate, which may be under way.
+async fn has_certificate(public: &Public, name: &EndpointName) -> bool {
+    if public.tls.certificates.is_ready(name) {
+        return true;
+    }
+    let held = public.edge.find_name(Scheme::Https, name).ok();
+    let pattern = held.as_deref().and_then(|key| match key {
+        Key::Name(_, pattern) => Some(pattern),
+        Key::Port(_) | Key::Internal(..) => None,
+    });
+    public.tls.certificates.wait(name, pattern).await
 }
 
 fn is_exact(key: &Key) -> bool {

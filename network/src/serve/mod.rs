@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use crate::{
     Edge, Phase,
     admin::{self, AdminState, Readiness},
-    certificates::{CertificateError, Certificates, Loaded},
+    certificates::{self, CertificateError, Certificates, Kept, KeptError, Loaded, acme::Issuer},
     config::Config,
     endpoints::Draft,
     fetch::Fetcher,
@@ -37,7 +37,7 @@ use crate::{
     policy::{PolicyFault, World},
     public::{Ports, Public, Terminator},
     router::Key,
-    store::{Store, StoreError},
+    store::{Kind, Store, StoreError, Vault},
 };
 
 /// Why the network could not start.
@@ -63,6 +63,9 @@ pub enum ServeError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// A certificate of the database cannot be used.
+    #[error("{0}")]
+    Kept(#[from] KeptError),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -121,6 +124,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     let draft = Draft::read(config, None).map_err(ServeError::Policy)?;
     let certificates = Arc::new(Certificates::new(Loaded::read(config)?));
     let store = Arc::new(Store::open(&config.database).await?);
+    let (vault, issuer) = unlock(config, &store, &certificates).await?;
     let mut edge = Edge::new(config.limits, Arc::clone(&certificates));
     let fetcher = Fetcher::new(&config.policy_fetch, config.limits, Arc::clone(&edge.metrics))?;
     edge.world = Arc::new(World::new(fetcher));
@@ -163,6 +167,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     });
     let endpoints = endpoints::prepare(&ingress, draft).await?;
     endpoints::apply(&ingress, endpoints).await;
+    tend(&ingress, vault, issuer);
     for address in &config.ingress.listen {
         bound.ingress.push(listening("ingress.listen", *address, ingress.listen(*address, provider))?);
     }
@@ -179,6 +184,33 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
         tokio::spawn(admin::serve(listener, state, core::future::pending()));
     }
     Ok(Network { edge, http, ingress, readiness, bound })
+}
+
+/// Opens what is encrypted in the database, and makes ready who orders certificates.
+async fn unlock(
+    config: &Config,
+    store: &Arc<Store>,
+    certificates: &Certificates,
+) -> Result<(Option<Arc<Vault>>, Option<Arc<Issuer>>), ServeError> {
+    let vault = config.secrets.as_ref().map(Vault::load).transpose().map_err(StoreError::from)?.map(Arc::new);
+    store.check_secrets(vault.as_deref()).await?;
+    let Some(vault) = vault else { return Ok((None, None)) };
+    certificates.set_own(Kept::all(store, &vault, Kind::Own).await?);
+    let issuer = Issuer::new(config, store, &vault)?;
+    if let Some(issuer) = &issuer {
+        certificates.set_issuer(Arc::clone(issuer));
+    }
+    Ok((Some(vault), issuer))
+}
+
+/// Keeps the certificates up to date from here on.
+fn tend(ingress: &Ingress, vault: Option<Arc<Vault>>, issuer: Option<Arc<Issuer>>) {
+    let (edge, store) = (&ingress.edge, Arc::clone(&ingress.store));
+    let watch = certificates::watch::run(Arc::clone(&edge.certificates), Arc::clone(&edge.metrics), store, vault);
+    tokio::spawn(watch);
+    if let Some(issuer) = issuer {
+        tokio::spawn(issuer.run(Arc::clone(edge)));
+    }
 }
 
 /// Returns the limits of the protocol that follow from the configuration.

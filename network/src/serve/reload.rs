@@ -66,6 +66,7 @@ pub(super) async fn reload(
         warn!(key, "changed, and needs a restart");
     }
     edge.certificates.replace(loaded);
+    edge.certificates.retry();
     edge.limits.store(Arc::new(new.limits));
     http.set_limits((&new.limits).into());
     ingress.heartbeat.store(Arc::new(new.heartbeat));
@@ -100,6 +101,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("admin.listen", old.admin != new.admin),
         ("database.path", old.database != new.database),
         ("private_ca", old.private_ca != new.private_ca),
+        ("secrets", old.secrets != new.secrets),
+        ("acme", old.acme != new.acme),
         ("log.format", old.log.format != new.log.format),
         ("limits.handshake_timeout", old.limits.handshake_timeout != new.limits.handshake_timeout),
         ("limits.ingress_handshakes", old.limits.ingress_handshakes != new.limits.ingress_handshakes),

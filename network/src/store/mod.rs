@@ -3,7 +3,9 @@
 //! The data path never asks it. When it fails, live tunnels stay; new sessions and binds have to wait (V92).
 
 mod acl;
+mod secrets;
 mod token;
+mod vault;
 
 use core::time::Duration;
 use std::{
@@ -24,7 +26,9 @@ use token::Shown;
 use crate::{endpoints::Known, router::Key};
 
 pub use acl::{Acl, Object, Rule};
+pub use secrets::{Issue, Opened};
 pub use token::NewToken;
+pub use vault::{Kind, Vault, VaultError, write_key};
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -88,8 +92,10 @@ pub struct Claimant<'a> {
 }
 
 /// What brings a schema up to date, in the order of `migrations/`. Each is applied once and never changed again.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "accounts and tokens", include_str!("../../migrations/0001_accounts_and_tokens.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "accounts and tokens", include_str!("../../migrations/0001_accounts_and_tokens.sql")),
+    (2, "secrets", include_str!("../../migrations/0002_secrets.sql")),
+];
 
 /// Written by hand: the macro for it would build SQLite and half of the crate a second time, for the compiler.
 fn migrator() -> Migrator {
@@ -118,6 +124,9 @@ pub enum StoreError {
     /// A rule in the database is not one: whose it is, is refused.
     #[error("the database holds a rule that is not one: {0:?}")]
     Rule(String),
+    /// Something cannot be sealed or opened.
+    #[error("{0}")]
+    Vault(#[from] VaultError),
     /// The system gives no entropy.
     #[error("the system gives no entropy")]
     Entropy,

@@ -146,6 +146,76 @@ async fn claim(store: &Store, endpoint: &str, account: i64) -> Claim {
     store.claim(Claimant { endpoint, owned: &key.owned(), above: &key.above(), account, most: 3 }).await.unwrap()
 }
 
+#[tokio::test]
+async fn what_is_sealed_stays_sealed_in_the_file_and_its_rows_cannot_change_places() {
+    let dir = Dir::new("sealed");
+    let (store, vault) = (dir.open().await, vault(&[1]));
+    for name in ["crm.example.com", "evil.example.com"] {
+        store.put_secret(&vault, Kind::Issued, name, format!("key of {name}").as_bytes()).await.unwrap();
+    }
+
+    let opened = store.secrets(&vault, Kind::Issued).await.unwrap();
+    assert_eq!(opened[0].plain.expose(), b"key of crm.example.com");
+    for file in dir.files() {
+        let octets = fs::read(&file).unwrap();
+        assert!(!octets.windows(6).any(|window| window == b"key of"), "{file:?} holds the secret");
+    }
+    let swap = "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE name = 'evil.example.com') WHERE name = 'crm.example.com'";
+    sqlx::query(swap).execute(&store.writer).await.unwrap();
+    let swapped = store.check_secrets(Some(&vault)).await;
+    assert!(matches!(swapped, Err(StoreError::Vault(VaultError::Tampered { .. }))), "{swapped:?}");
+    assert!(store.remove_secret(Kind::Issued, "crm.example.com").await.unwrap());
+    store.check_secrets(Some(&vault)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_is_missing_or_another_one_is_an_error_of_its_own() {
+    let dir = Dir::new("locked");
+    let store = dir.open().await;
+    store.check_secrets(None).await.unwrap();
+    store.put_secret(&vault(&[1]), Kind::Account, "https://ca.example/dir", b"account").await.unwrap();
+
+    let missing = store.check_secrets(None).await;
+    let other = store.check_secrets(Some(&vault(&[2]))).await;
+
+    assert!(matches!(missing, Err(StoreError::Vault(VaultError::NoKey))), "{missing:?}");
+    assert!(matches!(other, Err(StoreError::Vault(VaultError::OtherKey { .. }))), "{other:?}");
+    store.check_secrets(Some(&vault(&[2, 1]))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rotation_of_keys_needs_both_once_and_then_the_new_one_only() {
+    let dir = Dir::new("rekey");
+    let (store, old, new, both) = (dir.open().await, vault(&[1]), vault(&[2]), vault(&[2, 1]));
+    store.put_secret(&old, Kind::Own, "a", b"A").await.unwrap();
+    store.put_secret(&both, Kind::Issued, "b", b"B").await.unwrap();
+
+    assert!(store.rekey(&new).await.is_err(), "without the old key nothing is touched");
+    store.check_secrets(Some(&both)).await.unwrap();
+    assert_eq!(store.rekey(&both).await.unwrap(), 1);
+    assert_eq!(store.rekey(&both).await.unwrap(), 0);
+    store.check_secrets(Some(&new)).await.unwrap();
+    assert!(store.check_secrets(Some(&old)).await.is_err());
+}
+
+#[tokio::test]
+async fn when_a_name_is_tried_again_is_kept_until_it_has_worked() {
+    let dir = Dir::new("issues");
+    let store = dir.open().await;
+    let issue = |failures| Issue { name: "crm.example.com".to_owned(), failures, next: 7, limited: true };
+
+    store.note_issue(&issue(1)).await.unwrap();
+    store.note_issue(&issue(2)).await.unwrap();
+    assert_eq!(store.issues().await.unwrap(), [issue(2)]);
+    store.note_issue(&issue(0)).await.unwrap();
+    assert_eq!(store.issues().await.unwrap(), []);
+}
+
+fn vault(keys: &[u8]) -> Vault {
+    let keys: Vec<_> = keys.iter().map(|key| format!("{key:02x}").repeat(32)).collect();
+    Vault::parse(&Secret::new(keys.join("\n"))).unwrap()
+}
+
 struct Dir(PathBuf);
 
 impl Dir {

@@ -77,6 +77,10 @@ class Network:
         """Starts again after a kill or a stop."""
         return self.start()
 
+    def stop_and_start(self):
+        self.process.stop()
+        return self.start()
+
     def token(self, *rules, account="e2e"):
         """Creates an authtoken and returns its secret."""
         argv = [NETWORK, "token", "create", "--config", self.config, "--account", account, "--output", "json"]

@@ -1,0 +1,430 @@
+//! Which certificate is ordered when: pure, with the time as an argument.
+//!
+//! A name is under way once at most, so many names are at a time, and one account has no more than its share of them. What
+//! failed waits longer each time; what the CA limits waits as long as the CA says, and slows down the others a little, since
+//! some limits are for all.
+
+use core::hash::{Hash as _, Hasher as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::DefaultHasher,
+};
+
+use super::super::Validity;
+use crate::NamePattern;
+
+/// What is to be ordered, and when. Times are seconds since 1970.
+#[derive(Debug)]
+pub(super) struct Plan {
+    names: BTreeMap<NamePattern, Item>,
+    /// Names that callers have asked for since the last look at who holds what.
+    demanded: BTreeSet<NamePattern>,
+    /// Nothing begins before.
+    paused_until: u64,
+    /// How often in a row the CA could not be used, or limited somebody.
+    pauses: u32,
+    /// Where the jitter begins: another one in each process.
+    seed: u64,
+}
+
+#[derive(Debug)]
+struct Item {
+    /// The account that holds it; none for the network's own names.
+    owner: Option<i64>,
+    wanted: bool,
+    under_way: bool,
+    validity: Option<Validity>,
+    failures: u32,
+    /// The CA has said until when.
+    limited: bool,
+    /// When it is ordered, or ordered again.
+    due: u64,
+}
+
+/// Why an order came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// This name: it does not lead here, or the CA does not issue for it.
+    Name,
+    /// The CA cannot be reached or used at all.
+    Ca,
+    /// The CA limits how often: so many seconds, if it says so.
+    Limit(Option<u64>),
+}
+
+impl Plan {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { names: BTreeMap::new(), demanded: BTreeSet::new(), paused_until: 0, pauses: 0, seed }
+    }
+
+    /// Takes a certificate that is there already.
+    pub(super) fn have(&mut self, name: &NamePattern, validity: Validity) {
+        let due = renewal(validity, jitter(self.seed, name, 0));
+        let item = self.names.entry(name.clone()).or_insert_with(Item::unwanted);
+        (item.validity, item.due) = (Some(validity), item.due.max(due));
+    }
+
+    /// Takes how often a name failed before this process began, and when it may be tried again.
+    pub(super) fn remember(&mut self, name: &NamePattern, failures: u32, next: u64, limited: bool) {
+        let item = self.names.entry(name.clone()).or_insert_with(Item::unwanted);
+        (item.failures, item.due, item.limited) = (failures, next, limited);
+    }
+
+    /// Takes who holds what: everything else is wanted no more. What failed is remembered until its time, so that giving a
+    /// name up and taking it again is no way around it.
+    pub(super) fn want(&mut self, wanted: &BTreeMap<NamePattern, Option<i64>>, now: u64) {
+        self.demanded.clear();
+        for (name, item) in &mut self.names {
+            item.wanted = wanted.contains_key(name);
+        }
+        for (name, owner) in wanted {
+            let item = self.names.entry(name.clone()).or_insert_with(|| Item { due: now, ..Item::unwanted() });
+            (item.wanted, item.owner) = (true, *owner);
+        }
+        self.names.retain(|_, item| {
+            let over = item.validity.is_none_or(|validity| validity.until <= now);
+            item.wanted || item.under_way || item.due > now || !over
+        });
+    }
+
+    /// Notes that a caller asks for a name; the next look at who holds what decides about it.
+    pub(super) fn demand(&mut self, name: &NamePattern) -> bool {
+        self.demanded.len() < MAX_DEMANDED && self.demanded.insert(name.clone())
+    }
+
+    /// Returns what callers have asked for.
+    pub(super) const fn demanded(&self) -> &BTreeSet<NamePattern> {
+        &self.demanded
+    }
+
+    /// Begins the next order that is due, if there is room for one.
+    pub(super) fn begin(&mut self, now: u64) -> Option<NamePattern> {
+        let under_way = self.names.values().filter(|item| item.under_way);
+        let mut shares = BTreeMap::new();
+        for item in under_way {
+            *shares.entry(item.owner).or_insert(0) += 1;
+        }
+        if shares.values().sum::<usize>() >= ORDERS || now < self.paused_until {
+            return None;
+        }
+        let share = |item: &Item| shares.get(&item.owner).copied().unwrap_or(0);
+        let ready = |item: &Item| {
+            let fits = item.owner.is_none() || share(item) < ORDERS_PER_ACCOUNT;
+            item.wanted && !item.under_way && item.due <= now && fits
+        };
+        let due = self.names.iter_mut().filter(|(_, item)| ready(item));
+        let (name, item) = due.min_by_key(|(_, item)| (share(item), item.due))?;
+        item.under_way = true;
+        Some(name.clone())
+    }
+
+    /// Takes the certificate that an order gave.
+    pub(super) fn issued(&mut self, name: &NamePattern, validity: Validity) {
+        self.pauses = 0;
+        let due = renewal(validity, jitter(self.seed, name, 0));
+        let Some(item) = self.names.get_mut(name) else { return };
+        *item = Item { under_way: false, validity: Some(validity), failures: 0, limited: false, due, ..*item };
+    }
+
+    /// Takes that an order came to nothing; returns how often it did in a row, and when it is tried again.
+    pub(super) fn failed(&mut self, name: &NamePattern, blame: Blame, now: u64) -> (u32, u64) {
+        let Some(item) = self.names.get_mut(name) else { return (0, now) };
+        item.under_way = false;
+        item.failures = item.failures.saturating_add(1);
+        item.limited = matches!(blame, Blame::Limit(_));
+        let own = back_off(item.failures, LONGEST, jitter(self.seed, name, item.failures));
+        let own = match blame {
+            Blame::Name => own,
+            Blame::Limit(asked) => own.max(asked.unwrap_or(0)).min(LONGEST_ASKED),
+            Blame::Ca => 0,
+        };
+        // Orders that were under way together tell the same thing, and it counts once.
+        if blame != Blame::Name && self.paused_until <= now {
+            self.pauses = self.pauses.saturating_add(1);
+            let pause = back_off(self.pauses, LONGEST_PAUSE, jitter(self.seed, name, self.pauses));
+            self.paused_until = self.paused_until.max(now.saturating_add(pause));
+        }
+        item.due = if blame == Blame::Ca { self.paused_until } else { now.saturating_add(own) };
+        (item.failures, item.due)
+    }
+
+    /// Tries at once what failed, but for what the CA limits.
+    pub(super) fn retry(&mut self, now: u64) {
+        let limited = self.names.values().any(|item| item.limited && now < item.due);
+        if !limited {
+            self.paused_until = 0;
+        }
+        for item in self.names.values_mut().filter(|item| item.failures > 0 && !item.limited) {
+            item.due = item.due.min(now);
+        }
+    }
+
+    /// Returns when something is due.
+    pub(super) fn next(&self) -> Option<u64> {
+        let waiting = self.names.values().filter(|item| item.wanted && !item.under_way);
+        waiting.map(|item| item.due).min().map(|due| due.max(self.paused_until))
+    }
+
+    /// Tells whether a first certificate of the name is about to be there.
+    pub(super) fn expects(&self, name: &NamePattern, now: u64) -> bool {
+        let soon = |item: &Item| item.under_way || (item.wanted && item.due <= now && self.paused_until <= now);
+        self.demanded.contains(name) || self.names.get(name).is_some_and(soon)
+    }
+
+    /// Tells whether somebody holds the name.
+    pub(super) fn is_wanted(&self, name: &NamePattern) -> bool {
+        self.names.get(name).is_some_and(|item| item.wanted)
+    }
+
+    /// Returns how often a name has failed in a row.
+    pub(super) fn failures(&self, name: &NamePattern) -> u32 {
+        self.names.get(name).map_or(0, |item| item.failures)
+    }
+
+    /// Returns how many names have failed and are still wanted.
+    pub(super) fn failing(&self) -> usize {
+        self.names.values().filter(|item| item.wanted && item.failures > 0).count()
+    }
+}
+
+impl Item {
+    const fn unwanted() -> Self {
+        Self { owner: None, wanted: false, under_way: false, validity: None, failures: 0, limited: false, due: 0 }
+    }
+}
+
+/// Returns when a certificate is renewed: at two thirds of its life, or up to a twentieth of it earlier.
+pub(super) fn renewal(validity: Validity, jitter: f64) -> u64 {
+    let life = validity.life();
+    validity.from.saturating_add(life - life / 3).saturating_sub(share(life / 20, jitter))
+}
+
+/// Returns for how long something waits that failed so often: a minute, then twice as long each time, at most `longest`; and
+/// up to a quarter less, so that many do not come back at once.
+fn back_off(failures: u32, longest: u64, jitter: f64) -> u64 {
+    let doubled = SHORTEST.saturating_mul(1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX));
+    let whole = doubled.min(longest);
+    (whole - share(whole / 4, jitter)).max(SHORTEST)
+}
+
+/// Returns a number below one that is always the same for the same name and attempt.
+fn jitter(seed: u64, name: &NamePattern, attempt: u32) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    (seed, name, attempt).hash(&mut hasher);
+    #[expect(clippy::cast_precision_loss, reason = "32 bits fit")]
+    let fraction = (hasher.finish() >> 32) as f64 / f64::from(u32::MAX).next_up();
+    fraction
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "below `whole`"
+)]
+fn share(whole: u64, jitter: f64) -> u64 {
+    (whole as f64 * jitter) as u64
+}
+
+/// Orders under way at a time, of all and of one account.
+const ORDERS: usize = 4;
+const ORDERS_PER_ACCOUNT: usize = 2;
+/// A minute and a day: how long a name waits that failed.
+const SHORTEST: u64 = 60;
+const LONGEST: u64 = 86_400;
+/// An hour: how long all wait for a CA that cannot be used.
+const LONGEST_PAUSE: u64 = 3_600;
+/// A week: a CA that says more than that is asked again.
+const LONGEST_ASKED: u64 = 7 * 86_400;
+const MAX_DEMANDED: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    #[test]
+    fn a_certificate_is_renewed_at_two_thirds_of_its_life_or_a_little_earlier() {
+        let validity = Validity { from: 100 * DAY, until: 190 * DAY };
+
+        assert_eq!(renewal(validity, 0.0), 160 * DAY);
+        assert_eq!(renewal(validity, 0.5), 160 * DAY - 90 * DAY / 40);
+        assert!(renewal(validity, 0.999) > 155 * DAY);
+
+        let mut plan = Plan::new(1);
+        plan.have(&name("a.example"), validity);
+        plan.want(&wanted(&[("a.example", 1)]), 100 * DAY);
+        let due = plan.next().unwrap();
+        assert_eq!(plan.begin(due - 1), None);
+        assert_eq!(plan.begin(due), Some(name("a.example")));
+        assert_eq!(plan.begin(due), None, "once at a time");
+        plan.issued(&name("a.example"), Validity { from: due, until: due + 90 * DAY });
+        assert!(plan.next().unwrap() > due + 55 * DAY);
+    }
+
+    #[test]
+    fn what_fails_waits_from_a_minute_to_a_day() {
+        let mut plan = Plan::new(1);
+        let (name, mut now) = (name("a.example"), 1_000);
+        plan.want(&wanted(&[("a.example", 1)]), now);
+        let mut waits = Vec::new();
+
+        for attempt in 1..=20 {
+            assert_eq!(plan.begin(now), Some(name.clone()));
+            let (failures, next) = plan.failed(&name, Blame::Name, now);
+            assert_eq!((failures, plan.next()), (attempt, Some(next)));
+            assert_eq!(plan.begin(next - 1), None);
+            waits.push(next - now);
+            now = next;
+        }
+
+        assert!((60..=60).contains(&waits[0]) && (90..=120).contains(&waits[1]), "{waits:?}");
+        assert!(waits[19] <= DAY && waits[19] >= DAY * 3 / 4, "{waits:?}");
+        plan.issued(&name, Validity { from: now, until: now + 90 * DAY });
+        assert_eq!(plan.failing(), 0);
+    }
+
+    #[test]
+    fn a_limit_of_the_ca_is_kept_and_slows_the_others_down_for_a_minute() {
+        let mut plan = Plan::new(1);
+        plan.want(&wanted(&[("a.example", 1), ("b.example", 2)]), 0);
+        let first = plan.begin(0).unwrap();
+
+        let (_, next) = plan.failed(&first, Blame::Limit(Some(5 * 3_600)), 0);
+
+        assert_eq!(next, 5 * 3_600);
+        assert_eq!(plan.begin(59), None, "a limit may be for all");
+        plan.retry(59);
+        assert_eq!(plan.begin(59), None, "nobody gets around a limit");
+        let second = plan.begin(60).unwrap();
+        assert_ne!(second, first);
+        plan.issued(&second, Validity { from: 60, until: 60 + 90 * DAY });
+        assert_eq!(plan.begin(5 * 3_600 - 1), None);
+        assert_eq!(plan.begin(5 * 3_600), Some(first.clone()));
+        assert_eq!(plan.failed(&first, Blame::Limit(Some(u64::MAX)), DAY).1, 8 * DAY, "a week at most");
+    }
+
+    #[test]
+    fn a_ca_that_is_down_is_asked_once_for_all_names() {
+        let mut plan = Plan::new(1);
+        plan.want(&wanted(&[("a.example", 1), ("b.example", 2), ("c.example", 3)]), 0);
+        let mut now = 0;
+        let mut asked = Vec::new();
+        while now < DAY {
+            let Some(name) = plan.begin(now) else {
+                now = plan.next().unwrap().max(now + 1);
+                continue;
+            };
+            asked.push(now);
+            plan.failed(&name, Blame::Ca, now);
+        }
+
+        assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 60), "{asked:?}");
+        assert!(asked.len() > 24 && asked.len() < 45, "an hour at most, each: {}", asked.len());
+        plan.retry(DAY);
+        assert!(plan.begin(DAY).is_some());
+    }
+
+    #[test]
+    fn one_account_does_not_take_all_places() {
+        let mut plan = Plan::new(1);
+        let many: Vec<_> = (0..100).map(|number| format!("a{number}.example")).collect();
+        let mut names: Vec<_> = many.iter().map(|name| (name.as_str(), 1)).collect();
+        names.push(("z.example", 2));
+        plan.want(&wanted(&names), 0);
+
+        let begun: Vec<_> = core::iter::from_fn(|| plan.begin(0)).collect();
+
+        assert_eq!(begun.len(), 3, "{begun:?}");
+        assert!(begun.contains(&name("z.example")));
+    }
+
+    #[test]
+    fn four_orders_are_under_way_at_most() {
+        let mut plan = Plan::new(1);
+        let many: Vec<_> = (0..10).map(|number| format!("a{number}.example")).collect();
+        let names: Vec<_> = many.iter().zip(1..).map(|(name, account)| (name.as_str(), account)).collect();
+        plan.want(&wanted(&names), 0);
+
+        let begun: Vec<_> = core::iter::from_fn(|| plan.begin(0)).collect();
+
+        assert_eq!(begun.len(), 4);
+        plan.issued(&begun[0], Validity { from: 0, until: 90 * DAY });
+        assert!(plan.begin(0).is_some() && plan.begin(0).is_none());
+    }
+
+    #[test]
+    fn giving_a_name_up_and_taking_it_again_does_not_shorten_its_wait() {
+        let mut plan = Plan::new(1);
+        let held = wanted(&[("a.example", 1)]);
+        plan.want(&held, 0);
+        let name = plan.begin(0).unwrap();
+        plan.want(&BTreeMap::new(), 0);
+        let (_, next) = plan.failed(&name, Blame::Name, 0);
+
+        plan.want(&BTreeMap::new(), 1);
+        assert_eq!(plan.next(), None, "nobody wants it");
+        plan.want(&held, 2);
+        assert_eq!((plan.begin(next - 1), plan.next()), (None, Some(next)));
+
+        plan.want(&BTreeMap::new(), next);
+        plan.want(&held, next);
+        assert_eq!(plan.begin(next), Some(name), "its time has come");
+    }
+
+    #[test]
+    fn what_failed_before_a_restart_waits_after_it_and_a_limit_is_kept() {
+        let mut plan = Plan::new(1);
+        plan.remember(&name("a.example"), 3, 500, false);
+        plan.remember(&name("b.example"), 1, 900, true);
+        plan.want(&wanted(&[("a.example", 1), ("b.example", 2)]), 10);
+
+        assert_eq!((plan.begin(10), plan.failing(), plan.next()), (None, 2, Some(500)));
+        plan.retry(20);
+        assert_eq!(plan.begin(20), Some(name("a.example")));
+        assert_eq!((plan.begin(899), plan.begin(900)), (None, Some(name("b.example"))));
+        assert_eq!(plan.failed(&name("a.example"), Blame::Name, 1_000).0, 4);
+    }
+
+    #[test]
+    fn what_a_caller_asks_for_is_expected_until_it_is_known_that_nobody_holds_it() {
+        let mut plan = Plan::new(1);
+        let (held, made_up) = (name("a.example"), name("x.example"));
+
+        assert!(!plan.expects(&held, 0));
+        plan.demand(&held);
+        plan.demand(&made_up);
+        assert!(plan.expects(&held, 0) && plan.expects(&made_up, 0));
+        plan.want(&wanted(&[("a.example", 1)]), 0);
+        assert!(plan.expects(&held, 0) && !plan.expects(&made_up, 0));
+        let _ = plan.begin(0);
+        assert!(plan.expects(&held, 0));
+        plan.failed(&held, Blame::Name, 0);
+        assert!(!plan.expects(&held, 0), "not before its next attempt");
+    }
+
+    proptest! {
+        #[test]
+        fn no_wait_is_shorter_than_a_minute_or_longer_than_its_bound(failures: u32, jitter in 0.0..1.0) {
+            let wait = back_off(failures, LONGEST, jitter);
+            prop_assert!((SHORTEST..=LONGEST).contains(&wait));
+        }
+
+        #[test]
+        fn a_renewal_is_inside_of_the_life(from in 0_u64..1 << 40, life in 0_u64..1 << 40, jitter in 0.0..1.0) {
+            let due = renewal(Validity { from, until: from + life }, jitter);
+            prop_assert!(from <= due && due <= from + life);
+        }
+    }
+
+    fn name(text: &str) -> NamePattern {
+        NamePattern::parse(text).unwrap()
+    }
+
+    fn wanted(names: &[(&str, i64)]) -> BTreeMap<NamePattern, Option<i64>> {
+        names.iter().map(|(text, account)| (name(text), Some(*account))).collect()
+    }
+}
