@@ -15,9 +15,13 @@ pub fn body(octets: &[u8]) {
     let rest = choices.rest();
 
     let whole = run(&made, &[rest], false);
-    assert_eq!(run(&made, &pieces(rest, &cuts), pauses), whole, "{made:?}");
     let octets: Vec<_> = rest.chunks(1).collect();
-    assert_eq!(run(&made, &octets, false), whole, "{made:?}");
+    for other in [run(&made, &pieces(rest, &cuts), pauses), run(&made, &octets, false)] {
+        // How much a few octets may become is counted for what came at once.
+        if ![&whole, &other].into_iter().any(|it| matches!(it, Err(Broken::Ratio | Broken::Growth))) {
+            assert_eq!(other, whole, "{made:?}");
+        }
+    }
 
     for algorithm in Algorithm::ALL {
         let there = run(&[Part::Compress(algorithm)], &pieces(rest, &cuts), pauses).expect("it never breaks");

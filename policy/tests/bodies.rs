@@ -318,6 +318,21 @@ fn what_is_not_of_its_coding_is_broken_off() {
 }
 
 #[test]
+fn nothing_may_follow_the_end_of_a_coding() {
+    for algorithm in Algorithm::ALL {
+        let mut coded = Vec::new();
+        let mut compressor = Compressor::new(algorithm);
+        compressor.push(b"text", &mut coded);
+        compressor.finish(&mut coded);
+        coded.extend_from_slice(b"garbage");
+        for pieces in [1, 5, 1_000] {
+            let made = run(vec![Stage::Inflate(Inflater::new(algorithm))], coded.chunks(pieces));
+            assert_eq!(made, Err(Broken::Coding), "{} in pieces of {pieces}", algorithm.name());
+        }
+    }
+}
+
+#[test]
 fn another_implementation_reads_what_is_compressed_and_is_read() {
     let text = "an answer, an answer, an answer".repeat(99).into_bytes();
     let mut coded = Vec::new();
