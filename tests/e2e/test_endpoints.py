@@ -164,6 +164,7 @@ def test_websockets_pass_through_a_cloud_endpoint(site):
         )
         async with asyncio.timeout(30), connecting as connection:
             assert connection.response.headers["x-edge"] == "GET"
+            assert len(connection.response.headers["adit-request-id"]) == 32
             assert await connection.recv() == "first"
             for message in ("text ✓", b"", b"large" * 100_000):
                 await connection.send(message)
@@ -194,7 +195,8 @@ def test_grpc_passes_through_a_cloud_endpoint(site):
         call = channel.stream_stream("/adit.Chat/Talk")((b"%d" % number for number in range(50)), timeout=30)
         assert list(call) == [b"re: %d" % number for number in range(50)]
         assert dict(call.trailing_metadata())["x-count"] == "50"
-        assert dict(call.initial_metadata())["x-edge"] == "POST"
+        told = dict(call.initial_metadata())
+        assert (told["x-edge"], len(told["adit-request-id"])) == ("POST", 32)
 
 
 def test_tcp_and_tls_are_forwarded_octet_by_octet(site):

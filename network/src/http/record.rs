@@ -85,7 +85,7 @@ impl Record {
             method = self.method.as_str(),
             status,
             code = self.fault.map(Fault::code),
-            verdicts = (!self.verdicts.is_empty()).then(|| self.verdicts.join("; ")),
+            verdicts = policy::joined(&self.verdicts),
             sent = self.sent,
             whole,
             micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adit_core::TlsInfo;
 use adit_policy::{
     cel::{Timestamp, Value},
-    engine::{Answer, Ask, Carried, Now, Outcome, Policy, Refusal, Run, Step, Subject, Verdict, Why},
+    engine::{Answer, Ask, Carried, Now, Outcome, Policy, Refusal, Run, Step, Subject, Why},
     environment::{Connection, Phase, Tls},
 };
 
@@ -77,10 +77,23 @@ pub(crate) async fn go_on(
 
 /// Returns the verdicts of the rules that had a part in the decision.
 pub(crate) fn verdicts(run: &Run, policy: &Policy) -> Vec<String> {
-    let trace = run.trace();
-    let fired = |verdict: &Verdict| !matches!(verdict, Verdict::NotMatched);
-    let lines = trace.lines(policy).zip(trace.entries());
-    lines.filter(|(_, entry)| fired(&entry.verdict)).map(|(line, _)| line).collect()
+    run.trace().fired(policy).collect()
+}
+
+/// Joins verdicts for a line of the log, which has 1 KiB for each field: of more than fit, the last decide.
+pub(crate) fn joined(verdicts: &[String]) -> Option<String> {
+    let mut room = MAX_VERDICTS;
+    let fit = verdicts.iter().rev().take_while(|verdict| {
+        room = room.saturating_sub(verdict.len() + 2);
+        room > 0
+    });
+    let first = verdicts.len() - fit.count();
+    let joined = verdicts.get(first..)?.join("; ");
+    match (first, verdicts.is_empty()) {
+        (_, true) => None,
+        (0, false) => Some(joined),
+        (_, false) => Some(format!("…; {joined}")),
+    }
 }
 
 /// Returns the fault that tells a caller why a rule refused.
@@ -121,7 +134,7 @@ pub(crate) async fn admit(edge: &Edge, mut key: Arc<Key>, connection: &Connectio
                     },
                 }
             };
-            let verdicts = verdicts(&run, policy).join("; ");
+            let verdicts = joined(&verdicts(&run, policy));
             let code = end.as_ref().err().map(|fault| fault.code());
             tracing::info!(target: "adit_network::access", endpoint = %key, code, verdicts, "connection");
             next = end?;
@@ -163,8 +176,27 @@ fn written(value: &Value<'_>) -> serde_json::Value {
     }
 }
 
+/// Octets of verdicts in a line of the log.
+const MAX_VERDICTS: usize = 1_000;
+
 /// How long a rule waits for the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// How often a request or connection is forwarded from one internal endpoint to another.
 pub(crate) const MAX_FORWARDS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_verdicts_the_last_are_told() {
+        let verdicts: Vec<_> = (0..100).map(|at| format!("on_http_request[{at}]: matched")).collect();
+
+        assert_eq!(joined(&[]), None);
+        assert_eq!(joined(&verdicts[..2]).as_deref(), Some("on_http_request[0]: matched; on_http_request[1]: matched"));
+        let told = joined(&verdicts).unwrap();
+        assert!(told.starts_with("…; on_http_request[") && told.ends_with("[99]: matched"), "{told}");
+        assert!((900..=1_024).contains(&told.len()), "{}", told.len());
+    }
+}

@@ -94,13 +94,20 @@ impl Trace {
 
     /// Returns each entry as text: `on_http_request[2] admin: matched`, `on_http_request[2] admin: deny: refused with 403`.
     pub fn lines<'t>(&'t self, policy: &'t Policy) -> impl Iterator<Item = String> + 't {
-        let rules = policy.document().rules(self.phase);
-        self.entries.iter().map(move |entry| {
-            let Entry { rule, action, verdict } = entry;
-            let found = rules.get(*rule);
-            let name = found.and_then(|rule| rule.name.as_deref()).map(|name| format!(" {name}")).unwrap_or_default();
-            let action = action.and_then(|at| found?.actions.get(at)).map(|action| format!(" {}:", action.name()));
-            format!("{}[{rule}]{name}:{} {verdict}", self.phase.name(), action.unwrap_or_default())
-        })
+        self.entries.iter().map(|entry| self.line(entry, policy))
+    }
+
+    /// Returns what had a part in the decision as text: all but expressions that are false, for which nothing is written.
+    pub fn fired<'t>(&'t self, policy: &'t Policy) -> impl Iterator<Item = String> + 't {
+        let fired = self.entries.iter().filter(|entry| entry.verdict != Verdict::NotMatched);
+        fired.map(|entry| self.line(entry, policy))
+    }
+
+    fn line(&self, entry: &Entry, policy: &Policy) -> String {
+        let Entry { rule, action, verdict } = entry;
+        let found = policy.document().rules(self.phase).get(*rule);
+        let name = found.and_then(|rule| rule.name.as_deref()).map(|name| format!(" {name}")).unwrap_or_default();
+        let action = action.and_then(|at| found?.actions.get(at)).map(|action| format!(" {}:", action.name()));
+        format!("{}[{rule}]{name}:{} {verdict}", self.phase.name(), action.unwrap_or_default())
     }
 }
