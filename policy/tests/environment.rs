@@ -234,6 +234,18 @@ fn the_host_of_an_authority_is_told_without_brackets_and_port() {
     }
 }
 
+#[test]
+fn the_documents_have_what_expressions_may_name() {
+    let source = include_str!("../src/environment/mod.rs");
+    let page = include_str!("../../docs/policy.md");
+    let rows: Vec<_> = source.lines().filter_map(|line| line.strip_prefix("//! |")).collect();
+
+    assert!(rows.len() > 40);
+    for row in rows {
+        assert!(page.lines().any(|line| line.strip_prefix('|') == Some(row)), "docs/policy.md has no row |{row}");
+    }
+}
+
 /// Returns what an expression is for the usual exchange, or why it is nothing.
 fn outcome(phase: Phase, text: &str) -> Result<String, String> {
     let program = phase.environment().compile(text).map_err(|error: CompileError| error.to_string())?;
