@@ -1,12 +1,12 @@
 //! Endpoints as an operator sees them: whether a caller would find somebody who serves, end to end.
 
-use std::collections::BTreeSet;
+use std::{collections::HashSet, sync::Arc};
 
 use adit_policy::environment::Phase;
 use serde_json::{Value, json};
 
 use crate::{
-    Edge,
+    Edge, NamePattern,
     edge::now,
     metrics::{EndpointLabel, ReadyLabel},
     router::{Found, Internal, Key, Seen, Standing},
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     /// Which.
-    pub key: Key,
+    pub key: Arc<Key>,
     /// Whether its policy serves it, and no agent.
     pub cloud: bool,
     /// Whether a caller finds somebody who is well: a member that is connected, not turned away and not found unwell; of a cloud
@@ -29,16 +29,14 @@ pub struct View {
 impl Edge {
     /// Returns every endpoint that is served or configured, those first that are not ready.
     pub fn views(&self) -> Vec<View> {
-        let mut keys: BTreeSet<String> = self.router.read().live().map(|(key, _)| key.stored()).collect();
-        keys.extend(self.endpoints.load().all().map(|settings| settings.key.stored()));
-        let mut views: Vec<_> = keys.iter().filter_map(|key| Key::parse(key)).map(|key| self.view(key)).collect();
-        views.sort_by_key(|view| view.ready);
+        let mut views: Vec<_> = self.keys().into_iter().map(|key| self.view(key)).collect();
+        views.sort_by_cached_key(|view| (view.ready, view.key.stored()));
         views
     }
 
     /// Returns one endpoint.
-    pub fn view(&self, key: Key) -> View {
-        let cloud = self.settings(&key).is_some_and(|settings| settings.key == key && settings.is_cloud());
+    pub fn view(&self, key: Arc<Key>) -> View {
+        let cloud = self.settings(&key).is_some_and(|settings| settings.key == *key && settings.is_cloud());
         let members = self.router.read().see(&key, &self.rules(&key), now());
         let ready = self.is_ready(&key, DEPTH);
         View { key, cloud, ready, members }
@@ -61,15 +59,19 @@ impl Edge {
 
     /// Keeps the numbers about readiness. `shown` are the endpoints that had one of their own.
     pub fn measure_readiness(&self, shown: &mut Vec<EndpointLabel>) {
-        let (views, endpoints) = (self.views(), self.endpoints.load());
-        for (ready, word) in [(true, "true"), (false, "false")] {
-            let count = views.iter().filter(|view| view.ready == ready).count();
-            let gauge = self.metrics.pools.endpoints.get_or_create(&ReadyLabel { ready: word });
+        let (endpoints, mut counts, mut named) = (self.endpoints.load(), [0_usize; 2], Vec::new());
+        for key in self.keys() {
+            let ready = self.is_ready(&key, DEPTH);
+            counts[usize::from(ready)] += 1;
+            // What agents make up is not shown by name: only what the configuration names, and not without end.
+            if named.len() < MOST && endpoints.names(&key) {
+                named.push((EndpointLabel { endpoint: key.stored() }, ready));
+            }
+        }
+        for (ready, count) in ["false", "true"].into_iter().zip(counts) {
+            let gauge = self.metrics.pools.endpoints.get_or_create(&ReadyLabel { ready });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        // What agents make up is not shown by name: only what the configuration names, and not without end.
-        let named = views.iter().filter(|view| endpoints.names(&view.key)).take(MOST);
-        let named: Vec<_> = named.map(|view| (EndpointLabel { endpoint: view.key.stored() }, view.ready)).collect();
         for (label, ready) in &named {
             self.metrics.pools.endpoint_ready.get_or_create(label).set(i64::from(*ready));
         }
@@ -79,10 +81,23 @@ impl Edge {
         *shown = named.into_iter().map(|(label, _)| label).collect();
     }
 
+    /// Returns every endpoint that is served or configured.
+    fn keys(&self) -> HashSet<Arc<Key>> {
+        let mut keys: HashSet<_> = self.router.read().live().map(|(key, _)| Arc::clone(key)).collect();
+        for settings in self.endpoints.load().all() {
+            // One for what agents bind below a name is none by itself.
+            let wildcard = matches!(settings.key, Key::Name(_, NamePattern::Below(_))) && !settings.is_cloud();
+            if !wildcard && !keys.contains(&settings.key) {
+                keys.insert(Arc::new(settings.key.clone()));
+            }
+        }
+        keys
+    }
+
     fn is_ready(&self, key: &Key, depth: usize) -> bool {
         let settings = self.settings(key).filter(|settings| settings.key == *key && settings.is_cloud());
         let Some(settings) = settings else {
-            return self.router.read().see(key, &self.rules(key), now()).iter().any(Seen::is_ready);
+            return self.router.read().is_ready(key, &self.rules(key), now());
         };
         let forwards = [Phase::TcpConnect, Phase::HttpRequest].into_iter().flat_map(|phase| {
             let policy = settings.policy.iter();

@@ -190,13 +190,6 @@ pub struct Seen {
     pub rtt: Option<Duration>,
 }
 
-impl Seen {
-    /// Returns whether requests of callers go there.
-    pub fn is_ready(&self) -> bool {
-        self.connected && self.standing == Standing::Fine
-    }
-}
-
 /// What is known about a name or port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -587,6 +580,15 @@ impl<H: Clone> Router<H> {
         let members = self.endpoints.get(key).map_or(&[][..], |endpoint| &endpoint.members);
         let members = members.iter().filter(|member| self.serves(member));
         members.map(|member| (member.id, member.bind, member.upstream, member.handle.clone())).collect()
+    }
+
+    /// Returns whether an endpoint has a member that is connected and well.
+    pub fn is_ready(&self, key: &Key, rules: &Rules, now: Instant) -> bool {
+        let fine = |endpoint: &Endpoint<H>| {
+            let mut members = endpoint.members.iter().filter(|member| self.serves(member));
+            members.any(|member| endpoint.outlook.standing(member.id, rules, now) == Standing::Fine)
+        };
+        self.endpoints.get(key).is_some_and(fine)
     }
 
     /// Returns the members of an endpoint as an operator sees them.

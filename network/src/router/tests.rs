@@ -317,7 +317,8 @@ fn who_fails_is_turned_away_and_tried_by_one_request_after_a_while() {
     let other = choose(&table, &[], start).member;
     assert_eq!(choose(&table, &[other], start).handle, failing, "better than nobody");
     let seen = table.router.see(&key("https://a.com"), &rules, start);
-    assert_eq!(seen.iter().filter(|seen| seen.is_ready()).count(), 1);
+    assert_eq!(seen.iter().filter(|seen| seen.connected && seen.standing == Standing::Fine).count(), 1);
+    assert!(table.router.is_ready(&key("https://a.com"), &rules, start));
 
     let later = start + rules.away;
     let retry = choose(&table, &[MemberId(u64::MAX)], later);
@@ -343,6 +344,10 @@ fn a_member_that_leaves_or_drains_is_forgotten_and_not_the_one_that_serves_is_tu
 
     let (rules, now) = (Rules::default(), Instant::now());
     assert!((0..9).all(|_| chosen.watch.report(Outcome::Failed, &rules, now).is_none()), "it is the last one");
+    assert!(table.router.is_ready(&key("https://a.com"), &rules, now));
+    table.router.session_parked(session(2), true);
+    assert!(!table.router.is_ready(&key("https://a.com"), &rules, now));
+    table.router.session_parked(session(2), false);
     assert_eq!(table.chosen("https://a.com", &[]), Some(2));
 }
 
