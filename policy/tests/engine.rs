@@ -144,3 +144,15 @@ fn a_policy_without_rules_for_a_phase_goes_on() {
         Step::Done(Outcome::Continue)
     ));
 }
+
+#[test]
+fn a_log_that_is_over_the_budget_is_not_passed_over() {
+    let policy = policy(
+        "on_http_request: [{actions: [{type: log, config: {metadata: {a: \"${lists.range(size(req.method) * 30000)}\"}}}]}]",
+    );
+
+    let (outcome, _) = Caller::new("GET", "https://a.example/").run(&policy, Phase::HttpRequest);
+
+    let Outcome::Refuse(refusal) = outcome else { panic!("{outcome:?}") };
+    assert!(refusal.status == 500 && matches!(refusal.why, Why::Failed(failure) if failure.is_limit()));
+}
