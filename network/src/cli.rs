@@ -2,6 +2,7 @@
 
 mod authority;
 mod certificates;
+mod explain;
 mod policy;
 mod secrets;
 mod tokens;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         Command::Errors { markdown: _ } => print(&errors::markdown()),
         Command::Serve(serve) => serve_command(&serve),
         Command::Token(token) => tokens::run(&token),
+        Command::Explain(explain) => explain::run(&explain),
         Command::Ca(ca) => authority::run(&ca),
         Command::Policy(command) => policy::run(&command),
         Command::Certificates(certificates) => certificates::run(&certificates),
@@ -73,7 +75,9 @@ impl From<ServeError> for Failure {
             ServeError::Policy(_) => Self { exit: 3, text: format!("{error}\n{}", Fault::PolicyInvalid) },
             ServeError::Kept(error) => error.into(),
             ServeError::Listen { .. } => Self::known(1, Fault::ListenFailed, &error),
-            ServeError::Tls(_) | ServeError::Io(_) => Self { exit: 1, text: error.to_string() },
+            ServeError::AccessLog(_) | ServeError::Tls(_) | ServeError::Io(_) => {
+                Self { exit: 1, text: error.to_string() }
+            }
         }
     }
 }
@@ -169,6 +173,8 @@ enum Command {
     /// Make and change the key of what is encrypted in the database.
     #[command(subcommand)]
     Secrets(secrets::SecretsCommand),
+    /// Say what was decided about a request, by its ADIT-Request-Id.
+    Explain(explain::Explain),
     /// Print the table of errors.
     Errors {
         /// As the page of the documentation.

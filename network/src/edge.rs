@@ -7,7 +7,7 @@ use core::{
 };
 use std::sync::Arc;
 
-use adit_core::{BindId, Code, Open, OpenError, TlsInfo, UpstreamProtocol};
+use adit_core::{AgentId, BindId, Code, Open, OpenError, TlsInfo, UpstreamProtocol};
 use adit_tokio::{NetworkSession, Stream};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
@@ -28,6 +28,7 @@ use crate::{
     router::{
         Change, Chosen, Found, Full, Internal, Key, Lease, MemberId, Outcome, Pending, Router, Rules, Scheme, Watch,
     },
+    seeing::{Numbers, Seeing},
 };
 
 /// Shared by everything that serves callers.
@@ -45,6 +46,8 @@ pub struct Edge {
     pub world: Arc<World>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
+    /// Where it goes that is told of requests and connections.
+    pub seeing: ArcSwap<Seeing>,
     /// Who may come in.
     pub admission: Arc<Admission>,
     phase: watch::Sender<Phase>,
@@ -86,6 +89,8 @@ pub struct Carried {
     pub stream: Stream,
     /// Who got it.
     pub member: MemberId,
+    /// Whose session it is.
+    pub agent: AgentId,
     /// The session that carries the stream.
     pub session: NetworkSession,
     /// What the upstream speaks.
@@ -108,6 +113,7 @@ impl Edge {
             endpoints: ArcSwap::default(),
             world: Arc::default(),
             metrics: Arc::new(Metrics::new()),
+            seeing: ArcSwap::default(),
             admission: Arc::default(),
             phase: watch::Sender::new(Phase::Serving),
             arrivals: Notify::new(),
@@ -150,6 +156,11 @@ impl Edge {
             Found::Idle(key) => Ok((key, false)),
             Found::Unknown => Err(Fault::ForwardUnknown),
         }
+    }
+
+    /// Returns the numbers of an endpoint.
+    pub fn numbers(&self, key: &Key) -> Numbers {
+        self.metrics.traffic.of(key, || self.router.read().owner(key))
     }
 
     /// Returns true when somebody serves the TCP port at this moment.
@@ -290,13 +301,13 @@ impl Edge {
 
     fn try_open(&self, key: &Key, open: &Open, tried: &mut Vec<MemberId>, most: usize) -> Result<Carried, Fault> {
         loop {
-            let Chosen { member, bind, upstream, handle, lease, watch } = self.try_choose(key, tried, most)?;
+            let Chosen { member, agent, bind, upstream, handle, lease, watch } = self.try_choose(key, tried, most)?;
             tried.push(member);
             match handle.open(with_bind(open, bind)) {
                 Ok(stream) => {
                     self.metrics.streams.inc();
                     let pending = watch.pending();
-                    return Ok(Carried { stream, member, session: handle, upstream, lease, watch, pending });
+                    return Ok(Carried { stream, member, agent, session: handle, upstream, lease, watch, pending });
                 }
                 Err(OpenError::Limit) => self.metrics.limit("streams"),
                 Err(_) => {} // the session is ending: its bind is about to go

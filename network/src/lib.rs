@@ -20,6 +20,7 @@ mod patience;
 pub mod policy;
 pub mod public;
 pub mod router;
+pub mod seeing;
 pub mod serve;
 pub mod store;
 pub mod view;

@@ -73,8 +73,9 @@ fn targets(level: &str) -> Result<Targets, LogError> {
     targets.ok_or_else(|| LogError(format!("{level:?} is neither a level nor levels by module")))
 }
 
+/// How lines are written.
 #[derive(Clone, Copy, Debug)]
-struct Lines {
+pub(crate) struct Lines {
     format: LogFormat,
     colour: bool,
 }
@@ -95,7 +96,12 @@ where
 }
 
 impl Lines {
-    fn line(self, time: &str, level: Level, fields: &Fields) -> String {
+    /// Returns lines without colours.
+    pub(crate) const fn plain(format: LogFormat) -> Self {
+        Self { format, colour: false }
+    }
+
+    pub(crate) fn line(self, time: &str, level: Level, fields: &Fields) -> String {
         match self.format {
             LogFormat::Json => json(time, level, fields),
             LogFormat::Logfmt => logfmt(time, level, fields),
@@ -153,7 +159,13 @@ fn term(time: &str, level: Level, fields: &Fields, colour: bool) -> String {
 }
 
 fn plain(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), word)
+    use serde_json::Value;
+
+    match value {
+        Value::String(text) => word(text),
+        Value::Array(items) => word(&items.iter().filter_map(|item| item.as_str()).collect::<Vec<_>>().join("; ")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
 }
 
 /// Writes a text so that it is one word: as it is, or quoted and escaped.
@@ -167,12 +179,39 @@ fn word(text: &str) -> String {
 
 /// What an event says, in order.
 #[derive(Debug, Default)]
-struct Fields {
+pub(crate) struct Fields {
     message: String,
     others: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl Fields {
+    /// Returns none yet.
+    pub(crate) fn new(message: &str) -> Self {
+        Self { message: message.to_owned(), others: Vec::with_capacity(24) }
+    }
+
+    /// Adds a text, as much of it as a line has room for.
+    pub(crate) fn text(&mut self, name: &'static str, text: &str) {
+        self.others.push((name, clip(text).into()));
+    }
+
+    /// Adds a text, if there is one.
+    pub(crate) fn text_if(&mut self, name: &'static str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(name, text);
+        }
+    }
+
+    /// Adds a value that is bounded by what it is.
+    pub(crate) fn value(&mut self, name: &'static str, value: serde_json::Value) {
+        self.others.push((name, value));
+    }
+
+    /// Adds such a value, if there is one.
+    pub(crate) fn value_if(&mut self, name: &'static str, value: Option<serde_json::Value>) {
+        self.others.extend(value.map(|value| (name, value)));
+    }
+
     fn put(&mut self, field: &Field, text: &str) {
         match field.name() {
             "message" => self.message = clip(text).to_owned(),

@@ -1,6 +1,7 @@
 //! The numbers that the network shows: Prometheus names begin with `adit_`, no label is unbounded.
 
 use core::fmt;
+use std::sync::Arc;
 
 use adit_core::Code;
 use prometheus_client::{
@@ -9,7 +10,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{Fault, router::Change};
+use crate::{Fault, config::Limits, router::Change, seeing::Traffic};
 
 /// Every metric of the process.
 #[derive(Debug)]
@@ -63,6 +64,12 @@ pub struct Metrics {
     pub store_up: Gauge,
     /// Certificates.
     pub certificates: CertificateMetrics,
+    /// Lines of the access log that were lost.
+    pub access_dropped: Counter,
+    /// Spans, by what came of them.
+    pub spans: Family<ReasonLabel, Counter>,
+    /// The numbers of each endpoint and account.
+    pub traffic: Arc<Traffic>,
 }
 
 /// What is known of certificates.
@@ -239,9 +246,18 @@ impl Metrics {
         };
         let pools = PoolMetrics::register(&mut registry);
         let certificates = CertificateMetrics::register(&mut registry);
+        let (access_dropped, spans) = register! {
+            "access_log_dropped", "Lines of the access log that were lost";
+            "spans", "Spans by what came of them: exported, refused, failed, dropped";
+        };
+        let traffic = Arc::new(Traffic::new(Limits::default().labelled_endpoints));
+        registry.register_collector(Box::new(Arc::clone(&traffic)));
         Self {
             registry,
             certificates,
+            access_dropped,
+            spans,
+            traffic,
             sessions,
             sessions_began,
             sessions_parked,

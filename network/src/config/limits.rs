@@ -135,4 +135,82 @@ limits! {
     replaced_bodies: usize = 2_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
     /// Answers that policies compress at once, 1,000, each with up to 2 MiB; more go out as they are.
     compressed_bodies: usize = 1_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
+    /// Endpoints, and accounts, with labels of their own in the metrics, 1,000 each; the others are counted together, as `other`.
+    labelled_endpoints: usize = 1_000, values::count, "a count from 0 to 100,000", 0..=100_000;
 }
+
+/// How an operator sees that a limit was reached.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// `adit_limits_reached_total{limit="…"}`, with its name.
+    Counted,
+    /// `adit_refused_total{code="…"}`.
+    Code(&'static str),
+    /// Another metric.
+    Metric(&'static str),
+    /// Not at all: nobody is refused anything.
+    Quiet(&'static str),
+}
+
+#[cfg(test)]
+impl Seen {
+    pub(super) fn text(self, name: &str) -> String {
+        match self {
+            Self::Counted => format!("`adit_limits_reached_total{{limit=\"{name}\"}}`"),
+            Self::Code(code) => format!("`adit_refused_total{{code=\"{code}\"}}`"),
+            Self::Metric(metric) => format!("`{metric}`"),
+            Self::Quiet(why) => format!("no metric: {why}"),
+        }
+    }
+}
+
+/// Every limit. docs/observability.md is kept equal by a test.
+#[cfg(test)]
+pub(super) const SEEN: &[(&str, Seen)] = &[
+    ("connections", Seen::Counted),
+    ("connections_per_endpoint", Seen::Counted),
+    ("connections_per_source", Seen::Counted),
+    ("connections_per_agent", Seen::Counted),
+    ("sessions", Seen::Counted),
+    ("sessions_per_account", Seen::Counted),
+    ("sessions_per_token", Seen::Counted),
+    ("binds_per_session", Seen::Counted),
+    ("endpoints_per_account", Seen::Counted),
+    ("streams_from_agent", Seen::Quiet("each such stream is refused on the wire, one or many")),
+    ("handshake_timeout", Seen::Counted),
+    ("handshakes", Seen::Counted),
+    ("ingress_handshakes", Seen::Quiet("more agents wait in the listener's queue")),
+    ("header_timeout", Seen::Code("ADIT-3011")),
+    ("header_size", Seen::Code("ADIT-3009")),
+    ("header_fields", Seen::Code("ADIT-3009")),
+    ("target_size", Seen::Code("ADIT-3019")),
+    ("body_timeout", Seen::Code("ADIT-3011")),
+    ("body_rate", Seen::Code("ADIT-3011")),
+    ("idle_timeout", Seen::Quiet("the usual end of a connection")),
+    ("stall_timeout", Seen::Counted),
+    ("requests_per_connection", Seen::Quiet("HTTP/2 tells callers the number, and refuses more by itself")),
+    ("resets_per_connection", Seen::Counted),
+    ("ping_interval", Seen::Quiet("a question, no refusal")),
+    ("ping_timeout", Seen::Quiet("the caller is gone")),
+    ("accept_timeout", Seen::Code("ADIT-3004")),
+    ("response_timeout", Seen::Code("ADIT-3004")),
+    ("answer_size", Seen::Code("ADIT-3005")),
+    ("answer_fields", Seen::Code("ADIT-3005")),
+    ("upstream_connections", Seen::Quiet("more are closed after use")),
+    ("upstream_idle_timeout", Seen::Quiet("closed when nobody used it")),
+    ("replay_size", Seen::Quiet("nothing more is read before an agent has the connection")),
+    ("hold", Seen::Code("ADIT-3002")),
+    ("held_connections", Seen::Counted),
+    ("resume_window", Seen::Metric("adit_sessions_expired_total")),
+    ("hold_parked", Seen::Code("ADIT-3002")),
+    ("parked_sessions", Seen::Counted),
+    ("parked_size", Seen::Counted),
+    ("fetches", Seen::Counted),
+    ("fetches_per_account", Seen::Counted),
+    ("fetch_timeout", Seen::Metric("adit_policy_fetches_total")),
+    ("fetch_size", Seen::Metric("adit_policy_fetches_total")),
+    ("replaced_bodies", Seen::Counted),
+    ("compressed_bodies", Seen::Counted),
+    ("labelled_endpoints", Seen::Metric("adit_endpoint_requests_total{account=\"other\",endpoint=\"other\"}")),
+];

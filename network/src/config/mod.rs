@@ -7,6 +7,7 @@ mod endpoints;
 mod health;
 mod limits;
 mod section;
+mod seeing;
 mod values;
 mod yaml;
 
@@ -29,6 +30,7 @@ pub use endpoints::{EndpointConfig, EndpointKind, EndpointUrl};
 pub use health::{Health, Probe};
 pub use limits::Limits;
 pub use section::ConfigFault;
+pub use seeing::{AccessTo, AddressForm, Logged, Telemetry};
 pub use values::PortRange;
 pub(crate) use values::network;
 
@@ -72,6 +74,8 @@ pub struct Config {
     pub heartbeat: HeartbeatRange,
     /// `log`: what is logged, and how.
     pub log: Log,
+    /// `opentelemetry`: where spans go.
+    pub telemetry: Option<Telemetry>,
     /// `drain_deadline`: how long open streams may take after SIGTERM, 30 s.
     pub drain_deadline: Duration,
 }
@@ -135,6 +139,8 @@ pub struct Log {
     pub level: String,
     /// `format`.
     pub format: LogFormat,
+    /// `access`: a line for each request and connection.
+    pub access: Logged,
 }
 
 /// The form of a line of the log.
@@ -208,7 +214,8 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
         limits: Limits::read(root.section("limits")),
         policy_fetch: policy_fetch(root.section("policy_fetch"), folder),
         heartbeat: heartbeat(root.section("heartbeat")),
-        log: log(root.section("log")),
+        log: log(root.section("log"), folder),
+        telemetry: seeing::telemetry(&mut root),
         drain_deadline: root.value("drain_deadline", Duration::from_secs(30), "a time of at most 1h", |text| {
             values::duration(text).filter(|time| *time <= Duration::from_secs(3_600))
         }),
@@ -347,7 +354,7 @@ fn heartbeat(mut section: Section<'_>) -> HeartbeatRange {
     range
 }
 
-fn log(mut section: Section<'_>) -> Log {
+fn log(mut section: Section<'_>, folder: &Path) -> Log {
     let log = Log {
         level: section.value("level", "info".to_owned(), "a level (error, warn, info, debug, trace)", |text| {
             crate::log::is_filter(text).then(|| text.to_owned())
@@ -358,6 +365,7 @@ fn log(mut section: Section<'_>) -> Log {
             "json" => Some(LogFormat::Json),
             _ => None,
         }),
+        access: seeing::access(section.section("access"), folder),
     };
     section.finish();
     log

@@ -184,6 +184,27 @@ impl<'a> Section<'a> {
         scalars
     }
 
+    /// Returns the names and values of the map at `key`, whatever the names are.
+    pub(crate) fn pairs(&mut self, key: &'static str) -> Vec<(String, Scalar)> {
+        let Some((place, node)) = self.take(key) else { return Vec::new() };
+        let Value::Map(entries) = node.value else {
+            if node.value != Value::Null {
+                self.refuse(key, place, "not a section", "Write names and values below it, one a line, indented");
+            }
+            return Vec::new();
+        };
+        let mut pairs = Vec::new();
+        for (name, place, node) in entries {
+            match node.value {
+                Value::Text(text) => pairs.push((name, Scalar { text, origin: Origin::File(place) })),
+                Value::Null | Value::List(_) | Value::Map(_) => {
+                    self.refuse(key, place, "not a name with one value", "Write one value");
+                }
+            }
+        }
+        pairs
+    }
+
     /// Returns the sections of the list at `key`.
     pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Self> {
         let Some((_, node)) = self.take(key) else { return Vec::new() };

@@ -27,6 +27,82 @@ fn the_documentation_has_every_limit_and_its_example_is_valid() {
 }
 
 #[test]
+fn every_limit_names_the_metric_or_the_code_that_counts_it() {
+    use super::limits::{SEEN, Seen};
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("../docs/observability.md")).unwrap();
+    let source = sources(&root.join("src"));
+    assert_eq!(SEEN.iter().map(|(name, _)| *name).collect::<Vec<_>>(), Limits::NAMES);
+    for (name, seen) in SEEN {
+        let row = format!("| `{name}` | {} |\n", seen.text(name));
+        assert!(page.contains(&row), "docs/observability.md has no {row}");
+        let quoted = format!("(\"{name}\")");
+        match seen {
+            // Passed on to `Metrics::limit`, in one step or two.
+            Seen::Counted => {
+                assert!(
+                    ["limit", "Limit", "Full", "Err"].iter().any(|by| source.contains(&format!("{by}{quoted}")))
+                        || source.contains(&format!(",\"{name}\")")),
+                    "{name}"
+                )
+            }
+            Seen::Code(code) => assert!(crate::Fault::ALL.iter().any(|fault| fault.code() == *code), "{name}"),
+            Seen::Metric(metric) => {
+                let family = metric.split('{').next().unwrap().trim_end_matches("_total");
+                assert!(
+                    crate::metrics::Metrics::new().text().unwrap().contains(&format!("# TYPE {family} ")),
+                    "{name}"
+                );
+            }
+            Seen::Quiet(_) => {}
+        }
+    }
+}
+
+/// Returns what the programs are made of, without white space.
+fn sources(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.push_str(&sources(&path));
+        } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("tests.rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            all.extend(code.split_whitespace());
+        }
+    }
+    all
+}
+
+#[test]
+fn what_the_operator_sees_is_read_and_names_nobody_by_default() {
+    let config = parse(SMALL).unwrap();
+    assert_eq!((&config.log.access, config.telemetry), (&Logged::default(), None));
+    assert!(!config.log.access.path && !config.log.access.query && !config.log.access.user_agent);
+    assert_eq!(config.log.access.address, AddressForm::Truncated);
+
+    let text = "log: {access: {to: access.log, address: full, path: true, query: true, user_agent: true}}\n\
+                opentelemetry: {endpoint: 'http://[::1]:4318', sample: 0.5, headers: {X-Key: s3cret}}\n";
+    let config = parse(&format!("{SMALL}{text}")).unwrap();
+    assert_eq!(config.log.access.to, AccessTo::File("/etc/adit/access.log".into()));
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+    assert_eq!(config.telemetry.unwrap().headers[0].1, "s3cret");
+
+    for bad in ["{endpoint: 'https://a:1'}", "{endpoint: 'http://u:p@a:1'}", "{endpoint: 'http://'}", "{sample: 0.5}"] {
+        let faults = parse(&format!("{SMALL}opentelemetry: {bad}\n")).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.key == "opentelemetry.endpoint"), "{bad}: {faults:?}");
+    }
+    let faults =
+        parse(&format!("{SMALL}opentelemetry: {{endpoint: 'http://a:1', sample: 2, headers: {{'a b': 's3cret'}}}}\n"))
+            .unwrap_err();
+    let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(keys, ["opentelemetry.sample", "opentelemetry.headers"]);
+    assert!(!format!("{faults:?}").contains("s3cret"), "{faults:?}");
+}
+
+#[test]
 fn every_fault_is_reported_at_once_with_its_line_and_key() {
     let text = "\
 ingress:

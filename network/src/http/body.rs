@@ -189,7 +189,11 @@ impl<M: Unpin> Body for AnswerBody<M> {
 impl<M> Drop for AnswerBody<M> {
     fn drop(&mut self) {
         let whole = self.whole || self.is_over();
-        let left = self.end.exchange.take().and_then(|exchange| exchange.finish());
+        let exchange = self.end.exchange.take();
+        if let (Some(exchange), Some(record)) = (&exchange, &mut self.end.record) {
+            record.received = exchange.received();
+        }
+        let left = exchange.and_then(|exchange| exchange.finish());
         if let Some(back) = self.end.back.take()
             && whole
             && left.is_none()

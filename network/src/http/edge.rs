@@ -6,7 +6,7 @@ use core::{
 };
 use std::{io, sync::Arc};
 
-use adit_core::{Code, Open, OpenError, UpstreamProtocol};
+use adit_core::{AgentId, Code, Open, OpenError, UpstreamProtocol};
 use adit_tokio::{NetworkSession, Stream, code_of};
 
 use super::{Backend, Member, Note, Upstream};
@@ -15,6 +15,7 @@ use crate::{
     endpoints::Settings,
     metrics::{CodeLabel, ReasonLabel},
     router::{Chosen, Key, MemberId, Outcome, Pending, Scheme},
+    seeing::{Numbers, Seeing},
 };
 
 impl Backend for Edge {
@@ -53,6 +54,14 @@ impl Backend for Edge {
         self.certificates.challenge_http(name, path)
     }
 
+    fn seeing(&self) -> Option<Arc<Seeing>> {
+        Some(self.seeing.load_full())
+    }
+
+    fn numbers(&self, key: &Key) -> Option<Numbers> {
+        Some(self.numbers(key))
+    }
+
     fn note(&self, note: Note) {
         match note {
             Note::Refused(fault) => {
@@ -81,6 +90,10 @@ impl Member for Chosen<NetworkSession> {
 
     fn id(&self) -> MemberId {
         self.member
+    }
+
+    fn agent(&self) -> Option<AgentId> {
+        Some(self.agent)
     }
 
     fn protocol(&self) -> UpstreamProtocol {

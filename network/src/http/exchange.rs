@@ -46,6 +46,8 @@ pub(crate) struct Exchange {
     moved: AtomicU64,
     /// The upstream takes the body and the caller does not send it.
     waiting: AtomicBool,
+    /// Octets of the body that came.
+    received: AtomicU64,
 }
 
 impl Exchange {
@@ -66,6 +68,7 @@ impl Exchange {
             born: Instant::now(),
             moved: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
+            received: AtomicU64::new(0),
         }
     }
 
@@ -135,6 +138,11 @@ impl Exchange {
 
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
+    }
+
+    /// Returns how many octets of the body came.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// Returns when something of the body last went on.
@@ -211,7 +219,11 @@ impl Exchange {
                     fields::clean_trailers(&mut trailers);
                     Frame::trailers(trailers)
                 }
-                Err(frame) => frame,
+                Err(frame) => {
+                    let size = frame.data_ref().map_or(0, Bytes::len);
+                    self.received.fetch_add(size as u64, Ordering::Relaxed);
+                    frame
+                }
             }))),
             Some(Err(_)) => {
                 *slot = None;

@@ -39,7 +39,7 @@ use core::{
 };
 use std::{io, sync::Arc};
 
-use adit_core::{Code, UpstreamProtocol};
+use adit_core::{AgentId, Code, UpstreamProtocol};
 use adit_policy::body::Broken;
 use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -48,6 +48,7 @@ use crate::{
     Caller, EndpointName, Fault,
     endpoints::Settings,
     router::{Outcome, Pending, Scheme},
+    seeing::{Numbers, Seeing},
 };
 
 pub use cut::Cut;
@@ -117,6 +118,17 @@ pub trait Backend: Send + Sync + Sized + 'static {
         None
     }
 
+    /// Returns where it goes that is told of requests.
+    fn seeing(&self) -> Option<Arc<Seeing>> {
+        None
+    }
+
+    /// Returns the numbers of an endpoint.
+    fn numbers(&self, key: &Self::Key) -> Option<Numbers> {
+        let _ = key;
+        None
+    }
+
     /// Is told what happened, for the numbers.
     fn note(&self, note: Note) {
         let _ = note;
@@ -132,6 +144,11 @@ pub trait Member: Send + Sync + Unpin + 'static {
 
     /// Returns who it is.
     fn id(&self) -> Self::Id;
+
+    /// Returns whose session it is.
+    fn agent(&self) -> Option<AgentId> {
+        None
+    }
 
     /// Returns what the upstream speaks.
     fn protocol(&self) -> UpstreamProtocol;

@@ -11,10 +11,10 @@ use http::{
 use http_body::Body as _;
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use parking_lot::Mutex;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinHandle, time::Instant};
 
 use super::{
-    Backend, HttpEdge, HttpLimits, Note,
+    Backend, HttpEdge, HttpLimits, Member,
     answer::Refused,
     body::{AnswerBody, End},
     caller::Talk,
@@ -72,7 +72,8 @@ type Answer<B> = Response<AnswerBody<<B as Backend>::Member>>;
 impl<B: Backend> Connection<B> {
     pub(super) fn new(edge: Arc<HttpEdge<B>>, caller: Caller, talk: Option<Arc<Talk>>, closed: Arc<Notify>) -> Self {
         let backend = Arc::clone(&edge.backend);
-        let notes = Notes(Arc::new(move |note| backend.note(note)));
+        let seeing = backend.seeing();
+        let notes = Notes { take: Arc::new(move |note| backend.note(note)), seeing };
         let (limits, spoken) = (edge.limits.load_full(), Spoken::new(&caller));
         tracing::debug!(peer = %caller.address, local = %caller.local, scheme = caller.scheme.word(), "caller");
         Self {
@@ -106,7 +107,7 @@ impl<B: Backend> Connection<B> {
             talk: self.talk.clone(),
             watch: if self.talk.is_none() { Watch::current() } else { None },
             drain: self.limits.drain_size,
-            record: Some(Record::begin(self.notes.clone(), id, parts.method.clone())),
+            record: Some(Record::begin(&self.notes, id, &self.caller, &parts)),
             ..End::default()
         };
         let whole = body.is_end_stream();
@@ -122,7 +123,8 @@ impl<B: Backend> Connection<B> {
             }
         };
         if let Some(record) = &mut end.record {
-            record.found(&accepted.named.name);
+            let backend = &self.edge.backend;
+            record.found(&accepted.named.name, backend.url(&accepted.key), backend.numbers(&accepted.key));
         }
         end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, accepted.expects)));
         let accept: HeaderMap =
@@ -136,8 +138,7 @@ impl<B: Backend> Connection<B> {
             }
             Err(Failed::Closed) => {
                 if let Some(record) = &mut end.record {
-                    record.fault = Some(Fault::PolicyDenied);
-                    record.note(Note::Refused(Fault::PolicyDenied));
+                    record.refuse(Fault::PolicyDenied);
                 }
                 drop(end);
                 self.closed.notify_one();
@@ -249,6 +250,7 @@ impl<B: Backend> Connection<B> {
         let endpoint = governance.as_ref().and_then(|governance| governance.forwarded.as_deref());
         let outgoing = outgoing(prepared, &named, governance.is_some(), leave.as_ref());
         let method = outgoing.method.clone();
+        let asked = Instant::now();
         let sent = self.send(&key, endpoint.unwrap_or(&named.name), outgoing, end).await;
         if let Some(governance) = &mut governance {
             governance.conclude(sent.as_ref().ok().map(|sent| sent.answer.status()));
@@ -258,6 +260,9 @@ impl<B: Backend> Connection<B> {
         if let Some(talk) = &self.talk {
             talk.answering();
             core::future::poll_fn(|cx| talk.poll_hints_written(cx)).await;
+        }
+        if let Some(record) = &mut end.record {
+            record.served(asked, member.agent());
         }
         end.member = Some(member);
         if let Some(exchange) = &end.exchange
@@ -316,7 +321,7 @@ impl<B: Backend> Connection<B> {
             watch.done();
         }
         self.status(head.status, end);
-        let tunnel = tunnel::start::<B>(upgrade, upstream, end.member.take());
+        let tunnel = tunnel::start::<B>(upgrade, upstream, end.member.take(), end.record.take());
         if self.talk.is_some() {
             *self.tunnel.lock() = Some(tunnel);
         }
@@ -344,7 +349,7 @@ impl<B: Backend> Connection<B> {
         mut parts: Parts,
         named: &Named,
         leave: Option<&Leave>,
-        end: &End<B::Member>,
+        end: &mut End<B::Member>,
         id: RequestId,
     ) -> Prepared {
         let headers = &mut parts.headers;
@@ -353,6 +358,9 @@ impl<B: Backend> Connection<B> {
         let leisurely = is_grpc(headers);
         let trailers = fields::clean_request(headers);
         headers.insert(REQUEST_ID, id.value());
+        if let Some(record) = &mut end.record {
+            record.join(headers);
+        }
         self.spoken.say(named, headers);
         parts.uri = match parts.uri.into_parts().path_and_query {
             Some(path) => Uri::from(path),
@@ -366,7 +374,7 @@ impl<B: Backend> Connection<B> {
 
     fn status(&self, status: StatusCode, end: &mut End<B::Member>) {
         if let Some(record) = &mut end.record {
-            record.status = status;
+            record.begins(status);
         }
     }
 }
@@ -475,8 +483,7 @@ fn refuse<M>(refused: Refused, method: &Method, request: &HeaderMap, mut end: En
     without_body_for_head(&mut answer, method);
     if let Some(record) = &mut end.record {
         record.status = answer.status();
-        record.fault = Some(fault);
-        record.note(Note::Refused(fault));
+        record.refuse(fault);
     }
     answer.map(|text| AnswerBody::ours(text, end))
 }

@@ -1,22 +1,29 @@
-//! What is noted about each request: one event of the log, and the numbers.
+//! What is noted about each request: its line in the access log, its span, and the numbers.
 
-use core::fmt;
-use std::sync::Arc;
+use core::{fmt, time::Duration};
+use std::{sync::Arc, time::SystemTime};
 
+use adit_core::AgentId;
 use adit_policy::engine::{Policy, Run};
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts};
 use tokio::time::Instant;
 
 use super::{Note, identity::RequestId};
-use crate::{EndpointName, Fault, policy};
+use crate::{
+    Caller, EndpointName, Fault, policy,
+    seeing::{Entry, Numbers, Open, Request, Seeing, Trace},
+};
 
 /// Where notes go.
 #[derive(Clone)]
-pub(super) struct Notes(pub(super) Arc<dyn Fn(Note) + Send + Sync>);
+pub(super) struct Notes {
+    pub(super) take: Arc<dyn Fn(Note) + Send + Sync>,
+    pub(super) seeing: Option<Arc<Seeing>>,
+}
 
 impl Notes {
     pub(super) fn note(&self, note: Note) {
-        (self.0)(note);
+        (self.take)(note);
     }
 }
 
@@ -32,40 +39,105 @@ pub(super) struct Record {
     notes: Option<Notes>,
     id: RequestId,
     started: Instant,
+    caller: Arc<Caller>,
     method: Method,
-    endpoint: Option<EndpointName>,
+    uri: Uri,
+    version: Version,
+    user_agent: Option<HeaderValue>,
+    host: Option<EndpointName>,
+    endpoint: Option<String>,
+    numbers: Option<(Numbers, Open)>,
+    agent: Option<AgentId>,
+    trace: Option<Trace>,
+    first: Option<Duration>,
+    upstream: Option<Duration>,
     /// What came of each rule that had a part in it.
     verdicts: Vec<String>,
+    pub(super) retries: u32,
     pub(super) status: StatusCode,
-    pub(super) fault: Option<Fault>,
+    fault: Option<Fault>,
+    /// Octets of the request's body that came, or from the caller when HTTP was left.
+    pub(super) received: u64,
     /// Octets of the answer's body that were handed to the caller's connection.
     pub(super) sent: u64,
 }
 
 impl Record {
-    pub(super) fn begin(notes: Notes, id: RequestId, method: Method) -> Self {
+    pub(super) fn begin(notes: &Notes, id: RequestId, caller: &Arc<Caller>, parts: &Parts) -> Self {
         notes.note(Note::Began);
-        let (started, status) = (Instant::now(), CALLER_GONE);
-        let (endpoint, verdicts) = (None, Vec::new());
-        Self { notes: Some(notes), id, started, method, endpoint, verdicts, status, fault: None, sent: 0 }
+        Self {
+            notes: Some(notes.clone()),
+            id,
+            started: Instant::now(),
+            caller: Arc::clone(caller),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+            host: None,
+            endpoint: None,
+            numbers: None,
+            agent: None,
+            trace: None,
+            first: None,
+            upstream: None,
+            verdicts: Vec::new(),
+            retries: 0,
+            status: CALLER_GONE,
+            fault: None,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// Takes which endpoint the request is for.
+    pub(super) fn found(&mut self, host: &EndpointName, endpoint: String, numbers: Option<Numbers>) {
+        self.host = Some(host.clone());
+        self.endpoint = Some(endpoint);
+        self.numbers = numbers.map(|numbers| {
+            let open = numbers.open();
+            (numbers, open)
+        });
+    }
+
+    /// Takes part in the trace that the request belongs to.
+    pub(super) fn join(&mut self, fields: &mut HeaderMap) {
+        let seeing = self.notes.as_ref().and_then(|notes| notes.seeing.as_ref());
+        self.trace = seeing.and_then(|seeing| seeing.trace(fields));
     }
 
     /// Takes what came of rules, and tells what they told.
     pub(super) fn rules(&mut self, run: &mut Run, policy: &Policy) {
         self.verdicts.extend(policy::verdicts(run, policy));
+        if let Some((numbers, _)) = &self.numbers {
+            run.trace().actions(policy).for_each(|action| numbers.verdict(action));
+        }
         for told in run.take_logs() {
-            let endpoint = self.endpoint.as_deref().unwrap_or_default();
+            let endpoint = self.host.as_deref().unwrap_or_default();
             tracing::info!(target: "adit_network::policy", request = %self.id, endpoint, metadata = %policy::json(told), "log");
         }
     }
 
-    pub(super) fn found(&mut self, endpoint: &EndpointName) {
-        self.endpoint = Some(endpoint.clone());
+    /// Takes who answered, who was asked at `asked`.
+    pub(super) fn served(&mut self, asked: Instant, agent: Option<AgentId>) {
+        self.upstream = Some(asked.elapsed());
+        self.agent = agent;
     }
 
-    pub(super) fn note(&self, note: Note) {
+    /// Takes the status of the answer, whose head goes out.
+    pub(super) fn begins(&mut self, status: StatusCode) {
+        self.first = Some(self.started.elapsed());
+        self.status = status;
+    }
+
+    /// Takes why it is refused.
+    pub(super) fn refuse(&mut self, fault: Fault) {
+        self.fault = Some(fault);
         if let Some(notes) = &self.notes {
-            notes.note(note);
+            notes.note(Note::Refused(fault));
+        }
+        if let Some((numbers, _)) = &self.numbers {
+            numbers.refuse(fault);
         }
     }
 
@@ -75,22 +147,41 @@ impl Record {
 
     fn end(&mut self, whole: bool) {
         let Some(notes) = self.notes.take() else { return };
-        let status = self.status.as_u16();
+        let (status, total) = (self.status.as_u16(), self.started.elapsed());
         notes.note(Note::Ended { status, whole });
-        // The path stays out: it is the customer's data, and queries carry secrets.
-        tracing::info!(
-            target: "adit_network::access",
-            request = %self.id,
-            endpoint = self.endpoint.as_deref().unwrap_or_default(),
-            method = self.method.as_str(),
-            status,
-            code = self.fault.map(Fault::code),
-            verdicts = policy::joined(&self.verdicts),
-            sent = self.sent,
+        let numbers = self.numbers.take().map(|(numbers, _)| numbers);
+        if let Some(numbers) = &numbers {
+            numbers.request(status, total);
+            numbers.octets(self.received, self.sent);
+            numbers.retry(self.retries.into());
+        }
+        let Some(seeing) = notes.seeing else { return };
+        seeing.finish(Entry {
+            ended: SystemTime::now(),
+            total,
+            caller: Arc::clone(&self.caller),
+            account: numbers.map(|numbers| Arc::clone(numbers.account())),
+            endpoint: self.endpoint.take(),
+            agent: self.agent,
+            fault: self.fault,
+            received: self.received,
+            sent: self.sent,
+            retries: self.retries,
+            verdicts: core::mem::take(&mut self.verdicts),
             whole,
-            micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
-            "request"
-        );
+            request: Some(Request {
+                id: self.id.to_string(),
+                host: self.host.take().map(|host| host.to_string()),
+                method: self.method.clone(),
+                uri: self.uri.clone(),
+                version: self.version,
+                user_agent: self.user_agent.take(),
+                status,
+                first: self.first,
+                upstream: self.upstream,
+                trace: self.trace,
+            }),
+        });
     }
 }
 

@@ -76,7 +76,7 @@ impl<B: Backend> Connection<B> {
         key: &B::Key,
         endpoint: &str,
         outgoing: Outgoing,
-        end: &End<B::Member>,
+        end: &mut End<B::Member>,
     ) -> Result<Sent<B::Member>, Fault> {
         let (backend, mut tried) = (&self.edge.backend, Vec::new());
         let (mut fresh, mut last) = (false, None::<Failed>);
@@ -95,6 +95,9 @@ impl<B: Backend> Connection<B> {
                     return Err(failed.fault);
                 }
                 backend.note(Note::Retried);
+                if let Some(record) = &mut end.record {
+                    record.retries += 1;
+                }
             }
             let shelf = self.edge.pool.shelf(member.id());
             let failed = match self.connect(&member, &shelf, endpoint, outgoing.leaves, fresh).await {

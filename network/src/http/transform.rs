@@ -182,7 +182,8 @@ mod tests {
         let pipeline = Pipeline::new(vec![Stage::Replace(Box::new(Replacer::new(replacement)))], false);
         let noted = Arc::<Mutex<Vec<Note>>>::default();
         let notes = Arc::clone(&noted);
-        (Change::new(pipeline, Vec::new(), Notes(Arc::new(move |note| notes.lock().push(note)))), noted)
+        let notes = Notes { take: Arc::new(move |note| notes.lock().push(note)), seeing: None };
+        (Change::new(pipeline, Vec::new(), notes), noted)
     }
 
     fn data(text: &'static str) -> Polled {

@@ -5,7 +5,7 @@ use hyper::{ext::Protocol, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::{io::copy_bidirectional_with_sizes, task::JoinHandle};
 
-use super::{Backend, Member, fields, fields::has_token, link::Link, peek::Rewound, send::Outgoing};
+use super::{Backend, Member, fields, fields::has_token, link::Link, peek::Rewound, record::Record, send::Outgoing};
 use crate::Fault;
 
 /// How a request asks to leave HTTP.
@@ -78,16 +78,27 @@ impl Leave {
 }
 
 /// Carries octets both ways until both directions have ended; each ends by itself.
-pub(super) fn start<B: Backend>(caller: OnUpgrade, upstream: OnUpgrade, member: Option<B::Member>) -> JoinHandle<()> {
+pub(super) fn start<B: Backend>(
+    caller: OnUpgrade,
+    upstream: OnUpgrade,
+    member: Option<B::Member>,
+    record: Option<Record>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let _busy = member;
+        let (_busy, mut record) = (member, record);
         let Ok(upstream) = upstream.await else { return };
         let Ok(parts) = upstream.downcast::<TokioIo<Link<<B::Member as Member>::Io>>>() else { return };
         let mut upstream = Rewound { first: parts.read_buf.to_vec(), io: parts.io.into_inner() };
         let Ok(caller) = caller.await else { return };
         let mut caller = TokioIo::new(caller);
-        if copy_bidirectional_with_sizes(&mut caller, &mut upstream, PIECE, PIECE).await.is_err() {
-            upstream.io.abort(adit_core::Code::CANCELLED);
+        match copy_bidirectional_with_sizes(&mut caller, &mut upstream, PIECE, PIECE).await {
+            Ok((received, sent)) => {
+                if let Some(mut record) = record.take() {
+                    (record.received, record.sent) = (received, sent);
+                    record.finish(true);
+                }
+            }
+            Err(_) => upstream.io.abort(adit_core::Code::CANCELLED),
         }
     })
 }

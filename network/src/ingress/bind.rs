@@ -41,6 +41,7 @@ impl Ingress {
         let bind = request.bind();
         let member = self.sessions.member(id).ok_or((Fault::Busy, Code::BUSY))?;
         if self.edge.router.read().binds(id) >= self.edge.limits.load().binds_per_session {
+            self.edge.metrics.limit("binds_per_session");
             return Err((Fault::TooManyBinds, Code::LIMIT));
         }
         let wish = Wish::parse(&bind.url).ok_or((Fault::BadName, Code::BAD_NAME))?;
@@ -133,7 +134,10 @@ impl Ingress {
         match self.claim(key, member.origin.account).await {
             Ok(Claim::Owned) => Ok(()),
             Ok(Claim::Taken) => Err((Fault::InUse, Code::IN_USE)), // no word about whose it is
-            Ok(Claim::Limit) => Err((Fault::TooManyBinds, Code::LIMIT)),
+            Ok(Claim::Limit) => {
+                self.edge.metrics.limit("endpoints_per_account");
+                Err((Fault::TooManyBinds, Code::LIMIT))
+            }
             Err(error) => {
                 warn!(%error, "names cannot be checked");
                 self.edge.metrics.store_up.set(0);

@@ -125,14 +125,19 @@ impl Ingress {
         let mut welcome = incoming.welcome(id, &self.region, &self.node);
         welcome.heartbeat = clamp(welcome.heartbeat, **self.heartbeat.load());
         welcome.resume = self.offer();
-        let Identity { token, acl, .. } = identity;
+        let Identity { token, acl, name, .. } = identity;
+        self.edge.metrics.traffic.name(origin.account, &name);
         let member = Member { token: token.clone(), origin, acl };
         let limits = self.edge.limits.load_full();
         // Decided and counted in one step, so that many at a time cannot pass a limit together.
-        let Some(place) = self.sessions.enter(id, member, &limits) else {
-            // spec: AUTH-004
-            self.edge.metrics.refuse(Fault::TooManySessions);
-            return incoming.refuse(refusal(Fault::TooManySessions, Code::LIMIT, Some(Duration::from_secs(30))));
+        let place = match self.sessions.enter(id, member, &limits) {
+            Ok(place) => place,
+            Err(limit) => {
+                // spec: AUTH-004
+                self.edge.metrics.limit(limit);
+                self.edge.metrics.refuse(Fault::TooManySessions);
+                return incoming.refuse(refusal(Fault::TooManySessions, Code::LIMIT, Some(Duration::from_secs(30))));
+            }
         };
         self.sessions.release(&origin); // spec: AUTH-005, and not before it is certain that it begins
         let (session, events) = incoming.accept(welcome);
@@ -215,7 +220,9 @@ impl Ingress {
         let parked = session.is_parked();
         let members = router.session_parked(id, parked);
         if parked {
-            self.sessions.park(id, self.edge.limits.load().parked_sessions);
+            for _ in 0..self.sessions.park(id, self.edge.limits.load().parked_sessions) {
+                self.edge.metrics.limit("parked_sessions");
+            }
         } else {
             self.sessions.unpark(id);
         }

@@ -51,22 +51,29 @@ pub struct Place {
 }
 
 impl Sessions {
-    /// Takes a place for a session, unless a limit is reached. Those that [`Self::release`] would end do not count.
-    pub fn enter(self: &Arc<Self>, id: SessionId, member: Member, limits: &Limits) -> Option<Place> {
+    /// Takes a place for a session. Those that [`Self::release`] would end do not count.
+    ///
+    /// # Errors
+    /// The name of the limit that is reached.
+    pub fn enter(self: &Arc<Self>, id: SessionId, member: Member, limits: &Limits) -> Result<Place, &'static str> {
         let mut table = self.table.lock();
         let gives_way = |entry: &Entry| entry.gives_way(&member.origin);
         let count = |same: &dyn Fn(&Member) -> bool| {
             table.values().filter(|entry| same(&entry.member) && !gives_way(entry)).count()
         };
-        let full = count(&|_| true) >= limits.sessions
-            || count(&|other| other.origin.account == member.origin.account) >= limits.sessions_per_account
-            || count(&|other| other.token == member.token) >= limits.sessions_per_token;
-        if full {
-            return None;
+        // The one that is nearest to the agent is named.
+        if count(&|other| other.token == member.token) >= limits.sessions_per_token {
+            return Err("sessions_per_token");
+        }
+        if count(&|other| other.origin.account == member.origin.account) >= limits.sessions_per_account {
+            return Err("sessions_per_account");
+        }
+        if count(&|_| true) >= limits.sessions {
+            return Err("sessions");
         }
         table.insert(id, Entry { member, session: None });
         drop(table);
-        Some(Place { sessions: Arc::clone(self), id })
+        Ok(Place { sessions: Arc::clone(self), id })
     }
 
     /// Notes how a session is reached.
@@ -130,9 +137,9 @@ impl Sessions {
     }
 
     /// Notes that a session waits for its agent. While more than `most` wait, the one that has waited longest ends, of the
-    /// account that has most of them.
-    pub fn park(&self, id: SessionId, most: usize) {
-        let Some(account) = self.member(id).map(|member| member.origin.account) else { return };
+    /// account that has most of them. Returns how many ended.
+    pub fn park(&self, id: SessionId, most: usize) -> usize {
+        let Some(account) = self.member(id).map(|member| member.origin.account) else { return 0 };
         let mut parked = self.parked.lock();
         parked.remove(id);
         let place = parked.count;
@@ -143,7 +150,7 @@ impl Sessions {
             if parked.order.len() > most { parked.order.values().copied().collect() } else { Vec::new() };
         drop(parked);
         let waiting: Vec<_> = waiting.into_iter().map(|(id, account)| (id, account, 1)).collect();
-        self.end(&excess(&waiting, most as u64));
+        self.end(&excess(&waiting, most as u64))
     }
 
     /// Notes that a session waits no more.
@@ -152,15 +159,15 @@ impl Sessions {
     }
 
     /// Ends sessions that wait until the others keep no more than `most` octets: of the account that keeps most, the one that
-    /// has waited longest.
-    pub fn weigh(&self, most: u64) {
+    /// has waited longest. Returns how many ended.
+    pub fn weigh(&self, most: u64) -> usize {
         let waiting: Vec<_> = self.parked.lock().order.values().copied().collect();
         let weight = |id: SessionId| {
             let stats = self.get(id).map(|session| session.stats()).unwrap_or_default();
             stats.queued.saturating_add(stats.retained)
         };
         let waiting: Vec<_> = waiting.into_iter().map(|(id, account)| (id, account, weight(id))).collect();
-        self.end(&excess(&waiting, most));
+        self.end(&excess(&waiting, most))
     }
 
     /// Ends the sessions of an agent that wait for it and are not siblings of the one that it has begun.
@@ -174,10 +181,9 @@ impl Sessions {
         }
     }
 
-    fn end(&self, sessions: &[SessionId]) {
-        for session in sessions.iter().filter_map(|id| self.get(*id)).filter(NetworkSession::is_parked) {
-            session.close(Code::LIMIT, "too many sessions wait for their agents");
-        }
+    fn end(&self, sessions: &[SessionId]) -> usize {
+        let waiting = sessions.iter().filter_map(|id| self.get(*id)).filter(NetworkSession::is_parked);
+        waiting.map(|session| session.close(Code::LIMIT, "too many sessions wait for their agents")).count()
     }
 
     /// Ends every session at once.
@@ -287,12 +293,12 @@ mod tests {
 
         let first = enter(1, "a", 1);
         let kept = [enter(2, "a", 1), enter(4, "b", 1), enter(6, "d", 2)];
-        assert!(first.is_some() && kept.iter().all(Option::is_some));
-        assert!(enter(3, "a", 1).is_none(), "the token is full");
-        assert!(enter(5, "c", 1).is_none(), "the account is full");
-        assert!(enter(7, "e", 3).is_none(), "the node is full");
+        assert!(first.is_ok() && kept.iter().all(Result::is_ok));
+        assert_eq!(enter(3, "a", 1).err(), Some("sessions_per_token"));
+        assert_eq!(enter(5, "c", 1).err(), Some("sessions_per_account"));
+        assert_eq!(enter(7, "e", 3).err(), Some("sessions"));
 
         drop(first);
-        assert!(enter(8, "a", 1).is_some());
+        assert!(enter(8, "a", 1).is_ok());
     }
 }

@@ -12,7 +12,7 @@ use adit_policy::{
 
 use tokio::time::timeout;
 
-use crate::{Caller, Edge, Fault, endpoints::Settings, http::Exchange, router::Key};
+use crate::{Caller, Edge, Fault, endpoints::Settings, http::Exchange, router::Key, seeing::Visit};
 
 /// Returns the time of a step.
 fn now() -> Now {
@@ -110,7 +110,12 @@ pub(crate) fn fault(refusal: &Refusal) -> Fault {
 ///
 /// # Errors
 /// The fault for which it is closed.
-pub(crate) async fn admit(edge: &Edge, mut key: Arc<Key>, connection: &Connection) -> Result<Arc<Key>, Fault> {
+pub(crate) async fn admit(
+    edge: &Edge,
+    mut key: Arc<Key>,
+    connection: &Connection,
+    visit: &mut Visit,
+) -> Result<Arc<Key>, Fault> {
     for _ in 0..=MAX_FORWARDS {
         let Some(settings) = edge.settings(&key) else { return Ok(key) };
         let mut next = None;
@@ -134,9 +139,7 @@ pub(crate) async fn admit(edge: &Edge, mut key: Arc<Key>, connection: &Connectio
                     },
                 }
             };
-            let verdicts = joined(&verdicts(&run, policy));
-            let code = end.as_ref().err().map(|fault| fault.code());
-            tracing::info!(target: "adit_network::access", endpoint = %key, code, verdicts, "connection");
+            visit.rules(&run, policy);
             next = end?;
         }
         match next {

@@ -17,6 +17,7 @@ use crate::{
     patience::patient,
     policy::{admit, connection},
     router::{Key, Outcome, Scheme},
+    seeing::Visit,
 };
 
 /// Carries a connection to an agent that serves `key`, and to the next one when the first could not hand it over. `first`
@@ -25,18 +26,20 @@ pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls:
     let Visitor { socket, address, local, _admitted, _counted } = visitor;
     let tls = tls.map(|tls| *tls);
     let mut phase = edge.phase();
+    let scheme = if tls.is_some() { Scheme::Tls } else { Scheme::Http };
+    let mut visit = Visit::begin(&edge, &key, Caller { address, local, scheme, tls: tls.clone(), name: None });
     let key = if edge.settings(&key).is_some() {
-        let scheme = if tls.is_some() { Scheme::Tls } else { Scheme::Http };
-        let connection = connection(&Caller { address, local, scheme, tls: tls.clone(), name: None });
+        let connection = connection(visit.caller());
         let admitted = tokio::select! {
             biased;
-            admitted = Box::pin(admit(&edge, key, &connection)) => admitted,
+            admitted = Box::pin(admit(&edge, key, &connection, &mut visit)) => admitted,
             _ = phase.wait_for(|phase| *phase == Phase::Ending) => return reset(&socket),
         };
         match admitted {
             Ok(key) => key,
             Err(fault) => {
                 edge.metrics.refuse(fault);
+                visit.refuse(fault);
                 return reset(&socket);
             }
         }
@@ -52,8 +55,8 @@ pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls:
     };
     tokio::select! {
         biased;
-        ended = attempt(&edge, &socket, &key, open, first) => match ended {
-            Ok(Ending::Complete) => {}
+        ended = attempt(&edge, &socket, &key, (open, first), &mut visit) => match ended {
+            Ok(Ending::Complete) => visit.whole = true,
             Ok(Ending::Caller) | Err(()) => reset(&socket),
             Ok(Ending::Stalled) => {
                 edge.metrics.limit("stall_timeout");
@@ -69,7 +72,13 @@ pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls:
 }
 
 /// Finds an agent whose upstream takes the connection, and carries it to its end.
-async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: Vec<u8>) -> Result<Ending, ()> {
+async fn attempt(
+    edge: &Edge,
+    socket: &TcpStream,
+    key: &Key,
+    (open, first): (Open, Vec<u8>),
+    visit: &mut Visit,
+) -> Result<Ending, ()> {
     let (wait, most, stall) = {
         let limits = edge.limits.load();
         (limits.accept_timeout, limits.replay_size, limits.stall_timeout)
@@ -79,13 +88,15 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
     kept.octets.retain(|piece| !piece.is_empty());
     let mut tried = Vec::new();
     loop {
-        let Carried { stream, session, lease, watch, pending, .. } = match edge.open(key, &open, &mut tried).await {
-            Ok(carried) => carried,
-            Err(fault) => {
-                edge.metrics.refuse(fault);
-                return Err(());
-            }
-        };
+        let Carried { stream, session, lease, agent, watch, pending, .. } =
+            match edge.open(key, &open, &mut tried).await {
+                Ok(carried) => carried,
+                Err(fault) => {
+                    edge.metrics.refuse(fault);
+                    visit.refuse(fault);
+                    return Err(());
+                }
+            };
         #[cfg(test)]
         crate::injection::strike(crate::injection::Place::Caller);
         let mut relay = Relay::new(socket, stream, &kept.octets, stall);
@@ -99,6 +110,7 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
                 let ending = relay.run().await;
                 edge.metrics.bytes_in.inc_by(relay.carried_in());
                 edge.metrics.bytes_out.inc_by(relay.carried_out());
+                (visit.agent, visit.received, visit.sent) = (Some(agent), relay.carried_in(), relay.carried_out());
                 drop(lease);
                 return Ok(ending);
             }
@@ -113,9 +125,11 @@ async fn attempt(edge: &Edge, socket: &TcpStream, key: &Key, open: Open, first: 
                 let other = may_repeat(refused, kept.size) && edge.has_other(key, &tried);
                 if !other || !edge.may_retry(&watch, code) {
                     edge.metrics.refuse(Fault::of_stream(code));
+                    visit.refuse(Fault::of_stream(code));
                     return Err(());
                 }
                 edge.metrics.retries.inc();
+                visit.retries += 1;
             }
         }
     }

@@ -84,7 +84,9 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
         return;
     };
     let until = Instant::now() + limits.handshake_timeout;
-    let Ok(Ok((hello, octets))) = timeout_at(until, read_hello(&mut visitor.socket)).await else { return };
+    let hello = timeout_at(until, read_hello(&mut visitor.socket)).await;
+    let hello = hello.inspect_err(|_| public.edge.metrics.limit("handshake_timeout"));
+    let Ok(Ok((hello, octets))) = hello else { return };
     if hello.alpn == challenge::PROTOCOL
         && let Some(certified) = hello.name.as_ref().and_then(|name| public.tls.certificates.challenge_tls(name))
     {
@@ -107,7 +109,9 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
             let Visitor { socket, address, local, _admitted, _counted } = visitor;
             let accepting =
                 TlsAcceptor::from(Arc::clone(&public.tls.config)).accept(Rewound { first: octets, io: socket });
-            let Ok(Ok(stream)) = timeout_at(until, accepting).await else { return };
+            let accepted =
+                timeout_at(until, accepting).await.inspect_err(|_| public.edge.metrics.limit("handshake_timeout"));
+            let Ok(Ok(stream)) = accepted else { return };
             drop(place);
             let tls = Some(facts(stream.get_ref().1, &name));
             let caller = Caller { address, local, scheme: Scheme::Https, tls, name: Some(name) };

@@ -150,6 +150,8 @@ pub struct Ended {
 pub struct Chosen<H> {
     /// Who.
     pub member: MemberId,
+    /// Whose session it is.
+    pub agent: AgentId,
     /// Its session's number for the endpoint.
     pub bind: BindId,
     /// What its upstream speaks.
@@ -530,6 +532,7 @@ impl<H: Clone> Router<H> {
         let lease = Lease::new(loads.map(Arc::clone));
         Some(Chosen {
             member: id,
+            agent: member.origin.agent,
             bind: member.bind,
             upstream: member.upstream,
             handle: member.handle.clone(),
@@ -624,6 +627,12 @@ impl<H: Clone> Router<H> {
     /// Returns the connections that an endpoint has open.
     pub fn open(&self, key: &Key) -> usize {
         self.endpoints.get(key).map_or(0, |endpoint| endpoint.load.open())
+    }
+
+    /// Returns whose an endpoint is that somebody serves.
+    pub fn owner(&self, key: &Key) -> Option<i64> {
+        let bound = self.endpoints.get(key).map(|endpoint| endpoint.account);
+        bound.or_else(|| self.cloud.get(key).copied())
     }
 
     /// Returns the binds of a session.

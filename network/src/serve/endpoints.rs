@@ -19,7 +19,9 @@ pub(super) async fn prepare(ingress: &Ingress, draft: Draft) -> Result<Endpoints
     let mut accounts = HashMap::new();
     for name in draft.accounts() {
         if !accounts.contains_key(name) {
-            accounts.insert(name.to_owned(), ingress.store.account(name).await?);
+            let account = ingress.store.account(name).await?;
+            ingress.edge.metrics.traffic.name(account, name);
+            accounts.insert(name.to_owned(), account);
         }
     }
     Ok(draft.resolve(&accounts, &ingress.edge.world))

@@ -37,6 +37,7 @@ use crate::{
     policy::{PolicyFault, World},
     public::{Ports, Public, Terminator},
     router::Key,
+    seeing::Seeing,
     store::{Kind, Store, StoreError, Vault},
 };
 
@@ -66,6 +67,9 @@ pub enum ServeError {
     /// A certificate of the database cannot be used.
     #[error("{0}")]
     Kept(#[from] KeptError),
+    /// The access log cannot be opened.
+    #[error("the access log (log.access.to) cannot be opened: {0}")]
+    AccessLog(io::Error),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -113,6 +117,7 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
         current = reload::reload(&network.http, &network.ingress, path, current, &log).await;
     }
     drain(&network, &mut signals, current.drain_deadline).await;
+    network.edge.seeing.load_full().flush().await;
     watch.abort();
     probes.abort();
     Ok(())
@@ -131,6 +136,9 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     let edge = Arc::new(edge);
     edge.world.reach(&edge);
     edge.metrics.store_up.set(1);
+    edge.metrics.traffic.set_most(config.limits.labelled_endpoints);
+    let seeing = Seeing::start(config, &edge.metrics).map_err(ServeError::AccessLog)?;
+    edge.seeing.store(Arc::new(seeing));
     panics::watch(&edge.metrics);
     for endpoint in store.endpoints().await? {
         if let Some(key) = Key::parse(&endpoint) {

@@ -19,6 +19,7 @@ pub(super) async fn reload(
     log: &LogHandle,
 ) -> Config {
     let edge = &ingress.edge;
+    edge.seeing.load().reopen(); // whatever becomes of the rest: logrotate waits for it
     let result = |reason| edge.metrics.reloads.get_or_create(&ReasonLabel { reason }).inc();
     let new = match Config::load(path) {
         Ok(new) => new,
@@ -68,6 +69,7 @@ pub(super) async fn reload(
     edge.certificates.replace(loaded);
     edge.certificates.retry();
     edge.limits.store(Arc::new(new.limits));
+    edge.metrics.traffic.set_most(new.limits.labelled_endpoints);
     http.set_limits((&new.limits).into());
     ingress.heartbeat.store(Arc::new(new.heartbeat));
     if let Some(fetcher) = edge.world.fetcher() {
@@ -84,7 +86,7 @@ pub(super) async fn reload(
         certificates: new.certificates,
         endpoints: new.endpoints,
         drain_deadline: new.drain_deadline,
-        log: crate::config::Log { level: new.log.level, format: current.log.format },
+        log: crate::config::Log { level: new.log.level, ..current.log },
         ..current
     }
 }
@@ -104,6 +106,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("secrets", old.secrets != new.secrets),
         ("acme", old.acme != new.acme),
         ("log.format", old.log.format != new.log.format),
+        ("log.access", old.log.access != new.log.access),
+        ("opentelemetry", old.telemetry != new.telemetry),
         ("limits.handshake_timeout", old.limits.handshake_timeout != new.limits.handshake_timeout),
         ("limits.ingress_handshakes", old.limits.ingress_handshakes != new.limits.ingress_handshakes),
         ("limits.streams_from_agent", old.limits.streams_from_agent != new.limits.streams_from_agent),

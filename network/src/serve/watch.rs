@@ -2,7 +2,7 @@
 //! waits for agents; how far they are, and what is ready; and whether a crowd has left.
 
 use core::time::Duration;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use adit_core::Code;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -21,6 +21,7 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut watch, mut up, mut touched, mut crowd) = (None, true, Instant::now(), Crowd::default());
     let (mut measured, mut shown) = (Instant::now(), Vec::new());
+    let mut swept = touched;
     loop {
         tick.tick().await;
         let result = look(&ingress, &mut watch).await;
@@ -36,7 +37,9 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
             readiness.set_database(up);
         }
         ingress.edge.metrics.store_up.set(i64::from(up));
-        ingress.sessions.weigh(ingress.edge.limits.load().parked_size as u64);
+        for _ in 0..ingress.sessions.weigh(ingress.edge.limits.load().parked_size as u64) {
+            ingress.edge.metrics.limit("parked_size");
+        }
         ingress.edge.metrics.sessions_parked.set(i64::try_from(ingress.sessions.parked()).unwrap_or(i64::MAX));
         if crowd.has_left(ingress.sessions.count() + ingress.edge.admission.total()) {
             // In a thread of its own: it takes milliseconds.
@@ -50,6 +53,11 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
                     ingress.edge.router.read().measured(id, rtt);
                 }
             }
+        }
+        if swept.elapsed() >= SWEEP {
+            swept = Instant::now();
+            let live: HashSet<_> = ingress.edge.router.read().live().map(|(key, _)| Arc::clone(key)).collect();
+            ingress.edge.metrics.traffic.sweep(|key| live.contains(key), swept);
         }
         if touched.elapsed() >= TOUCH {
             touched = Instant::now();
@@ -112,6 +120,8 @@ const CROWD: usize = 1_000;
 const PERIOD: Duration = Duration::from_millis(250);
 /// How often it is measured how far agents are and which endpoints are ready.
 const MEASURE: Duration = Duration::from_secs(1);
+/// How often it is looked which endpoints are gone, for the labels of the metrics.
+const SWEEP: Duration = Duration::from_secs(60);
 /// How often the endpoints in use are noted.
 const TOUCH: Duration = Duration::from_secs(600);
 

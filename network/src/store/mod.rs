@@ -44,6 +44,8 @@ pub struct Identity {
     pub token: String,
     /// The account.
     pub account: i64,
+    /// The account's name.
+    pub name: String,
     /// What the token may bind.
     pub acl: Acl,
 }
@@ -270,16 +272,18 @@ impl Store {
     /// When the database fails: then nobody knows.
     pub async fn authenticate(&self, token: &Secret) -> Result<Option<Identity>, StoreError> {
         let shown = Shown::new(token);
-        let row = sqlx::query("SELECT hash, account, revoked FROM tokens WHERE id = ?")
-            .bind(&shown.id)
-            .fetch_optional(&self.readers)
-            .await?;
+        let row = sqlx::query(
+            "SELECT t.hash, t.account, t.revoked, a.name FROM tokens t JOIN accounts a ON a.id = t.account WHERE t.id = ?",
+        )
+        .bind(&shown.id)
+        .fetch_optional(&self.readers)
+        .await?;
         let acl = self.acl(&shown.id).await?;
         let stored: Option<Vec<u8>> = row.as_ref().map(|row| row.try_get(0)).transpose()?;
         let fits = shown.fits(stored.as_deref());
         let Some(row) = row else { return Ok(None) };
         let revoked: Option<i64> = row.try_get(2)?;
-        let identity = Identity { token: shown.id, account: row.try_get(1)?, acl };
+        let identity = Identity { token: shown.id, account: row.try_get(1)?, name: row.try_get(3)?, acl };
         Ok((fits & revoked.is_none()).then_some(identity))
     }
 

@@ -92,6 +92,13 @@ impl Trace {
         &self.entries
     }
 
+    /// Returns the types of the actions that had their say.
+    pub fn actions<'t>(&'t self, policy: &'t Policy) -> impl Iterator<Item = &'static str> + 't {
+        let rules = policy.document().rules(self.phase);
+        let action = |entry: &Entry| rules.get(entry.rule)?.actions.get(entry.action?).map(|action| action.name());
+        self.entries.iter().filter_map(action)
+    }
+
     /// Returns each entry as text: `on_http_request[2] admin: matched`, `on_http_request[2] admin: deny: refused with 403`.
     pub fn lines<'t>(&'t self, policy: &'t Policy) -> impl Iterator<Item = String> + 't {
         self.entries.iter().map(|entry| self.line(entry, policy))
