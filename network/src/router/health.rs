@@ -560,6 +560,8 @@ mod tests {
         assert!(budget.retry(1, start));
         assert!(!budget.retry(0, start + Duration::from_millis(99)));
         assert!(budget.retry(0, start + Duration::from_millis(100)));
+        let later = start + Duration::from_secs(3_600);
+        assert_eq!((0..200).filter(|_| budget.retry(0, later)).count(), 100, "no more is saved up");
     }
 
     struct World {
