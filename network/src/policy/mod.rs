@@ -11,7 +11,5 @@ mod world;
 pub use file::{PolicyFault, load};
 pub use offline::{End, Scene, Shown, ShownRequest, ShownResponse, show};
 pub use path::{Ambiguous, normal};
-pub(crate) use run::{
-    MAX_FORWARDS, admit, connection, fault, go_on, is_over_budget, joined, json, run, verdicts, wall,
-};
+pub(crate) use run::{MAX_FORWARDS, admit, connection, fault, go_on, is_over_budget, json, run, verdicts, wall};
 pub use world::World;

@@ -80,22 +80,6 @@ pub(crate) fn verdicts(run: &Run, policy: &Policy) -> Vec<String> {
     run.trace().fired(policy).collect()
 }
 
-/// Joins verdicts for a line of the log, which has 1 KiB for each field: of more than fit, the last decide.
-pub(crate) fn joined(verdicts: &[String]) -> Option<String> {
-    let mut room = MAX_VERDICTS;
-    let fit = verdicts.iter().rev().take_while(|verdict| {
-        room = room.saturating_sub(verdict.len() + 2);
-        room > 0
-    });
-    let first = verdicts.len() - fit.count();
-    let joined = verdicts.get(first..)?.join("; ");
-    match (first, verdicts.is_empty()) {
-        (_, true) => None,
-        (0, false) => Some(joined),
-        (_, false) => Some(format!("…; {joined}")),
-    }
-}
-
 /// Returns the fault that tells a caller why a rule refused.
 pub(crate) fn fault(refusal: &Refusal) -> Fault {
     match &refusal.why {
@@ -179,27 +163,8 @@ fn written(value: &Value<'_>) -> serde_json::Value {
     }
 }
 
-/// Octets of verdicts in a line of the log.
-const MAX_VERDICTS: usize = 1_000;
-
 /// How long a rule waits for the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// How often a request or connection is forwarded from one internal endpoint to another.
 pub(crate) const MAX_FORWARDS: usize = 4;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_many_verdicts_the_last_are_told() {
-        let verdicts: Vec<_> = (0..100).map(|at| format!("on_http_request[{at}]: matched")).collect();
-
-        assert_eq!(joined(&[]), None);
-        assert_eq!(joined(&verdicts[..2]).as_deref(), Some("on_http_request[0]: matched; on_http_request[1]: matched"));
-        let told = joined(&verdicts).unwrap();
-        assert!(told.starts_with("…; on_http_request[") && told.ends_with("[99]: matched"), "{told}");
-        assert!((900..=1_024).contains(&told.len()), "{}", told.len());
-    }
-}

@@ -301,10 +301,7 @@ fn line(entry: &Entry, logged: &Logged, lines: Lines) -> String {
     }
     fields.value_if("retries", (entry.retries > 0).then(|| entry.retries.into()));
     if !entry.verdicts.is_empty() {
-        fields.value(
-            "verdicts",
-            entry.verdicts.iter().take(VERDICTS).map(|verdict| clip(verdict).into()).collect::<Vec<Value>>().into(),
-        );
+        fields.value("verdicts", verdicts(&entry.verdicts));
     }
     lines.line(&Time(entry.ended).to_string(), Level::INFO, &fields)
 }
@@ -342,6 +339,14 @@ pub(super) fn address(address: IpAddr, form: AddressForm) -> Option<String> {
             Some(Ipv6Addr::from_bits(address.to_bits() & !(u128::MAX >> 48)).to_string())
         }
     }
+}
+
+/// Returns the verdicts that a line has: of more than fit, the last decide.
+fn verdicts(all: &[String]) -> Value {
+    let left_out = all.len().saturating_sub(VERDICTS);
+    let cut = (left_out > 0).then(|| Value::from("…"));
+    let last = all.iter().skip(left_out).map(|verdict| Value::from(clip(verdict)));
+    cut.into_iter().chain(last).collect()
 }
 
 fn clip(text: &str) -> &str {
@@ -426,6 +431,17 @@ mod tests {
             let line = line(&hostile, &logged, Lines::plain(format));
             assert!(line.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{line:?}");
         }
+    }
+
+    #[test]
+    fn of_many_verdicts_the_last_are_told() {
+        let all: Vec<_> = (0..=VERDICTS).map(|at| format!("on_http_request[{at}]: matched")).collect();
+
+        let told = verdicts(&all);
+
+        assert_eq!((told[0].as_str(), told[1].as_str()), (Some("…"), Some("on_http_request[1]: matched")));
+        assert_eq!(told.as_array().unwrap().len(), VERDICTS + 1);
+        assert_eq!(verdicts(&all[..2])[0], "on_http_request[0]: matched");
     }
 
     #[test]
