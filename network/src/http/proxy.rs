@@ -11,10 +11,10 @@ use http::{
 use http_body::Body as _;
 use hyper::{body::Incoming, ext::Protocol, upgrade::OnUpgrade};
 use parking_lot::Mutex;
-use tokio::{sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    Backend, HttpEdge, HttpLimits, Member,
+    Backend, HttpEdge, HttpLimits,
     answer::Refused,
     body::{AnswerBody, End},
     caller::Talk,
@@ -250,7 +250,6 @@ impl<B: Backend> Connection<B> {
         let endpoint = governance.as_ref().and_then(|governance| governance.forwarded.as_deref());
         let outgoing = outgoing(prepared, &named, governance.is_some(), leave.as_ref());
         let method = outgoing.method.clone();
-        let asked = Instant::now();
         let sent = self.send(&key, endpoint.unwrap_or(&named.name), outgoing, end).await;
         if let Some(governance) = &mut governance {
             governance.conclude(sent.as_ref().ok().map(|sent| sent.answer.status()));
@@ -260,9 +259,6 @@ impl<B: Backend> Connection<B> {
         if let Some(talk) = &self.talk {
             talk.answering();
             core::future::poll_fn(|cx| talk.poll_hints_written(cx)).await;
-        }
-        if let Some(record) = &mut end.record {
-            record.served(asked, member.agent());
         }
         end.member = Some(member);
         if let Some(exchange) = &end.exchange

@@ -79,7 +79,7 @@ impl<B: Backend> Connection<B> {
         end: &mut End<B::Member>,
     ) -> Result<Sent<B::Member>, Fault> {
         let (backend, mut tried) = (&self.edge.backend, Vec::new());
-        let (mut fresh, mut last) = (false, None::<Failed>);
+        let (mut fresh, mut last, asked) = (false, None::<Failed>, Instant::now());
         let exchange = end.exchange.as_ref();
         if let Some(exchange) = exchange.filter(|_| outgoing.method.is_idempotent()) {
             exchange.keep(self.limits.replay_size);
@@ -105,6 +105,9 @@ impl<B: Backend> Connection<B> {
                     Ok((answer, connection)) => {
                         if let Some(exchange) = exchange {
                             exchange.forget();
+                        }
+                        if let Some(record) = &mut end.record {
+                            record.served(asked, member.agent());
                         }
                         let failed = answer.status().is_server_error();
                         backend.report(key, &member, if failed { Outcome::Error } else { Outcome::Fine });

@@ -114,6 +114,7 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
     let probes = tokio::spawn(probes::run(Arc::clone(&network.edge)));
     let mut current = config;
     while signals.next().await == Wish::Reload {
+        network.edge.seeing.load().reopen(); // whatever becomes of the rest: logrotate waits for it
         current = reload::reload(&network.http, &network.ingress, path, current, &log).await;
     }
     drain(&network, &mut signals, current.drain_deadline).await;

@@ -19,7 +19,6 @@ pub(super) async fn reload(
     log: &LogHandle,
 ) -> Config {
     let edge = &ingress.edge;
-    edge.seeing.load().reopen(); // whatever becomes of the rest: logrotate waits for it
     let result = |reason| edge.metrics.reloads.get_or_create(&ReasonLabel { reason }).inc();
     let new = match Config::load(path) {
         Ok(new) => new,
@@ -69,7 +68,6 @@ pub(super) async fn reload(
     edge.certificates.replace(loaded);
     edge.certificates.retry();
     edge.limits.store(Arc::new(new.limits));
-    edge.metrics.traffic.set_most(new.limits.labelled_endpoints);
     http.set_limits((&new.limits).into());
     ingress.heartbeat.store(Arc::new(new.heartbeat));
     if let Some(fetcher) = edge.world.fetcher() {

@@ -54,6 +54,7 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
                 }
             }
         }
+        ingress.edge.metrics.traffic.set_most(ingress.edge.limits.load().labelled_endpoints);
         if swept.elapsed() >= SWEEP {
             swept = Instant::now();
             let live: HashSet<_> = ingress.edge.router.read().live().map(|(key, _)| Arc::clone(key)).collect();
