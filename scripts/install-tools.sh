@@ -23,6 +23,8 @@ debian_packages() {
     have pgrep || missing+=(procps)
     have ncat || missing+=(ncat)
     have pebble && have pebble-challtestsrv || missing+=(pebble)
+    have haproxy || missing+=(haproxy)
+    have testssl || missing+=(testssl.sh)
     have ip || missing+=(iproute2)
     have slowhttptest || missing+=(slowhttptest)
     have ssh || missing+=(openssh-client)

@@ -21,7 +21,7 @@ use crate::{
     EndpointName, Fault,
     admission::Admission,
     certificates::Certificates,
-    config::Limits,
+    config::{Limits, ProxyProtocol},
     endpoints::{Endpoints, Settings},
     metrics::Metrics,
     policy::World,
@@ -38,6 +38,8 @@ pub struct Edge {
     pub router: RwLock<Router<NetworkSession>>,
     /// What may grow how far; a reload replaces it.
     pub limits: ArcSwap<Limits>,
+    /// Which proxies in front of the network say who calls; a reload replaces it.
+    pub proxies: ArcSwap<ProxyProtocol>,
     /// Which name has which certificate.
     pub certificates: Arc<Certificates>,
     /// What the configuration says of endpoints; a reload replaces it.
@@ -109,6 +111,7 @@ impl Edge {
         Self {
             router: RwLock::default(),
             limits: ArcSwap::from_pointee(limits),
+            proxies: ArcSwap::default(),
             certificates,
             endpoints: ArcSwap::default(),
             world: Arc::default(),

@@ -52,6 +52,8 @@ pub struct Config {
     pub https: Vec<SocketAddr>,
     /// `tcp`: where `tcp://` endpoints listen.
     pub tcp: Option<Tcp>,
+    /// `proxy_protocol.trusted` of `http`, `https` and `tcp`: the proxies in front that say who calls.
+    pub proxies: ProxyProtocol,
     /// `admin.listen`: health and metrics.
     pub admin: Option<SocketAddr>,
     /// `database.path`: accounts and tokens.
@@ -99,6 +101,18 @@ pub struct Tcp {
     pub address: IpAddr,
     /// `ports`: what may be bound; 0 lets the system choose.
     pub ports: Vec<PortRange>,
+}
+
+/// The peers that say who calls, by listener: they must begin each connection with a header of the PROXY protocol, and nobody
+/// else's is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Of `http`.
+    pub http: Vec<IpNet>,
+    /// Of `https`, where `tls://` endpoints are served too.
+    pub https: Vec<IpNet>,
+    /// Of `tcp`.
+    pub tcp: Vec<IpNet>,
 }
 
 /// A certificate from files.
@@ -194,6 +208,9 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
     let has_acme = root.has("acme");
     // What gives out certificates without a file being named.
     let sources = Sources { private_ca: private_ca.is_some(), store: secrets.is_some() };
+    let (http, http_proxies) = listen(root.section("http"));
+    let (https, https_proxies) = listen(root.section("https"));
+    let (tcp, tcp_proxies) = tcp(&mut root);
     let mut config = Config {
         node: root.value("node", host_name(), "a name of at most 253 letters", short_name),
         region: root.value("region", "default".to_owned(), "a name of at most 64 letters", |text| {
@@ -201,9 +218,10 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
         }),
         domains: root.values("domains", "a domain such as example.com", domain),
         ingress: ingress(root.section("ingress"), folder, sources),
-        http: listen(root.section("http")),
-        https: listen(root.section("https")),
-        tcp: tcp(&mut root),
+        http,
+        https,
+        tcp,
+        proxies: ProxyProtocol { http: http_proxies, https: https_proxies, tcp: tcp_proxies },
         admin: admin(root.section("admin")),
         database: folder.join("adit.db"),
         private_ca,
@@ -272,13 +290,22 @@ fn ingress(mut section: Section<'_>, folder: &Path, sources: Sources) -> Ingress
     Ingress { listen, files, names }
 }
 
-fn listen(mut section: Section<'_>) -> Vec<SocketAddr> {
+fn listen(mut section: Section<'_>) -> (Vec<SocketAddr>, Vec<IpNet>) {
     let addresses = section.values("listen", ADDRESS, values::address);
+    let trusted = trusted(section.section("proxy_protocol"));
     section.finish();
-    addresses
+    (addresses, trusted)
 }
 
-fn tcp(root: &mut Section<'_>) -> Option<Tcp> {
+fn trusted(mut section: Section<'_>) -> Vec<IpNet> {
+    let networks = section.values("trusted", "a network such as 10.0.0.0/8 or an address, and not everybody", |text| {
+        values::network(text).filter(|network| network.prefix_len() > 0)
+    });
+    section.finish();
+    networks
+}
+
+fn tcp(root: &mut Section<'_>) -> (Option<Tcp>, Vec<IpNet>) {
     let present = root.has("tcp");
     let mut section = root.section("tcp");
     let address =
@@ -292,8 +319,9 @@ fn tcp(root: &mut Section<'_>) -> Option<Tcp> {
             None
         }
     };
+    let trusted = trusted(section.section("proxy_protocol"));
     section.finish();
-    tcp
+    (tcp, trusted)
 }
 
 fn admin(mut section: Section<'_>) -> Option<SocketAddr> {

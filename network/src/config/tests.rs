@@ -164,6 +164,32 @@ fn the_admin_listener_stays_on_loopback_unless_danger_is_asked_for() {
 }
 
 #[test]
+fn trusted_proxies_are_networks_of_their_listener_and_never_everybody() {
+    let text = "\
+ingress: {listen: '127.0.0.1:1'}
+private_ca: /ca
+http:
+  listen: 127.0.0.1:2
+  proxy_protocol: {trusted: [10.0.0.0/8, '::ffff:192.0.2.0/120', '2001:db8::1']}
+https:
+  listen: 127.0.0.1:3
+tcp:
+  address: 127.0.0.1
+  ports: 5000
+  proxy_protocol: {trusted: 192.0.2.7}
+";
+    let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+
+    let proxies = parse(text).unwrap().proxies;
+    let faults = parse(&text.replace("10.0.0.0/8", "0.0.0.0/0").replace("192.0.2.7", "proxy.example")).unwrap_err();
+
+    assert_eq!(proxies.http, networks(&["10.0.0.0/8", "192.0.2.0/24", "2001:db8::1/128"]), "V67");
+    assert_eq!((proxies.https, proxies.tcp), (Vec::new(), networks(&["192.0.2.7/32"])));
+    let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(keys, ["http.proxy_protocol.trusted", "tcp.proxy_protocol.trusted"]);
+}
+
+#[test]
 fn a_configuration_that_everybody_may_write_is_refused() {
     let path = std::env::temp_dir().join(format!("adit-config-{}.yml", std::process::id()));
     fs::write(&path, SMALL).unwrap();

@@ -52,9 +52,14 @@ pub(crate) fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
-/// Reads a network; an address alone is one.
+/// Reads a network, `10.0.0.0/8`, or an address, which is a network of one. IPv4 written as IPv6 is IPv4 (V67).
 pub(crate) fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    let mapped = network.addr().to_canonical();
+    match network.prefix_len().checked_sub(96) {
+        Some(prefix) if mapped.is_ipv4() && !network.addr().is_ipv4() => IpNet::new(mapped, prefix).ok(),
+        _ => Some(network),
+    }
 }
 
 /// Reads `true` or `false`.

@@ -3,6 +3,7 @@
 mod carry;
 mod challenge;
 mod ports;
+mod proxied;
 mod relay;
 mod tls;
 
@@ -19,6 +20,8 @@ use crate::{
     metrics::{Counted, Entrance},
     router::Scheme,
 };
+
+use proxied::Arrival;
 
 pub use ports::Ports;
 pub use tls::Terminator;
@@ -75,15 +78,11 @@ impl Public {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let options = ListenOptions::default();
-        let listener = listen(address, &options)?;
-        let address = listener.local_addr()?;
-        // The handshake of a caller belongs to its own task: nothing is waited for here.
-        let mut intake = Intake::new(listener, options, |socket, peer| async move { Some((socket, peer)) });
+        let (mut intake, address) = self.intake(address, entrance)?;
         let (public, mut phase) = (self.clone(), self.edge.phase());
         tokio::spawn(async move {
-            while let Some((socket, peer)) = next(&mut intake, &mut phase).await {
-                match public.admit(socket, peer, entrance) {
+            while let Some(arrival) = next(&mut intake, &mut phase).await {
+                match public.admit(arrival, entrance) {
                     Ok(visitor) => drop(tokio::spawn(serve(public.clone(), visitor))),
                     Err(Full(limit)) => public.edge.metrics.limit(limit),
                 }
@@ -92,10 +91,26 @@ impl Public {
         Ok(address)
     }
 
-    fn admit(&self, socket: TcpStream, peer: SocketAddr, entrance: Entrance) -> Result<Visitor, Full> {
-        let address = canonical(peer);
+    /// Listens, and returns where. The handshake of a caller belongs to its own task: here only a trusted proxy is waited for.
+    fn intake(&self, address: SocketAddr, entrance: Entrance) -> io::Result<(Intake<Arrival>, SocketAddr)> {
+        let mut options = ListenOptions::default();
+        options.handshake_timeout = self.edge.limits.load().handshake_timeout;
+        let listener = listen(address, &options)?;
+        let address = listener.local_addr()?;
+        let edge = Arc::clone(&self.edge);
+        let intake = Intake::new(listener, options, move |socket, peer| {
+            let edge = Arc::clone(&edge);
+            async move { proxied::arrive(&edge, entrance, socket, peer).await }
+        });
+        Ok((intake, address))
+    }
+
+    fn admit(&self, arrival: Arrival, entrance: Entrance) -> Result<Visitor, Full> {
+        let Arrival { socket, address, local } = arrival;
+        if self.edge.pressure.refuses(Step::Connections) {
+            return Err(Full("memory"));
+        }
         let admitted = self.edge.admission.admit(address.ip(), &self.edge.limits.load())?;
-        let local = socket.local_addr().map_or(address, canonical);
         // A connection that is gone already says so at its first read.
         let _ = SocketOptions::default().apply(&socket);
         let counted = self.edge.metrics.connection(entrance);

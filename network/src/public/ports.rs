@@ -3,7 +3,6 @@
 use core::net::{IpAddr, SocketAddr};
 use std::{collections::HashMap, io, sync::Arc};
 
-use adit_tokio::{Intake, ListenOptions, listen};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
@@ -32,15 +31,13 @@ impl Ports {
         if open.contains_key(&port) {
             return Ok(port);
         }
-        let options = ListenOptions::default();
-        let listener = listen(SocketAddr::new(self.address, port), &options)?;
-        let port = listener.local_addr()?.port();
-        let mut intake = Intake::new(listener, options, |socket, peer| async move { Some((socket, peer)) });
+        let (mut intake, address) = self.public.intake(SocketAddr::new(self.address, port), Entrance::Tcp)?;
+        let port = address.port();
         let (public, key) = (self.public.clone(), Arc::new(Key::Port(port)));
         let task = tokio::spawn(async move {
             let mut phase = public.edge.phase();
-            while let Some((socket, peer)) = next(&mut intake, &mut phase).await {
-                match public.admit(socket, peer, Entrance::Tcp) {
+            while let Some(arrival) = next(&mut intake, &mut phase).await {
+                match public.admit(arrival, Entrance::Tcp) {
                     Ok(visitor) => {
                         let carrying = carry(Arc::clone(&public.edge), visitor, Arc::clone(&key), None, Vec::new());
                         drop(tokio::spawn(carrying));

@@ -136,6 +136,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     edge.world = Arc::new(World::new(fetcher));
     let edge = Arc::new(edge);
     edge.world.reach(&edge);
+    edge.proxies.store(Arc::new(config.proxies.clone()));
     edge.metrics.store_up.set(1);
     edge.metrics.traffic.set_most(config.limits.labelled_endpoints);
     let seeing = Seeing::start(config, &edge.metrics).map_err(ServeError::AccessLog)?;

@@ -68,6 +68,8 @@ pub(super) async fn reload(
     edge.certificates.replace(loaded);
     edge.certificates.retry();
     edge.limits.store(Arc::new(new.limits));
+    edge.metrics.traffic.set_most(new.limits.labelled_endpoints);
+    edge.proxies.store(Arc::new(new.proxies.clone()));
     http.set_limits((&new.limits).into());
     ingress.heartbeat.store(Arc::new(new.heartbeat));
     if let Some(fetcher) = edge.world.fetcher() {
@@ -80,6 +82,7 @@ pub(super) async fn reload(
     Config {
         limits: new.limits,
         policy_fetch: new.policy_fetch,
+        proxies: new.proxies,
         heartbeat: new.heartbeat,
         certificates: new.certificates,
         endpoints: new.endpoints,
