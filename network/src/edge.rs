@@ -29,6 +29,7 @@ use crate::{
         Change, Chosen, Found, Full, Internal, Key, Lease, MemberId, Outcome, Pending, Router, Rules, Scheme, Watch,
     },
     seeing::{Numbers, Seeing},
+    tls::{Identity, Offer, Terms, TermsTable},
 };
 
 /// Shared by everything that serves callers.
@@ -40,6 +41,8 @@ pub struct Edge {
     pub limits: ArcSwap<Limits>,
     /// Which proxies in front of the network say who calls; a reload replaces it.
     pub proxies: ArcSwap<ProxyProtocol>,
+    /// The endpoints whose TLS ends under terms of their own; a reload replaces it.
+    pub terms: ArcSwap<TermsTable>,
     /// Which name has which certificate.
     pub certificates: Arc<Certificates>,
     /// What the configuration says of endpoints; a reload replaces it.
@@ -82,6 +85,10 @@ pub struct Caller {
     pub tls: Option<TlsInfo>,
     /// The name that TLS asked for.
     pub name: Option<EndpointName>,
+    /// The terms under which TLS ended, where the endpoint has its own.
+    pub terms: Option<Arc<Terms>>,
+    /// Who the caller is by its certificate.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// A stream to an agent. Dropping it frees its place.
@@ -112,6 +119,7 @@ impl Edge {
             router: RwLock::default(),
             limits: ArcSwap::from_pointee(limits),
             proxies: ArcSwap::default(),
+            terms: ArcSwap::default(),
             certificates,
             endpoints: ArcSwap::default(),
             world: Arc::default(),
@@ -130,6 +138,15 @@ impl Edge {
     /// [`Fault::EndpointUnknown`]. An endpoint that nobody serves at the moment is found: opening says [`Fault::NoAgent`].
     pub fn find_name(&self, scheme: Scheme, name: &EndpointName) -> Result<Arc<Key>, Fault> {
         found(self.router.read().find_name(scheme, name))
+    }
+
+    /// Returns whether what TLS has agreed on with the caller holds for this name: the terms in force for it are those.
+    pub fn is_under_terms(&self, caller: &Caller, name: &EndpointName) -> bool {
+        match (self.terms.load().find(name), &caller.terms) {
+            (Offer::Default, None) => true,
+            (Offer::Own(terms), Some(agreed)) => Arc::ptr_eq(&terms, agreed),
+            (Offer::Default, Some(_)) | (Offer::Own(_), None) | (Offer::Stopped, _) => false,
+        }
     }
 
     /// Finds the endpoint of a TCP port.

@@ -23,6 +23,7 @@ pub mod router;
 pub mod seeing;
 pub mod serve;
 pub mod store;
+pub mod tls;
 pub mod view;
 
 pub use edge::{Caller, Carried, Edge, Phase};

@@ -54,6 +54,12 @@ pub struct Metrics {
     pub fetches: Family<ReasonLabel, Counter>,
     /// Bodies that policies broke off, by reason.
     pub bodies_broken: Family<ReasonLabel, Counter>,
+    /// Handshakes of callers that began anew.
+    pub tls_full: Counter,
+    /// Handshakes of callers that went on with an earlier one.
+    pub tls_resumed: Counter,
+    /// Handshakes of callers that came to nothing, by reason.
+    pub tls_failures: Family<ReasonLabel, Counter>,
     /// Reloads, by result.
     pub reloads: Family<ReasonLabel, Counter>,
     /// Numbers about the members of endpoints.
@@ -222,6 +228,11 @@ impl Metrics {
             "sessions_resumed", "Times that a session went on over another connection";
             "sessions_expired", "Agent sessions that waited in vain";
         };
+        let (tls_full, tls_resumed, tls_failures) = register! {
+            "tls_handshakes_full", "TLS handshakes of callers that began anew";
+            "tls_handshakes_resumed", "TLS handshakes of callers that went on with an earlier one";
+            "tls_failures", "TLS handshakes of callers that came to nothing";
+        };
         let (sessions, sessions_began, binds, connections, accepted, streams, retries) = register! {
             "sessions", "Agent sessions that live";
             "sessions_began", "Agent sessions that began";
@@ -278,6 +289,9 @@ impl Metrics {
             ingress_errors,
             fetches,
             bodies_broken,
+            tls_full,
+            tls_resumed,
+            tls_failures,
             reloads,
             pools,
             panics,
@@ -310,6 +324,11 @@ impl Metrics {
             Change::Unwell => "unwell",
         };
         self.pools.member_changes.get_or_create(&ChangeLabel { change }).inc();
+    }
+
+    /// Counts a handshake of a caller.
+    pub fn handshake(&self, resumed: bool) {
+        if resumed { &self.tls_resumed } else { &self.tls_full }.inc();
     }
 
     /// Counts a stream that failed.

@@ -28,6 +28,8 @@ fn a_certificate_of_the_caller_is_seen_in_its_parts() {
         ..Name::default()
     };
     let certificate = Certificate {
+        verified: true,
+        fingerprint: "ab".repeat(32),
         pem: "-----BEGIN CERTIFICATE-----\n".into(),
         serial_number: "1f".into(),
         signature_algorithm: "ECDSA-SHA256".into(),
@@ -176,6 +178,21 @@ fn what_is_not_there_yet_is_an_error() {
         let error = program.evaluate(&exchange, &mut Budget::default()).expect_err(text);
         assert_eq!(error.fault, Fault::NoSuchAttribute, "{text}");
     }
+}
+
+/// Who has shown no certificate is nobody, and a rule that asks who it is cannot be answered.
+#[test]
+fn without_a_certificate_nobody_is_verified_and_nothing_is_known_of_it() {
+    let connection = connection(Some(Tls::default()));
+    let exchange = Exchange::new(&connection, ENDPOINT, now());
+    let evaluate = |text: &str| {
+        let program = Phase::TcpConnect.environment().compile(text).expect(text);
+        program.evaluate(&exchange, &mut Budget::default()).map(|value| value.as_bool()).map_err(|error| error.fault)
+    };
+
+    assert_eq!(evaluate("conn.tls.client.verified"), Ok(Some(false)));
+    assert_eq!(evaluate("conn.tls.client.fingerprint == ''"), Err(Fault::NoSuchAttribute));
+    assert_eq!(evaluate("conn.tls.client.san.dns_names == []"), Err(Fault::NoSuchAttribute));
 }
 
 /// A list of the policy is read when it is compiled: a long one costs no more than a short one.

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     EndpointName, NamePattern,
     router::{Internal, Key, Scheme, Wish},
+    tls::{Authorities, ClientCertificates, ClientMode, EndpointTls, TlsVersion},
 };
 
 /// One item of `endpoints`.
@@ -29,6 +30,8 @@ pub struct EndpointConfig {
     pub policy: Option<PathBuf>,
     /// `health`: when its members are turned away, and how their upstreams are asked.
     pub health: health::Health,
+    /// `tls` and `client_certificates`: how TLS ends, where the network ends it.
+    pub tls: EndpointTls,
 }
 
 /// What an endpoint of the configuration is called.
@@ -103,6 +106,7 @@ pub(super) fn item(mut section: Section<'_>, folder: &Path) -> Option<Item> {
         _ => None,
     });
     let policy = section.value("policy", None, "a path", |text| (!text.is_empty()).then(|| Some(folder.join(text))));
+    let tls = tls(&mut section, folder);
     if url.is_none() || account.is_none() {
         section.missing("url", "an endpoint needs url and account", "Add what is missing");
     }
@@ -114,6 +118,13 @@ pub(super) fn item(mut section: Section<'_>, folder: &Path) -> Option<Item> {
     if let (Some(url), EndpointKind::Cloud, None) = (&url, kind, &policy) {
         section.reject("url", url, "a cloud endpoint without a policy answers nothing", "Set policy, or type: agent");
     }
+    if let (Some(at), Some(url)) = (&url, &parsed)
+        && tls != EndpointTls::default()
+        && !matches!(url, EndpointUrl::Public(Key::Name(Scheme::Https, _)))
+    {
+        let problem = "TLS of such an endpoint does not end at the network: it has neither tls nor client_certificates";
+        section.reject("url", at, problem, "Remove them, or make it https://NAME");
+    }
     if let (EndpointKind::Cloud, true, Some(url)) = (kind, section.has("health"), &url) {
         section.reject("health", url, "a cloud endpoint has no members", "Set it at the endpoint that agents bind");
     }
@@ -121,8 +132,32 @@ pub(super) fn item(mut section: Section<'_>, folder: &Path) -> Option<Item> {
     let health = if section.has("health") { health::read(section.section("health"), http) } else { Default::default() };
     let path = section.path().to_owned();
     section.finish();
-    let endpoint = EndpointConfig { url: parsed?, account: account?, kind, policy, health };
+    let endpoint = EndpointConfig { url: parsed?, account: account?, kind, policy, health, tls };
     Some(Item { endpoint, at: url?, section: path })
+}
+
+/// Reads how TLS ends.
+fn tls(item: &mut Section<'_>, folder: &Path) -> EndpointTls {
+    let mut section = item.section("tls");
+    let min = section.value("min_version", TlsVersion::V12, "1.2 or 1.3", TlsVersion::parse);
+    let max = section.value("max_version", TlsVersion::V13, "1.2 or 1.3", TlsVersion::parse);
+    if min > max {
+        section.missing("min_version", "higher than max_version", "Make it lower");
+    }
+    section.finish();
+    let asked = item.has("client_certificates");
+    let mut section = item.section("client_certificates");
+    let mode = section.value("mode", None, "request, require or verify", |text| ClientMode::parse(text).map(Some));
+    let files = section.values("ca", "a path", |text| (!text.is_empty()).then(|| folder.join(text)));
+    if asked && mode.is_none() {
+        section.missing("mode", "nothing says what is asked of callers", "Set it to request, require or verify");
+    }
+    if mode == Some(ClientMode::Verify) && files.is_empty() {
+        section.missing("ca", "nobody is named whose certificates are believed", "Set the file with the authorities");
+    }
+    section.finish();
+    let authorities = files.into_iter().map(Authorities::File).collect();
+    EndpointTls { min, max, clients: mode.map(|mode| ClientCertificates { mode, authorities }) }
 }
 
 /// Checks the items against each other and against the rest of the configuration.
@@ -195,6 +230,39 @@ certificates:
   - {names: ['*.example.com'], certificate: e.pem, key: e.key}
 endpoints:
 ";
+
+    #[test]
+    fn an_endpoint_says_how_tls_ends_where_the_network_ends_it() {
+        let config = parse(
+            "  - {url: 'https://a.example.com', account: acme, type: agent, tls: {min_version: '1.3'}}
+  - {url: 'https://b.example.com', account: acme, type: agent, client_certificates: {mode: verify, ca: acme.pem}}
+",
+        )
+        .unwrap();
+        let [versions, clients] = &config.endpoints[..] else { panic!("{:?}", config.endpoints) };
+        assert_eq!(versions.tls, EndpointTls { min: TlsVersion::V13, ..EndpointTls::default() });
+        let authorities = vec![Authorities::File("/etc/adit/acme.pem".into())];
+        assert_eq!(clients.tls.clients, Some(ClientCertificates { mode: ClientMode::Verify, authorities }));
+
+        for (wrong, key) in [
+            ("url: 'tls://a.example.com', client_certificates: {mode: request}", "endpoints[0].url"),
+            ("url: 'tcp://:5000', tls: {min_version: '1.3'}", "endpoints[0].url"),
+            (
+                "url: 'https://a.example.com', client_certificates: {mode: verify}",
+                "endpoints[0].client_certificates.ca",
+            ),
+            ("url: 'https://a.example.com', client_certificates: {}", "endpoints[0].client_certificates.mode"),
+            ("url: 'https://a.example.com', client_certificates: {ca: a.pem}", "endpoints[0].client_certificates.mode"),
+            ("url: 'https://a.example.com', tls: {min_version: '1.1'}", "endpoints[0].tls.min_version"),
+            (
+                "url: 'https://a.example.com', tls: {min_version: '1.3', max_version: '1.2'}",
+                "endpoints[0].tls.min_version",
+            ),
+        ] {
+            let faults = parse(&format!("  - {{{wrong}, account: acme, type: agent}}\n")).unwrap_err();
+            assert_eq!(faults[0].key, key, "{wrong}: {faults:?}");
+        }
+    }
 
     #[test]
     fn endpoints_are_read_with_their_defaults() {

@@ -88,11 +88,9 @@ impl Draft {
 pub(super) fn unusable(file: &Path, endpoint: &EndpointConfig, policy: &Policy) -> Option<PolicyFault> {
     let whole =
         |problem: String, remedy: &str| Some(PolicyFault::whole(file, format!("{}: {problem}", endpoint.url), remedy));
-    if policy.tls().next().is_some() {
-        return whole(
-            "terminate-tls is not available yet".to_owned(),
-            "Set tls and client_certificates of the endpoint",
-        );
+    let ends_here = matches!(&endpoint.url, EndpointUrl::Public(Key::Name(Scheme::Https, _)));
+    if let Err((problem, remedy)) = endpoint.tls.with_policy(Some(policy), ends_here) {
+        return whole(problem.to_owned(), remedy);
     }
     let phase = [Phase::HttpRequest, Phase::HttpResponse].into_iter().find(|phase| policy.has(*phase))?;
     if is_http(endpoint) {
@@ -210,7 +208,7 @@ mod tests {
         for (url, policy, problem) in [
             ("tcp://:5000", "on_http_request: [{actions: [{type: deny}]}]", "rules of on_http_request would never run"),
             ("tls://a.example", "on_http_response: [{actions: [{type: custom-response}]}]", "would never run"),
-            ("https://a.example", "on_tcp_connect: [{actions: [{type: terminate-tls}]}]", "not available yet"),
+            ("tls://a.example", "on_tcp_connect: [{actions: [{type: terminate-tls}]}]", "does not end here"),
         ] {
             let faults = draft(url, "agent", policy).unwrap_err();
             assert!(faults[0].to_string().contains(problem), "{policy}: {faults:?}");

@@ -17,9 +17,10 @@ use adit_policy::{
 
 use crate::{
     EndpointName, NameMap, NamePattern,
-    config::{Config, EndpointConfig, EndpointKind, Health},
+    config::{Config, EndpointConfig, EndpointKind, EndpointUrl, Health},
     policy::{PolicyFault, World, load},
     router::{Configured, Internal, Key, Scheme},
+    tls::EndpointTls,
 };
 
 pub use check::Known;
@@ -102,6 +103,19 @@ impl Draft {
     /// Returns the names of the accounts.
     pub fn accounts(&self) -> impl Iterator<Item = &str> {
         self.items.iter().map(|item| &*item.endpoint.account)
+    }
+
+    /// Returns how TLS ends for each endpoint where it ends here, by its settings or its policy.
+    pub fn tls(&self) -> impl Iterator<Item = (NamePattern, EndpointTls)> {
+        self.items.iter().filter_map(|Item { endpoint, policy }| match &endpoint.url {
+            EndpointUrl::Public(Key::Name(Scheme::Https, name)) => {
+                let policy = policy.as_ref().map(|read| &*read.policy);
+                // A policy that says what cannot be done was refused when it was read.
+                Some((name.clone(), endpoint.tls.with_policy(policy, true).ok()?))
+            }
+            EndpointUrl::Public(Key::Name(Scheme::Http | Scheme::Tls, _) | Key::Port(_) | Key::Internal(..))
+            | EndpointUrl::Internal(_) => None,
+        })
     }
 
     /// Returns the table, with the numbers of the accounts; an endpoint of an account without one is not in it.

@@ -26,6 +26,10 @@ impl Backend for Edge {
         self.find_name(scheme, name)
     }
 
+    fn is_under_terms(&self, caller: &Caller, name: &EndpointName) -> bool {
+        self.is_under_terms(caller, name)
+    }
+
     async fn choose(&self, key: &Key, tried: &[MemberId]) -> Result<Self::Member, Fault> {
         self.choose(key, tried).await
     }

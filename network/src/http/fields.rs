@@ -17,6 +17,8 @@ pub(super) struct Spoken {
     port: HeaderValue,
     /// `for=…` of RFC 7239.
     element: String,
+    /// Who the caller is by its certificate.
+    identity: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What is said of every request with one Host.
@@ -40,6 +42,7 @@ impl Spoken {
             proto: HeaderValue::from_static(proto(caller)),
             port: HeaderValue::from(caller.local.port()),
             element,
+            identity: caller.identity.as_ref().map(|identity| identity.fields()).unwrap_or_default(),
         }
     }
 
@@ -64,6 +67,9 @@ impl Spoken {
         fields.insert(FORWARDED_HOST, named.authority.clone());
         fields.insert(header::FORWARDED, named.forwarded.clone());
         fields.append(header::VIA, VIA);
+        for (name, value) in &self.identity {
+            fields.insert(name.clone(), value.clone());
+        }
     }
 }
 
@@ -156,11 +162,17 @@ fn is_plain(value: &HeaderValue) -> bool {
 fn pretends(name: &str) -> bool {
     let is = |known: &str| name.len() == known.len() && starts(name, known);
     match name.as_bytes().first() {
-        Some(b'x') => starts(name, "x-forwarded") || X_NAMES.iter().any(|known| is(known)),
+        Some(b'x') => {
+            ["x-forwarded", "x-client-cert", "x-ssl-client"].iter().any(|known| starts(name, known))
+                || X_NAMES.iter().any(|known| is(known))
+        }
+        Some(b's') => starts(name, "ssl-client"),
         Some(b'f') => starts(name, "forwarded"),
         Some(b'a') => starts(name, "adit-"),
         Some(b'c' | b't' | b'v' | b'h') if name.len() > 8 => {
-            OTHER_NAMES.iter().any(|known| is(known)) || (name.contains('_') && FRAMING.iter().any(|known| is(known)))
+            starts(name, "client-cert")
+                || OTHER_NAMES.iter().any(|known| is(known))
+                || (name.contains('_') && FRAMING.iter().any(|known| is(known)))
         }
         Some(_) | None => false,
     }
@@ -186,6 +198,8 @@ const X_NAMES: &[&str] = &[
     "x-real-ip",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-client-dn",
+    "x-client-verify",
     "x-original-forwarded-for",
     "x-original-host",
     "x-original-url",
@@ -232,6 +246,15 @@ mod tests {
             "true-client-ip",
             "cf_connecting_ip",
             "client-ip",
+            "client-cert",
+            "Client_Cert",
+            "client-cert-chain",
+            "X-Client-Cert-Verified",
+            "x_client_cert_subject",
+            "x-client-certificate",
+            "x-ssl-client-s-dn",
+            "X_SSL_Client_Verify",
+            "ssl-client-verify",
             "content_length",
             "transfer_encoding",
             "ADIT-Request-Id",
@@ -338,6 +361,14 @@ mod tests {
 
     fn caller(address: &str) -> Caller {
         let local = "203.0.113.1:443".parse().unwrap();
-        Caller { address: address.parse().unwrap(), local, scheme: Scheme::Https, tls: None, name: None }
+        Caller {
+            address: address.parse().unwrap(),
+            local,
+            scheme: Scheme::Https,
+            tls: None,
+            name: None,
+            terms: None,
+            identity: None,
+        }
     }
 }

@@ -71,6 +71,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// [`Fault::EndpointUnknown`].
     fn find(&self, scheme: Scheme, name: &EndpointName) -> Result<Arc<Self::Key>, Fault>;
 
+    /// Returns whether what TLS has agreed on with the caller, its certificate among that, holds for this name.
+    fn is_under_terms(&self, caller: &Caller, name: &EndpointName) -> bool;
+
     /// Chooses the member with least to do that is not in `tried`; may wait for one as far as the network holds connections.
     ///
     /// # Errors

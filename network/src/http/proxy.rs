@@ -210,6 +210,10 @@ impl<B: Backend> Connection<B> {
     /// Finds the endpoint; a caller that came by TLS asks for the same endpoint in both places (V28).
     fn find(&self, named: &Named) -> Result<Arc<B::Key>, Fault> {
         let (backend, scheme) = (&self.edge.backend, self.caller.scheme);
+        // A name with other terms, or terms that have changed: the caller makes a connection under those.
+        if self.caller.name.is_some() && !backend.is_under_terms(&self.caller, &named.name) {
+            return Err(Fault::Misdirected);
+        }
         let key = backend.find(scheme, &named.name);
         match &self.caller.name {
             Some(sni) if *sni != named.name => match (backend.find(scheme, sni), key) {

@@ -28,7 +28,11 @@ pub(crate) fn wall() -> Timestamp {
 
 /// Returns what rules know of a caller's connection.
 pub(crate) fn connection(caller: &Caller) -> Connection {
-    Connection::new(caller.address, caller.local, wall(), caller.tls.as_ref().map(tls))
+    let connection = Connection::new(caller.address, caller.local, wall(), caller.tls.as_ref().map(tls));
+    match &caller.identity {
+        Some(identity) => connection.with_client_certificate(identity.certificate.as_ref().clone()),
+        None => connection,
+    }
 }
 
 fn tls(tls: &TlsInfo) -> Tls {

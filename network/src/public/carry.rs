@@ -27,7 +27,8 @@ pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls:
     let tls = tls.map(|tls| *tls);
     let mut phase = edge.phase();
     let scheme = if tls.is_some() { Scheme::Tls } else { Scheme::Http };
-    let mut visit = Visit::begin(&edge, &key, Caller { address, local, scheme, tls: tls.clone(), name: None });
+    let caller = Caller { address, local, scheme, tls: tls.clone(), name: None, terms: None, identity: None };
+    let mut visit = Visit::begin(&edge, &key, caller);
     let key = if edge.settings(&key).is_some() {
         let connection = connection(visit.caller());
         let admitted = tokio::select! {

@@ -54,7 +54,8 @@ impl Public {
     pub fn listen_http(&self, address: SocketAddr) -> io::Result<SocketAddr> {
         self.listen(address, Entrance::Http, |public, visitor| async move {
             let Visitor { socket, address, local, _admitted, _counted } = visitor;
-            let caller = Caller { address, local, scheme: Scheme::Http, tls: None, name: None };
+            let caller =
+                Caller { address, local, scheme: Scheme::Http, tls: None, name: None, terms: None, identity: None };
             let phase = public.edge.phase();
             http::serve(socket, caller, public.http, phase).await;
         })
@@ -107,9 +108,6 @@ impl Public {
 
     fn admit(&self, arrival: Arrival, entrance: Entrance) -> Result<Visitor, Full> {
         let Arrival { socket, address, local } = arrival;
-        if self.edge.pressure.refuses(Step::Connections) {
-            return Err(Full("memory"));
-        }
         let admitted = self.edge.admission.admit(address.ip(), &self.edge.limits.load())?;
         // A connection that is gone already says so at its first read.
         let _ = SocketOptions::default().apply(&socket);

@@ -5,29 +5,31 @@ use std::{io, sync::Arc};
 
 use adit_core::TlsInfo;
 use rustls::{
-    ServerConfig,
+    HandshakeKind, ServerConfig,
     crypto::CryptoProvider,
     server::{Acceptor, ServerConnection},
-    version::{TLS12, TLS13},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{Instant, timeout_at},
+    time::{Instant, error::Elapsed, timeout_at},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{Public, Visitor, carry::carry, challenge};
 use crate::{
     Caller, EndpointName, NamePattern,
     certificates::{ByName, Certificates},
     http::{self, Rewound},
+    metrics::ReasonLabel,
     router::{Key, Scheme},
+    tls::{EndpointTls, Maker, Offer, TrustError},
 };
 
 /// TLS as callers meet it: certificates by name, HTTP/2 and HTTP/1.1.
 #[derive(Debug)]
 pub struct Terminator {
+    /// For endpoints without terms of their own.
     config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
     /// The domains below which callers are answered whether or not a name was ever bound.
@@ -44,14 +46,15 @@ impl Terminator {
         certificates: Arc<Certificates>,
         domains: &[EndpointName],
         provider: Arc<CryptoProvider>,
-    ) -> Result<Self, rustls::Error> {
-        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12])?;
-        let resolver = Arc::new(ByName(Arc::clone(&certificates)));
-        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.max_early_data_size = 0; // V33
+    ) -> Result<Self, TrustError> {
+        let config = Self::maker(&certificates, provider).terms(EndpointTls::default(), None)?.server();
         let domains = domains.iter().cloned().map(NamePattern::Below).collect();
-        Ok(Self { config: Arc::new(config), certificates, domains, under_way: AtomicUsize::new(0) })
+        Ok(Self { config, certificates, domains, under_way: AtomicUsize::new(0) })
+    }
+
+    /// Returns what makes terms for endpoints that have these certificates.
+    pub fn maker(certificates: &Arc<Certificates>, provider: Arc<CryptoProvider>) -> Maker {
+        Maker::new(provider, Arc::new(ByName(Arc::clone(certificates))))
     }
 
     /// Returns whether a name that no endpoint has is answered all the same, so that its caller hears what is wrong. The
@@ -86,7 +89,9 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
     let until = Instant::now() + limits.handshake_timeout;
     let hello = timeout_at(until, read_hello(&mut visitor.socket)).await;
     let hello = hello.inspect_err(|_| public.edge.metrics.limit("handshake_timeout"));
-    let Ok(Ok((hello, octets))) = hello else { return };
+    let Ok(Ok((hello, octets))) = hello else {
+        return failed(&public, "no_hello");
+    };
     if hello.alpn == challenge::PROTOCOL
         && let Some(certified) = hello.name.as_ref().and_then(|name| public.tls.certificates.challenge_tls(name))
     {
@@ -106,21 +111,55 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
             Box::pin(carry(public.edge, visitor, key, Some(Box::new(tls)), octets)).await;
         }
         Some((Ends::Network, name)) => {
+            let (config, terms) = match public.edge.terms.load().find(&name) {
+                Offer::Default => (Arc::clone(&public.tls.config), None),
+                Offer::Own(terms) => (terms.server(), Some(terms)),
+                Offer::Stopped => {
+                    failed(&public, "stopped");
+                    return drop(timeout_at(until, visitor.socket.write_all(INTERNAL_ERROR)).await); // V30
+                }
+            };
             let Visitor { socket, address, local, _admitted, _counted } = visitor;
-            let accepting =
-                TlsAcceptor::from(Arc::clone(&public.tls.config)).accept(Rewound { first: octets, io: socket });
+            let accepting = TlsAcceptor::from(config).accept(Rewound { first: octets, io: socket });
             let accepted =
                 timeout_at(until, accepting).await.inspect_err(|_| public.edge.metrics.limit("handshake_timeout"));
-            let Ok(Ok(stream)) = accepted else { return };
+            let stream = match shaken(accepted) {
+                Ok(stream) => stream,
+                Err(reason) => return failed(&public, reason),
+            };
             drop(place);
-            let tls = Some(facts(stream.get_ref().1, &name));
-            let caller = Caller { address, local, scheme: Scheme::Https, tls, name: Some(name) };
+            let connection = stream.get_ref().1;
+            public.edge.metrics.handshake(connection.handshake_kind() == Some(HandshakeKind::Resumed));
+            let tls = Some(facts(connection, &name));
+            let identity = terms.as_ref().and_then(|terms| terms.identity(connection)).map(Arc::new);
+            let caller = Caller { address, local, scheme: Scheme::Https, tls, name: Some(name), terms, identity };
             let phase = public.edge.phase();
             Box::pin(http::serve(stream, caller, public.http, phase)).await;
         }
         // Without a name, or with one that nobody has, no certificate fits (V27).
-        None => drop(timeout_at(until, visitor.socket.write_all(UNRECOGNIZED_NAME)).await),
+        None => {
+            failed(&public, "unknown_name");
+            drop(timeout_at(until, visitor.socket.write_all(UNRECOGNIZED_NAME)).await);
+        }
     }
+}
+
+fn failed(public: &Public, reason: &'static str) {
+    public.edge.metrics.tls_failures.get_or_create(&ReasonLabel { reason }).inc();
+}
+
+/// Returns the outcome of a handshake, or in a word why there is none.
+fn shaken<IO>(outcome: Result<io::Result<TlsStream<IO>>, Elapsed>) -> Result<TlsStream<IO>, &'static str> {
+    let error = match outcome {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(error)) => error,
+        Err(_) => return Err("timeout"),
+    };
+    Err(match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => "client_certificate",
+        Some(_) => "handshake",
+        None => "connection",
+    })
 }
 
 /// Decides who ends TLS for a name: the exact endpoint before a wildcard, and the network where both have it.
@@ -212,5 +251,7 @@ impl Drop for Place<'_> {
 
 /// The longest ClientHello that is read, in octets.
 const MAX_HELLO: usize = 64 << 10;
+/// A fatal alert, internal_error (RFC 8446 §6.2), in a record of its own.
+const INTERNAL_ERROR: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
 /// A fatal alert, unrecognized_name (RFC 6066 §3), in a record of its own.
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];

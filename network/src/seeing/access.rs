@@ -532,6 +532,8 @@ mod tests {
             scheme: Scheme::Https,
             tls: None,
             name: None,
+            terms: None,
+            identity: None,
         };
         Entry {
             ended: SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_900_500_000_007),

@@ -22,10 +22,10 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
-    Edge, Phase,
+    Edge, Fault, NamePattern, Phase,
     admin::{self, AdminState, Readiness},
     certificates::{self, CertificateError, Certificates, Kept, KeptError, Loaded, acme::Issuer},
     config::Config,
@@ -39,6 +39,7 @@ use crate::{
     router::Key,
     seeing::Seeing,
     store::{Kind, Store, StoreError, Vault},
+    tls::{TermsTable, TrustError},
 };
 
 /// Why the network could not start.
@@ -72,7 +73,7 @@ pub enum ServeError {
     AccessLog(io::Error),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
+    Tls(#[from] TrustError),
     /// Something else in the operating system.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -115,7 +116,7 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
     let mut current = config;
     while signals.next().await == Wish::Reload {
         network.edge.seeing.load().reopen(); // whatever becomes of the rest: logrotate waits for it
-        current = reload::reload(&network.http, &network.ingress, path, current, &log).await;
+        current = reload::reload(&provider, &network.http, &network.ingress, path, current, &log).await;
     }
     drain(&network, &mut signals, current.drain_deadline).await;
     network.edge.seeing.load_full().flush().await;
@@ -137,6 +138,11 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     let edge = Arc::new(edge);
     edge.world.reach(&edge);
     edge.proxies.store(Arc::new(config.proxies.clone()));
+    let (terms, faults) = terms(&draft, &edge, Arc::clone(provider));
+    for (name, fault) in faults {
+        error!(%name, %fault, code = Fault::CertificateInvalid.code(), "the endpoint is stopped: its authorities cannot be used");
+    }
+    edge.terms.store(Arc::new(terms));
     edge.metrics.store_up.set(1);
     edge.metrics.traffic.set_most(config.limits.labelled_endpoints);
     let seeing = Seeing::start(config, &edge.metrics).map_err(ServeError::AccessLog)?;
@@ -221,6 +227,11 @@ fn tend(ingress: &Ingress, vault: Option<Arc<Vault>>, issuer: Option<Arc<Issuer>
     if let Some(issuer) = issuer {
         tokio::spawn(issuer.run(Arc::clone(edge)));
     }
+}
+
+/// Makes the terms of the endpoints whose TLS ends here; what has not changed stays.
+fn terms(draft: &Draft, edge: &Edge, provider: Arc<CryptoProvider>) -> (TermsTable, Vec<(NamePattern, TrustError)>) {
+    TermsTable::read(&Terminator::maker(&edge.certificates, provider), draft.tls(), &edge.terms.load())
 }
 
 /// Returns the limits of the protocol that follow from the configuration.

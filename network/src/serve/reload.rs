@@ -2,16 +2,18 @@
 
 use std::{path::Path, sync::Arc};
 
+use rustls::crypto::CryptoProvider;
 use tracing::{error, info, warn};
 
 use super::endpoints;
 use crate::{
     Edge, certificates::Loaded, config::Config, endpoints::Draft, fetch::Fetcher, http::HttpEdge, ingress::Ingress,
-    log::LogHandle, metrics::ReasonLabel,
+    log::LogHandle, metrics::ReasonLabel, tls::TermsTable,
 };
 
 /// Reads the configuration again and returns what is in force from here on. No connection is dropped.
 pub(super) async fn reload(
+    provider: &Arc<CryptoProvider>,
     http: &HttpEdge<Edge>,
     ingress: &Ingress,
     path: &Path,
@@ -49,6 +51,7 @@ pub(super) async fn reload(
             return current;
         }
     };
+    let Some(terms) = terms(&draft, edge, provider) else { return current };
     let endpoints = match endpoints::prepare(ingress, draft).await {
         Ok(endpoints) => endpoints,
         Err(fault) => {
@@ -67,8 +70,8 @@ pub(super) async fn reload(
     }
     edge.certificates.replace(loaded);
     edge.certificates.retry();
+    edge.terms.store(Arc::new(terms));
     edge.limits.store(Arc::new(new.limits));
-    edge.metrics.traffic.set_most(new.limits.labelled_endpoints);
     edge.proxies.store(Arc::new(new.proxies.clone()));
     http.set_limits((&new.limits).into());
     ingress.heartbeat.store(Arc::new(new.heartbeat));
@@ -78,6 +81,11 @@ pub(super) async fn reload(
     endpoints::apply(ingress, endpoints).await;
     info!("the configuration was reloaded");
     result("done");
+    in_force(current, new)
+}
+
+/// Returns what is in force after a reload.
+fn in_force(current: Config, new: Config) -> Config {
     // What needs a restart stays as it is, so that the next reload says so again.
     Config {
         limits: new.limits,
@@ -90,6 +98,19 @@ pub(super) async fn reload(
         log: crate::config::Log { level: new.log.level, ..current.log },
         ..current
     }
+}
+
+/// Makes the terms of TLS; nothing, and that is said and counted, when something of them cannot be done.
+fn terms(draft: &Draft, edge: &Edge, provider: &Arc<CryptoProvider>) -> Option<TermsTable> {
+    let (terms, faults) = super::terms(draft, edge, Arc::clone(provider));
+    if faults.is_empty() {
+        return Some(terms);
+    }
+    for (name, fault) in faults {
+        error!(%name, %fault, "authorities cannot be used: the old configuration stays in force");
+    }
+    edge.metrics.reloads.get_or_create(&ReasonLabel { reason: "refused" }).inc();
+    None
 }
 
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {

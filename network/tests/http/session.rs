@@ -167,7 +167,15 @@ impl Network {
         tokio::spawn(async move {
             loop {
                 let (stream, peer) = listener.accept().await.unwrap();
-                let caller = Caller { address: peer, local: address, scheme: Scheme::Http, tls: None, name: None };
+                let caller = Caller {
+                    address: peer,
+                    local: address,
+                    scheme: Scheme::Http,
+                    tls: None,
+                    name: None,
+                    terms: None,
+                    identity: None,
+                };
                 tokio::spawn(serve(stream, caller, Arc::clone(&http), phase.clone()));
             }
         });

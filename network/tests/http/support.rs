@@ -75,6 +75,10 @@ impl Backend for FakeBackend {
         self.endpoints.lock().find(name).cloned().ok_or(Fault::EndpointUnknown)
     }
 
+    fn is_under_terms(&self, _: &Caller, _: &EndpointName) -> bool {
+        true
+    }
+
     async fn choose(&self, key: &u64, tried: &[u64]) -> Result<FakeMember, Fault> {
         let members = self.members.lock();
         members[key].iter().find(|member| !tried.contains(&member.id)).cloned().ok_or(Fault::NoAgent)
@@ -212,6 +216,8 @@ impl Edge {
                     scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
                     tls,
                     name: name.map(|name| EndpointName::parse(name).unwrap()),
+                    terms: None,
+                    identity: None,
                 };
                 counted.fetch_add(1, Ordering::SeqCst);
                 let (counted, serving) =

@@ -103,6 +103,14 @@ impl Policy {
             .filter_map(|action| if let Action::TerminateTls(tls) = action { Some(tls) } else { None })
     }
 
+    /// Returns whether it depends on expressions in which of these ways TLS ends.
+    pub fn tls_depends(&self) -> bool {
+        let mut rules = self.document.rules(Phase::TcpConnect).iter();
+        rules.any(|rule| {
+            !rule.expressions.is_empty() && rule.actions.iter().any(|action| matches!(action, Action::TerminateTls(_)))
+        })
+    }
+
     /// Returns every forward of a phase.
     pub fn forwards(&self, phase: Phase) -> impl Iterator<Item = &ForwardInternal> {
         self.document

@@ -5,6 +5,10 @@ use crate::cel::{Budget, List, ListSource, Timestamp, Value};
 /// A certificate that a caller has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
+    /// Whether one of the endpoint's authorities vouches for what it says. Whoever shows one has its key all the same.
+    pub verified: bool,
+    /// Its SHA-256, in hexadecimal digits.
+    pub fingerprint: String,
     /// It, in PEM.
     pub pem: String,
     /// Its number, in hexadecimal digits.

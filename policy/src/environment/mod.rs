@@ -13,6 +13,8 @@
 //! | `conn.ts.start` | timestamp | always |
 //! | `conn.tls.version` (as `1.3`), `conn.tls.cipher_suite`, `conn.tls.sni`, `conn.tls.negotiated_alpn` | string | when TLS ends here and has begun |
 //! | `conn.tls.session_resumed` | bool | as above |
+//! | `conn.tls.client.verified`, which that form does not have | bool; false without a certificate of the endpoint's authorities | as above |
+//! | `conn.tls.client.fingerprint`, which that form does not have | string: SHA-256, hexadecimal | when the caller has shown a certificate, verified or not |
 //! | `conn.tls.client.pem`, `….serial_number`, `….signature_algorithm`, `….subject`, `….issuer`, `….san` | string | when the caller has shown a certificate |
 //! | `conn.tls.client.subject.common_name`, and that of `issuer` | string | as above |
 //! | `conn.tls.client.subject.country`, `….locality`, `….organization`, `….organizational_unit`, `….postal_code`, `….province`, `….street_address`, and those of `issuer` | list of strings | as above |
@@ -232,6 +234,13 @@ const ATTRIBUTES: &[Entry] = &{
         entry(C, "conn.tls.sni", STRING, |it| Some(it.connection.tls()?.sni.as_str().into())),
         entry(C, "conn.tls.negotiated_alpn", STRING, |it| Some(it.connection.tls()?.alpn.as_str().into())),
         entry(C, "conn.tls.session_resumed", BOOL, |it| it.connection.resumed().map(Value::Bool)),
+        entry(C, "conn.tls.client.verified", BOOL, |it| {
+            it.connection.tls()?;
+            Some(Value::Bool(it.connection.certificate().is_some_and(|certificate| certificate.verified)))
+        }),
+        entry(C, "conn.tls.client.fingerprint", STRING, |it| {
+            Some(it.connection.certificate()?.fingerprint.as_str().into())
+        }),
         entry(C, "conn.tls.client.pem", STRING, |it| Some(it.connection.certificate()?.pem.as_str().into())),
         entry(C, "conn.tls.client.serial_number", STRING, |it| {
             Some(it.connection.certificate()?.serial_number.as_str().into())

@@ -1,0 +1,196 @@
+//! Whose certificates are believed.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, UnixTime, pem::PemObject as _},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+
+use super::{Authorities, ClientMode, Identity};
+
+/// The authorities of an endpoint cannot be used: it must not be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// A file cannot be read.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// What it holds cannot be used.
+    #[error("{source_name}: {problem}")]
+    Invalid {
+        /// The file, or where else the text is from.
+        source_name: String,
+        /// Why.
+        problem: String,
+    },
+    /// `verify` without anybody to verify against.
+    #[error("mode `verify` needs `ca`: the certificates of the authorities that are believed")]
+    Nobody,
+    /// TLS cannot be set up so.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Reads the certificates of authorities, all or nothing.
+pub(super) fn read(authorities: &[Authorities]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let mut all = Vec::new();
+    for source in authorities {
+        let (name, text) = match source {
+            Authorities::Pem(text) => ("the policy".to_owned(), text.clone()),
+            Authorities::File(path) => {
+                let failed = |error| TrustError::File { path: path.clone(), error };
+                let mut text = String::new();
+                File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)).map_err(failed)?;
+                (path.display().to_string(), text)
+            }
+        };
+        let found = certificates(&text).map_err(|problem| TrustError::Invalid { source_name: name, problem })?;
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    // A file that was cut anywhere but between two certificates does not end so.
+    if !text.trim_end().ends_with("-----END CERTIFICATE-----") {
+        return Err("it does not end with a whole certificate in PEM".to_owned());
+    }
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let found = parsed.map_err(|error| error.to_string())?;
+    if text.matches("-----BEGIN").count() != text.matches("-----END").count() {
+        return Err("a part of it is cut off".to_owned());
+    }
+    if found.is_empty() || found.len() > MAX_AUTHORITIES {
+        return Err(format!("it holds {} certificates, not 1 to {MAX_AUTHORITIES}", found.len()));
+    }
+    let mut names = 0;
+    for (at, der) in found.iter().enumerate() {
+        let number = at + 1;
+        match X509Certificate::from_der(der) {
+            Ok(([], certificate)) if certificate.is_ca() => names += certificate.subject().as_raw().len(),
+            Ok(([], _)) => return Err(format!("certificate {number} is not one of an authority (CA:TRUE)")),
+            Ok(_) | Err(_) => return Err(format!("certificate {number} is not well formed")),
+        }
+    }
+    // They are told to every caller before it has shown anything.
+    if names > MAX_NAMES { Err("the names of the authorities are too long together".to_owned()) } else { Ok(found) }
+}
+
+/// Judges the certificates that callers show. Whoever shows one has its key: that is part of every handshake.
+#[derive(Debug)]
+pub(super) struct Judge {
+    mode: ClientMode,
+    /// Nothing where no authority is configured.
+    authorities: Option<Arc<dyn ClientCertVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Judge {
+    pub(super) fn new(
+        mode: ClientMode,
+        trusted: &[CertificateDer<'static>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, TrustError> {
+        let authorities = if trusted.is_empty() {
+            if mode == ClientMode::Verify {
+                return Err(TrustError::Nobody);
+            }
+            None
+        } else {
+            let mut roots = RootCertStore::empty();
+            for certificate in trusted {
+                roots.add(certificate.clone())?;
+            }
+            let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+            Some(builder.build().map_err(|error| rustls::Error::General(error.to_string()))?)
+        };
+        Ok(Self { mode, authorities, provider: Arc::clone(provider) })
+    }
+
+    /// Returns whether one of the authorities issued a certificate that was accepted.
+    pub(super) fn vouches(&self, certificate: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> bool {
+        let verify = |verifier: &Arc<dyn ClientCertVerifier>| {
+            verifier.verify_client_cert(certificate, intermediates, UnixTime::now()).is_ok()
+        };
+        // Where it is a condition of the handshake it has been found already.
+        self.mode == ClientMode::Verify || self.authorities.as_ref().is_some_and(verify)
+    }
+}
+
+impl ClientCertVerifier for Judge {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mode != ClientMode::Request
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.authorities.as_ref().map_or(&[], |verifier| verifier.root_hint_subjects())
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let size = intermediates.iter().fold(certificate.len(), |size, one| size.saturating_add(one.len()));
+        if intermediates.len() >= MAX_CHAIN || size > MAX_CHAIN_SIZE {
+            return Err(CertificateError::ApplicationVerificationFailure.into()); // V32
+        }
+        if Identity::read(certificate, false).is_none() {
+            return Err(CertificateError::BadEncoding.into());
+        }
+        match (self.mode, &self.authorities) {
+            (ClientMode::Verify, Some(verifier)) => verifier.verify_client_cert(certificate, intermediates, now),
+            (ClientMode::Verify, None) => Err(CertificateError::UnknownIssuer.into()), // V30
+            (ClientMode::Request | ClientMode::Require, _) => Ok(ClientCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+const MAX_FILE: u64 = 1 << 20;
+const MAX_AUTHORITIES: usize = 100;
+/// The names of all authorities together, in octets.
+const MAX_NAMES: usize = 16 << 10;
+/// The certificates that a caller may show, its own included.
+const MAX_CHAIN: usize = 8;
+const MAX_CHAIN_SIZE: usize = 64 << 10;
