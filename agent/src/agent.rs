@@ -7,7 +7,7 @@ mod events;
 use core::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use adit_core::{Bind, BindId, Secret};
+use adit_core::{Bind, BindId, Secret, TlsEnd};
 use adit_tokio::{ConnectOptions, Uplink, UplinkOptions};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
@@ -309,6 +309,7 @@ impl Places {
             name: endpoint.name.clone(),
             description: endpoint.description.clone(),
             metadata: endpoint.metadata.clone(),
+            tls_end: TlsEnd::of(&endpoint.url),
         });
         let (stop, stopped) = oneshot::channel();
         let service = Service {

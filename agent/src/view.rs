@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::escape;
+use adit_core::{TlsEnd, escape};
 
 use crate::status::{Board, EndpointState, SessionState, Status};
 
@@ -62,7 +62,11 @@ fn draw(board: &Board, colour: bool, width: usize) -> Vec<String> {
 
 fn endpoint_lines(endpoint: &EndpointState, colour: bool, width: usize) -> Vec<String> {
     let label = format!("{:13}", cut(&endpoint.name, 13, 0));
-    let way = cut(&format!("{} → {}", endpoint.url, endpoint.upstream), width, 16);
+    let tls = match TlsEnd::of(&endpoint.url).word() {
+        "" => String::new(),
+        end => format!(", TLS to the {end}"),
+    };
+    let way = cut(&format!("{} → {}{tls}", endpoint.url, endpoint.upstream), width, 16);
     let mark = match (endpoint.bound, endpoint.problem.is_empty()) {
         (true, _) => paint("●", "32", colour),
         (false, true) => paint("○", "33", colour),
@@ -138,8 +142,8 @@ mod tests {
                 "Region        eu (n1)",
                 "Round trip    12 ms",
                 "Connections   2 open, 9 in all",
-                "web           ● https://crm.example.com → localhost:8080",
-                "db            ✗ https://crm.example.com → localhost:8080",
+                "web           ● https://crm.example.com → localhost:8080, TLS to the network",
+                "db            ✗ https://crm.example.com → localhost:8080, TLS to the network",
                 "                ADIT-2003: not allowed\\u{1b}[2J",
             ]
         );

@@ -246,7 +246,7 @@ use serde_json::Value;
 /// Messages of core as values of the schema: what is its default is left out.
 mod value {
     use super::*;
-    use adit_core::{Command, Duration, Heartbeat, Limits, TlsInfo};
+    use adit_core::{Command, Duration, Heartbeat, Limits, TlsEnd, TlsInfo};
     use core::net::SocketAddr;
     use serde_json::{Map, json};
 
@@ -331,11 +331,21 @@ mod value {
             ("name", text(&bind.name)),
             ("description", text(&bind.description)),
             ("metadata", text(&bind.metadata)),
+            ("tls_end", tls_end(bind.tls_end)),
         ])
     }
 
     pub(crate) fn bound(bound: &Bound) -> Value {
-        object([("id", number(bound.id.0)), ("url", text(&bound.url))])
+        object([("id", number(bound.id.0)), ("url", text(&bound.url)), ("tls_end", tls_end(bound.tls_end))])
+    }
+
+    fn tls_end(end: TlsEnd) -> Option<Value> {
+        number(match end {
+            TlsEnd::Unsaid => 0_u32,
+            TlsEnd::Network => 1,
+            TlsEnd::Agent => 2,
+            TlsEnd::Upstream => 3,
+        })
     }
 
     pub(crate) fn unbind(unbind: &Unbind) -> Value {

@@ -115,7 +115,7 @@ pub use id::{AgentId, BindId, Secret, SessionId, StreamId};
 pub use link::Link;
 pub use message::{
     Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, LANES, Limits,
-    Message, Open, Refusal, Resume, ResumeOffer, TlsInfo, Unbind, UpstreamProtocol, VERSION, Welcome,
+    Message, Open, Refusal, Resume, ResumeOffer, TlsEnd, TlsInfo, Unbind, UpstreamProtocol, VERSION, Welcome,
 };
 pub use reconnect::ReconnectPolicy;
 pub use retry::Retry;

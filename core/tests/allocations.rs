@@ -107,6 +107,7 @@ fn unanswered(lone: &mut Lone<side::Network>) {
             name: "x".repeat(253),
             description: "x".repeat(1_024),
             metadata: "x".repeat(4_096),
+            tls_end: Default::default(),
         };
         lone.hear(&raw(Kind::Bind.number(), 0, &encoded(&bind)));
     }

@@ -59,6 +59,7 @@ fn binds_with_long_texts(lone: &mut Lone<adit_core::side::Network>) {
             name: "x".repeat(253),
             description: "x".repeat(1_024),
             metadata: "x".repeat(4_096),
+            tls_end: Default::default(),
         };
         lone.hear_frames(&[Encoded::message(Kind::Bind, &bind)]);
     }

@@ -691,6 +691,7 @@ fn a_bind() -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     }
 }
 

@@ -4,8 +4,8 @@
 mod common;
 
 use adit_core::{
-    AnswerError, BindError, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandResult, Config, Duration,
-    Event, GoAway, Loss, MAX_OFFSET, Open, OpenError, ReadError, Refusal, Unbind, Violation,
+    AnswerError, Bind, BindError, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandResult, Config,
+    Duration, Event, GoAway, Loss, MAX_OFFSET, Open, OpenError, ReadError, Refusal, TlsEnd, Unbind, Violation,
     frame::{Encoded, Kind},
     testing::{Lone, raw},
 };
@@ -631,7 +631,7 @@ fn a_bind_that_is_taken_back_is_told_once_and_can_be_asked_for_again() {
         id: BindId(1),
         refusal: Refusal { code: Code::IN_USE, retry_after: None, text: String::new() },
     };
-    let bound = Bound { id: BindId(1), url: String::from("tcp://:1") };
+    let bound = Bound { id: BindId(1), url: String::from("tcp://:1"), tls_end: Default::default() };
     let mut lone = Lone::established_agent(Config::agent());
     lone.session().bind(&bind(1)).unwrap();
 
@@ -643,6 +643,31 @@ fn a_bind_that_is_taken_back_is_told_once_and_can_be_asked_for_again() {
     assert_eq!(lone.events(), [Event::Unbound(no())]);
 
     assert_eq!((lone.session().bind(&bind(1)), lone.cause()), (Ok(()), None));
+}
+
+/// BIND-018
+#[test]
+fn a_bind_whose_tls_would_end_elsewhere_than_asked_is_given_up_and_harms_no_other() {
+    let ends = [TlsEnd::Unsaid, TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream];
+    for (asked, said) in ends.iter().flat_map(|asked| ends.map(|said| (*asked, said))) {
+        let mut lone = Lone::established_agent(Config::agent());
+        lone.session().bind(&Bind { tls_end: asked, ..bind(1) }).unwrap();
+        lone.say();
+        let bound = Bound { id: BindId(1), url: String::from("tls://a.example"), tls_end: said };
+
+        lone.hear_frames(&[Encoded::message(Kind::Bound, &bound)]);
+
+        let events = lone.events();
+        if said == asked || said == TlsEnd::Unsaid {
+            assert_eq!((events, counted(&lone.say())), (vec![Event::Bound(bound)], vec![]), "{asked:?} {said:?}");
+        } else {
+            let [Event::Rejected(no)] = &events[..] else { panic!("{asked:?} {said:?}: {events:?}") };
+            assert_eq!((no.id, no.refusal.code), (BindId(1), Code::UNSUPPORTED));
+            assert_eq!(counted(&lone.say()), [Kind::Unbind], "{asked:?} {said:?}");
+            assert_eq!(lone.session().bind(&bind(1)), Ok(()), "the number is free: its answer has come");
+        }
+        assert_eq!(lone.cause(), None);
+    }
 }
 
 /// LIM-003: an application that does not look leaves as many as its binds; then haste is charged.

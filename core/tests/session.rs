@@ -3,7 +3,8 @@
 
 use adit_core::{
     Bind, BindError, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandRequest, CommandResult, Config,
-    Duration, Event, GoAway, Loss, Open, OpenError, ReadError, Refusal, StreamId, Unbind, UpstreamProtocol, WriteError,
+    Duration, Event, GoAway, Loss, Open, OpenError, ReadError, Refusal, StreamId, TlsEnd, Unbind, UpstreamProtocol,
+    WriteError,
     testing::{Options, Pair, Path},
 };
 
@@ -20,6 +21,7 @@ fn bind(id: u32, url: &str) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     }
 }
 
@@ -213,7 +215,7 @@ fn one_refused_bind_harms_no_other() {
     pair.settle();
 
     let rejected = BindRefusal { id: BindId(1), refusal: refusal(Code::IN_USE) };
-    let bound = Bound { id: BindId(2), url: "https://b.example".into() };
+    let bound = Bound { id: BindId(2), url: "https://b.example".into(), tls_end: TlsEnd::Unsaid };
     assert_eq!(pair.agent.take_events(), [Event::Rejected(rejected), Event::Bound(bound)]);
 }
 
@@ -232,6 +234,25 @@ fn an_answer_to_a_bind_that_was_given_up_answers_no_later_one() {
     pair.settle();
 
     assert_eq!(pair.agent.take_events(), []);
+}
+
+/// BIND-018
+#[test]
+fn the_answer_to_a_bind_says_where_tls_ends_as_it_was_asked() {
+    for tls_end in [TlsEnd::Unsaid, TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream] {
+        let mut pair = Pair::established(Options::default());
+        let wish = Bind { tls_end, ..bind(1, "tls://a.example") };
+        pair.agent.link.session_mut().unwrap().bind(&wish).unwrap();
+        pair.settle();
+        let Some(Event::Bind(request)) = pair.network.take_events().pop() else { panic!("no bind") };
+        assert_eq!(request.bind(), &wish);
+
+        pair.network.link.session_mut().unwrap().bound(request, "tls://a.example");
+        pair.settle();
+
+        let bound = Bound { id: BindId(1), url: "tls://a.example".into(), tls_end };
+        assert_eq!(pair.agent.take_events(), [Event::Bound(bound)]);
+    }
 }
 
 /// BIND-014

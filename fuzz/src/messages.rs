@@ -4,7 +4,7 @@ use core::{fmt::Debug, net::SocketAddr, time::Duration};
 
 use adit_core::{
     AgentId, Bind, BindId, BindRefusal, Bound, Close, Code, Command, CommandRequest, CommandResult, GoAway, Heartbeat,
-    Hello, LANES, Limits, Message, Open, Refusal, Resume, ResumeOffer, Secret, SessionId, TlsInfo, Unbind,
+    Hello, LANES, Limits, Message, Open, Refusal, Resume, ResumeOffer, Secret, SessionId, TlsEnd, TlsInfo, Unbind,
     UpstreamProtocol, Welcome,
 };
 
@@ -148,6 +148,7 @@ fn a_bind(maker: &mut Maker<'_, '_>) -> Bind {
         name: maker.text(253),
         description: maker.text(1_024),
         metadata: maker.text(4_096),
+        tls_end: a_tls_end(maker),
     }
 }
 
@@ -156,7 +157,11 @@ fn a_bind_refusal(maker: &mut Maker<'_, '_>) -> BindRefusal {
 }
 
 fn a_bound(maker: &mut Maker<'_, '_>) -> Bound {
-    Bound { id: BindId(maker.choices.number()), url: maker.text(512) }
+    Bound { id: BindId(maker.choices.number()), url: maker.text(512), tls_end: a_tls_end(maker) }
+}
+
+fn a_tls_end(maker: &mut Maker<'_, '_>) -> TlsEnd {
+    maker.choices.one_of(&[TlsEnd::Unsaid, TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream])
 }
 
 fn a_close(maker: &mut Maker<'_, '_>) -> Close {

@@ -203,6 +203,7 @@ pub(crate) fn a_bind(id: BindId) -> adit_core::Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     }
 }
 

@@ -217,7 +217,7 @@ impl Run {
         }
         match answer {
             0 => {
-                let bound = Bound { id, url: String::from("tcp://:1") };
+                let bound = Bound { id, url: String::from("tcp://:1"), tls_end: Default::default() };
                 self.uplink.handle_bound(attempt, &bound, self.now);
             }
             1 => self.uplink.handle_rejected(attempt, no, self.now),

@@ -52,6 +52,7 @@ fn router(size: usize) -> Router<()> {
                 bind: BindId(u32::try_from(bind).unwrap_or_default()),
                 pooling: false,
                 upstream: UpstreamProtocol::Http1,
+                tls_end: Default::default(),
                 handle: (),
             };
             router.bind(Key::parse(url).expect("a URL"), wish).expect("free");

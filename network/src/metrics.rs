@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use adit_core::Code;
+use adit_core::{Code, TlsEnd};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -54,12 +54,8 @@ pub struct Metrics {
     pub fetches: Family<ReasonLabel, Counter>,
     /// Bodies that policies broke off, by reason.
     pub bodies_broken: Family<ReasonLabel, Counter>,
-    /// Handshakes of callers that began anew.
-    pub tls_full: Counter,
-    /// Handshakes of callers that went on with an earlier one.
-    pub tls_resumed: Counter,
-    /// Handshakes of callers that came to nothing, by reason.
-    pub tls_failures: Family<ReasonLabel, Counter>,
+    /// Numbers about TLS of callers.
+    pub tls: TlsMetrics,
     /// Reloads, by result.
     pub reloads: Family<ReasonLabel, Counter>,
     /// Numbers about the members of endpoints.
@@ -165,6 +161,39 @@ pub struct LimitLabel {
     pub limit: &'static str,
 }
 
+/// Where TLS ends: `network`, `agent`, `upstream`, `none`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndLabel {
+    /// Which.
+    pub end: &'static str,
+}
+
+/// Numbers about TLS of callers.
+#[derive(Debug)]
+pub struct TlsMetrics {
+    /// Binds, by where TLS ends.
+    pub binds: Family<EndLabel, Counter>,
+    /// Handshakes that began anew.
+    pub full: Counter,
+    /// Handshakes that went on with an earlier one.
+    pub resumed: Counter,
+    /// Handshakes that came to nothing, by reason.
+    pub failures: Family<ReasonLabel, Counter>,
+}
+
+impl TlsMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let (binds, failures) = (Family::default(), Family::default());
+        let (full, resumed) = (Counter::default(), Counter::default());
+        registry.register("binds_by_tls", "Binds by where TLS of callers ends", Family::clone(&binds));
+        registry.register("tls_handshakes_full", "TLS handshakes of callers that began anew", full.clone());
+        let about = "TLS handshakes of callers that went on with an earlier one";
+        registry.register("tls_handshakes_resumed", about, resumed.clone());
+        registry.register("tls_failures", "TLS handshakes of callers that came to nothing", Family::clone(&failures));
+        Self { binds, full, resumed, failures }
+    }
+}
+
 /// A reason out of a few.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
@@ -228,11 +257,6 @@ impl Metrics {
             "sessions_resumed", "Times that a session went on over another connection";
             "sessions_expired", "Agent sessions that waited in vain";
         };
-        let (tls_full, tls_resumed, tls_failures) = register! {
-            "tls_handshakes_full", "TLS handshakes of callers that began anew";
-            "tls_handshakes_resumed", "TLS handshakes of callers that went on with an earlier one";
-            "tls_failures", "TLS handshakes of callers that came to nothing";
-        };
         let (sessions, sessions_began, binds, connections, accepted, streams, retries) = register! {
             "sessions", "Agent sessions that live";
             "sessions_began", "Agent sessions that began";
@@ -256,8 +280,6 @@ impl Metrics {
             "policy_fetches", "Requests of policies to other servers";
             "policy_bodies_broken", "Bodies that policies broke off";
         };
-        let pools = PoolMetrics::register(&mut registry);
-        let certificates = CertificateMetrics::register(&mut registry);
         let (access_dropped, spans) = register! {
             "access_log_dropped", "Lines of the access log that were lost";
             "spans", "Spans by what came of them: exported, refused, failed, dropped";
@@ -265,8 +287,9 @@ impl Metrics {
         let traffic = Arc::new(Traffic::new(Limits::default().labelled_endpoints));
         registry.register_collector(Box::new(Arc::clone(&traffic)));
         Self {
-            registry,
-            certificates,
+            certificates: CertificateMetrics::register(&mut registry),
+            pools: PoolMetrics::register(&mut registry),
+            tls: TlsMetrics::register(&mut registry),
             access_dropped,
             spans,
             traffic,
@@ -289,13 +312,10 @@ impl Metrics {
             ingress_errors,
             fetches,
             bodies_broken,
-            tls_full,
-            tls_resumed,
-            tls_failures,
             reloads,
-            pools,
             panics,
             store_up,
+            registry,
         }
     }
 
@@ -326,9 +346,15 @@ impl Metrics {
         self.pools.member_changes.get_or_create(&ChangeLabel { change }).inc();
     }
 
+    /// Counts a bind by where TLS of callers ends.
+    pub fn tls_end(&self, end: TlsEnd) {
+        let end = if end == TlsEnd::Unsaid { "none" } else { end.word() };
+        self.tls.binds.get_or_create(&EndLabel { end }).inc();
+    }
+
     /// Counts a handshake of a caller.
     pub fn handshake(&self, resumed: bool) {
-        if resumed { &self.tls_resumed } else { &self.tls_full }.inc();
+        if resumed { &self.tls.resumed } else { &self.tls.full }.inc();
     }
 
     /// Counts a stream that failed.

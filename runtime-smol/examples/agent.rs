@@ -61,6 +61,7 @@ async fn run(target: Target, tls: Arc<ClientConfig>, token: &str, url: &str, ups
         name: "service".into(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     });
     smol::spawn(async move {
         while let Some(stream) = endpoint.accept().await {

@@ -84,6 +84,7 @@ fn wish(url: &str) -> Bind {
         name: "app".into(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     }
 }
 

@@ -68,6 +68,7 @@
 //!         name: "app".into(),
 //!         description: String::new(),
 //!         metadata: String::new(),
+//!         tls_end: Default::default(),
 //!     });
 //!     let agent = async {
 //!         let mut stream = endpoint.accept().await.unwrap();

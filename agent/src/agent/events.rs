@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::{BindId, Cause, Code, Command, GiveUp, Refusal, escape};
+use adit_core::{BindId, Cause, Code, Command, GiveUp, Refusal, TlsEnd, escape};
 use adit_tokio::{CommandReply, DialError, UplinkEvent};
 use rustls::crypto::CryptoProvider;
 
@@ -99,7 +99,9 @@ impl Memory {
             UplinkEvent::Bound { lane, id, url } => {
                 if let Some(name) = names.get(&id) {
                     self.bound.entry(id).or_default().insert(lane);
-                    tracing::info!(name, lane, url = %escape(&url), "endpoint bound");
+                    // What the network has confirmed, or the scheme alone where it knows of nothing else (BIND-018).
+                    let tls = TlsEnd::of(&url).word();
+                    tracing::info!(name, lane, url = %escape(&url), tls, "endpoint bound");
                     self.endpoint(name, |state| {
                         (state.bound, state.url) = (true, url);
                         state.problem.clear();

@@ -159,6 +159,7 @@ fn start(crowd: &Crowd, number: u64) -> (Uplink, UplinkEvents) {
         name: "crowd".into(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     });
     // Whoever calls is let go.
     tokio::spawn(async move {

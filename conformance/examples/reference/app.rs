@@ -293,6 +293,7 @@ fn bind(id: u32, url: &str) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     }
 }
 

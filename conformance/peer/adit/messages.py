@@ -34,9 +34,9 @@ SCHEMA = {
     "TlsInfo": {name: (place, TEXT, 255) for place, name in enumerate(["sni", "alpn", "version", "cipher"], 1)},
     "Bind": {
         "id": (1, U32, None), "url": (2, TEXT, 512), "pooling": (3, BOOL, None), "upstream_protocol": (4, ENUM, None),
-        "name": (5, TEXT, 253), "description": (6, TEXT, 1_024), "metadata": (7, TEXT, 4_096),
+        "name": (5, TEXT, 253), "description": (6, TEXT, 1_024), "metadata": (7, TEXT, 4_096), "tls_end": (8, ENUM, 3),
     },
-    "Bound": {"id": (1, U32, None), "url": (2, TEXT, 512)},
+    "Bound": {"id": (1, U32, None), "url": (2, TEXT, 512), "tls_end": (3, ENUM, 3)},
     "Unbind": {"id": (1, U32, None), "cut": (2, BOOL, None)},
     "BindRefusal": {"id": (1, U32, None), "refusal": (2, "Refusal", None)},
     "CommandRequest": {"id": (1, U32, None), "command": (2, U32, None), "text": (3, TEXT, 1_024)},
@@ -118,7 +118,7 @@ def value(reader, wire, kind, most):
         if wire != 0:
             raise malformed()
         found = reader.varint()
-        if kind == U32 and found >= 2**32 or kind == ENUM and found > 1:
+        if kind == U32 and found >= 2**32 or kind == ENUM and found > (most or 1):
             raise malformed("MSG-003")
         return bool(found) if kind == BOOL else found
     if wire != 2:

@@ -112,5 +112,6 @@ pub(super) fn bind(id: u32, url: &str) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     }
 }

@@ -39,7 +39,10 @@ fn every_constructor_writes_the_octets_of_its_type() {
         (Encoded::accept(id), with([0, 0, 0, 0x17, 1, 2, 3, 4], &[])),
         (Encoded::streams(number), with([0, 0, 8, 0x28, 0, 0, 0, 0], &eight)),
         (
-            Encoded::message(Kind::Bound, &Bound { id: BindId(7), url: "tcp://:1".into() }),
+            Encoded::message(
+                Kind::Bound,
+                &Bound { id: BindId(7), url: "tcp://:1".into(), tls_end: crate::TlsEnd::Unsaid },
+            ),
             with([0, 0, 12, 0x21, 0, 0, 0, 0], b"\x08\x07\x12\x08tcp://:1"),
         ),
     ];

@@ -5,7 +5,7 @@ use alloc::{string::String, vec::Vec};
 use super::wire::{Fields, Message, Value, Writer};
 use super::{
     Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, LANES, Limits,
-    Open, Refusal, Resume, ResumeOffer, TlsInfo, Unbind, UpstreamProtocol, Welcome,
+    Open, Refusal, Resume, ResumeOffer, TlsEnd, TlsInfo, Unbind, UpstreamProtocol, Welcome,
 };
 use crate::{AgentId, BindId, Code, Duration, FRAME, Secret, SessionId, Violation};
 
@@ -343,6 +343,7 @@ impl Message for Bind {
         writer.text(5, &self.name, NAME);
         writer.text(6, &self.description, TEXT);
         writer.text(7, &self.metadata, METADATA);
+        writer.number(8, self.tls_end.number());
     }
 
     fn decode(input: &[u8]) -> Result<Self, Violation> {
@@ -354,6 +355,7 @@ impl Message for Bind {
             name: String::new(),
             description: String::new(),
             metadata: String::new(),
+            tls_end: TlsEnd::Unsaid,
         };
         each(input, |field, value| {
             match field {
@@ -364,6 +366,7 @@ impl Message for Bind {
                 5 => bind.name = value.text(NAME)?,
                 6 => bind.description = value.text(TEXT)?,
                 7 => bind.metadata = value.text(METADATA)?,
+                8 => bind.tls_end = TlsEnd::from_number(value.u32()?)?,
                 _ => {}
             }
             Ok(())
@@ -377,14 +380,16 @@ impl Message for Bound {
         let mut writer = Writer(out);
         writer.number(1, self.id.0);
         writer.text(2, &self.url, URL);
+        writer.number(3, self.tls_end.number());
     }
 
     fn decode(input: &[u8]) -> Result<Self, Violation> {
-        let mut bound = Self { id: BindId(0), url: String::new() };
+        let mut bound = Self { id: BindId(0), url: String::new(), tls_end: TlsEnd::Unsaid };
         each(input, |field, value| {
             match field {
                 1 => bound.id = BindId(value.u32()?),
                 2 => bound.url = value.text(URL)?,
+                3 => bound.tls_end = TlsEnd::from_number(value.u32()?)?,
                 _ => {}
             }
             Ok(())
@@ -494,6 +499,27 @@ impl UpstreamProtocol {
         match number {
             0 => Ok(Self::Http1),
             1 => Ok(Self::Http2),
+            _ => Err(Violation::Message), // spec: MSG-003
+        }
+    }
+}
+
+impl TlsEnd {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Unsaid => 0,
+            Self::Network => 1,
+            Self::Agent => 2,
+            Self::Upstream => 3,
+        }
+    }
+
+    const fn from_number(number: u32) -> Result<Self, Violation> {
+        match number {
+            0 => Ok(Self::Unsaid),
+            1 => Ok(Self::Network),
+            2 => Ok(Self::Agent),
+            3 => Ok(Self::Upstream),
             _ => Err(Violation::Message), // spec: MSG-003
         }
     }

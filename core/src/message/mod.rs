@@ -187,6 +187,8 @@ pub struct Bind {
     pub description: String,
     /// Text of the agent's owner. At most 4,096 octets.
     pub metadata: String,
+    /// Where TLS of callers ends (BIND-018).
+    pub tls_end: TlsEnd,
 }
 
 impl ResumeOffer {
@@ -226,6 +228,41 @@ pub enum UpstreamProtocol {
     Http2,
 }
 
+/// Where TLS of an endpoint's callers ends, and so who can read what they send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsEnd {
+    /// Nothing is said: there is no TLS, or the side does not know of the field.
+    #[default]
+    Unsaid,
+    /// At the network.
+    Network,
+    /// At the agent: the network carries octets that it cannot read.
+    Agent,
+    /// At the upstream: neither network nor agent can read them.
+    Upstream,
+}
+
+impl TlsEnd {
+    /// Returns where TLS ends by the URL alone: `https` at the network, `tls` at the upstream.
+    pub fn of(url: &str) -> Self {
+        match url.split_once("://") {
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => Self::Network,
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("tls") => Self::Upstream,
+            Some(_) | None => Self::Unsaid,
+        }
+    }
+
+    /// Returns the word for it: `network`, `agent`, `upstream`, or nothing.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unsaid => "",
+            Self::Network => "network",
+            Self::Agent => "agent",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
 /// A bind is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
@@ -233,6 +270,8 @@ pub struct Bound {
     pub id: BindId,
     /// The endpoint as callers know it. At most 512 octets.
     pub url: String,
+    /// Where TLS of callers ends, as BIND said it; nothing from a network that does not know of it.
+    pub tls_end: TlsEnd,
 }
 
 /// The agent gives a bind up.

@@ -16,6 +16,7 @@ fn a_message_has_the_octets_that_protocol_buffers_give_it() {
         name: "db".into(),
         description: String::new(),
         metadata: "é".into(),
+        tls_end: TlsEnd::Unsaid,
     };
 
     assert_eq!(encoded(&bind), b"\x08\xac\x02\x12\x0btcp://:5432\x18\x01\x20\x01\x2a\x02db\x3a\x02\xc3\xa9");
@@ -219,6 +220,9 @@ fn an_unknown_command_is_kept_and_an_unknown_upstream_protocol_is_not() {
 
     assert_eq!(CommandRequest::decode(&encoded(&request)), Ok(request));
     assert_eq!(Bind::decode(b"\x20\x02"), Err(Violation::Message));
+    assert_eq!(Bind::decode(b"\x40\x03").map(|bind| bind.tls_end), Ok(TlsEnd::Upstream));
+    assert_eq!(Bind::decode(b"\x40\x04"), Err(Violation::Message));
+    assert_eq!(Bound::decode(b"\x18\x04"), Err(Violation::Message));
 }
 
 #[test]
@@ -348,6 +352,7 @@ fn what_the_network_chose_is_asked_for_by_name() {
             name: String::new(),
             description: String::new(),
             metadata: String::new(),
+            tls_end: TlsEnd::Unsaid,
         };
         assert_eq!(bind.chosen(bound).as_deref(), chosen, "{wish} {bound}");
         let open = ["https://", "HTTPS:///", "tcp://:0", "tcp://any:0/"].contains(&wish);

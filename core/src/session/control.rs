@@ -9,7 +9,7 @@ use alloc::{
 use super::{Session, StreamId, stream::SendState};
 use crate::{
     Bind, BindId, BindRefusal, BindRequest, Bound, Code, Command, CommandRequest, CommandResult, Duration, Event,
-    GoAway, Instant, Message, Refusal, Role, Side, Unbind, Violation,
+    GoAway, Instant, Message, Refusal, Role, Side, TlsEnd, Unbind, Violation,
     frame::{Encoded, Kind},
     link::pop,
     side,
@@ -39,7 +39,7 @@ pub(super) struct Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BindState {
     /// Asked for; the number tells requests for the same bind apart.
-    Asked(u64),
+    Asked(u64, TlsEnd),
     Bound,
 }
 
@@ -165,7 +165,7 @@ impl Session<side::Agent> {
         if control.binds.len() + control.left.len() >= self.config.binds as usize {
             return Err(BindError::Limit);
         }
-        control.binds.insert(bind.id.0, BindState::Asked(0));
+        control.binds.insert(bind.id.0, BindState::Asked(0, bind.tls_end));
         control.send(Kind::Bind, bind);
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Session<side::Agent> {
         if unbind.cut {
             self.cut(unbind.id);
         }
-        if let BindState::Asked(_) = state {
+        if let BindState::Asked(..) = state {
             // Nothing that is counted goes out before what waits here.
             let place = self.outgoing.sent().saturating_add(self.control.output.len() as u64);
             self.control.left.insert(unbind.id.0, place);
@@ -221,11 +221,11 @@ impl Session<side::Agent> {
 impl Session<side::Network> {
     /// Says that a bind is in force under this URL. Does nothing when the agent has given it up.
     pub fn bound(&mut self, request: BindRequest, url: &str) {
-        let id = request.bind.id;
+        let Bind { id, tls_end, .. } = request.bind;
         if self.settle(&request) {
-            // spec: BIND-001
+            // spec: BIND-001, BIND-018
             self.control.binds.insert(id.0, BindState::Bound);
-            self.control.send(Kind::Bound, &Bound { id, url: url.into() });
+            self.control.send(Kind::Bound, &Bound { id, url: url.into(), tls_end });
         }
     }
 
@@ -270,7 +270,8 @@ impl Session<side::Network> {
     /// Takes a request off the count of the unanswered; returns whether its bind still waits for this very answer.
     fn settle(&mut self, request: &BindRequest) -> bool {
         self.control.unanswered = self.control.unanswered.saturating_sub(1);
-        let waits = self.control.binds.get(&request.bind.id.0) == Some(&BindState::Asked(request.serial));
+        let asked = BindState::Asked(request.serial, request.bind.tls_end);
+        let waits = self.control.binds.get(&request.bind.id.0) == Some(&asked);
         waits && self.over.is_none()
     }
 }
@@ -364,7 +365,7 @@ impl<S: Side> Session<S> {
         }
         control.unanswered = control.unanswered.saturating_add(1);
         control.serial = control.serial.wrapping_add(1);
-        control.binds.insert(bind.id.0, BindState::Asked(control.serial));
+        control.binds.insert(bind.id.0, BindState::Asked(control.serial, bind.tls_end));
         control.events.push_back(Event::Bind(BindRequest { bind, serial: control.serial }));
         Ok(())
     }
@@ -392,16 +393,25 @@ impl<S: Side> Session<S> {
     }
 
     fn on_bound(&mut self, bound: Bound) -> Result<(), Violation> {
-        match self.control.binds.get_mut(&bound.id.0) {
-            Some(state @ BindState::Asked(_)) => *state = BindState::Bound,
-            Some(BindState::Bound) | None => return self.charge_oddity(), // BOUND may cross UNBIND on the way
+        let Some(BindState::Asked(_, asked)) = self.control.binds.get(&bound.id.0).copied() else {
+            return self.charge_oddity(); // BOUND may cross UNBIND on the way
+        };
+        if bound.tls_end != TlsEnd::Unsaid && bound.tls_end != asked {
+            // spec: BIND-018, whoever can read what callers send is never changed in passing
+            self.control.binds.remove(&bound.id.0);
+            self.control.send(Kind::Unbind, &Unbind { id: bound.id, cut: true });
+            let text = String::from("the network would end TLS of callers elsewhere than it was asked to");
+            let refusal = Refusal { code: Code::UNSUPPORTED, retry_after: None, text };
+            self.control.events.push_back(Event::Rejected(BindRefusal { id: bound.id, refusal }));
+            return Ok(());
         }
+        self.control.binds.insert(bound.id.0, BindState::Bound);
         self.control.events.push_back(Event::Bound(bound));
         Ok(())
     }
 
     fn on_rejected(&mut self, rejected: BindRefusal) -> Result<(), Violation> {
-        if !matches!(self.control.binds.get(&rejected.id.0), Some(BindState::Asked(_))) {
+        if !matches!(self.control.binds.get(&rejected.id.0), Some(BindState::Asked(..))) {
             return self.charge_oddity();
         }
         self.control.binds.remove(&rejected.id.0);

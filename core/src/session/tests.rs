@@ -233,5 +233,6 @@ fn a_bind() -> crate::Bind {
         name: "".into(),
         description: "".into(),
         metadata: "".into(),
+        tls_end: crate::TlsEnd::Unsaid,
     }
 }

@@ -199,7 +199,10 @@ impl Puppet {
                 let request = CommandRequest { id: which, command: Command::Stop, text: String::new() };
                 Encoded::message(Kind::Command, &request)
             }
-            (Role::Network, 11) => Encoded::message(Kind::Bound, &Bound { id: BindId(id), url: String::new() }),
+            (Role::Network, 11) => Encoded::message(
+                Kind::Bound,
+                &Bound { id: BindId(id), url: String::new(), tls_end: crate::TlsEnd::Unsaid },
+            ),
             (Role::Network, _) => {
                 let refusal = Refusal { code: Code(which), retry_after: None, text: String::new() };
                 let kind = if which.is_multiple_of(2) { Kind::Rejected } else { Kind::Unbound };
@@ -240,6 +243,7 @@ fn bind(id: u32) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: crate::TlsEnd::Unsaid,
     }
 }
 

@@ -257,6 +257,7 @@ mod tests {
             name: String::new(),
             description: String::new(),
             metadata: String::new(),
+            tls_end: crate::TlsEnd::Unsaid,
         }
     }
 

@@ -599,11 +599,12 @@ fn wish(url: &str) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: crate::TlsEnd::Unsaid,
     }
 }
 
 fn granted(id: BindId) -> Bound {
-    Bound { id, url: "https://final.example".into() }
+    Bound { id, url: "https://final.example".into(), tls_end: crate::TlsEnd::Unsaid }
 }
 
 fn refused(id: BindId, code: Code, retry_after: Option<u64>) -> BindRefusal {

@@ -37,7 +37,7 @@ pub(crate) fn plausible(kind: Kind, id: u32) -> Vec<u8> {
         Kind::Reset | Kind::Stop => vec![0; 4],
         Kind::Accept => vec![],
         Kind::Bind => encoded(&bind(1)),
-        Kind::Bound => encoded(&Bound { id: BindId(1), url: text }),
+        Kind::Bound => encoded(&Bound { id: BindId(1), url: text, tls_end: Default::default() }),
         Kind::Rejected | Kind::Unbound => encoded(&no),
         Kind::Unbind => encoded(&Unbind { id: BindId(1), cut: false }),
         Kind::Command => encoded(&CommandRequest { id: 1, command: Command::Stop, text }),
@@ -100,6 +100,7 @@ pub(crate) fn bind(id: u32) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     }
 }
 

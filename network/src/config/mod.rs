@@ -299,7 +299,7 @@ fn listen(mut section: Section<'_>) -> (Vec<SocketAddr>, Vec<IpNet>) {
 
 fn trusted(mut section: Section<'_>) -> Vec<IpNet> {
     let networks = section.values("trusted", "a network such as 10.0.0.0/8 or an address, and not everybody", |text| {
-        values::network(text).filter(|network| network.prefix_len() > 0)
+        network(text).filter(|network| network.prefix_len() > 0)
     });
     section.finish();
     networks

@@ -305,7 +305,7 @@ mod tests {
         let mut config = config(Path::new("/"));
         let template = config.endpoints.remove(0);
         for (url, kind) in items {
-            let url = crate::config::EndpointUrl::Public(Key::parse(url).unwrap());
+            let url = EndpointUrl::Public(Key::parse(url).unwrap());
             config.endpoints.push(EndpointConfig { url, kind: *kind, policy: None, ..template.clone() });
         }
         resolve(Draft::read(&config, None).unwrap())

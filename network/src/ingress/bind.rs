@@ -2,14 +2,14 @@
 
 use core::time::Duration;
 
-use adit_core::{BindRequest, Code, Refusal, SessionId};
+use adit_core::{BindRequest, Code, Refusal, SessionId, TlsEnd};
 use adit_tokio::NetworkSession;
 use tracing::{info, warn};
 
 use super::{Ingress, Member, refusal};
 use crate::{
     EndpointName, Fault, NamePattern,
-    router::{BindError, BindWish, Ended, Key, Replaced, Scheme, Wish},
+    router::{BindError, BindWish, Ended, Internal, Key, Replaced, Scheme, Wish},
     store::{Acl, Claim, Claimant, Object, StoreError},
 };
 
@@ -19,7 +19,11 @@ impl Ingress {
         let number = request.bind().id;
         match self.try_bind(id, session, &request).await {
             Ok(url) => {
-                info!(session = %id, bind = number.0, url, "an endpoint was bound");
+                // What an agent does not say follows from the scheme.
+                let said = request.bind().tls_end;
+                let end = if said == TlsEnd::Unsaid { TlsEnd::of(&url) } else { said };
+                self.edge.metrics.tls_end(end);
+                info!(session = %id, bind = number.0, url, tls = end.word(), "an endpoint was bound");
                 session.bound(request, &url);
                 self.edge.arrived();
             }
@@ -46,6 +50,9 @@ impl Ingress {
         }
         let wish = Wish::parse(&bind.url).ok_or((Fault::BadName, Code::BAD_NAME))?;
         let key = self.permitted(wish, &member)?;
+        if !fits(&key, bind.tls_end) {
+            return Err((Fault::SchemeNotServed, Code::UNSUPPORTED)); // spec: BIND-018
+        }
         let key = self.opened(key)?;
         let bound = self.claimed(&key, &member).await.and_then(|()| {
             let wish = BindWish {
@@ -53,6 +60,7 @@ impl Ingress {
                 bind: bind.id,
                 pooling: bind.pooling,
                 upstream: bind.upstream_protocol,
+                tls_end: bind.tls_end,
                 handle: session.clone(),
             };
             self.edge.router.write().bind(key.clone(), wish).map_err(|error| match error {
@@ -229,4 +237,44 @@ impl Ingress {
 
 fn retry_after(fault: Fault) -> Option<Duration> {
     (fault == Fault::ControlDegraded).then_some(Duration::from_secs(5))
+}
+
+/// Returns whether TLS of such an endpoint can end there.
+const fn fits(key: &Key, end: TlsEnd) -> bool {
+    match key {
+        Key::Name(Scheme::Https, _) | Key::Internal(_, Internal::Name(Scheme::Https, _)) => {
+            matches!(end, TlsEnd::Unsaid | TlsEnd::Network)
+        }
+        Key::Name(Scheme::Tls, _) | Key::Internal(_, Internal::Name(Scheme::Tls, _)) => {
+            matches!(end, TlsEnd::Unsaid | TlsEnd::Agent | TlsEnd::Upstream)
+        }
+        Key::Name(Scheme::Http, _)
+        | Key::Internal(_, Internal::Name(Scheme::Http, _) | Internal::Port(..))
+        | Key::Port(_) => {
+            matches!(end, TlsEnd::Unsaid)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BIND-018
+    #[test]
+    fn a_model_must_fit_the_scheme() {
+        let ends = [TlsEnd::Unsaid, TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream];
+        for (url, expected) in [
+            ("https://a.example", [true, true, false, false]),
+            ("https://*.a.example", [true, true, false, false]),
+            ("tls://a.example", [true, false, true, true]),
+            ("http://a.example", [true, false, false, false]),
+            ("tcp://:5432", [true, false, false, false]),
+            ("7/https://crm.internal", [true, true, false, false]),
+            ("7/tls://crm.internal", [true, false, true, true]),
+            ("7/tcp://crm.internal:1", [true, false, false, false]),
+        ] {
+            assert_eq!(ends.map(|end| fits(&Key::parse(url).unwrap(), end)), expected, "{url}");
+        }
+    }
 }

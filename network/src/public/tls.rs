@@ -145,7 +145,7 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
 }
 
 fn failed(public: &Public, reason: &'static str) {
-    public.edge.metrics.tls_failures.get_or_create(&ReasonLabel { reason }).inc();
+    public.edge.metrics.tls.failures.get_or_create(&ReasonLabel { reason }).inc();
 }
 
 /// Returns the outcome of a handshake, or in a word why there is none.

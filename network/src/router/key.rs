@@ -165,6 +165,17 @@ impl Key {
     }
 }
 
+impl Key {
+    /// Returns the endpoint of the same name whose TLS ends elsewhere, if there is TLS.
+    pub fn with_other_tls(&self) -> Option<Self> {
+        match self {
+            Self::Name(Scheme::Https, name) => Some(Self::Name(Scheme::Tls, name.clone())),
+            Self::Name(Scheme::Tls, name) => Some(Self::Name(Scheme::Https, name.clone())),
+            Self::Name(Scheme::Http, _) | Self::Port(_) | Self::Internal(..) => None,
+        }
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -22,7 +22,7 @@ use std::{
     time::Instant,
 };
 
-use adit_core::{AgentId, BindId, SessionId, UpstreamProtocol};
+use adit_core::{AgentId, BindId, SessionId, TlsEnd, UpstreamProtocol};
 
 use crate::{EndpointName, NameMap, NamePattern};
 
@@ -99,6 +99,8 @@ pub struct BindWish<H> {
     pub pooling: bool,
     /// What the upstream speaks.
     pub upstream: UpstreamProtocol,
+    /// Where TLS of callers ends.
+    pub tls_end: TlsEnd,
     /// What the member is reached by.
     pub handle: H,
 }
@@ -249,6 +251,7 @@ struct Member<H> {
     accepting: bool,
     bind: BindId,
     upstream: UpstreamProtocol,
+    tls_end: TlsEnd,
     load: Arc<Load>,
     /// Connections that its upstream has not taken yet.
     pending: Arc<AtomicUsize>,
@@ -424,6 +427,9 @@ impl<H: Clone> Router<H> {
                 return Err(BindError::InUse);
             }
         }
+        if self.ends_tls_elsewhere(&key, &wish, &origin) {
+            return Err(BindError::InUse); // spec: BIND-019
+        }
 
         let replaced = self.displace(&key, &origin); // spec: BIND-003
         self.member += 1;
@@ -453,6 +459,7 @@ impl<H: Clone> Router<H> {
             accepting: !draining,
             bind: wish.bind,
             upstream: wish.upstream,
+            tls_end: wish.tls_end,
             load: Arc::default(),
             pending: Arc::default(),
             turn: AtomicU64::new(endpoint.outlook.turn()), // the last in turn
@@ -652,6 +659,19 @@ impl<H: Clone> Router<H> {
             (None, Some(key)) => Found::Idle(Arc::clone(key)),
             (None, None) => Found::Unknown,
         }
+    }
+
+    /// Returns whether a bind would change where TLS of callers ends while somebody serves the name who stays.
+    fn ends_tls_elsewhere(&self, key: &Key, wish: &BindWish<H>, origin: &Origin) -> bool {
+        let stays = |member: &Member<H>| {
+            let replaced = member.origin.is_same_agent(origin) && !member.origin.is_sibling(origin);
+            member.session == wish.session || !replaced
+        };
+        let members = |key: &Key| self.endpoints.get(key).map_or(&[][..], |endpoint| &endpoint.members);
+        let said = |end: TlsEnd| end != TlsEnd::Unsaid;
+        let differs = |member: &Member<H>| said(member.tls_end) && said(wish.tls_end) && member.tls_end != wish.tls_end;
+        members(key).iter().any(|member| stays(member) && differs(member))
+            || key.with_other_tls().is_some_and(|other| members(&other).iter().any(stays))
     }
 
     /// A name beats a wildcard of its own account only: the nearest wildcard above must not be another's (V77).

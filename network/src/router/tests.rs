@@ -2,6 +2,31 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// BIND-019
+#[test]
+fn where_tls_ends_is_not_changed_while_an_endpoint_is_bound() {
+    let (tls, https) = ("tls://a.com", "https://a.com");
+    let mut table = Table::new(&[]);
+    (1..=3).for_each(|number| table.begin(number, number, 1));
+    table.begin_lane(4, 1, 1, 1, 1); // a sibling of 1
+
+    assert_eq!(table.bind_with(1, tls, true, TlsEnd::Agent), Ok(vec![]));
+    assert_eq!(table.bind_with(2, tls, true, TlsEnd::Upstream), Err(BindError::InUse), "another end in one pool");
+    assert_eq!(table.bind_with(2, tls, true, TlsEnd::Agent), Ok(vec![]));
+    assert_eq!(table.bind_with(3, tls, true, TlsEnd::Unsaid), Ok(vec![]), "an agent that does not know of it");
+    for number in 1..=4 {
+        assert_eq!(table.bind_with(number, https, true, TlsEnd::Network), Err(BindError::InUse), "{number}");
+    }
+    assert_eq!(table.bind_with(1, "https://b.a.com", true, TlsEnd::Network), Ok(vec![]), "another name");
+    assert_eq!(table.bind_with(1, "http://a.com", true, TlsEnd::Unsaid), Ok(vec![]), "no TLS");
+
+    (1..=4).for_each(|number| drop(table.router.session_ended(session(number))));
+    table.begin(5, 5, 1);
+    assert_eq!(table.bind_with(5, https, false, TlsEnd::Network), Ok(vec![]), "nobody is left");
+    table.begin(6, 5, 1);
+    assert!(table.bind_with(6, tls, false, TlsEnd::Upstream).is_ok(), "the agent began anew with another wish");
+}
+
 #[test]
 fn a_second_agent_is_refused_unless_both_ask_for_pooling() {
     for (first, second, allowed) in
@@ -521,12 +546,17 @@ impl Table {
     }
 
     fn bind(&mut self, number: u8, url: &str, pooling: bool) -> Result<Vec<Replaced>, BindError> {
+        self.bind_with(number, url, pooling, TlsEnd::Unsaid)
+    }
+
+    fn bind_with(&mut self, number: u8, url: &str, pooling: bool, tls_end: TlsEnd) -> Result<Vec<Replaced>, BindError> {
         self.bind += 1;
         let wish = BindWish {
             session: session(number),
             bind: BindId(self.bind),
             pooling,
             upstream: UpstreamProtocol::Http1,
+            tls_end,
             handle: number,
         };
         self.router.bind(key(url), wish).map(|(_, replaced)| replaced)

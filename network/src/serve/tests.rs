@@ -136,6 +136,7 @@ impl Agent {
             name: String::new(),
             description: String::new(),
             metadata: String::new(),
+            tls_end: Default::default(),
         });
         tokio::spawn(serve_all(endpoint));
     }

@@ -209,6 +209,7 @@ impl Network {
             bind: BindId(1),
             pooling: true,
             upstream: UpstreamProtocol::Http1,
+            tls_end: Default::default(),
             handle: session.clone(),
         };
         let mut router = self.edge.router.write();

@@ -385,6 +385,7 @@ impl Agent {
             name: String::new(),
             description: String::new(),
             metadata: String::new(),
+            tls_end: Default::default(),
         };
         self.session.bind(&bind).unwrap();
         match self.next().await {

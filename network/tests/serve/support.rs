@@ -166,6 +166,7 @@ impl Agent {
             name: String::new(),
             description: String::new(),
             metadata: String::new(),
+            tls_end: Default::default(),
         })
     }
 

@@ -572,6 +572,7 @@ fn wish(url: &str) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: Default::default(),
     }
 }
 

@@ -526,6 +526,7 @@ const fn bind(url: String) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
+        tls_end: crate::TlsEnd::Unsaid,
     }
 }
 
