@@ -191,15 +191,21 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     readiness.set_ingress(true);
     readiness.set_database(true);
     if let Some(address) = config.admin {
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|error| ServeError::Listen { what: "admin.listen", address, error })?;
-        bound.admin = Some(listener.local_addr()?);
-        let (metrics, readiness, of) = (Arc::clone(&edge.metrics), Arc::clone(&readiness), Arc::clone(&edge));
-        let endpoints = Box::new(move |url: Option<&str>| of.page(url));
-        let state = Arc::new(AdminState { metrics, readiness, endpoints });
-        tokio::spawn(admin::serve(listener, state, core::future::pending()));
+        bound.admin = Some(show(address, &edge, &readiness).await?);
     }
     Ok(Network { edge, http, ingress, readiness, bound })
+}
+
+/// Shows health and numbers to the operator.
+async fn show(address: SocketAddr, edge: &Arc<Edge>, readiness: &Arc<Readiness>) -> Result<SocketAddr, ServeError> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|error| ServeError::Listen { what: "admin.listen", address, error })?;
+    let bound = listener.local_addr()?;
+    let (metrics, readiness, of) = (Arc::clone(&edge.metrics), Arc::clone(readiness), Arc::clone(edge));
+    let endpoints = Box::new(move |url: Option<&str>| of.page(url));
+    let state = Arc::new(AdminState { metrics, readiness, endpoints });
+    tokio::spawn(admin::serve(listener, state, core::future::pending()));
+    Ok(bound)
 }
 
 /// Opens what is encrypted in the database, and makes ready who orders certificates.
