@@ -90,23 +90,21 @@ fn a_cloud_endpoint_is_found_and_nobody_may_bind_it() {
 
 #[test]
 fn a_name_of_the_configuration_is_its_accounts_with_any_scheme_and_below_a_wildcard() {
-    let mut table = Table::new(&[(1, 1, 1), (2, 2, 2)]);
+    let configured = || {
+        let mut table = Table::new(&[(1, 1, 1), (2, 2, 2)]);
+        table.configure(&[
+            ("https://a.com", 1, false),
+            ("https://*.wild.com", 1, false),
+            ("https://x.wild.com", 2, false),
+            ("tcp://:5000", 1, false),
+        ]);
+        table
+    };
+    let tls = configured().bind(1, "tls://a.com", true);
+    assert_eq!((tls, configured().bind(2, "tls://a.com", true)), (Ok(Vec::new()), Err(BindError::InUse)));
+    let mut table = configured();
 
-    table.configure(&[
-        ("https://a.com", 1, false),
-        ("https://*.wild.com", 1, false),
-        ("https://x.wild.com", 2, false),
-        ("tcp://:5000", 1, false),
-    ]);
-
-    for url in [
-        "https://a.com",
-        "tls://a.com",
-        "http://y.wild.com",
-        "https://*.y.wild.com",
-        "https://*.wild.com",
-        "tcp://:5000",
-    ] {
+    for url in ["https://a.com", "http://y.wild.com", "https://*.y.wild.com", "https://*.wild.com", "tcp://:5000"] {
         assert_eq!(table.bind(2, url, true), Err(BindError::InUse), "{url}");
         assert_eq!(table.bind(1, url, true), Ok(Vec::new()), "{url}");
     }

@@ -137,12 +137,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     edge.world = Arc::new(World::new(fetcher));
     let edge = Arc::new(edge);
     edge.world.reach(&edge);
-    edge.proxies.store(Arc::new(config.proxies.clone()));
-    let (terms, faults) = terms(&draft, &edge, Arc::clone(provider));
-    for (name, fault) in faults {
-        error!(%name, %fault, code = Fault::CertificateInvalid.code(), "the endpoint is stopped: its authorities cannot be used");
-    }
-    edge.terms.store(Arc::new(terms));
+    receive(&edge, config, &draft, provider);
     edge.metrics.store_up.set(1);
     edge.metrics.traffic.set_most(config.limits.labelled_endpoints);
     let seeing = Seeing::start(config, &edge.metrics).map_err(ServeError::AccessLog)?;
@@ -233,6 +228,18 @@ fn tend(ingress: &Ingress, vault: Option<Arc<Vault>>, issuer: Option<Arc<Issuer>
     if let Some(issuer) = issuer {
         tokio::spawn(issuer.run(Arc::clone(edge)));
     }
+}
+
+/// Says whom to believe about callers, and under which terms TLS ends: an endpoint without its authorities is stopped, and the
+/// others are served (V30).
+fn receive(edge: &Edge, config: &Config, draft: &Draft, provider: &Arc<CryptoProvider>) {
+    edge.proxies.store(Arc::new(config.proxies.clone()));
+    let (terms, faults) = terms(draft, edge, Arc::clone(provider));
+    for (name, fault) in faults {
+        let code = Fault::CertificateInvalid.code();
+        error!(%name, %fault, code, "the endpoint is stopped: its authorities cannot be used");
+    }
+    edge.terms.store(Arc::new(terms));
 }
 
 /// Makes the terms of the endpoints whose TLS ends here; what has not changed stays.
