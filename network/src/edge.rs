@@ -25,6 +25,7 @@ use crate::{
     endpoints::{Endpoints, Settings},
     metrics::Metrics,
     policy::World,
+    pressure::{Pressure, Step},
     router::{
         Change, Chosen, Found, Full, Internal, Key, Lease, MemberId, Outcome, Pending, Router, Rules, Scheme, Watch,
     },
@@ -55,6 +56,8 @@ pub struct Edge {
     pub seeing: ArcSwap<Seeing>,
     /// Who may come in.
     pub admission: Arc<Admission>,
+    /// What is refused for want of memory.
+    pub pressure: Pressure,
     phase: watch::Sender<Phase>,
     /// Rung when an endpoint was bound or an agent is back, for connections that are held.
     arrivals: Notify,
@@ -126,6 +129,7 @@ impl Edge {
             metrics: Arc::new(Metrics::new()),
             seeing: ArcSwap::default(),
             admission: Arc::default(),
+            pressure: Pressure::default(),
             phase: watch::Sender::new(Phase::Serving),
             arrivals: Notify::new(),
             held: AtomicUsize::new(0),
@@ -194,15 +198,9 @@ impl Edge {
     /// `Stream::accepted` may say that it was not handed over; then the next call tries the next agent.
     ///
     /// # Errors
-    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`] or [`Fault::MembersBusy`].
+    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`], [`Fault::MembersBusy`] or [`Fault::Overloaded`].
     pub async fn open(&self, key: &Key, open: &Open, tried: &mut Vec<MemberId>) -> Result<Carried, Fault> {
-        let limits = self.limits.load();
-        if self.router.read().open(key) >= limits.connections_per_endpoint {
-            self.metrics.limit("connections_per_endpoint");
-            return Err(Fault::TooManyConnections);
-        }
-        let most = limits.connections_per_agent;
-        drop(limits);
+        let most = self.admits(key)?;
         match self.try_open(key, open, tried, most) {
             Err(Fault::NoAgent) => match self.hold(key, tried) {
                 Some(hold) => self.held(key, open, tried, most, hold).await,
@@ -215,15 +213,9 @@ impl Edge {
     /// Chooses the agent with least to do that serves `key` and is not in `tried`, for streams that the caller opens itself.
     ///
     /// # Errors
-    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`] or [`Fault::MembersBusy`].
+    /// [`Fault::NoAgent`], [`Fault::TooManyConnections`], [`Fault::MembersBusy`] or [`Fault::Overloaded`].
     pub async fn choose(&self, key: &Key, tried: &[MemberId]) -> Result<Chosen<NetworkSession>, Fault> {
-        let limits = self.limits.load();
-        if self.router.read().open(key) >= limits.connections_per_endpoint {
-            self.metrics.limit("connections_per_endpoint");
-            return Err(Fault::TooManyConnections);
-        }
-        let most = limits.connections_per_agent;
-        drop(limits);
+        let most = self.admits(key)?;
         let chosen = self.try_choose(key, tried, most);
         if !matches!(chosen, Err(Fault::NoAgent)) {
             return chosen;
@@ -241,6 +233,25 @@ impl Edge {
                 return Err(Fault::NoAgent);
             }
         }
+    }
+
+    /// Decides whether one more connection to the endpoint may be; returns how many a session may carry.
+    fn admits(&self, key: &Key) -> Result<usize, Fault> {
+        if self.pressure.refuses(Step::Requests) {
+            self.metrics.limit("memory");
+            return Err(Fault::Overloaded);
+        }
+        let limits = self.limits.load();
+        let (of_endpoint, of_account) = self.router.read().open(key);
+        let reached = if of_endpoint >= limits.connections_per_endpoint {
+            "connections_per_endpoint"
+        } else if of_account >= limits.connections_per_account {
+            "connections_per_account"
+        } else {
+            return Ok(limits.connections_per_agent);
+        };
+        self.metrics.limit(reached);
+        Err(Fault::TooManyConnections)
     }
 
     /// Returns how long a connection for which no agent is there waits for one, if at all.

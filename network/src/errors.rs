@@ -312,6 +312,10 @@ faults! {
     BodyBroken = 3039, Some(413), Caller, "body not accepted by policy",
         "The policy of the endpoint replaces in bodies of requests, and this one is not of its coding, grows too much, or has what cannot be searched within bounds.",
         "Send a smaller or plain body. The metric adit_policy_bodies_broken_total says why.";
+    /// Memory is short.
+    Overloaded = 3040, Some(503), Vendor, "overloaded",
+        "The network is short of memory and takes no new requests for the moment; what is open goes on.",
+        "Try again after the time that Retry-After says. If it lasts, give the network more memory, or lower its limits.";
 }
 
 impl Fault {
@@ -346,7 +350,10 @@ impl Fault {
 
     /// Returns the seconds after which a caller may try again, where waiting helps.
     pub const fn retry_after(self) -> Option<u32> {
-        if matches!(self, Self::NoAgent | Self::TooManyConnections | Self::Draining | Self::MembersBusy) {
+        if matches!(
+            self,
+            Self::NoAgent | Self::TooManyConnections | Self::Draining | Self::MembersBusy | Self::Overloaded
+        ) {
             Some(5)
         } else {
             None

@@ -18,6 +18,7 @@ pub mod metrics;
 mod name;
 mod patience;
 pub mod policy;
+pub mod pressure;
 pub mod public;
 pub mod router;
 pub mod seeing;

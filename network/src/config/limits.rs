@@ -51,6 +51,8 @@ limits! {
     connections: usize = 50_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
     /// Public connections of one endpoint, 20,000.
     connections_per_endpoint: usize = 20_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
+    /// Connections and requests to all endpoints of one account, 50,000; more are refused with ADIT-3010.
+    connections_per_account: usize = 50_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
     /// Public connections of one source address (IPv6: /64), 10,000: the callers of a vendor are often its own servers.
     connections_per_source: usize = 10_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
     /// Connections carried by one agent session, 16,384, which is also the number of its streams.
@@ -137,6 +139,9 @@ limits! {
     compressed_bodies: usize = 1_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
     /// Endpoints, and accounts, with labels of their own in the metrics, 1,000 each; the others are counted together, as `other`.
     labelled_endpoints: usize = 1_000, values::count, "a count from 0 to 100,000", 0..=100_000;
+    /// Resident memory of the process, 0: what its control group allows. From 85 % new requests are refused (503, ADIT-3040),
+    /// from 92 % new agents (ADIT-2006), from 97 % callers' connections are closed at once; what is open goes on.
+    memory: usize = 0, values::size, "a size from 64MiB to 1PiB, or 0", 0..=(1 << 50);
 }
 
 /// How an operator sees that a limit was reached.
@@ -170,6 +175,7 @@ impl Seen {
 pub(super) const SEEN: &[(&str, Seen)] = &[
     ("connections", Seen::Counted),
     ("connections_per_endpoint", Seen::Counted),
+    ("connections_per_account", Seen::Counted),
     ("connections_per_source", Seen::Counted),
     ("connections_per_agent", Seen::Counted),
     ("sessions", Seen::Counted),
@@ -213,4 +219,5 @@ pub(super) const SEEN: &[(&str, Seen)] = &[
     ("replaced_bodies", Seen::Counted),
     ("compressed_bodies", Seen::Counted),
     ("labelled_endpoints", Seen::Metric("adit_endpoint_requests_total{account=\"other\",endpoint=\"other\"}")),
+    ("memory", Seen::Counted),
 ];

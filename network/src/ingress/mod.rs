@@ -18,6 +18,7 @@ use crate::{
     config::{HeartbeatRange, PortRange},
     http::HttpEdge,
     metrics::{Counted, ReasonLabel},
+    pressure::Step,
     public::Ports,
     router::Origin,
     store::{Identity, Store},
@@ -128,6 +129,11 @@ impl Ingress {
         let Identity { token, acl, name, .. } = identity;
         self.edge.metrics.traffic.name(origin.account, &name);
         let member = Member { token: token.clone(), origin, acl };
+        if self.edge.pressure.refuses(Step::Sessions) {
+            self.edge.metrics.limit("memory");
+            self.edge.metrics.refuse(Fault::TooManySessions);
+            return incoming.refuse(refusal(Fault::TooManySessions, Code::LIMIT, Some(Duration::from_secs(30))));
+        }
         let limits = self.edge.limits.load_full();
         // Decided and counted in one step, so that many at a time cannot pass a limit together.
         let place = match self.sessions.enter(id, member, &limits) {

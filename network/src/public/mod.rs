@@ -18,6 +18,7 @@ use crate::{
     admission::{Admitted, Full},
     http::{self, HttpEdge},
     metrics::{Counted, Entrance},
+    pressure::Step,
     router::Scheme,
 };
 
@@ -107,6 +108,9 @@ impl Public {
     }
 
     fn admit(&self, arrival: Arrival, entrance: Entrance) -> Result<Visitor, Full> {
+        if self.edge.pressure.refuses(Step::Connections) {
+            return Err(Full("memory"));
+        }
         let Arrival { socket, address, local } = arrival;
         let admitted = self.edge.admission.admit(address.ip(), &self.edge.limits.load())?;
         // A connection that is gone already says so at its first read.

@@ -16,14 +16,14 @@ impl Load {
     }
 }
 
-/// One request or connection, counted for the member, its session, its agent and the endpoint until dropped.
+/// One request or connection, counted for the member, its session, its agent, the endpoint and its account until dropped.
 #[derive(Debug)]
 pub struct Lease {
-    loads: [Arc<Load>; 4],
+    loads: [Arc<Load>; 5],
 }
 
 impl Lease {
-    pub(super) fn new(loads: [Arc<Load>; 4]) -> Self {
+    pub(super) fn new(loads: [Arc<Load>; 5]) -> Self {
         for load in &loads {
             load.open.fetch_add(1, Ordering::Relaxed);
         }

@@ -48,6 +48,8 @@ pub struct Router<H> {
     sessions: BTreeMap<SessionId, SessionRecord>,
     /// How many sessions each agent has, and the connections of all of them.
     agents: HashMap<(i64, AgentId), (usize, Arc<Load>)>,
+    /// The connections to all endpoints of each account that has some.
+    accounts: HashMap<i64, Arc<Load>>,
     epoch: u64,
     member: u64,
 }
@@ -237,6 +239,7 @@ struct Index {
 struct Endpoint<H> {
     account: i64,
     load: Arc<Load>,
+    account_load: Arc<Load>,
     members: Vec<Member<H>>,
     outlook: Arc<Outlook>,
 }
@@ -286,6 +289,7 @@ impl<H> Default for Router<H> {
             owners: Owners::default(),
             sessions: BTreeMap::new(),
             agents: HashMap::new(),
+            accounts: HashMap::new(),
             epoch: 0,
             member: 0,
         }
@@ -443,6 +447,7 @@ impl<H: Clone> Router<H> {
         let endpoint = self.endpoints.entry(Arc::clone(&key)).or_insert_with(|| Endpoint {
             account,
             load: Arc::default(),
+            account_load: Arc::clone(self.accounts.entry(account).or_default()),
             members: Vec::new(),
             outlook: Arc::default(),
         });
@@ -535,7 +540,7 @@ impl<H: Clone> Router<H> {
         })?;
         member.turn.store(endpoint.outlook.turn(), Ordering::Relaxed);
         let session = self.sessions.get(&member.session)?;
-        let loads = [&member.load, &session.load, &session.agent_load, &endpoint.load];
+        let loads = [&member.load, &session.load, &session.agent_load, &endpoint.load, &endpoint.account_load];
         let lease = Lease::new(loads.map(Arc::clone));
         Some(Chosen {
             member: id,
@@ -631,9 +636,9 @@ impl<H: Clone> Router<H> {
         member.accepting && self.sessions.get(&member.session).is_some_and(|session| !session.parked)
     }
 
-    /// Returns the connections that an endpoint has open.
-    pub fn open(&self, key: &Key) -> usize {
-        self.endpoints.get(key).map_or(0, |endpoint| endpoint.load.open())
+    /// Returns the connections that an endpoint has open, and those of all endpoints of its account.
+    pub fn open(&self, key: &Key) -> (usize, usize) {
+        self.endpoints.get(key).map_or((0, 0), |endpoint| (endpoint.load.open(), endpoint.account_load.open()))
     }
 
     /// Returns whose an endpoint is that somebody serves.
@@ -718,7 +723,12 @@ impl<H: Clone> Router<H> {
         });
         let last = endpoint.members.is_empty();
         if last {
+            let account = endpoint.account;
             self.endpoints.remove(&key);
+            // Connections that go on are counted there, too: a new endpoint of the account counts on.
+            if self.accounts.get(&account).is_some_and(|load| Arc::strong_count(load) == 1) {
+                self.accounts.remove(&account);
+            }
             self.live.remove(&key);
         }
         Ended { key, last }

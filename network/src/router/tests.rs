@@ -274,6 +274,24 @@ fn while_a_session_waits_for_its_agent_new_connections_go_to_others() {
 }
 
 #[test]
+fn the_connections_of_an_account_are_counted_over_its_endpoints() {
+    let mut table = Table::new(&[(1, 1, 1), (2, 2, 2)]);
+    table.bind(1, "https://a.com", false).unwrap();
+    table.bind(1, "https://b.com", false).unwrap();
+    table.bind(2, "https://c.com", false).unwrap();
+    let open = |table: &Table, url: &str| table.router.open(&key(url));
+
+    let kept = [table.choose("https://a.com", &[]).unwrap(), table.choose("https://b.com", &[]).unwrap()];
+    assert_eq!(open(&table, "https://a.com"), (1, 2));
+    assert_eq!(open(&table, "https://c.com"), (0, 0), "another account");
+
+    // What is open is counted although its endpoint is gone, and is forgotten with it.
+    table.router.session_ended(session(1));
+    assert_eq!(open(&table, "https://a.com"), (0, 0));
+    drop(kept);
+}
+
+#[test]
 fn the_least_loaded_member_is_chosen_and_those_that_failed_are_not() {
     let mut table = Table::new(&[(1, 1, 1), (2, 2, 1), (3, 3, 1)]);
     for session in 1..=3 {
@@ -285,9 +303,9 @@ fn the_least_loaded_member_is_chosen_and_those_that_failed_are_not() {
     assert_eq!(counts, [3, 3, 3]);
 
     let of_two: Vec<_> = leases.iter().filter(|chosen| chosen.handle == 2).map(|chosen| chosen.member).collect();
-    assert_eq!(table.router.open(&key("https://a.com")), 9);
+    assert_eq!(table.router.open(&key("https://a.com")), (9, 9));
     drop(leases);
-    assert_eq!(table.router.open(&key("https://a.com")), 0);
+    assert_eq!(table.router.open(&key("https://a.com")), (0, 0));
     assert!((0..5).all(|_| table.chosen("https://a.com", &of_two) != Some(2)));
 }
 

@@ -35,6 +35,7 @@ use crate::{
     ingress::{Entrances, Ingress, Sessions},
     log::LogHandle,
     policy::{PolicyFault, World},
+    pressure,
     public::{Ports, Public, Terminator},
     router::Key,
     seeing::Seeing,
@@ -113,6 +114,7 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
     }
     let watch = tokio::spawn(watch::run(Arc::clone(&network.ingress), Arc::clone(&network.readiness)));
     let probes = tokio::spawn(probes::run(Arc::clone(&network.edge)));
+    let pressure = tokio::spawn(pressure::watch(Arc::clone(&network.edge)));
     let mut current = config;
     while signals.next().await == Wish::Reload {
         network.edge.seeing.load().reopen(); // whatever becomes of the rest: logrotate waits for it
@@ -121,6 +123,7 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
     drain(&network, &mut signals, current.drain_deadline).await;
     network.edge.seeing.load_full().flush().await;
     watch.abort();
+    pressure.abort();
     probes.abort();
     Ok(())
 }
