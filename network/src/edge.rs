@@ -243,15 +243,15 @@ impl Edge {
         }
         let limits = self.limits.load();
         let (of_endpoint, of_account) = self.router.read().open(key);
-        let reached = if of_endpoint >= limits.connections_per_endpoint {
-            "connections_per_endpoint"
-        } else if of_account >= limits.connections_per_account {
-            "connections_per_account"
-        } else {
-            return Ok(limits.connections_per_agent);
-        };
-        self.metrics.limit(reached);
-        Err(Fault::TooManyConnections)
+        if of_endpoint >= limits.connections_per_endpoint {
+            self.metrics.limit("connections_per_endpoint");
+            return Err(Fault::TooManyConnections);
+        }
+        if of_account >= limits.connections_per_account {
+            self.metrics.limit("connections_per_account");
+            return Err(Fault::TooManyConnections);
+        }
+        Ok(limits.connections_per_agent)
     }
 
     /// Returns how long a connection for which no agent is there waits for one, if at all.
