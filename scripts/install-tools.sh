@@ -26,6 +26,8 @@ debian_packages() {
     have haproxy || missing+=(haproxy)
     have testssl || missing+=(testssl.sh)
     have ip || missing+=(iproute2)
+    have chromium || missing+=(chromium)
+    have certutil || missing+=(libnss3-tools)
     have slowhttptest || missing+=(slowhttptest)
     have ssh || missing+=(openssh-client)
     have sshd || missing+=(openssh-server)
