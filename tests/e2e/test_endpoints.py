@@ -117,7 +117,7 @@ def test_what_its_policy_refuses_reaches_nobody_and_is_told_by_its_id(site):
     wait_until(lambda: answer.headers["adit-request-id"] in site.network.process.text(), "the access log")
     line = next(line for line in site.network.process.lines if answer.headers["adit-request-id"] in line)
     told = json.loads(line)
-    assert (told["code"], told["request"]) == ("ADIT-3024", answer.headers["adit-request-id"])
+    assert (told["code"], told["request_id"]) == ("ADIT-3024", answer.headers["adit-request-id"])
     assert "on_http_request[0]: deny: refused with 403" in told["verdicts"]
 
 

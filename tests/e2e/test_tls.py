@@ -292,7 +292,7 @@ def test_testssl_finds_nothing_above_low(edge, tmp_path):
     target = f"https://{name('plain')}:{edge.ports['https']}"
     argv = ["testssl", "--quiet", "--color", "0", "--warnings", "off", "--fast", "--ip", "127.0.0.1", "--nodns", "none", "--add-ca", edge.ca, "--jsonfile", out]
     argv += ["--protocols", "--server-defaults", "--vulnerable", "--std", "--fs", "--server-preference", target]
-    done = run(argv, deadline=180, check=False, env={"TERM": "dumb"})
+    done = run(argv, deadline=400, check=False, env={"TERM": "dumb"})
     findings = json.loads(out.read_text())
     assert len(findings) > 40, done.stdout.decode(errors="replace")[-3000:]
     certificate = re.compile("cert_|DNS_CAA|OCSP|engine_problem|scanTime|optimal_proto")
