@@ -1,6 +1,6 @@
 //! Certificates from a CA that speaks ACME (RFC 8555): ordered for names that somebody holds, renewed, and kept.
 //!
-//! One task decides ([`plan`]), orders run beside it, and what they give is swapped in. A handshake waits for a first
+//! One task decides (`plan`), orders run beside it, and what they give is swapped in. A handshake waits for a first
 //! certificate that is under way, for a few seconds; nobody else waits.
 
 mod challenges;
