@@ -126,7 +126,7 @@ def test_a_probe_turns_a_member_away_before_a_caller_sees_it(site):
     wait_until(lambda: site.members("probed") == (200, ["ready", "turned away", "turned away"]), "the probe to notice")
     assert set(site.many("probed", 10)) == {"hello from probed"}
     assert site.network.metric("adit_retries_total") == 0, "no caller's request found it out"
-    assert site.network.metric("adit_endpoint_ready") == 1
+    wait_until(lambda: site.network.metric("adit_endpoint_ready") == 1, "the number to follow")
 
     good.close()
     wait_until(lambda: site.members("probed")[0] == 503, "the endpoint to be no longer ready")
