@@ -20,6 +20,7 @@ mod patience;
 pub mod policy;
 pub mod pressure;
 pub mod public;
+mod random;
 pub mod router;
 pub mod seeing;
 pub mod serve;

@@ -51,7 +51,7 @@ pub(super) struct End<M> {
     /// Octets of an unread body that are thrown away.
     pub(super) drain: usize,
     /// What is noted about the request.
-    pub(super) record: Option<Record>,
+    pub(super) record: Option<Box<Record>>,
     /// Who serves it: counts as busy until the end.
     pub(super) member: Option<M>,
 }

@@ -114,7 +114,7 @@ impl<B: Backend> Connection<B> {
         first: Arc<Settings>,
         parts: &mut request::Parts,
         exchange: Option<&Arc<Exchange>>,
-        record: &mut Option<Record>,
+        record: &mut Option<Box<Record>>,
     ) -> Result<(Ruled<B::Key>, Governance), Failed> {
         let (mut governance, mut settings) = (Governance::default(), first);
         for _ in 0..=policy::MAX_FORWARDS {
@@ -166,7 +166,7 @@ impl<B: Backend> Connection<B> {
         &self,
         settings: &Arc<Settings>,
         policy: &Arc<Policy>,
-        record: &mut Option<Record>,
+        record: &mut Option<Box<Record>>,
     ) -> Option<Passed> {
         if !policy.has(Phase::TcpConnect) {
             return Some(Passed { carried: Carried::default(), forward: None });
@@ -210,7 +210,7 @@ impl<B: Backend> Connection<B> {
         stage: &mut Stage,
         parts: &mut request::Parts,
         exchange: Option<&Arc<Exchange>>,
-        record: &mut Option<Record>,
+        record: &mut Option<Box<Record>>,
     ) -> Result<Next<B::Key>, Failed> {
         let Stage { settings, policy, carried } = stage;
         if !policy.has(Phase::HttpRequest) {
@@ -256,7 +256,7 @@ impl<B: Backend> Connection<B> {
         &self,
         governance: &mut Governance,
         head: &mut response::Parts,
-        record: &mut Option<Record>,
+        record: &mut Option<Box<Record>>,
     ) -> Result<RuledAnswer, Failed> {
         let Governance { stages, request, .. } = governance;
         let Some(request) = request else { return Ok(RuledAnswer::default()) };

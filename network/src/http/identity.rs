@@ -4,6 +4,8 @@ use core::fmt;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::random;
+
 /// An id that nobody but this network gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RequestId([u8; 16]);
@@ -12,8 +14,8 @@ impl RequestId {
     /// Returns a new one.
     pub(super) fn new() -> Self {
         let mut octets = [0; 16];
-        // An id is no secret: without randomness zeros are as good as no answer, and better than none.
-        let _ = aws_lc_rs::rand::fill(&mut octets);
+        // Without randomness zeros are as good as no answer, and better than none.
+        random::fill(&mut octets);
         Self(octets)
     }
 

@@ -94,7 +94,8 @@ impl<B: Backend> Connection<B> {
     /// Answers a request; it never fails, and dropped it cancels what it began.
     pub(super) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer<B>, Infallible> {
         let id = RequestId::new();
-        let mut answer = self.answered(request, id).await;
+        // What it keeps is large, and whoever serves the connection moves it about.
+        let mut answer = Box::pin(self.answered(request, id)).await;
         answer.headers_mut().insert(REQUEST_ID, id.value());
         Ok(answer)
     }
@@ -107,7 +108,7 @@ impl<B: Backend> Connection<B> {
             talk: self.talk.clone(),
             watch: if self.talk.is_none() { Watch::current() } else { None },
             drain: self.limits.drain_size,
-            record: Some(Record::begin(&self.notes, id, &self.caller, &parts)),
+            record: Some(Box::new(Record::begin(&self.notes, id, &self.caller, &parts))),
             ..End::default()
         };
         let whole = body.is_end_stream();

@@ -82,7 +82,7 @@ pub(super) fn start<B: Backend>(
     caller: OnUpgrade,
     upstream: OnUpgrade,
     member: Option<B::Member>,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let (_busy, mut record) = (member, record);

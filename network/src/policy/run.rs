@@ -12,7 +12,7 @@ use adit_policy::{
 
 use tokio::time::timeout;
 
-use crate::{Caller, Edge, Fault, endpoints::Settings, http::Exchange, router::Key, seeing::Visit};
+use crate::{Caller, Edge, Fault, endpoints::Settings, http::Exchange, random, router::Key, seeing::Visit};
 
 /// Returns the time of a step.
 fn now() -> Now {
@@ -64,9 +64,8 @@ pub(crate) async fn go_on(
     mut answer: Option<Answer>,
 ) -> Outcome {
     let mut seed = [0; 8];
-    if aws_lc_rs::rand::fill(&mut seed).is_ok() {
-        subject.reseed(u64::from_ne_bytes(seed));
-    }
+    random::fill(&mut seed);
+    subject.reseed(u64::from_ne_bytes(seed));
     loop {
         answer = Some(match run.step(subject, now(), answer.take()) {
             Step::Done(outcome) => return outcome,

@@ -5,6 +5,8 @@ use core::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::random;
+
 /// A request's place in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trace {
@@ -73,7 +75,7 @@ impl Chance {
     pub fn draw() -> Self {
         let mut octets = [0; 32];
         // Without randomness traces run together; requests go on.
-        let _ = aws_lc_rs::rand::fill(&mut octets);
+        random::fill(&mut octets);
         let mut chance = Self { trace: [0; 16], span: [0; 8], draw: [0; 8] };
         chance.trace.copy_from_slice(&octets[..16]);
         chance.span.copy_from_slice(&octets[16..24]);
