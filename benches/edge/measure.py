@@ -1,4 +1,5 @@
-"""Measures the edge beside nginx and Caddy, which end TLS and pass requests to the same upstream without a tunnel.
+"""Measures the edge beside nginx and Caddy, which end TLS and pass requests to the same upstream without a tunnel, and beside two nginx in
+a row with TLS between them: what a way through two programs costs without a tunnel.
 
 Everything runs on this machine, so a rate is one of the processors that all share; targets take turns, round by round.
 Usage: measure.py [--json FILE] [--only NAME] [--seconds N] [--rounds N]
@@ -32,6 +33,8 @@ from harness.process import Process, run, wait_until  # noqa: E402
 NAME = f"bench.{DOMAIN}"
 #: What the upstream answers, in octets.
 BODY = 1_024
+#: Callers that shake hands at once, each one handshake after another: so many that the processors and not the way there and back decide.
+CALLERS = 16
 #: What the requests of one connection wait for at once, over HTTP/2.
 STREAMS = 10
 TICK = os.sysconf("SC_CLK_TCK")
@@ -95,10 +98,11 @@ def stand():
     """An upstream, and the three that end TLS in front of it; gives the targets, Adit first."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = pathlib.Path(name)
-        upstream, proxy, caddy = free_port(), free_port(), free_port()
+        upstream, proxy, caddy, front, back = (free_port() for _ in range(5))
 
         def keep(process):
-            stack.callback(process.kill)
+            # Not by force: the workers of nginx would stay.
+            stack.callback(process.stop)
             return process
 
         keep(nginx(folder / "upstream", "upstream", f"""
@@ -116,17 +120,23 @@ def stand():
         # The same kind of key and chain for all: one that the network's CA has signed.
         run([NETWORK, "ca", "issue", "--config", network.config, "--out", folder / "site", NAME])
         certificate, key = folder / "site.pem", folder / "site.key"
-        other = keep(nginx(folder / "nginx", "nginx", f"""
-  upstream there {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 1000000000; }}
+        def ends_tls(name, port, there, protocol):
+            """An nginx that ends TLS at this port and passes requests on to another."""
+            return keep(nginx(folder / name, name, f"""
+  upstream there {{ server 127.0.0.1:{there}; keepalive 512; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{proxy} ssl http2 backlog=4096;
+    listen 127.0.0.1:{port} ssl http2 backlog=4096;
     server_name {NAME};
     ssl_certificate {certificate};
     ssl_certificate_key {key};
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:tls:10m;
     location / {{
-      proxy_pass http://there;
+      proxy_pass {protocol}://there;
+      proxy_ssl_verify on;
+      proxy_ssl_trusted_certificate {network.ca};
+      proxy_ssl_server_name on;
+      proxy_ssl_name {NAME};
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_set_header Host $host;
@@ -134,6 +144,9 @@ def stand():
       proxy_set_header X-Forwarded-Proto $scheme;
     }}
   }}"""))
+
+        other = ends_tls("nginx", proxy, upstream, "http")
+        pair = [ends_tls("back", back, upstream, "http"), ends_tls("front", front, back, "https")]
         settings = folder / "Caddyfile"
         settings.write_text(f"""{{
   admin off
@@ -150,11 +163,12 @@ https://{NAME}:{caddy} {{
 }}
 """)
         third = keep(Process("caddy", ["caddy", "run", "--config", settings, "--adapter", "caddyfile"], env={"HOME": name}))
-        for port in (proxy, caddy):
+        for port in (proxy, caddy, back, front):
             wait_until(lambda port=port: listens(port), f"{port} is listened on")
         yield [
             Target("adit", network.ports["https"], [network.process.child.pid, agent.process.child.pid]),
             Target("nginx", proxy, [other.child.pid, *children(other.child.pid)]),
+            Target("two nginx", front, [pid for nginx in pair for pid in (nginx.child.pid, *children(nginx.child.pid))]),
             Target("caddy", caddy, [third.child.pid]),
         ]
 
@@ -196,11 +210,13 @@ def shake(port, resumed, seconds):
 
 
 def handshakes(target, resumed, seconds):
-    """Handshakes a second, and the processor that the target spent on one, in µs."""
-    workers = os.cpu_count()
+    """Handshakes a second of several callers at once, and the processor that the target spent on one, in µs."""
+    context = multiprocessing.get_context("spawn")
+    # None begins before all have been started.
+    start = context.Barrier(CALLERS)
     before = target.processor()
-    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        counts = list(pool.map(shake, [target.port] * workers, [resumed] * workers, [seconds] * workers))
+    with concurrent.futures.ProcessPoolExecutor(CALLERS, context, initializer=start.wait) as pool:
+        counts = list(pool.map(shake, [target.port] * CALLERS, [resumed] * CALLERS, [seconds] * CALLERS))
     return sum(counts) / seconds, (target.processor() - before) / sum(counts) * 1e6
 
 
@@ -230,7 +246,9 @@ def main():
     figures = []
     with stand() as targets:
         print("Rates a second, and in brackets µs of processor of the target for each.\n")
-        print("| what | adit | nginx | caddy | adit/nginx | adit/caddy | goal | |\n|---|---|---|---|---|---|---|---|")
+        others = [target.name for target in targets[1:]]
+        titles = ["what", *(target.name for target in targets), *(f"adit/{name}" for name in others), "goal", ""]
+        print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
         for name, (measure, goal) in chosen.items():
             runs = {target.name: [] for target in targets}
             for _ in range(arguments.rounds):
@@ -242,7 +260,8 @@ def main():
             verdict = "" if goal is None else "met" if ratio >= goal else "MISSED"
             cells = [f"{rate[target.name]:,.0f} ({cost[target.name]:,.0f})" for target in targets]
             wanted = "" if goal is None else f"≥ {goal:.2f} of nginx"
-            print(f"| {name} | {' | '.join(cells)} | {ratio:.2f} | {rate['adit'] / rate['caddy']:.2f} | {wanted} | {verdict} |", flush=True)
+            ratios = [f"{rate['adit'] / rate[name]:.2f}" for name in others]
+            print(f"| {' | '.join([name, *cells, *ratios, wanted, verdict])} |", flush=True)
             figures.append({"name": name, "rate": rate, "processor_us": cost, "goal": goal})
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
