@@ -26,6 +26,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Returns whether a certificate is one that [`Self::read`] reads.
+    pub(super) fn is_readable(der: &CertificateDer<'_>) -> bool {
+        Self::read(der, false).is_some()
+    }
+
     /// Reads a certificate; nothing when it is not well formed, or larger than what we tell about.
     pub fn read(der: &CertificateDer<'_>, verified: bool) -> Option<Self> {
         if der.len() > MAX_CERTIFICATE {

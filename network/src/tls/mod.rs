@@ -5,27 +5,25 @@
 //! (V28, V29). Where certificates of callers are asked for there is no resumption at all: each handshake judges anew.
 
 mod identity;
-mod trust;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use adit_policy::{
     actions::{TerminateTls, Verification, Version},
     engine::Policy,
 };
+use adit_tls::Judge;
 use rustls::{
-    ServerConfig, SupportedProtocolVersion,
+    ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs::Ticketer},
     pki_types::CertificateDer,
-    server::{NoServerSessionStorage, ResolvesServerCert, ServerConnection},
-    version::{TLS12, TLS13},
+    server::{ResolvesServerCert, ServerConnection},
 };
 
 use crate::{EndpointName, NameMap, NamePattern};
 
+pub use adit_tls::{Authorities, ClientCertificates, ClientMode, TlsVersion, TrustError};
 pub use identity::Identity;
-use trust::Judge;
-pub use trust::TrustError;
 
 /// How TLS ends for one endpoint: its keys `tls` and `client_certificates`, or the action `terminate-tls` of its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,70 +36,9 @@ pub struct EndpointTls {
     pub clients: Option<ClientCertificates>,
 }
 
-/// A version of TLS; older ones are not spoken at all (V33).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// 1.2.
-    V12,
-    /// 1.3.
-    V13,
-}
-
-/// What is asked of callers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificates {
-    /// `mode`.
-    pub mode: ClientMode,
-    /// `ca`: whom certificates must come from; `verify` needs it.
-    pub authorities: Vec<Authorities>,
-}
-
-/// How much is asked of callers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientMode {
-    /// `request`: a certificate is asked for and may be missing.
-    Request,
-    /// `require`, in policies `require-any`: there must be one, whoever issued it.
-    Require,
-    /// `verify`, in policies `require-and-verify`: there must be one of the endpoint's authorities.
-    Verify,
-}
-
-/// Certificates of authorities, PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authorities {
-    /// A file.
-    File(PathBuf),
-    /// The text itself, as a policy has it.
-    Pem(String),
-}
-
 impl Default for EndpointTls {
     fn default() -> Self {
         Self { min: TlsVersion::V12, max: TlsVersion::V13, clients: None }
-    }
-}
-
-impl TlsVersion {
-    /// Reads `1.2` or `1.3`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "1.2" => Some(Self::V12),
-            "1.3" => Some(Self::V13),
-            _ => None,
-        }
-    }
-}
-
-impl ClientMode {
-    /// Reads our word or that of ngrok's `mutual_tls_verification_strategy`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "request" => Some(Self::Request),
-            "require" | "require-any" => Some(Self::Require),
-            "verify" | "require-and-verify" => Some(Self::Verify),
-            _ => None,
-        }
     }
 }
 
@@ -203,14 +140,14 @@ impl Maker {
     /// An authority cannot be loaded: the endpoint must not be served (V30).
     pub fn terms(&self, settings: EndpointTls, old: Option<&Arc<Terms>>) -> Result<Arc<Terms>, TrustError> {
         let trusted = match &settings.clients {
-            Some(clients) => trust::read(&clients.authorities)?,
+            Some(clients) => adit_tls::read(&clients.authorities)?,
             None => Vec::new(),
         };
         if let Some(old) = old.filter(|old| old.settings == settings && old.trusted == trusted) {
             return Ok(Arc::clone(old));
         }
         let judge = match &settings.clients {
-            Some(clients) => Some(Arc::new(Judge::new(clients.mode, &trusted, &self.provider)?)),
+            Some(clients) => Some(Arc::new(Judge::new(clients.mode, &trusted, Identity::is_readable, &self.provider)?)),
             None => None,
         };
         let server = Arc::new(self.server(&settings, judge.clone())?);
@@ -218,26 +155,10 @@ impl Maker {
     }
 
     fn server(&self, settings: &EndpointTls, judge: Option<Arc<Judge>>) -> Result<ServerConfig, rustls::Error> {
-        let versions: &[&SupportedProtocolVersion] = match (settings.min, settings.max) {
-            (TlsVersion::V12, TlsVersion::V12) => &[&TLS12],
-            (TlsVersion::V12, TlsVersion::V13) => &[&TLS13, &TLS12],
-            (TlsVersion::V13, _) => &[&TLS13],
-        };
-        let builder =
-            ServerConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(versions)?;
-        let asks = judge.is_some();
-        let builder = match judge {
-            Some(judge) => builder.with_client_cert_verifier(judge),
-            None => builder.with_no_client_auth(),
-        };
-        let mut config = builder.with_cert_resolver(Arc::clone(&self.resolver));
+        let (versions, asks) = ((settings.min, settings.max), judge.is_some());
+        let mut config = adit_tls::server_config(versions, judge, Arc::clone(&self.resolver), &self.provider)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.max_early_data_size = 0; // V33
-        config.ignore_client_order = true; // which suite is used is not left to whoever offers the weakest first
-        if asks {
-            config.send_tls13_tickets = 0; // V29
-            config.session_storage = Arc::new(NoServerSessionStorage {});
-        } else {
+        if !asks {
             // Sealed with a key that changes every six hours; nothing is kept for callers that take tickets.
             config.ticketer = Ticketer::new()?;
         }

@@ -5,10 +5,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, SupportedProtocolVersion,
     pki_types::{PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
     server::danger::ClientCertVerifier as _,
     sign::{CertifiedKey, SingleCertAndKey},
+    version::{TLS12, TLS13},
 };
 
 use super::*;
@@ -18,7 +19,7 @@ fn authorities_are_loaded_whole_or_not_at_all() {
     let (one, two) = (Authority::new("One"), Authority::new("Two"));
     let both = format!("{}{}", one.pem, two.pem);
     let leaf = CertificateParams::new(["a.example".to_owned()]).unwrap().self_signed(&KeyPair::generate().unwrap());
-    let read = |text: &str| trust::read(&[Authorities::Pem(text.to_owned())]);
+    let read = |text: &str| adit_tls::read(&[Authorities::Pem(text.to_owned())]);
 
     assert_eq!(read(&both).unwrap().len(), 2);
     let end = both.trim_end().len();
@@ -35,7 +36,7 @@ fn authorities_are_loaded_whole_or_not_at_all() {
         assert!(matches!(read(&broken), Err(TrustError::Invalid { .. })), "V30: {broken}");
     }
     let missing = Authorities::File("/nonexistent/authorities.pem".into());
-    assert!(matches!(trust::read(&[missing]), Err(TrustError::File { .. })), "V30");
+    assert!(matches!(adit_tls::read(&[missing]), Err(TrustError::File { .. })), "V30");
 }
 
 #[test]
@@ -165,7 +166,9 @@ fn a_chain_is_refused_by_its_length_before_anything_of_it_is_judged() {
     let ours = Authority::new("Acme CA");
     let (certificate, _) = ours.issue("client");
     let cross = |count: usize| vec![Authority::new("Cross").der(); count];
-    let judge = |mode, trusted: &[CertificateDer<'static>]| Judge::new(mode, trusted, &provider()).unwrap();
+    let judge = |mode, trusted: &[CertificateDer<'static>]| {
+        Judge::new(mode, trusted, Identity::is_readable, &provider()).unwrap()
+    };
 
     for judge in [judge(ClientMode::Verify, &[ours.der()]), judge(ClientMode::Request, &[])] {
         assert!(judge.verify_client_cert(&certificate, &cross(7), UnixTime::now()).is_ok());

@@ -19,7 +19,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use super::{Authorities, ClientMode, Identity};
+use crate::{Authorities, ClientMode};
 
 /// The authorities of an endpoint cannot be used: it must not be served.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,10 @@ pub enum TrustError {
 }
 
 /// Reads the certificates of authorities, all or nothing.
-pub(super) fn read(authorities: &[Authorities]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+///
+/// # Errors
+/// [`TrustError`]; nothing is widened to somebody else's authorities (V30).
+pub fn read(authorities: &[Authorities]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let mut all = Vec::new();
     for source in authorities {
         let (name, text) = match source {
@@ -96,17 +99,24 @@ fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// Judges the certificates that callers show. Whoever shows one has its key: that is part of every handshake.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub struct Judge {
     mode: ClientMode,
     /// Nothing where no authority is configured.
     authorities: Option<Arc<dyn ClientCertVerifier>>,
+    readable: fn(&CertificateDer<'_>) -> bool,
     provider: Arc<CryptoProvider>,
 }
 
 impl Judge {
-    pub(super) fn new(
+    /// Returns a judge that believes `trusted` authorities. Certificates that are not `readable`, well formed and not too large to
+    /// be told of, are refused.
+    ///
+    /// # Errors
+    /// [`TrustError::Nobody`], or a certificate that cannot be an authority's.
+    pub fn new(
         mode: ClientMode,
         trusted: &[CertificateDer<'static>],
+        readable: fn(&CertificateDer<'_>) -> bool,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TrustError> {
         let authorities = if trusted.is_empty() {
@@ -122,11 +132,11 @@ impl Judge {
             let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
             Some(builder.build().map_err(|error| rustls::Error::General(error.to_string()))?)
         };
-        Ok(Self { mode, authorities, provider: Arc::clone(provider) })
+        Ok(Self { mode, authorities, readable, provider: Arc::clone(provider) })
     }
 
     /// Returns whether one of the authorities issued a certificate that was accepted.
-    pub(super) fn vouches(&self, certificate: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> bool {
+    pub fn vouches(&self, certificate: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> bool {
         let verify = |verifier: &Arc<dyn ClientCertVerifier>| {
             verifier.verify_client_cert(certificate, intermediates, UnixTime::now()).is_ok()
         };
@@ -154,7 +164,7 @@ impl ClientCertVerifier for Judge {
         if intermediates.len() >= MAX_CHAIN || size > MAX_CHAIN_SIZE {
             return Err(CertificateError::ApplicationVerificationFailure.into()); // V32
         }
-        if Identity::read(certificate, false).is_none() {
+        if !(self.readable)(certificate) {
             return Err(CertificateError::BadEncoding.into());
         }
         match (self.mode, &self.authorities) {
