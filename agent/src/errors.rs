@@ -227,6 +227,9 @@ faults! {
     /// The endpoint was given up.
     Unbound = 2014, Failed, Customer, "endpoint given up",
         "Nothing, if it was meant.";
+    /// TLS of the endpoint ends at the network by its configuration.
+    TlsConfigured = 2016, Refused, Vendor, "TLS of the endpoint ends at the network",
+        "Ask the vendor to take the endpoint out of the network's configuration, or bind it as https without agent_tls_termination.";
     /// Something that this version does not know.
     Other = 2099, Unreachable, Vendor, "network refused",
         "Update the agent, or ask the vendor.";

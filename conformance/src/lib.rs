@@ -3,6 +3,7 @@
 //! The specification itself is `spec/README.md`. Nothing here knows the types of an implementation: a [`Player`] speaks with
 //! whatever is a [`Subject`].
 
+mod application;
 mod clauses;
 mod digests;
 #[cfg(feature = "program")]
@@ -19,6 +20,7 @@ mod trace;
 mod vectors;
 mod verdict;
 
+pub use application::Bound;
 pub use clauses::{Clause, citations, clauses, is_clause};
 pub use digests::{Digests, Reviewed, report};
 pub use player::Player;

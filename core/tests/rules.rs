@@ -5,7 +5,8 @@ mod common;
 
 use adit_core::{
     AnswerError, Bind, BindError, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandResult, Config,
-    Duration, Event, GoAway, Loss, MAX_OFFSET, Open, OpenError, ReadError, Refusal, TlsEnd, Unbind, Violation,
+    Duration, Event, GoAway, Loss, MAX_OFFSET, Open, OpenError, ReadError, Refusal, TLS_ENDS_ELSEWHERE, TlsEnd, Unbind,
+    Violation,
     frame::{Encoded, Kind},
     testing::{Lone, raw},
 };
@@ -649,21 +650,26 @@ fn a_bind_that_is_taken_back_is_told_once_and_can_be_asked_for_again() {
 #[test]
 fn a_bind_whose_tls_would_end_elsewhere_than_asked_is_given_up_and_harms_no_other() {
     let ends = [TlsEnd::Unsaid, TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream];
-    for (asked, said) in ends.iter().flat_map(|asked| ends.map(|said| (*asked, said))) {
+    let urls = ["tls://a.example", "https://a.example"];
+    let cases = urls.iter().flat_map(|url| ends.map(|asked| (url, asked)));
+    for ((url, asked), said) in cases.flat_map(|case| ends.map(|said| (case, said))) {
         let mut lone = Lone::established_agent(Config::agent());
-        lone.session().bind(&Bind { tls_end: asked, ..bind(1) }).unwrap();
+        lone.session().bind(&Bind { url: (*url).to_owned(), tls_end: asked, ..bind(1) }).unwrap();
         lone.say();
-        let bound = Bound { id: BindId(1), url: String::from("tls://a.example"), tls_end: said };
+        let bound = Bound { id: BindId(1), url: (*url).to_owned(), tls_end: said };
+        // What does not know of the field ends TLS of `https` itself.
+        let by_scheme =
+            said == TlsEnd::Unsaid && !(url.starts_with("https") && [TlsEnd::Agent, TlsEnd::Upstream].contains(&asked));
 
         lone.hear_frames(&[Encoded::message(Kind::Bound, &bound)]);
 
         let events = lone.events();
-        if said == asked || said == TlsEnd::Unsaid {
-            assert_eq!((events, counted(&lone.say())), (vec![Event::Bound(bound)], vec![]), "{asked:?} {said:?}");
+        if said == asked || by_scheme {
+            assert_eq!((events, counted(&lone.say())), (vec![Event::Bound(bound)], vec![]), "{url} {asked:?} {said:?}");
         } else {
-            let [Event::Rejected(no)] = &events[..] else { panic!("{asked:?} {said:?}: {events:?}") };
-            assert_eq!((no.id, no.refusal.code), (BindId(1), Code::UNSUPPORTED));
-            assert_eq!(counted(&lone.say()), [Kind::Unbind], "{asked:?} {said:?}");
+            let [Event::Rejected(no)] = &events[..] else { panic!("{url} {asked:?} {said:?}: {events:?}") };
+            assert_eq!((no.id, no.refusal.code, &*no.refusal.text), (BindId(1), Code::UNSUPPORTED, TLS_ENDS_ELSEWHERE));
+            assert_eq!(counted(&lone.say()), [Kind::Unbind], "{url} {asked:?} {said:?}");
             assert_eq!(lone.session().bind(&bind(1)), Ok(()), "the number is free: its answer has come");
         }
         assert_eq!(lone.cause(), None);

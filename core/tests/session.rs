@@ -239,19 +239,48 @@ fn an_answer_to_a_bind_that_was_given_up_answers_no_later_one() {
 /// BIND-018
 #[test]
 fn the_answer_to_a_bind_says_where_tls_ends_as_it_was_asked() {
-    for tls_end in [TlsEnd::Unsaid, TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream] {
+    for (tls_end, url) in [
+        (TlsEnd::Unsaid, "tls://a.example"),
+        (TlsEnd::Network, "https://a.example"),
+        (TlsEnd::Agent, "https://a.example"),
+        (TlsEnd::Agent, "tls://a.example"),
+        (TlsEnd::Upstream, "tls://a.example"),
+    ] {
         let mut pair = Pair::established(Options::default());
-        let wish = Bind { tls_end, ..bind(1, "tls://a.example") };
+        let wish = Bind { tls_end, ..bind(1, url) };
         pair.agent.link.session_mut().unwrap().bind(&wish).unwrap();
         pair.settle();
         let Some(Event::Bind(request)) = pair.network.take_events().pop() else { panic!("no bind") };
         assert_eq!(request.bind(), &wish);
 
-        pair.network.link.session_mut().unwrap().bound(request, "tls://a.example");
+        pair.network.link.session_mut().unwrap().bound(request, url);
         pair.settle();
 
-        let bound = Bound { id: BindId(1), url: "tls://a.example".into(), tls_end };
+        let bound = Bound { id: BindId(1), url: url.into(), tls_end };
         assert_eq!(pair.agent.take_events(), [Event::Bound(bound)]);
+    }
+}
+
+/// BIND-018
+#[test]
+fn where_tls_ends_must_fit_the_scheme() {
+    let ends = [TlsEnd::Unsaid, TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream];
+    for (url, expected) in [
+        ("https://a.example", [true, true, true, false]),
+        ("HTTPS://*.a.example/", [true, true, true, false]),
+        ("https://", [true, true, true, false]),
+        ("https://internal.example", [true, true, true, false]),
+        ("tls://a.example", [true, false, true, true]),
+        ("http://a.example", [true, false, false, false]),
+        ("tcp://:5432", [true, false, false, false]),
+        ("https://crm.internal", [true, true, false, false]),
+        ("https://CRM.Internal./", [true, true, false, false]),
+        ("tls://crm.internal", [true, false, true, true]),
+        ("tcp://crm.internal:1", [true, false, false, false]),
+        ("ftp://a.example", [true; 4]),
+        ("a.example", [true; 4]),
+    ] {
+        assert_eq!(ends.map(|end| end.fits(url)), expected, "{url}");
     }
 }
 

@@ -144,6 +144,12 @@ impl Edge {
         found(self.router.read().find_name(scheme, name))
     }
 
+    /// Finds the endpoints of a name that have TLS: the one whose TLS passes through, and the one whose TLS ends here.
+    pub fn find_tls(&self, name: &EndpointName) -> [Found; 2] {
+        let router = self.router.read();
+        [Scheme::Tls, Scheme::Https].map(|scheme| router.find_name(scheme, name))
+    }
+
     /// Returns whether what TLS has agreed on with the caller holds for this name: the terms in force for it are those.
     pub fn is_under_terms(&self, caller: &Caller, name: &EndpointName) -> bool {
         match (self.terms.load().find(name), &caller.terms) {

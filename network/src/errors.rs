@@ -167,6 +167,10 @@ faults! {
     SessionUnknown = 2015, None, Vendor, "session not resumed",
         "There is no session that the agent may go on with: it has expired, or the node was restarted. A new one follows.",
         "Nothing. If it happens while the node runs, raise limits.resume_window or limits.parked_sessions.";
+    /// The configuration asks something of callers that the network could not ask if TLS passed through.
+    TlsConfigured = 2016, None, Vendor, "TLS of the endpoint ends at the network",
+        "By the network's configuration TLS of this endpoint ends at the network: it has a policy or settings of its own there.",
+        "Bind it as https without agent_tls_termination, or take `https://NAME` out of `endpoints` in the network's configuration.";
 
     /// No such endpoint.
     EndpointUnknown = 3001, Some(404), Caller, "endpoint not found",

@@ -12,8 +12,9 @@ SHIM = ROOT / "conformance" / "shims" / "adit_agent.py"
 
 
 def test_the_network_breaks_no_clause(registry, tmp_path):
-    network = registry.network(tcp={"address": "127.0.0.1", "ports": ["1-65535"]}).start()
-    token = network.token("a.example", "tcp:1-65535")  # and none for refused.example
+    network = registry.network(domains=["example"], tcp={"address": "127.0.0.1", "ports": ["1-65535"]}).start()
+    names = ["a.example", "ends.example", "sealed.example", "passes.example", "stays.example", "*.internal"]
+    token = network.token(*names, "tcp:1-65535")  # and none for refused.example
 
     summary = held(tmp_path, "--role", "network", "--target", network.connect_url, "--ca", network.ca, "--states", "--jobs", "8", token=token.secret)
 

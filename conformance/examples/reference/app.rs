@@ -3,9 +3,10 @@
 use core::time::Duration;
 use std::{collections::BTreeMap, sync::Arc};
 
+use adit_conformance::Bound;
 use adit_core::{
     AgentId, Bind, BindId, BindRefusal, Code, Command, CommandResult, Config, Heartbeat, Hello, Limits, Open, Refusal,
-    ResumeOffer, Secret, SessionId, Side, Unbind, UpstreamProtocol,
+    ResumeOffer, Secret, SessionId, Side, TlsEnd, Unbind, UpstreamProtocol,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -80,7 +81,8 @@ async fn serve(
     agents: &mut UnboundedReceiver<Incoming>,
     desk: &mut Desk,
 ) -> Option<Incoming> {
-    let (mut silent, mut urls, mut resumed, mut open) = (Vec::new(), BTreeMap::new(), 1, true);
+    let (mut silent, mut urls, mut bound, mut resumed, mut open) =
+        (Vec::new(), BTreeMap::new(), Bound::default(), 1, true);
     loop {
         tokio::select! {
             event = events.next(), if open => match event {
@@ -89,8 +91,8 @@ async fn serve(
                     urls.insert(id, url.clone());
                     if url.contains("silent") {
                         silent.push(request);
-                    } else if url.contains("refused") {
-                        session.reject(request, refusal(Code::FORBIDDEN));
+                    } else if let Some(code) = bound.bind(id.0, &url, request.bind().tls_end as u32) {
+                        session.reject(request, refusal(Code(code)));
                     } else {
                         session.bound(request, &url);
                     }
@@ -101,6 +103,7 @@ async fn serve(
                     }
                 }
                 Some(Event::Unbind(unbind)) => {
+                    bound.unbind(unbind.id.0);
                     if urls.get(&unbind.id).is_some_and(|url| url.contains("drain")) {
                         session.drain(Code::SHUTDOWN, None, "");
                     }
@@ -120,7 +123,12 @@ async fn serve(
                     incoming.refuse(refusal(Code::RESUME_UNKNOWN));
                 }
             },
-            act = desk.act() => on_network(&session, &act, desk),
+            act = desk.act() => {
+                if let Some(asked) = act.get("unbound") {
+                    bound.unbind(number(asked, "id"));
+                }
+                on_network(&session, &act, desk);
+            }
         }
     }
 }
@@ -143,7 +151,7 @@ fn on_network(session: &NetworkSession, act: &Value, desk: &Desk) {
 
 /// The application of an agent.
 pub(crate) async fn agent(session: &AgentSession, events: &mut Events<adit_core::side::Agent>, desk: &mut Desk) {
-    session.bind(&bind(1, "tcp://:1")).expect("the first");
+    session.bind(&bind(1, "tcp://:1", 0)).expect("the first");
     loop {
         tokio::select! {
             event = events.next() => match event {
@@ -162,7 +170,7 @@ pub(crate) async fn agent(session: &AgentSession, events: &mut Events<adit_core:
 fn on_agent(session: &AgentSession, act: &Value, desk: &Desk) {
     if let Some(asked) = act.get("bind") {
         let url = asked.get("url").and_then(Value::as_str).unwrap_or_default();
-        desk.done(session.bind(&bind(number(asked, "id"), url)).is_ok());
+        desk.done(session.bind(&bind(number(asked, "id"), url, number(asked, "tls_end"))).is_ok());
     } else if let Some(asked) = act.get("unbind") {
         let cut = asked.get("cut").and_then(Value::as_bool).unwrap_or(false);
         session.unbind(Unbind { id: BindId(number(asked, "id")), cut });
@@ -284,7 +292,8 @@ fn refusal(code: Code) -> Refusal {
     Refusal { code, retry_after: None, text: String::new() }
 }
 
-fn bind(id: u32, url: &str) -> Bind {
+fn bind(id: u32, url: &str, tls_end: u32) -> Bind {
+    let ends = [TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream];
     Bind {
         id: BindId(id),
         url: url.to_owned(),
@@ -293,7 +302,7 @@ fn bind(id: u32, url: &str) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
-        tls_end: Default::default(),
+        tls_end: ends.into_iter().find(|end| *end as u32 == tls_end).unwrap_or_default(),
     }
 }
 

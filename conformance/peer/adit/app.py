@@ -8,7 +8,7 @@ from .messages import encode
 class App:
     def __init__(self, role, say):
         self.role, self.say = role, say
-        self.echoes, self.readers, self.urls, self.bind_again = set(), set(), {}, None
+        self.echoes, self.readers, self.urls, self.ends, self.bind_again = set(), set(), {}, {}, None
 
     def begins(self, session):
         """An agent has a session that is new."""
@@ -79,7 +79,7 @@ class App:
     def on_message(self, session, kind, frame, fields, now):
         number = fields.get("id", 0)
         if kind == "Bind":
-            self.on_bind(session, number, fields.get("url", ""))
+            self.on_bind(session, number, fields.get("url", ""), fields.get("tls_end", 0))
         elif kind == "Unbind":
             if "drain" in self.urls.get(number, ""):
                 session.drain("SHUTDOWN", now)
@@ -99,21 +99,47 @@ class App:
         elif kind == "GoAway":
             self.say({"event": "goaway", "code": fields.get("code", 0)})
 
-    def on_bind(self, session, number, url):
+    def on_bind(self, session, number, url, tls_end):
         self.urls[number] = url
         if "silent" in url or bug("answers-no-bind"):
             return
-        if "refused" in url or bug("refuses-binds"):
+        code = self.refuses(session, url, tls_end)
+        if code is not None:
             del session.binds[number]
-            refusal = {"code": wire.CODES["FORBIDDEN"]}
+            refusal = {"code": wire.CODES[code]}
             session.say_message(wire.REJECTED, "BindRefusal", {"id": number, "refusal": refusal})
             return
         session.binds[number] = "bound"
+        self.ends[number] = (url, tls_end)
         if "call" in url and bug("opens-before-bound"):
             self.call(session, number)
-        session.say_message(wire.BOUND, "Bound", {"id": number, "url": url})
+        said = 0 if bug("says-nothing-of-tls") else 1 if bug("ends-tls-at-the-network") else tls_end
+        session.say_message(wire.BOUND, "Bound", {"id": number, "url": url, **({"tls_end": said} if said else {})})
         if "call" in url and not bug("opens-before-bound"):
             self.call(session, number)
+
+    def refuses(self, session, url, tls_end):
+        """The code with which a bind is refused, or None."""
+        scheme, _, host = url.partition("://")
+        name, _, port = host.partition(":")
+        internal = name == "internal" or name.endswith(".internal")
+        if "refused" in url or bug("refuses-binds"):
+            return "FORBIDDEN"
+        possible = name != "internal" and not name.startswith("*.") and (scheme == "tcp") == (port not in ("", "0"))
+        if internal and not possible and not bug("binds-any-internal-name"):
+            return "BAD_NAME"  # spec: BIND-017
+        fitting = {"https": (0, 1) if internal else (0, 1, 2), "tls": (0, 2, 3)}.get(scheme, (0,))
+        if tls_end not in fitting and not bug("takes-any-model-of-tls"):
+            return "UNSUPPORTED"  # spec: BIND-018
+        others = (ends for number, ends in self.ends.items() if session.binds.get(number) == "bound")
+        if any(self.differs(url, tls_end, *other) for other in others) and not bug("changes-where-tls-ends"):
+            return "IN_USE"  # spec: BIND-019
+        return None
+
+    def differs(self, url, tls_end, other_url, other_end):
+        (scheme, _, host), (other, _, name) = url.partition("://"), other_url.partition("://")
+        usual = {"https": 1, "tls": 3}
+        return host == name and scheme in usual and other in usual and (tls_end or usual[scheme]) != (other_end or usual[other])
 
     def call(self, session, number):
         stream = session.open(**({} if bug("forgets-the-bind-in-open") else {"bind": number}))
@@ -129,9 +155,9 @@ class App:
             fields = {"id": number, "code": wire.CODES[code]}
             session.say(wire.COMMAND_RESULT, 0, encode("CommandResult", fields))
 
-    def bind(self, session, number, url):
-        session.binds[number] = "asked"
-        session.say_message(wire.BIND, "Bind", {"id": number, "url": url})
+    def bind(self, session, number, url, tls_end=0):
+        session.binds[number], session.asked[number] = "asked", (url, tls_end)
+        session.say_message(wire.BIND, "Bind", {"id": number, "url": url, **({"tls_end": tls_end} if tls_end else {})})
 
     def act(self, session, link, act, now):
         """Does what the tester asks for, and answers."""
@@ -153,7 +179,7 @@ class App:
             link.first.append(wire.frame(wire.CLOSE, 0, encode("Close", fields)))
             link.end()
         elif name == "bind" and self.role == "agent":
-            self.bind(session, asked["id"], asked["url"])
+            self.bind(session, asked["id"], asked["url"], asked.get("tls_end", 0))
         elif name == "unbind" and self.role == "agent":
             session.binds.pop(asked["id"], None)
             session.say_message(wire.UNBIND, "Unbind", asked)

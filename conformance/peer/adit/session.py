@@ -44,7 +44,7 @@ class Session:
         self.counted_out, self.acknowledged, self.unacknowledged_since = 0, 0, None
         self.counted_in, self.told, self.unacked_octets, self.ack_due = 0, 0, 0, None
         self.oddities = Bucket(limits["oddities"], 10)
-        self.binds, self.commands = {}, set()
+        self.binds, self.commands, self.asked = {}, set(), {}
         self.goaway_heard, self.goaway_said, self.drain_until = None, None, None
         self.resumable, self.finished, self.expires = False, False, None
         self.attempt = 0  # to resume: as an agent the last, as a network the highest that was good
@@ -347,11 +347,23 @@ class Session:
             state = self.binds.get(number)
             if state is None or due not in (None, state):
                 return self.oddities.spend(now, "BIND-009")
+            if kind == wire.BOUND and not self.ends_as_asked(number, fields.get("tls_end", 0)):
+                # spec: BIND-018
+                del self.binds[number]
+                self.say_message(wire.UNBIND, "Unbind", {"id": number, "cut": True})
+                refused = {"id": number, "refusal": {"code": wire.CODES["UNSUPPORTED"]}}
+                return self.events.append(("BindRefusal", wire.REJECTED, refused))
             if kind == wire.BOUND:
                 self.binds[number] = "bound"
             else:
                 del self.binds[number]
         return self.events.append((name, kind, fields))
+
+    def ends_as_asked(self, number, said):
+        """Silence is the answer of who does not know of the field, and ends TLS of https itself."""
+        url, asked = self.asked.get(number, ("", 0))
+        known = asked in (0, 1) or not url.startswith("https://") or bug("takes-silence-for-consent")
+        return said == asked or said == 0 and known or bug("takes-any-end-of-tls")
 
     def on_goaway(self, fields, now):
         last = fields.get("last", 0)

@@ -252,7 +252,12 @@ impl<'a> Talk<'a> {
         let wanted = &self.filled(wanted)?;
         let frame = self.due(wanted)?;
         let frame = self.whole(wanted, frame)?;
-        if self.is_as(wanted, &frame)? { Ok(()) } else { Err(self.other(&wanted.to_string(), &frame)) }
+        match self.is_as(wanted, &frame)? {
+            true => Ok(()),
+            // A refusal was due, with another code: that is no refusal of what the scenario needs.
+            false if frame.name == "Rejected" => Err(Stop::failed(wanted.to_string(), frame.said(self.player))),
+            false => Err(self.other(&wanted.to_string(), &frame)),
+        }
     }
 
     /// Returns the next frame, which has to be of this type and stream.

@@ -1,7 +1,7 @@
 //! What the application is asked to do by nobody on the wire, and what it is told; see `README.md` of this crate.
 
 use adit_core::{
-    Bind, BindId, BindRefusal, Code, Command, Event, Open, StreamId, Unbind, UpstreamProtocol,
+    Bind, BindId, BindRefusal, Code, Command, Event, Open, StreamId, TlsEnd, Unbind, UpstreamProtocol,
     side::{Agent, Network},
 };
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ impl Echo<Network> {
     pub(super) fn act_as_network(&mut self, act: &Value) -> Option<bool> {
         if let Some(asked) = act.get("unbound") {
             let refusal = refusal(Code(number(asked, "code")));
+            self.bound.unbind(number(asked, "id"));
             Some(self.lone.session().unbound(BindId(number(asked, "id")), refusal))
         } else if let Some(asked) = act.get("command") {
             let command = match number(asked, "command") {
@@ -33,7 +34,7 @@ impl Echo<Agent> {
     pub(super) fn act_as_agent(&mut self, act: &Value) -> Option<bool> {
         if let Some(asked) = act.get("bind") {
             let url = asked.get("url").and_then(Value::as_str).unwrap_or_default();
-            Some(self.lone.session().bind(&bind(number(asked, "id"), url)).is_ok())
+            Some(self.lone.session().bind(&bind(number(asked, "id"), url, number(asked, "tls_end"))).is_ok())
         } else if let Some(asked) = act.get("unbind") {
             let cut = asked.get("cut").and_then(Value::as_bool).unwrap_or(false);
             self.lone.session().unbind(Unbind { id: BindId(number(asked, "id")), cut });
@@ -103,7 +104,7 @@ fn number(asked: &Value, name: &str) -> u32 {
 }
 
 /// Returns the wish for an endpoint.
-pub(super) fn bind(id: u32, url: &str) -> Bind {
+pub(super) fn bind(id: u32, url: &str, tls_end: u32) -> Bind {
     Bind {
         id: BindId(id),
         url: url.to_owned(),
@@ -112,6 +113,10 @@ pub(super) fn bind(id: u32, url: &str) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
-        tls_end: Default::default(),
+        tls_end: tls_end_of(tls_end),
     }
+}
+
+fn tls_end_of(number: u32) -> TlsEnd {
+    [TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream].into_iter().find(|end| *end as u32 == number).unwrap_or_default()
 }

@@ -4,7 +4,7 @@ mod desk;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use adit_conformance::{Lack, Subject};
+use adit_conformance::{Bound, Lack, Subject};
 use adit_core::{
     AuthRequest, BindId, Code, CommandResult, Config, Duration, Event, Link, Open, ReadError, Refusal, ResumeOffer,
     Secret, Session, SessionId, StreamId, Welcome,
@@ -24,6 +24,7 @@ pub(crate) struct Echo<S: adit_core::Side> {
     streams: BTreeMap<StreamId, Line>,
     /// Binds whose end is that of the session.
     drains: Vec<BindId>,
+    bound: Bound,
     /// What the application was told.
     told: VecDeque<Value>,
     on_event: fn(&mut Self, Event),
@@ -86,8 +87,8 @@ impl Echo<Network> {
             let session = self.lone.session();
             if url.contains("silent") {
                 core::mem::forget(request); // never answered
-            } else if url.contains("refused") {
-                session.reject(request, refusal(Code::FORBIDDEN));
+            } else if let Some(code) = self.bound.bind(id.0, &url, request.bind().tls_end as u32) {
+                session.reject(request, refusal(Code(code)));
             } else {
                 session.bound(request, &url);
             }
@@ -101,6 +102,7 @@ impl Echo<Network> {
                 }
             }
         } else if let Event::Unbind(unbind) = event {
+            self.bound.unbind(unbind.id.0);
             if self.drains.contains(&unbind.id) {
                 self.lone.session().drain(Code::SHUTDOWN, None, "", now);
             }
@@ -125,7 +127,7 @@ impl Echo<Agent> {
 
     fn on_agent_event(&mut self, event: Event) {
         if let Event::Established(_) = event {
-            self.lone.session().bind(&desk::bind(1, "tcp://:1")).expect("the first");
+            self.lone.session().bind(&desk::bind(1, "tcp://:1", 0)).expect("the first");
         } else if let Event::Command(request) = event {
             let result = CommandResult { id: request.id, code: Code::FORBIDDEN, text: String::new() };
             self.lone.session().answer(&result).expect("asked");
@@ -143,8 +145,8 @@ impl<S: adit_core::Side> Echo<S> {
         next_link: fn(&mut Self),
         on_act: fn(&mut Self, &Value) -> Option<bool>,
     ) -> Self {
-        let (streams, drains, told) = (BTreeMap::new(), Vec::new(), VecDeque::new());
-        Self { config, lone, old: None, links: 1, streams, drains, told, on_event, next_link, on_act }
+        let (streams, drains, bound, told) = Default::default();
+        Self { config, lone, old: None, links: 1, streams, drains, bound, told, on_event, next_link, on_act }
     }
 
     fn on_stream_event(&mut self, event: Event) {

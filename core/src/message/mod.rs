@@ -252,6 +252,25 @@ impl TlsEnd {
         }
     }
 
+    /// Returns whether TLS of an endpoint with this URL can end there. A URL of no scheme that is known fits anything: it is
+    /// refused for itself.
+    pub fn fits(self, url: &str) -> bool {
+        let Some((scheme, rest)) = url.split_once("://") else { return true };
+        let is = |known: &str| scheme.eq_ignore_ascii_case(known);
+        // No caller of its own has such an endpoint (BIND-017), so there is no TLS but the network's.
+        let internal = || {
+            let host = rest.strip_suffix('/').unwrap_or(rest);
+            let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
+            last.eq_ignore_ascii_case("internal")
+        };
+        match self {
+            Self::Unsaid => true,
+            Self::Network => !(is("http") || is("tls") || is("tcp")),
+            Self::Agent => !(is("http") || is("tcp") || is("https") && internal()),
+            Self::Upstream => !(is("http") || is("tcp") || is("https")),
+        }
+    }
+
     /// Returns the word for it: `network`, `agent`, `upstream`, or nothing.
     pub const fn word(self) -> &'static str {
         match self {

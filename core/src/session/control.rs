@@ -39,8 +39,32 @@ pub(super) struct Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BindState {
     /// Asked for; the number tells requests for the same bind apart.
-    Asked(u64, TlsEnd),
+    Asked(u64, AskedTls),
     Bound,
+}
+
+/// Where TLS of callers was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AskedTls {
+    end: TlsEnd,
+    /// Whether an answer that says nothing means the same.
+    silence: bool,
+}
+
+impl AskedTls {
+    fn of(bind: &Bind) -> Self {
+        let end = bind.tls_end;
+        // What does not know of the field ends TLS of `https` itself.
+        let silence = match end {
+            TlsEnd::Unsaid | TlsEnd::Network => true,
+            TlsEnd::Agent | TlsEnd::Upstream => TlsEnd::of(&bind.url) != TlsEnd::Network,
+        };
+        Self { end, silence }
+    }
+
+    fn is_kept(self, said: TlsEnd) -> bool {
+        said == self.end || said == TlsEnd::Unsaid && self.silence // spec: BIND-018
+    }
 }
 
 /// This side's own drain.
@@ -165,7 +189,7 @@ impl Session<side::Agent> {
         if control.binds.len() + control.left.len() >= self.config.binds as usize {
             return Err(BindError::Limit);
         }
-        control.binds.insert(bind.id.0, BindState::Asked(0, bind.tls_end));
+        control.binds.insert(bind.id.0, BindState::Asked(0, AskedTls::of(bind)));
         control.send(Kind::Bind, bind);
         Ok(())
     }
@@ -270,7 +294,7 @@ impl Session<side::Network> {
     /// Takes a request off the count of the unanswered; returns whether its bind still waits for this very answer.
     fn settle(&mut self, request: &BindRequest) -> bool {
         self.control.unanswered = self.control.unanswered.saturating_sub(1);
-        let asked = BindState::Asked(request.serial, request.bind.tls_end);
+        let asked = BindState::Asked(request.serial, AskedTls::of(&request.bind));
         let waits = self.control.binds.get(&request.bind.id.0) == Some(&asked);
         waits && self.over.is_none()
     }
@@ -365,7 +389,7 @@ impl<S: Side> Session<S> {
         }
         control.unanswered = control.unanswered.saturating_add(1);
         control.serial = control.serial.wrapping_add(1);
-        control.binds.insert(bind.id.0, BindState::Asked(control.serial, bind.tls_end));
+        control.binds.insert(bind.id.0, BindState::Asked(control.serial, AskedTls::of(&bind)));
         control.events.push_back(Event::Bind(BindRequest { bind, serial: control.serial }));
         Ok(())
     }
@@ -396,11 +420,11 @@ impl<S: Side> Session<S> {
         let Some(BindState::Asked(_, asked)) = self.control.binds.get(&bound.id.0).copied() else {
             return self.charge_oddity(); // BOUND may cross UNBIND on the way
         };
-        if bound.tls_end != TlsEnd::Unsaid && bound.tls_end != asked {
+        if !asked.is_kept(bound.tls_end) {
             // spec: BIND-018, whoever can read what callers send is never changed in passing
             self.control.binds.remove(&bound.id.0);
             self.control.send(Kind::Unbind, &Unbind { id: bound.id, cut: true });
-            let text = String::from("the network would end TLS of callers elsewhere than it was asked to");
+            let text = String::from(TLS_ENDS_ELSEWHERE);
             let refusal = Refusal { code: Code::UNSUPPORTED, retry_after: None, text };
             self.control.events.push_back(Event::Rejected(BindRefusal { id: bound.id, refusal }));
             return Ok(());
@@ -440,6 +464,9 @@ impl<S: Side> Session<S> {
         Ok(())
     }
 }
+
+/// The text of the refusal for which an agent takes a BOUND that says where TLS ends otherwise than BIND did.
+pub const TLS_ENDS_ELSEWHERE: &str = "the network would end TLS of callers elsewhere than it was asked to";
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,7 @@ use resume::Permit;
 use spare::Spare;
 use stream::{Acceptance, SendState, Stream};
 
-pub use control::{AnswerError, BindError};
+pub use control::{AnswerError, BindError, TLS_ENDS_ELSEWHERE};
 pub use recv::ReadError;
 pub use send::WriteError;
 pub(crate) use spare::most as most_spare;

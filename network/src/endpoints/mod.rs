@@ -70,6 +70,8 @@ pub struct Settings {
     pub health: Health,
     /// What rules ask.
     pub world: Arc<World>,
+    /// Whether callers are held to more in TLS than elsewhere.
+    pub terms: bool,
     read: Option<Read>,
     id: String,
     host: String,
@@ -128,6 +130,7 @@ impl Draft {
             settings.policy = policy.as_ref().map(|read| Arc::clone(&read.policy));
             settings.read = policy;
             settings.health = endpoint.health;
+            settings.terms = endpoint.tls != EndpointTls::default();
             let settings = Arc::new(settings);
             if let (Key::Name(scheme, name @ NamePattern::Below(_)), EndpointKind::Agent) =
                 (&settings.key, settings.kind)
@@ -208,7 +211,8 @@ impl Settings {
     /// Returns settings of an endpoint that has no policy.
     pub fn new(key: Key, account: i64, kind: EndpointKind, world: Arc<World>) -> Self {
         let ((host, port), id) = (place(&key), key.to_string());
-        Self { key, account, kind, policy: None, health: Health::default(), world, read: None, id, host, port }
+        let (health, terms) = (Health::default(), false);
+        Self { key, account, kind, policy: None, health, world, terms, read: None, id, host, port }
     }
 
     /// Returns what expressions see of it.
@@ -219,6 +223,11 @@ impl Settings {
     /// Returns whether it is served by its policy alone.
     pub fn is_cloud(&self) -> bool {
         self.kind == EndpointKind::Cloud
+    }
+
+    /// Returns whether something is asked of callers that nobody would ask if TLS did not end here.
+    pub fn asks(&self) -> bool {
+        self.is_cloud() || self.policy.is_some() || self.terms
     }
 
     /// Returns whether rules may see the path of a request: then it has one form, and what has two readings is refused (V58).

@@ -1,6 +1,7 @@
 //! One bind: from the agent's URL to an endpoint that callers reach.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use adit_core::{BindRequest, Code, Refusal, SessionId, TlsEnd};
 use adit_tokio::NetworkSession;
@@ -9,7 +10,7 @@ use tracing::{info, warn};
 use super::{Ingress, Member, refusal};
 use crate::{
     EndpointName, Fault, NamePattern,
-    router::{BindError, BindWish, Ended, Internal, Key, Replaced, Scheme, Wish},
+    router::{BindError, BindWish, Ended, Key, Replaced, Scheme, Wish},
     store::{Acl, Claim, Claimant, Object, StoreError},
 };
 
@@ -49,9 +50,14 @@ impl Ingress {
             return Err((Fault::TooManyBinds, Code::LIMIT));
         }
         let wish = Wish::parse(&bind.url).ok_or((Fault::BadName, Code::BAD_NAME))?;
-        let key = self.permitted(wish, &member)?;
-        if !fits(&key, bind.tls_end) {
+        if !bind.tls_end.fits(&bind.url) {
             return Err((Fault::SchemeNotServed, Code::UNSUPPORTED)); // spec: BIND-018
+        }
+        let shown = wish.scheme();
+        let wish = if bind.tls_end == TlsEnd::Agent { wish.passed_through() } else { wish }; // spec: BIND-016
+        let key = self.permitted(wish, &member)?;
+        if self.is_for_the_network(&key) {
+            return Err((Fault::TlsConfigured, Code::UNSUPPORTED));
         }
         let key = self.opened(key)?;
         let bound = self.claimed(&key, &member).await.and_then(|()| {
@@ -81,7 +87,7 @@ impl Ingress {
                     self.ended(ended);
                     return Err(refused);
                 }
-                Ok(self.url(&key)) // spec: BIND-012
+                Ok(self.url(&key, shown)) // spec: BIND-012
             }
             Err(refused) => {
                 self.close_unless_served(&key);
@@ -111,6 +117,23 @@ impl Ingress {
             Key::Internal(..) => true, // no listener leads there
         };
         if served { Ok(key) } else { Err((Fault::SchemeNotServed, Code::UNSUPPORTED)) }
+    }
+
+    /// Returns whether the configuration asks something of the endpoint's callers that would be left out if TLS passed through.
+    fn is_for_the_network(&self, key: &Key) -> bool {
+        let Key::Name(Scheme::Tls, _) = key else { return false };
+        let settings = key.with_other_tls().and_then(|other| self.edge.settings(&other));
+        settings.is_some_and(|settings| settings.asks())
+    }
+
+    /// Takes back what passes through although the configuration wants its TLS to end here.
+    pub(crate) fn take_passed_through(&self) {
+        let mut router = self.edge.router.write();
+        let lost: Vec<_> =
+            router.live().filter(|(key, _)| self.is_for_the_network(key)).map(|(key, _)| Arc::clone(key)).collect();
+        let taken = router.take_back(&lost);
+        drop(router);
+        self.taken(taken);
     }
 
     fn is_ours(&self, name: &NamePattern) -> bool {
@@ -221,60 +244,21 @@ impl Ingress {
         }
     }
 
-    /// Returns the URL as callers write it.
-    fn url(&self, key: &Key) -> String {
-        let with = |port: Option<u16>, usual: u16| match port {
-            Some(port) if port != usual => format!("{key}:{port}"),
-            Some(_) | None => key.to_string(),
+    /// Returns the URL as callers write it, with the scheme that was asked for: `https` may pass through as `tls` does.
+    fn url(&self, key: &Key, shown: Option<Scheme>) -> String {
+        let Key::Name(scheme, name) = key else { return key.to_string() };
+        let (port, usual) = match scheme {
+            Scheme::Http => (self.entrances.http, 80),
+            Scheme::Https | Scheme::Tls => (self.entrances.https, 443),
         };
-        match key {
-            Key::Name(Scheme::Http, _) => with(self.entrances.http, 80),
-            Key::Name(Scheme::Https | Scheme::Tls, _) => with(self.entrances.https, 443),
-            Key::Port(_) | Key::Internal(..) => key.to_string(),
+        let scheme = shown.unwrap_or(*scheme).word();
+        match port {
+            Some(port) if port != usual => format!("{scheme}://{name}:{port}"),
+            Some(_) | None => format!("{scheme}://{name}"),
         }
     }
 }
 
 fn retry_after(fault: Fault) -> Option<Duration> {
     (fault == Fault::ControlDegraded).then_some(Duration::from_secs(5))
-}
-
-/// Returns whether TLS of such an endpoint can end there.
-const fn fits(key: &Key, end: TlsEnd) -> bool {
-    match key {
-        Key::Name(Scheme::Https, _) | Key::Internal(_, Internal::Name(Scheme::Https, _)) => {
-            matches!(end, TlsEnd::Unsaid | TlsEnd::Network)
-        }
-        Key::Name(Scheme::Tls, _) | Key::Internal(_, Internal::Name(Scheme::Tls, _)) => {
-            matches!(end, TlsEnd::Unsaid | TlsEnd::Agent | TlsEnd::Upstream)
-        }
-        Key::Name(Scheme::Http, _)
-        | Key::Internal(_, Internal::Name(Scheme::Http, _) | Internal::Port(..))
-        | Key::Port(_) => {
-            matches!(end, TlsEnd::Unsaid)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// BIND-018
-    #[test]
-    fn a_model_must_fit_the_scheme() {
-        let ends = [TlsEnd::Unsaid, TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream];
-        for (url, expected) in [
-            ("https://a.example", [true, true, false, false]),
-            ("https://*.a.example", [true, true, false, false]),
-            ("tls://a.example", [true, false, true, true]),
-            ("http://a.example", [true, false, false, false]),
-            ("tcp://:5432", [true, false, false, false]),
-            ("7/https://crm.internal", [true, true, false, false]),
-            ("7/tls://crm.internal", [true, false, true, true]),
-            ("7/tcp://crm.internal:1", [true, false, false, false]),
-        ] {
-            assert_eq!(ends.map(|end| fits(&Key::parse(url).unwrap(), end)), expected, "{url}");
-        }
-    }
 }

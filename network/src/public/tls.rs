@@ -1,6 +1,9 @@
 //! TLS of callers: the name in a complete ClientHello decides who ends it.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::{
+    cmp::Ordering,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 use std::{io, sync::Arc};
 
 use adit_core::TlsInfo;
@@ -22,7 +25,7 @@ use crate::{
     certificates::{ByName, Certificates},
     http::{self, Rewound},
     metrics::ReasonLabel,
-    router::{Key, Scheme},
+    router::{Found, Key, Scheme},
     tls::{EndpointTls, Maker, Offer, TrustError},
 };
 
@@ -76,7 +79,8 @@ struct Hello {
 /// Who ends TLS.
 enum Ends {
     Network,
-    Upstream(Arc<Key>),
+    /// The agent or its upstream.
+    Further(Arc<Key>),
 }
 
 /// Serves one caller of the TLS listener.
@@ -105,7 +109,7 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
         chosen = None;
     }
     match chosen {
-        Some((Ends::Upstream(key), name)) => {
+        Some((Ends::Further(key), name)) => {
             drop(place);
             let tls = TlsInfo { sni: name.to_string(), alpn: hello.alpn, ..TlsInfo::default() };
             Box::pin(carry(public.edge, visitor, key, Some(Box::new(tls)), octets)).await;
@@ -162,15 +166,42 @@ fn shaken<IO>(outcome: Result<io::Result<TlsStream<IO>>, Elapsed>) -> Result<Tls
     })
 }
 
-/// Decides who ends TLS for a name: the exact endpoint before a wildcard, and the network where both have it.
+/// Decides who ends TLS for a name.
 fn choose(public: &Public, name: &EndpointName) -> Option<Ends> {
-    let through = public.edge.find_name(Scheme::Tls, name).ok();
-    let here = public.edge.find_name(Scheme::Https, name).ok();
-    match (through, here) {
-        (Some(key), None) => Some(Ends::Upstream(key)),
-        (Some(key), Some(other)) if is_exact(&key) && !is_exact(&other) => Some(Ends::Upstream(key)),
-        (_, Some(_)) => Some(Ends::Network),
-        (None, None) => public.tls.answers(name).then_some(Ends::Network),
+    match passed_through(public.edge.find_tls(name)) {
+        Some(Some(key)) => Some(Ends::Further(key)),
+        Some(None) => Some(Ends::Network),
+        None => public.tls.answers(name).then_some(Ends::Network),
+    }
+}
+
+/// Returns the endpoint whose TLS passes through, or `Some(None)` where TLS ends here, or nothing where nobody has the name.
+///
+/// The nearer endpoint goes before the farther, then the one that is served before the one that only was. Where both are alike
+/// TLS passes through: that an agent is away, or once had the name otherwise, is no reason to read what callers send (BIND-019).
+fn passed_through([through, here]: [Found; 2]) -> Option<Option<Arc<Key>>> {
+    let split = |found| match found {
+        Found::Live(key) => Some((key, true)),
+        Found::Idle(key) => Some((key, false)),
+        Found::Unknown => None,
+    };
+    match (split(through), split(here)) {
+        (None, None) => None,
+        (Some((key, _)), None) => Some(Some(key)),
+        (None, Some(_)) => Some(None),
+        (Some((key, live)), Some((other, other_live))) => {
+            let farther = nearness(&key).cmp(&nearness(&other)).then(live.cmp(&other_live)) == Ordering::Less;
+            Some((!farther).then_some(key))
+        }
+    }
+}
+
+/// Returns how near an endpoint is to a name that it has: itself, or by how many labels of it.
+fn nearness(key: &Key) -> (bool, usize) {
+    match key {
+        Key::Name(_, NamePattern::Exact(_)) => (true, 0),
+        Key::Name(_, NamePattern::Below(base)) => (false, base.as_str().len()),
+        Key::Port(_) | Key::Internal(..) => (false, 0),
     }
 }
 
@@ -185,10 +216,6 @@ async fn has_certificate(public: &Public, name: &EndpointName) -> bool {
         Key::Port(_) | Key::Internal(..) => None,
     });
     public.tls.certificates.wait(name, pattern).await
-}
-
-fn is_exact(key: &Key) -> bool {
-    matches!(key, Key::Name(_, NamePattern::Exact(_)))
 }
 
 /// Reads until the ClientHello is complete, however it is cut, and returns what was read.
@@ -239,13 +266,13 @@ struct Place<'a>(&'a Terminator);
 impl<'a> Place<'a> {
     fn take(terminator: &'a Terminator, most: usize) -> Option<Self> {
         let place = Self(terminator);
-        (terminator.under_way.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+        (terminator.under_way.fetch_add(1, Relaxed) < most).then_some(place)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Relaxed);
     }
 }
 
@@ -255,3 +282,33 @@ const MAX_HELLO: usize = 64 << 10;
 const INTERNAL_ERROR: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
 /// A fatal alert, unrecognized_name (RFC 6066 §3), in a record of its own.
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BIND-019: the network ends no TLS because an agent is away, or once had the name otherwise.
+    #[test]
+    fn the_nearer_endpoint_ends_tls_then_the_one_that_is_served_and_never_the_network_in_doubt() {
+        let key = |text: &str| Arc::new(Key::parse(text).unwrap());
+        let live = |text: &str| Found::Live(key(text));
+        let idle = |text: &str| Found::Idle(key(text));
+        let (tls, https) = ("tls://a.b.example", "https://a.b.example");
+        let (wild, far) = ("https://*.b.example", "tls://*.example");
+        for (through, here, expected) in [
+            (Found::Unknown, Found::Unknown, None),
+            (idle(tls), Found::Unknown, Some(true)),
+            (Found::Unknown, idle(https), Some(false)),
+            (live(tls), idle(https), Some(true)),
+            (idle(tls), live(https), Some(false)),
+            (idle(tls), idle(https), Some(true)),
+            (live(tls), live(https), Some(true)),
+            (idle(tls), live(wild), Some(true)),
+            (live(far), idle(https), Some(false)),
+            (live(far), idle(wild), Some(false)),
+        ] {
+            let found = passed_through([through.clone(), here.clone()]);
+            assert_eq!(found.map(|key| key.is_some()), expected, "{through:?} {here:?}");
+        }
+    }
+}

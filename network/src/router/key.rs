@@ -11,7 +11,7 @@ pub enum Scheme {
     Http,
     /// HTTP over TLS that the network terminates.
     Https,
-    /// TLS that the agent or its upstream terminates.
+    /// TLS that the agent or its upstream terminates, HTTP inside or not.
     Tls,
 }
 
@@ -86,6 +86,24 @@ impl Wish {
             NamePattern::Exact(name) if name.is_internal() => internal_name(scheme, name).map(Self::Internal),
             NamePattern::Below(name) if name.is_internal() => None, // spec: BIND-017
             name @ (NamePattern::Exact(_) | NamePattern::Below(_)) => Some(Self::Exact(Key::Name(scheme, name))),
+        }
+    }
+
+    /// Returns the scheme, where a name goes with it that callers say.
+    pub const fn scheme(&self) -> Option<Scheme> {
+        match self {
+            Self::Exact(Key::Name(scheme, _)) | Self::AnyName(scheme) => Some(*scheme),
+            Self::Exact(Key::Port(_) | Key::Internal(..)) | Self::Internal(_) => None,
+        }
+    }
+
+    /// Returns what is bound where the network does not end TLS: `https` passes through as `tls` does.
+    #[must_use]
+    pub fn passed_through(self) -> Self {
+        match self {
+            Self::Exact(Key::Name(Scheme::Https, name)) => Self::Exact(Key::Name(Scheme::Tls, name)),
+            Self::AnyName(Scheme::Https) => Self::AnyName(Scheme::Tls),
+            other @ (Self::Exact(_) | Self::AnyName(_) | Self::Internal(_)) => other,
         }
     }
 }

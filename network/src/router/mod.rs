@@ -326,9 +326,18 @@ impl<H: Clone> Router<H> {
         };
         let lost: Vec<_> = self.endpoints.iter().filter(|(key, endpoint)| lost(key, endpoint.account)).collect();
         let lost: Vec<_> = lost.into_iter().map(|(key, _)| Arc::clone(key)).collect();
+        let taken = self.take_back(&lost);
+        for key in self.cloud.keys() {
+            self.live.insert(key);
+        }
+        taken
+    }
+
+    /// Ends the binds of these endpoints and returns them.
+    pub fn take_back(&mut self, lost: &[Arc<Key>]) -> Vec<Replaced> {
         let mut taken = Vec::new();
         for key in lost {
-            let members = self.endpoints.get(&key).map(|endpoint| &endpoint.members).into_iter().flatten();
+            let members = self.endpoints.get(key).map(|endpoint| &endpoint.members).into_iter().flatten();
             let binds: Vec<_> = members.map(|member| (member.session, member.bind)).collect();
             for (session, bind) in binds {
                 self.unbind(session, bind);
@@ -336,9 +345,6 @@ impl<H: Clone> Router<H> {
                 let empty = record.is_some_and(|record| record.binds.is_empty() && !record.draining);
                 taken.push(Replaced { session, bind, empty });
             }
-        }
-        for key in self.cloud.keys() {
-            self.live.insert(key);
         }
         taken
     }

@@ -37,6 +37,7 @@ pub(super) async fn apply(ingress: &Ingress, endpoints: Endpoints) {
     // From here on rules hold; a moment later everything is found that they serve.
     let taken = edge.router.write().configure(configured.clone());
     ingress.taken(taken);
+    ingress.take_passed_through();
     for Configured { key, account, cloud } in &configured {
         // Names that are set here are kept from other accounts for as long afterwards as names that were bound (V77).
         match ingress.claim(key, *account).await {
