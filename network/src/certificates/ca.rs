@@ -10,8 +10,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 
 use super::{CertificateError, Validity, pem};
@@ -88,19 +88,60 @@ impl PrivateCa {
     /// When a name cannot stand in a certificate.
     pub fn issue(&self, names: &[String]) -> Result<Issued, CertificateError> {
         let mut params = CertificateParams::default();
-        for name in names {
-            params.subject_alt_names.push(match name.parse::<IpAddr>() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(name.as_str().try_into().map_err(CertificateError::Issue)?),
-            });
+        params.subject_alt_names = alternatives(names)?;
+        let key = KeyPair::generate().map_err(CertificateError::Issue)?;
+        Ok(Issued { chain: self.sign(params, &key)?, key: key.serialize_pem() })
+    }
+
+    /// Issues a certificate for the key in a request (PKCS #10, PEM), for `names`, or for those that are asked for where that is
+    /// empty; returns the chain and the names. Nothing else of what is asked for is granted.
+    ///
+    /// # Errors
+    /// When it is no request, was not signed by the key in it, or names nobody.
+    pub fn answer(&self, request: &str, names: &[String]) -> Result<(String, Vec<String>), CertificateError> {
+        let asked = CertificateSigningRequestParams::from_pem(request).map_err(CertificateError::Request)?;
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = if names.is_empty() { asked.params.subject_alt_names } else { alternatives(names)? };
+        let granted = params.subject_alt_names.iter().map(shown).collect::<Option<Vec<_>>>();
+        match granted {
+            Some(granted) if !granted.is_empty() => Ok((self.sign(params, &asked.public_key)?, granted)),
+            Some(_) | None => Err(CertificateError::RequestNames),
+        }
+    }
+
+    /// Returns a certificate of a server with what `params` say of names, and the CA's own.
+    fn sign(&self, mut params: CertificateParams, key: &impl PublicKeyData) -> Result<String, CertificateError> {
+        params.distinguished_name = DistinguishedName::new();
+        let mut names = params.subject_alt_names.iter().filter_map(shown);
+        if let Some(name) = names.find(|name| name.len() <= MAX_COMMON_NAME) {
+            params.distinguished_name.push(DnType::CommonName, name);
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         validity(&mut params, LEAF_TERM);
-        let key = KeyPair::generate().map_err(CertificateError::Issue)?;
-        let leaf = params.signed_by(&key, &self.issuer).map_err(CertificateError::Issue)?;
-        Ok(Issued { chain: format!("{}{}", leaf.pem(), self.certificate), key: key.serialize_pem() })
+        let leaf = params.signed_by(key, &self.issuer).map_err(CertificateError::Issue)?;
+        Ok(format!("{}{}", leaf.pem(), self.certificate))
+    }
+}
+
+fn alternatives(names: &[String]) -> Result<Vec<SanType>, CertificateError> {
+    let each = |name: &String| {
+        Ok(match name.parse::<IpAddr>() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) => SanType::DnsName(name.as_str().try_into().map_err(CertificateError::Issue)?),
+        })
+    };
+    names.iter().map(each).collect()
+}
+
+/// Returns a name as people write it; nothing for one that no server has.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds of names are not those of servers")]
+fn shown(name: &SanType) -> Option<String> {
+    match name {
+        SanType::DnsName(name) => Some(name.as_str().to_owned()),
+        SanType::IpAddress(address) => Some(address.to_string()),
+        _ => None,
     }
 }
 
@@ -114,6 +155,16 @@ pub fn write_issued(issued: &Issued, prefix: &Path) -> Result<(PathBuf, PathBuf)
     write_new(&key, issued.key.as_bytes(), 0o600)?;
     write_new(&certificate, issued.chain.as_bytes(), 0o644)?;
     Ok((certificate, key))
+}
+
+/// Writes the answer to a request to `PREFIX.pem`.
+///
+/// # Errors
+/// When the file is there already or cannot be written.
+pub fn write_answer(chain: &str, prefix: &Path) -> Result<PathBuf, CertificateError> {
+    let path = PathBuf::from(format!("{}.pem", prefix.display()));
+    write_new(&path, chain.as_bytes(), 0o644)?;
+    Ok(path)
 }
 
 /// Returns where the CA of a folder has its certificate, which is what callers and agents are told to trust.
@@ -151,3 +202,5 @@ fn read_error(path: &Path, error: io::Error) -> CertificateError {
 const CA_TERM: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// A certificate of the private CA is valid for so long: 90 days.
 pub(super) const LEAF_TERM: Duration = Duration::from_secs(90 * 24 * 3_600);
+/// The longest common name of a certificate (RFC 5280, ub-common-name).
+const MAX_COMMON_NAME: usize = 64;

@@ -32,9 +32,9 @@ use crate::{
 use acme::Issuer;
 use watch::Stamp;
 
-pub use ca::{Issued, PrivateCa, certificate_path, key_path, write_issued};
+pub use ca::{Issued, PrivateCa, certificate_path, key_path, write_answer, write_issued};
 pub use own::{Kept, KeptError};
-pub use pem::{Nearness, Pair, Validity, read_pair, read_secret};
+pub use pem::{Nearness, Pair, Validity, read_pair, read_request, read_secret};
 pub use watch::unix_now;
 
 /// A certificate or key cannot be used.
@@ -66,6 +66,12 @@ pub enum CertificateError {
     /// A certificate cannot be issued.
     #[error("cannot issue a certificate: {0}")]
     Issue(rcgen::Error),
+    /// A request for a certificate is none.
+    #[error("not a request for a certificate that can be answered: {0}")]
+    Request(rcgen::Error),
+    /// A request for a certificate names nobody, or something that is no server's name.
+    #[error("the request names no server, or something that is none: give the names")]
+    RequestNames,
     /// The program has not chosen its cryptography.
     #[error("no provider of cryptography is installed")]
     NoProvider,

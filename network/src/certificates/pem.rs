@@ -90,6 +90,14 @@ pub fn read_pair(certificate: &Path, key: &Path) -> Result<(String, Secret), Cer
     Ok((read(certificate)?, Secret::new(read_key_text(key)?)))
 }
 
+/// Reads a request for a certificate.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_request(path: &Path) -> Result<String, CertificateError> {
+    read(path)
+}
+
 /// Reads a secret from a file that nobody else may read.
 ///
 /// # Errors

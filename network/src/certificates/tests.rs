@@ -4,6 +4,8 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
 };
 
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
 use super::*;
 
 #[test]
@@ -53,6 +55,48 @@ fn a_key_that_others_may_read_is_refused() {
     fs::set_permissions(folder.join("ca.key"), fs::Permissions::from_mode(0o644)).unwrap();
 
     assert!(matches!(PrivateCa::load(&folder), Err(CertificateError::KeyMode(_))), "V46");
+}
+
+#[test]
+fn a_request_gets_names_and_nothing_else_that_it_asks_for() {
+    let dir = Dir::new("request");
+    let ca = PrivateCa::init(&dir.0.join("ca"), "Test CA").unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let asked = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        params.serialize_request(&key).unwrap().pem().unwrap()
+    };
+    let facts = |chain: &str| {
+        let der: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().unwrap();
+        let (_, leaf) = x509_parser::parse_x509_certificate(&der[0]).unwrap();
+        let usage = leaf.extended_key_usage().unwrap().unwrap().value;
+        assert!(!leaf.is_ca() && usage.server_auth && !usage.client_auth);
+        assert_eq!(&*leaf.public_key().subject_public_key.data, rcgen::PublicKeyData::der_bytes(&key));
+        (der.len(), leaf.subject().to_string())
+    };
+
+    let (chain, names) = ca.answer(&asked(&["crm.example", "192.0.2.1"]), &[]).unwrap();
+    assert_eq!(
+        (facts(&chain), &names[..]),
+        ((2, "CN=crm.example".to_owned()), &["crm.example".to_owned(), "192.0.2.1".to_owned()][..])
+    );
+    let given = ["a.example".to_owned()];
+    let (chain, names) = ca.answer(&asked(&["crm.example"]), &given).unwrap();
+    assert_eq!((facts(&chain), &names[..]), ((2, "CN=a.example".to_owned()), &given[..]), "the vendor's word counts");
+    assert!(matches!(ca.answer(&asked(&[]), &[]), Err(CertificateError::RequestNames)));
+    // Whoever does not have the key gets no certificate for it.
+    let other = asked(&["other.example"]);
+    let mut der = rustls::pki_types::CertificateSigningRequestDer::from_pem_slice(other.as_bytes()).unwrap().to_vec();
+    let at = der.windows(5).position(|octets| octets == b"other").unwrap();
+    der[at] = b'x';
+    let forged = rcgen::CertificateSigningRequestParams::from_der(&der.into()).map(drop);
+    assert!(forged.is_err());
+    for text in ["", "not a request", &chain] {
+        assert!(matches!(ca.answer(text, &[]), Err(CertificateError::Request(_))), "{text}");
+    }
 }
 
 #[test]

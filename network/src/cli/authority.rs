@@ -7,14 +7,14 @@ use clap::{Args, Subcommand};
 use super::{ConfigFile, Failure, load, print};
 use crate::{
     Fault,
-    certificates::{CertificateError, PrivateCa, certificate_path, write_issued},
+    certificates::{CertificateError, PrivateCa, certificate_path, read_request, write_answer, write_issued},
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CaCommand {
     /// Make the private CA that the configuration names; print the path of its certificate.
     Init(Init),
-    /// Issue a certificate for names and addresses; print the paths of certificate and key.
+    /// Issue a certificate for names and addresses; print the paths of certificate and key. With --csr the key is its holder's.
     Issue(Issue),
 }
 
@@ -37,11 +37,14 @@ pub(super) struct Issue {
     /// The folder of the CA, if the configuration is not to be read.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Where to write: PREFIX.pem and PREFIX.key.
-    #[arg(long)]
+    /// Where to write: PREFIX.pem, and PREFIX.key without --csr.
+    #[arg(long, value_name = "PREFIX")]
     out: PathBuf,
-    /// The names and addresses.
-    #[arg(required = true)]
+    /// A request for a certificate (PKCS #10, PEM), as `adit certificate request` prints it.
+    #[arg(long, value_name = "FILE")]
+    csr: Option<PathBuf>,
+    /// The names and addresses; with --csr those of the request if none is given.
+    #[arg(required_unless_present = "csr")]
     names: Vec<String>,
 }
 
@@ -57,7 +60,13 @@ pub(super) fn run(command: &CaCommand) -> Result<(), Failure> {
         }
         CaCommand::Issue(arguments) => {
             let folder = folder(arguments.dir.as_ref(), &arguments.file)?;
-            let issued = PrivateCa::load(&folder)?.issue(&arguments.names)?;
+            let ca = PrivateCa::load(&folder)?;
+            if let Some(csr) = &arguments.csr {
+                let (chain, names) = ca.answer(&read_request(csr)?, &arguments.names)?;
+                let certificate = write_answer(&chain, &arguments.out)?;
+                return print(&format!("{}\nfor {}\n", certificate.display(), names.join(", ")));
+            }
+            let issued = ca.issue(&arguments.names)?;
             let (certificate, key) = write_issued(&issued, &arguments.out)?;
             print(&format!("{}\n{}\n", certificate.display(), key.display()))
         }
