@@ -7,7 +7,7 @@ mod events;
 use core::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use adit_core::{Bind, BindId, Secret, TlsEnd};
+use adit_core::{Bind, BindId, Secret};
 use adit_tokio::{ConnectOptions, Uplink, UplinkOptions};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
@@ -20,6 +20,7 @@ use crate::{
     errors::{Error, Fault},
     identity,
     status::{EndpointState, SessionState, Status},
+    termination::Termination,
     trust::NetworkTls,
     upstream::Upstream,
 };
@@ -129,6 +130,9 @@ impl Agent {
                 },
                 _ = clock.tick() => {
                     self.status.measured(uplink.rtt());
+                    if ending.is_none() {
+                        places.retry();
+                    }
                     Next::Continue
                 }
                 Some(config) = next_config(&mut self.reloads), if ending.is_none() => {
@@ -230,6 +234,9 @@ struct Places {
     limits: Arc<Limits>,
     running: BTreeMap<String, Running>,
     names: BTreeMap<BindId, String>,
+    /// Endpoints whose certificate could not be used when that was tried last.
+    waiting: Vec<EndpointConfig>,
+    tried: Instant,
 }
 
 struct Running {
@@ -243,7 +250,7 @@ impl Places {
     fn new(uplink: Uplink, agent: &Agent) -> Self {
         let limits = Limits {
             connections: Arc::new(Semaphore::new(agent.config.agent.max_connections)),
-            dials: Semaphore::new(MAX_DIALS),
+            handshakes: Semaphore::new(MAX_HANDSHAKES),
         };
         Self {
             uplink,
@@ -252,6 +259,27 @@ impl Places {
             limits: Arc::new(limits),
             running: BTreeMap::new(),
             names: BTreeMap::new(),
+            waiting: Vec::new(),
+            tried: Instant::now(),
+        }
+    }
+
+    /// Tries again what waits for its certificate: it may have been installed since.
+    fn retry(&mut self) {
+        if self.waiting.is_empty() || self.tried.elapsed() < RETRY {
+            return;
+        }
+        self.tried = Instant::now();
+        for endpoint in core::mem::take(&mut self.waiting) {
+            if self.start(&endpoint).is_err() {
+                self.waiting.push(endpoint); // it was said when it was tried first
+                continue;
+            }
+            self.status.change(|board| {
+                if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == endpoint.name) {
+                    state.problem.clear();
+                }
+            });
         }
     }
 
@@ -269,6 +297,7 @@ impl Places {
             }
             stays
         });
+        self.waiting.clear();
         let mut states = Vec::new();
         let mut failed = None;
         for endpoint in wanted {
@@ -276,6 +305,7 @@ impl Places {
                 name: endpoint.name.clone(),
                 url: endpoint.url.clone(),
                 upstream: endpoint.upstream.address.to_string(),
+                tls: endpoint.tls_end(),
                 bound: false,
                 problem: String::new(),
             };
@@ -285,19 +315,29 @@ impl Places {
             } else if let Err(error) = self.start(endpoint) {
                 tracing::error!(name = endpoint.name, %error, remedy = error.fault.entry().remedy, "endpoint not possible");
                 state.problem = error.to_string();
+                if error.fault == Fault::CertificateUnusable {
+                    self.waiting.push(endpoint.clone());
+                }
                 failed = Some(error);
             }
             states.push(state);
         }
         self.status.change(|board| board.endpoints = states);
         match failed {
-            Some(error) if self.running.is_empty() || patience == Patience::Command => Err(error),
+            Some(error) if self.running.is_empty() && self.waiting.is_empty() || patience == Patience::Command => {
+                Err(error)
+            }
             Some(_) | None => Ok(()),
         }
     }
 
     fn start(&mut self, endpoint: &EndpointConfig) -> Result<(), Error> {
         let upstream = Upstream::new(endpoint, &self.provider)?;
+        let termination = Termination::new(endpoint, &self.provider)?;
+        if let Some(termination) = &termination {
+            termination.tell();
+            tokio::spawn(Termination::watch(Arc::downgrade(termination)));
+        }
         if endpoint.upstream.tls == Some(crate::config::UpstreamTrust::DangerAnybody) {
             tracing::warn!(name = endpoint.name, "the upstream's certificate is not checked: `insecure` is set");
         }
@@ -309,12 +349,14 @@ impl Places {
             name: endpoint.name.clone(),
             description: endpoint.description.clone(),
             metadata: endpoint.metadata.clone(),
-            tls_end: TlsEnd::of(&endpoint.url),
+            tls_end: endpoint.tls_end(),
         });
         let (stop, stopped) = oneshot::channel();
         let service = Service {
             name: endpoint.name.clone(),
             upstream,
+            dials: Semaphore::new(MAX_DIALS),
+            termination,
             limits: Arc::clone(&self.limits),
             status: Arc::clone(&self.status),
             told: AtomicU64::new(0),
@@ -327,7 +369,11 @@ impl Places {
     }
 }
 
-/// Upstreams that are dialed at once: more would only wait in the kernel.
+/// Connections to one upstream that are made at once: more would only wait in the kernel.
 const MAX_DIALS: usize = 512;
+/// Handshakes with callers under way at once, of all endpoints together; others wait for their turn.
+const MAX_HANDSHAKES: usize = 1_024;
+/// How often an endpoint is tried again whose certificate cannot be used.
+const RETRY: Duration = Duration::from_secs(5);
 /// How long what has come may take to reach the upstreams when the session is over.
 const SETTLE: Duration = Duration::from_secs(2);

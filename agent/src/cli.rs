@@ -1,6 +1,7 @@
 //! The command line.
 
 mod arguments;
+mod certificate;
 mod configuration;
 mod run;
 
@@ -32,6 +33,7 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Tcp(one) => run::one(&global, crate::config::Kind::Tcp, &one, provider),
         Command::Tls(one) => run::one(&global, crate::config::Kind::Tls, &one, provider),
         Command::Start(start) => run::start(&global, &start, provider),
+        Command::Certificate(command) => certificate::run(&global, &command, provider),
         Command::Config(ConfigCommand::Check(output)) => configuration::check(&global, output.output, provider),
         Command::Config(ConfigCommand::AddAuthtoken) => configuration::add_authtoken(&global),
         Command::Config(ConfigCommand::Path(output)) => configuration::path(&global, output.output),

@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use adit_core::{Code, Refusal, escape};
+use adit_core::{Code, Refusal, TLS_ENDS_ELSEWHERE, escape};
 
 /// Who can put an end to the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,10 @@ faults! {
     Internal = 1009, Failed, Vendor, "agent failed",
         "Report what was done and the log to the vendor.";
 
+    /// A certificate or key with which TLS would end here cannot be used.
+    CertificateUnusable = 1010, Config, Customer, "certificate of the endpoint not usable",
+        "Check the files that agent_tls_termination names; `adit certificate request` makes a key and asks for a certificate.";
+
     /// The network's name cannot be resolved.
     HostUnknown = 1101, Unreachable, Customer, "network's name not known",
         "Check agent.connect_url, and that this machine's DNS resolves the name.";
@@ -158,6 +162,9 @@ faults! {
     /// The network broke the protocol.
     Protocol = 1114, Unreachable, Vendor, "network broke the protocol",
         "Update the agent, and report it to the vendor.";
+    /// The network would end TLS of callers elsewhere than it was asked to.
+    TlsEndsElsewhere = 1115, Refused, Vendor, "network would end TLS of callers elsewhere",
+        "No connection is taken. Ask the vendor why its network would read what callers send; one that is too old does not know that TLS can end at the agent.";
 
     /// The upstream refuses connections.
     UpstreamRefused = 1201, Failed, Customer, "upstream refused the connection",
@@ -177,6 +184,9 @@ faults! {
     /// There are too many connections.
     TooManyConnections = 1206, Failed, Customer, "too many connections",
         "Raise agent.max_connections or the limit of open files, or spread the load over several agents.";
+    /// A caller and this agent did not agree on TLS.
+    CallerTls = 1207, Failed, Customer, "TLS with a caller failed",
+        "Nothing, if the caller is a scanner. Else compare what it offers and shows with agent_tls_termination.";
 
     /// A remote command is not allowed.
     CommandForbidden = 1301, Failed, Customer, "remote command not allowed",
@@ -304,6 +314,9 @@ impl Error {
 
     /// Returns the fault behind a refused bind, with what the network said.
     pub fn of_bind(refusal: &Refusal) -> Self {
+        if (refusal.code, &*refusal.text) == (Code::UNSUPPORTED, TLS_ENDS_ELSEWHERE) {
+            return Fault::TlsEndsElsewhere.into();
+        }
         Self::said(Fault::of_bind(refusal.code), refusal)
     }
 

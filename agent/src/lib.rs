@@ -12,6 +12,7 @@ mod identity;
 pub mod log;
 mod relay;
 mod status;
+mod termination;
 #[cfg(test)]
 mod testing;
 mod trust;

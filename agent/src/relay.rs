@@ -1,4 +1,6 @@
-//! One carried connection: bytes between a stream and an upstream, each direction by itself.
+//! One carried connection: bytes between a caller and an upstream, each direction by itself.
+
+mod front;
 
 use core::{
     future::{Future, poll_fn},
@@ -9,14 +11,13 @@ use core::{
 use std::io::{self, IoSlice};
 
 use adit_core::Code;
-use adit_tokio::{CHUNK, Stream, code_of};
+use adit_tokio::code_of;
 use bytes::{Buf as _, Bytes};
-use tokio::{
-    io::AsyncWrite as _,
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 
 use crate::upstream::Socket;
+
+pub(crate) use front::Front;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,42 +26,48 @@ pub(crate) enum Ending {
     Complete,
     /// The caller's side was reset, or the session was lost; the upstream saw a reset.
     Caller(Code),
+    /// The caller's TLS ended without saying so: what it sent may be a part only, and the upstream saw a reset.
+    Truncated,
     /// The upstream reset; the caller's side was told.
     Upstream,
+    /// It may not go on; both sides saw a reset.
+    Cut,
 }
 
-/// Carries until both directions have ended. `first` goes to the upstream before all else.
-pub(crate) async fn relay(stream: Stream, socket: Socket, first: Bytes) -> Ending {
+/// What is ready when a connection may not go on.
+pub(crate) type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Carries until both directions have ended, or until `cut` is ready. `first` goes to the upstream before all else.
+pub(crate) async fn relay(front: Front, socket: Socket, first: Bytes, cut: Option<Cut>) -> Ending {
     let mut up = Up { waiting: Vec::new(), ended: false };
     if !first.is_empty() {
         up.waiting.push(first);
     }
     let down = Down { rest: Bytes::new(), ended: false };
-    let mut relay = Relay { stream, socket, up: Some(up), down: Some(down), tick: None };
+    let mut relay = Relay { front, socket, up: Some(up), down: Some(down), tick: None, cut };
     let ending = poll_fn(|cx| relay.poll(cx)).await;
-    let Relay { stream, socket, .. } = relay;
+    let Relay { front, socket, down, .. } = relay;
     match ending {
-        Ending::Complete => {}
-        Ending::Caller(_) => {
-            stream.abort(Code::CANCELLED);
-            socket.abort();
-        }
-        Ending::Upstream => {
-            stream.abort(Code::CONNECTION_RESET); // spec: END-007
-            socket.abort();
-        }
+        Ending::Complete => return ending,
+        // What was finished in order still goes out: many a caller closes as soon as it has read the end.
+        Ending::Truncated if down.is_none() => {}
+        Ending::Caller(_) | Ending::Truncated => front.abort(Code::CANCELLED),
+        Ending::Upstream => front.abort(Code::CONNECTION_RESET), // spec: END-007
+        Ending::Cut => front.abort(Code::POLICY),
     }
+    socket.abort();
     ending
 }
 
 struct Relay {
-    stream: Stream,
+    front: Front,
     socket: Socket,
     /// `None` once the direction has ended.
     up: Option<Up>,
     down: Option<Down>,
     /// Runs while nothing would tell that the caller is gone.
     tick: Option<Pin<Box<Sleep>>>,
+    cut: Option<Cut>,
 }
 
 /// Towards the upstream.
@@ -78,7 +85,7 @@ struct Down {
 /// What a direction waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
-    Stream,
+    Caller,
     Socket,
     /// Its turn is over; it goes on at once.
     Turn,
@@ -87,6 +94,9 @@ enum Wait {
 
 impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        if self.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Ending::Cut);
+        }
         let waits = self.poll_up(cx).and_then(|up| Ok((up, self.poll_down(cx)?)));
         match waits {
             Err(ending) => Poll::Ready(ending),
@@ -95,7 +105,7 @@ impl Relay {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Ok((Wait::Stream, _) | (_, Wait::Stream)) => {
+            Ok((Wait::Caller, _) | (_, Wait::Caller)) => {
                 self.tick = None;
                 Poll::Pending
             }
@@ -106,7 +116,7 @@ impl Relay {
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<Wait, Ending> {
         let Some(up) = &mut self.up else { return Ok(Wait::Ended) };
         for _ in 0..TURN {
-            let more = up.gather(&mut self.stream, cx)?;
+            let more = up.gather(&mut self.front, cx)?;
             let written = if up.waiting.is_empty() {
                 let done = if up.ended { self.socket.poll_shutdown(cx) } else { self.socket.poll_flush(cx) };
                 match done {
@@ -115,7 +125,7 @@ impl Relay {
                         self.up = None;
                         return Ok(Wait::Ended);
                     }
-                    Poll::Ready(Ok(())) => return Ok(if more { Wait::Turn } else { Wait::Stream }),
+                    Poll::Ready(Ok(())) => return Ok(if more { Wait::Turn } else { Wait::Caller }),
                     Poll::Ready(Err(error)) => Err(error),
                 }
             } else {
@@ -126,7 +136,7 @@ impl Relay {
             };
             if written.is_err() {
                 // It takes no more, but may have said something before: the other direction tells how it ends.
-                self.stream.stop(Code::CONNECTION_RESET);
+                self.front.stop(Code::CONNECTION_RESET);
                 self.up = None;
                 return Ok(Wait::Ended);
             }
@@ -137,15 +147,18 @@ impl Relay {
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<Wait, Ending> {
         let Some(down) = &mut self.down else { return Ok(Wait::Ended) };
         for _ in 0..TURN {
-            match self.stream.poll_write_bytes(cx, &mut down.rest) {
-                Poll::Pending => return Ok(Wait::Stream),
+            let written = match self.front.poll_write(cx, &mut down.rest) {
+                Poll::Ready(Ok(())) if down.ended => self.front.poll_finish(cx),
+                written @ (Poll::Ready(_) | Poll::Pending) => written,
+            };
+            match written {
+                Poll::Pending => return Ok(Wait::Caller),
                 Poll::Ready(Err(error)) => return Err(caller(&error)),
+                Poll::Ready(Ok(())) if down.ended => {
+                    self.down = None;
+                    return Ok(Wait::Ended);
+                }
                 Poll::Ready(Ok(())) => {}
-            }
-            if down.ended {
-                self.stream.finish().map_err(|error| caller(&error))?;
-                self.down = None;
-                return Ok(Wait::Ended);
             }
             match self.socket.poll_read(cx) {
                 Poll::Pending => return Ok(Wait::Socket),
@@ -166,7 +179,7 @@ impl Relay {
             }
             self.tick = None;
             if self.down.is_some()
-                && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_write(cx, &[])
+                && let Poll::Ready(Err(error)) = self.front.poll_alive(cx)
             {
                 return Poll::Ready(caller(&error));
             }
@@ -175,10 +188,10 @@ impl Relay {
 }
 
 impl Up {
-    /// Takes what the stream has; returns whether there may be more.
-    fn gather(&mut self, stream: &mut Stream, cx: &Context<'_>) -> Result<bool, Ending> {
+    /// Takes what the caller has sent; returns whether there may be more.
+    fn gather(&mut self, front: &mut Front, cx: &mut Context<'_>) -> Result<bool, Ending> {
         while !self.ended && self.waiting.len() < BATCH {
-            match stream.poll_read_bytes(cx, CHUNK) {
+            match front.poll_read(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(Some(data))) if data.is_empty() => {}
                 Poll::Ready(Ok(Some(data))) => self.waiting.push(data),
@@ -217,7 +230,10 @@ impl Up {
 }
 
 fn caller(error: &io::Error) -> Ending {
-    Ending::Caller(code_of(error).unwrap_or(Code::CANCELLED))
+    match code_of(error) {
+        None if error.kind() == io::ErrorKind::UnexpectedEof => Ending::Truncated,
+        code => Ending::Caller(code.unwrap_or(Code::CANCELLED)),
+    }
 }
 
 /// Pieces written to a socket at once; of at most a frame each, together as much as a socket takes.

@@ -6,6 +6,7 @@ use core::{
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use adit_core::TlsEnd;
 use tokio::sync::Notify;
 
 /// What is known of a running agent.
@@ -64,6 +65,8 @@ pub struct EndpointState {
     pub url: String,
     /// Where it leads.
     pub upstream: String,
+    /// Where TLS of callers ends: what was asked for, which the network cannot change.
+    pub tls: TlsEnd,
     /// Whether it is bound.
     pub bound: bool,
     /// Why not, and who must act; empty while it is not known.

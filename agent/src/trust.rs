@@ -24,7 +24,7 @@ use crate::{
     errors::{Error, Fault},
 };
 
-pub(crate) use certificate::{describe, sha256};
+pub(crate) use certificate::{describe, describe_names, sha256};
 pub(crate) use explain::{explain_dial, explain_end, explain_tls};
 
 /// The TLS towards the network, and a memory of the certificate that was refused last.

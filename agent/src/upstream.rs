@@ -11,4 +11,4 @@ pub use proxy::ProxyVersion;
 pub(crate) use address::Cover;
 pub(crate) use dial::{Failure, Upstream};
 pub(crate) use proxy::header;
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Socket, read};

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::{TlsEnd, escape};
+use adit_core::escape;
 
 use crate::status::{Board, EndpointState, SessionState, Status};
 
@@ -62,7 +62,7 @@ fn draw(board: &Board, colour: bool, width: usize) -> Vec<String> {
 
 fn endpoint_lines(endpoint: &EndpointState, colour: bool, width: usize) -> Vec<String> {
     let label = format!("{:13}", cut(&endpoint.name, 13, 0));
-    let tls = match TlsEnd::of(&endpoint.url).word() {
+    let tls = match endpoint.tls.word() {
         "" => String::new(),
         end => format!(", TLS to the {end}"),
     };
@@ -108,13 +108,16 @@ const fn width() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use adit_core::TlsEnd;
+
     use super::*;
 
     fn board() -> Board {
-        let endpoint = |name: &str, bound, problem: &str| EndpointState {
+        let endpoint = |name: &str, tls, bound, problem: &str| EndpointState {
             name: name.into(),
             url: "https://crm.example.com".into(),
             upstream: "localhost:8080".into(),
+            tls,
             bound,
             problem: problem.into(),
         };
@@ -124,7 +127,10 @@ mod tests {
             region: "eu".into(),
             node: "n1".into(),
             round_trip: Some(Duration::from_millis(12)),
-            endpoints: vec![endpoint("web", true, ""), endpoint("db", false, "ADIT-2003: not allowed\u{1b}[2J")],
+            endpoints: vec![
+                endpoint("web", TlsEnd::Network, true, ""),
+                endpoint("db", TlsEnd::Agent, false, "ADIT-2003: not allowed\u{1b}[2J"),
+            ],
             live: 2,
             total: 9,
             trouble: None,
@@ -143,7 +149,7 @@ mod tests {
                 "Round trip    12 ms",
                 "Connections   2 open, 9 in all",
                 "web           ● https://crm.example.com → localhost:8080, TLS to the network",
-                "db            ✗ https://crm.example.com → localhost:8080, TLS to the network",
+                "db            ✗ https://crm.example.com → localhost:8080, TLS to the agent",
                 "                ADIT-2003: not allowed\\u{1b}[2J",
             ]
         );

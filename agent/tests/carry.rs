@@ -314,3 +314,27 @@ async fn wait_until_idle(agent: &Running) {
     };
     timeout(PATIENCE, idle).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_does_not_answer_keeps_nobody_from_another() {
+    // It takes connections and never says anything in TLS.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let mut network = Network::start(Rules::default()).await;
+    let endpoints = format!(
+        "{}{}",
+        endpoint("silent", "tcp://:1001", &format!("url: 'tls://127.0.0.1:{}', insecure: true", port(&silent))),
+        endpoint("db", URL, &format!("url: 'tcp://127.0.0.1:{}'", port(&upstream)))
+    );
+    let _agent = Running::start(&write_config(&folder(), &network, "", &endpoints));
+    network.wait_for(&Seen::Bound("tcp://:1001".into())).await;
+    network.wait_for(&Seen::Bound(URL.into())).await;
+
+    let held: Vec<_> = (0..600).map(|_| network.open("tcp://:1001")).collect();
+    let stream = network.open(URL);
+
+    let accepted = timeout(Duration::from_secs(5), stream.accepted()).await;
+    assert_eq!(accepted.expect("within half of what one dial may take"), Ok(()));
+    drop(held);
+}

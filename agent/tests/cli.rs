@@ -206,3 +206,46 @@ async fn end(child: Child, name: &str) -> (Option<i32>, String, String) {
     signal(&child, name);
     told(tokio::task::spawn_blocking(|| child.wait_with_output()).await.unwrap().unwrap())
 }
+
+#[test]
+fn a_certificate_is_asked_for_with_a_key_that_stays_and_that_nobody_else_reads() {
+    let home = folder();
+    let file = home.join("adit.yml");
+    write_private(
+        &file,
+        "endpoints:\n  - { name: crm, url: 'https://crm.example', upstream: { url: '8080' }, agent_tls_termination: {} }\n  - { name: plain, url: 'https://a.example', upstream: { url: '8080' } }\n",
+    );
+    let certificate =
+        |arguments: &[&str]| run(&home, &[&["certificate"], arguments, &["--config", file.to_str().unwrap()]].concat());
+    let files = || {
+        let names = fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+
+    let (code, asked, _) = certificate(&["request", "crm"]);
+    let (key, made) = (home.join("crm.key"), fs::read(home.join("crm.key")).unwrap());
+    assert!(code == Some(0) && asked.starts_with("-----BEGIN CERTIFICATE REQUEST-----"), "{asked}");
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(certificate(&["request", "crm"]).0, Some(0));
+    assert_eq!(certificate(&["request", "crm", "--new-key"]).0, Some(0));
+    assert_eq!(fs::read(&key).unwrap(), made, "no key is replaced in passing");
+    assert_eq!(files(), ["adit.yml", "crm.key", "crm.key.next"]);
+
+    fs::write(home.join("bad.pem"), "not a certificate").unwrap();
+    let bad = home.join("bad.pem");
+    for (arguments, told) in [
+        (&["request", "crn"][..], "ADIT-1005"),
+        (&["request", "plain"], "no agent_tls_termination"),
+        (&["show", "crm"], "crm.pem"),
+        (&["install", "crm", bad.to_str().unwrap()], "bad.pem: it holds 0 certificates"),
+    ] {
+        let (code, _, error) = certificate(arguments);
+        assert!(code == Some(3) && error.contains(told), "{arguments:?}: {error}");
+    }
+    assert_eq!(files(), ["adit.yml", "bad.pem", "crm.key", "crm.key.next"], "nothing is left behind");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, _, error) = certificate(&["request", "crm"]);
+    assert!(code == Some(3) && error.contains("chmod 600"), "{error}");
+}

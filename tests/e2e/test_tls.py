@@ -7,31 +7,12 @@ import ssl
 
 import pytest
 
+from harness.certificates import Authority
 from harness.clients import curl, dial, tls_context
 from harness.deployment import DOMAIN
 from harness.http_upstream import HttpUpstream
 from harness.process import run, wait_until
 from harness.raw_upstream import RawUpstream, echo
-
-
-class Authority:
-    """A CA that issues certificates for callers."""
-
-    def __init__(self, directory, name):
-        self.directory = directory
-        self.pem, self.key = directory / f"{name}.pem", directory / f"{name}.key"
-        run(["openssl", "req", "-x509", *EC, "-days", "2", "-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", self.key, "-out", self.pem])
-
-    def issue(self, name):
-        """The options with which curl and openssl s_client show a certificate for `name`."""
-        base = self.directory / f"{self.pem.stem}-{name}"
-        run(["openssl", "req", "-new", *EC, "-subj", f"/O=Acme/CN={name}", "-keyout", f"{base}.key", "-out", f"{base}.csr"])
-        (self.directory / "client.ext").write_text("extendedKeyUsage = clientAuth\n")
-        run(["openssl", "x509", "-req", "-extfile", self.directory / "client.ext", "-in", f"{base}.csr", "-CA", self.pem, "-CAkey", self.key, "-set_serial", "0xb53017", "-days", "2", "-out", f"{base}.pem"])
-        return ["--cert", f"{base}.pem", "--key", f"{base}.key"]
-
-
-EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
 def name(label):

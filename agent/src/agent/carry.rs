@@ -3,24 +3,34 @@
 use core::{
     net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 use std::sync::Arc;
 
 use adit_core::{Code, Open};
 use adit_tokio::{Endpoint, Stream};
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::server::TlsStream;
 
 use crate::{
-    relay::{Ending, relay},
+    relay::{Cut, Ending, Front, relay},
     status::{Counted, Status},
-    upstream::{Failure, Upstream, header},
+    termination::{Caller, Termination},
+    upstream::{Failure, Socket, Upstream, header},
 };
 
 /// One endpoint, as its connections see it.
 pub(super) struct Service {
     pub(super) name: String,
     pub(super) upstream: Upstream,
+    /// Dials under way: an upstream that does not answer keeps nobody from another.
+    pub(super) dials: Semaphore,
+    /// Where TLS of callers ends here.
+    pub(super) termination: Option<Arc<Termination>>,
     pub(super) limits: Arc<Limits>,
     pub(super) status: Arc<Status>,
     /// When a failure was logged last, in milliseconds since `start`, plus one.
@@ -31,7 +41,8 @@ pub(super) struct Service {
 /// What callers may make grow, of all endpoints together.
 pub(super) struct Limits {
     pub(super) connections: Arc<Semaphore>,
-    pub(super) dials: Semaphore,
+    /// Handshakes with callers under way.
+    pub(super) handshakes: Semaphore,
 }
 
 /// Takes connections until the uplink is over or the endpoint is given up.
@@ -54,39 +65,93 @@ pub(super) async fn serve(mut endpoint: Endpoint, service: Arc<Service>, mut sto
 }
 
 async fn carry(stream: Stream, service: Arc<Service>, permit: OwnedSemaphorePermit, counted: Counted) {
+    let trust = service.termination.as_ref().and_then(|termination| termination.changed_trust());
     // In a box of its own, which is gone before the long part begins.
-    let socket = Box::pin(async {
-        let _turn = service.limits.dials.acquire().await;
-        service.upstream.connect().await // spec: ADDR-003, whatever OPEN names
-    })
-    .await;
-    let socket = match socket {
-        Ok(socket) => socket,
-        Err(failure) => {
-            service.failed(&failure, stream.open().and_then(|open| open.caller));
-            stream.abort(failure.code);
-            return;
-        }
-    };
-    stream.accept();
-    let first = match (service.upstream.config().proxy_protocol, stream.open()) {
-        (Some(version), Some(open)) => header(version, open),
-        (Some(version), None) => header(version, &Open::default()),
-        (None, _) => Bytes::new(),
-    };
-    let caller = stream.open().and_then(|open| open.caller);
-    tracing::debug!(name = service.name, stream = stream.id().number(), ?caller, "connection carried");
-    let number = stream.id().number();
-    let ending = relay(stream, socket, first).await;
-    match ending {
+    let Some((front, socket, caller)) = Box::pin(service.set_up(stream)).await else { return };
+    let first = service.first(front.open(), caller.as_ref());
+    drop(caller);
+    let (address, number) = (front.open().and_then(|open| open.caller), front.number());
+    tracing::debug!(name = service.name, stream = number, caller = ?address, "connection carried");
+    let cut = trust.map(|mut trust| -> Cut {
+        Box::pin(async move {
+            if trust.changed().await.is_err() {
+                core::future::pending().await // the endpoint was given up, and its connections may finish
+            }
+        })
+    });
+    match relay(front, socket, first, cut).await {
         Ending::Complete => tracing::debug!(name = service.name, stream = number, "connection ended"),
         Ending::Caller(code) => tracing::debug!(name = service.name, stream = number, %code, "caller gone"),
+        Ending::Truncated => {
+            tracing::debug!(name = service.name, stream = number, "caller gone in the middle of its TLS")
+        }
         Ending::Upstream => tracing::debug!(name = service.name, stream = number, "upstream reset the connection"),
+        Ending::Cut => {
+            tracing::debug!(name = service.name, stream = number, "whom to believe has changed: connection cut")
+        }
     }
     drop((permit, counted));
 }
 
 impl Service {
+    /// Reaches the upstream, and shakes hands with the caller where its TLS ends here; `None` when one of them failed.
+    async fn set_up(&self, stream: Stream) -> Option<(Front, Socket, Option<Caller>)> {
+        let Some(termination) = &self.termination else {
+            let socket = self.dial(&stream).await?;
+            stream.accept();
+            return Some((Front::Plain(stream), socket, None));
+        };
+        // Who has not shown yet who it is reaches nothing. Elsewhere the network may still try another agent.
+        let early = if termination.asks() { None } else { Some(self.dial(&stream).await?) };
+        stream.accept();
+        let (tls, caller) = self.shake(termination, stream).await?;
+        let socket = match early {
+            Some(socket) => socket,
+            None => self.dial(tls.get_ref().0).await?,
+        };
+        Some((Front::Tls(Box::new(tls)), socket, Some(caller)))
+    }
+
+    async fn dial(&self, stream: &Stream) -> Option<Socket> {
+        match self.upstream.connect(&self.dials).await {
+            Ok(socket) => Some(socket), // spec: ADDR-003, whatever OPEN names
+            Err(failure) => {
+                self.failed(&failure, stream.open().and_then(|open| open.caller));
+                stream.abort(failure.code);
+                None
+            }
+        }
+    }
+
+    async fn shake(&self, termination: &Termination, stream: Stream) -> Option<(TlsStream<Stream>, Caller)> {
+        let deadline = Instant::now() + HANDSHAKE;
+        let address = stream.open().and_then(|open| open.caller);
+        let turn = timeout_at(deadline, self.limits.handshakes.acquire()).await;
+        if turn.is_err() {
+            self.tell(|| tracing::warn!(name = self.name, "too many handshakes: one is refused"));
+            stream.abort(Code::LIMIT);
+            return None;
+        }
+        match termination.accept(stream, deadline).await {
+            Ok(done) => Some(done),
+            Err(error) => {
+                tracing::debug!(name = self.name, caller = ?address, %error, "not carried");
+                self.tell(|| {
+                    let remedy = error.fault.entry().remedy;
+                    tracing::warn!(name = self.name, %error, remedy, "handshake with a caller failed");
+                });
+                None
+            }
+        }
+    }
+
+    /// Returns what goes to the upstream before all else.
+    fn first(&self, open: Option<&Open>, caller: Option<&Caller>) -> Bytes {
+        let Some(version) = self.upstream.config().proxy_protocol else { return Bytes::new() };
+        let unknown = Open::default();
+        header(version, open.unwrap_or(&unknown), caller)
+    }
+
     fn failed(&self, failure: &Failure, caller: Option<SocketAddr>) {
         let error = &failure.error;
         tracing::debug!(name = self.name, ?caller, %error, "not carried");
@@ -106,3 +171,6 @@ impl Service {
         }
     }
 }
+
+/// How long a caller may take for a handshake that ends here, its wait for a turn included.
+const HANDSHAKE: Duration = Duration::from_secs(10);

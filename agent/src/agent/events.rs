@@ -99,13 +99,15 @@ impl Memory {
             UplinkEvent::Bound { lane, id, url } => {
                 if let Some(name) = names.get(&id) {
                     self.bound.entry(id).or_default().insert(lane);
-                    // What the network has confirmed, or the scheme alone where it knows of nothing else (BIND-018).
-                    let tls = TlsEnd::of(&url).word();
-                    tracing::info!(name, lane, url = %escape(&url), tls, "endpoint bound");
+                    let mut tls = TlsEnd::Unsaid;
+                    let shown = escape(&url).to_string();
                     self.endpoint(name, |state| {
                         (state.bound, state.url) = (true, url);
                         state.problem.clear();
+                        tls = state.tls;
                     });
+                    // An answer that says another was taken for a refusal (BIND-018).
+                    tracing::info!(name, lane, url = shown, tls = tls.word(), "endpoint bound");
                 }
                 Next::Continue
             }

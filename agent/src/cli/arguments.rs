@@ -46,10 +46,13 @@ pub(crate) enum Command {
     Http(One),
     /// Carry TCP to an upstream: adit tcp 22 --url tcp://:2222
     Tcp(One),
-    /// Carry TLS, which the upstream ends: adit tls 8443 --url tls://db.example.com
+    /// Carry TLS, which the upstream ends, or this agent: adit tls 8443 --url tls://db.example.com
     Tls(One),
     /// Carry what the configuration says: some endpoints, or all.
     Start(Start),
+    /// Ask for the certificate of an endpoint whose TLS ends here, install it, look at it.
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
     /// Look at the configuration, or put the authtoken into it.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -81,6 +84,15 @@ pub(crate) struct One {
     /// Take any certificate of the upstream: whoever is on the path can read and change everything.
     #[arg(long, conflicts_with = "upstream_ca")]
     pub(crate) upstream_insecure: bool,
+    /// The certificate of the endpoint, PEM: TLS of callers ends at this agent, and the network reads nothing.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) crt: Option<PathBuf>,
+    /// The key of the certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "crt")]
+    pub(crate) key: Option<PathBuf>,
+    /// Certificates of authorities, PEM: only callers with a certificate from one of them are let in.
+    #[arg(long, value_name = "FILE", requires = "crt")]
+    pub(crate) mutual_tls_cas: Option<PathBuf>,
     /// Text for the vendor.
     #[arg(long)]
     pub(crate) metadata: Option<String>,
@@ -107,6 +119,51 @@ pub(crate) enum ConfigCommand {
     AddAuthtoken,
     /// Print the files that are read.
     Path(Printed),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertificateCommand {
+    /// Make a key, unless there is one, and print a request for a certificate (PKCS #10); the key stays here.
+    Request(Request),
+    /// Check the certificate that came back, and put it where the configuration says.
+    Install(Install),
+    /// Print the certificate that callers are shown: fingerprint, names, end.
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    /// The name of the endpoint in the configuration.
+    pub(crate) endpoint: String,
+    /// A name that the certificate is to stand for, once for each [default: the one in the endpoint's url].
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Where to write the request [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Make a new key, which takes the place of the old one when its certificate is installed.
+    #[arg(long)]
+    pub(crate) new_key: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// The name of the endpoint in the configuration.
+    pub(crate) endpoint: String,
+    /// The certificate and those that issued it, PEM; - reads standard input.
+    #[arg(default_value = "-")]
+    pub(crate) certificate: PathBuf,
+    /// Take it although it does not stand for the name in the endpoint's url.
+    #[arg(long)]
+    pub(crate) any_name: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The name of the endpoint in the configuration.
+    pub(crate) endpoint: String,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::{Config, ConfigFault, EditError, Overrides, default_path, set_authtoken},
     errors::{Error, Exit, Fault},
+    termination::Termination,
     trust::NetworkTls,
     upstream::Upstream,
 };
@@ -74,7 +75,8 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
 fn unusable(config: &Config, provider: &Arc<CryptoProvider>) -> Vec<Error> {
     let network = NetworkTls::new(&config.agent.roots, provider).err();
     let upstreams = config.endpoints.iter().filter_map(|endpoint| Upstream::new(endpoint, provider).err());
-    network.into_iter().chain(upstreams).collect()
+    let terminations = config.endpoints.iter().filter_map(|endpoint| Termination::new(endpoint, provider).err());
+    network.into_iter().chain(upstreams).chain(terminations).collect()
 }
 
 fn json(fault: &ConfigFault) -> serde_json::Value {

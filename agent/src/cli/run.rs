@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::UpstreamProtocol;
+use adit_core::{TlsEnd, UpstreamProtocol};
 use rustls::crypto::CryptoProvider;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -22,8 +22,8 @@ use super::{
 use crate::{
     agent::{Agent, Outcome},
     config::{
-        AgentConfig, Config, EndpointConfig, Kind, LogOutput, Overrides, UpstreamTrust, endpoint_without_file, nearest,
-        token,
+        AgentConfig, Authorities, ClientCertificates, ClientMode, Config, EndpointConfig, Kind, LogOutput, Overrides,
+        TerminationConfig, TlsVersion, UpstreamTrust, endpoint_without_file, nearest, token,
     },
     errors::{Error, Exit, Fault},
     identity::state_folder,
@@ -52,8 +52,8 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
 }
 
 fn endpoint(kind: Kind, one: &One) -> Result<EndpointConfig, Failure> {
-    let mut endpoint =
-        endpoint_without_file(kind, one.url.as_deref(), &one.upstream).map_err(|problem| Failure::usage(&problem))?;
+    let mut endpoint = endpoint_without_file(kind, one.url.as_deref(), &one.upstream, one.crt.is_some())
+        .map_err(|problem| Failure::usage(&problem))?;
     endpoint.pooling = one.pooling;
     endpoint.metadata = one.metadata.clone().unwrap_or_default();
     endpoint.description = one.description.clone().unwrap_or_default();
@@ -66,6 +66,7 @@ fn endpoint(kind: Kind, one: &One) -> Result<EndpointConfig, Failure> {
         (None, true) => Some(UpstreamTrust::DangerAnybody),
         (None, false) => None,
     };
+    endpoint.termination = termination(&endpoint, one)?;
     match (&mut endpoint.upstream.tls, trust) {
         (Some(tls), Some(trust)) => *tls = trust,
         (None, Some(_)) => {
@@ -74,6 +75,26 @@ fn endpoint(kind: Kind, one: &One) -> Result<EndpointConfig, Failure> {
         (_, None) => {}
     }
     Ok(endpoint)
+}
+
+/// Returns how TLS ends here, if it does.
+fn termination(endpoint: &EndpointConfig, one: &One) -> Result<Option<TerminationConfig>, Failure> {
+    let (Some(certificate), Some(key)) = (&one.crt, &one.key) else { return Ok(None) };
+    if !TlsEnd::Agent.fits(&endpoint.url) {
+        return Err(Failure::usage(
+            "--crt: TLS of such an endpoint cannot end here; give it an https:// or tls:// URL",
+        ));
+    }
+    let is_http = endpoint.kind == Kind::Http || endpoint.upstream.is_http;
+    let authority = one.mutual_tls_cas.clone().map(Authorities::File);
+    Ok(Some(TerminationConfig {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        min_version: TlsVersion::V12,
+        max_version: TlsVersion::V13,
+        clients: authority.map(|file| ClientCertificates { mode: ClientMode::Verify, authorities: vec![file] }),
+        http: is_http.then_some(endpoint.upstream.protocol),
+    }))
 }
 
 /// Runs endpoints of the configuration.

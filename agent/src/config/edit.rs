@@ -112,7 +112,11 @@ fn holds(text: &str, token: &str) -> bool {
     keys.iter().any(|(key, _, node)| key == "authtoken" && node.value == Value::Text(token.to_owned()))
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces a file in one step, or makes it, with mode 0600.
+///
+/// # Errors
+/// What the system says; the file is as it was.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)?;
     }

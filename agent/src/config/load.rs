@@ -107,13 +107,34 @@ pub fn token(source: &Token) -> Result<Secret, Error> {
 
 fn token_file(path: &Path) -> Result<Secret, Error> {
     let shown = path.display();
-    let unreadable = |problem: &str| Error::new(Fault::TokenUnreadable, format!("{shown}: {problem}"));
-    let Text { text, mode } = read_text(path, MAX_TOKEN).map_err(|problem| unreadable(&problem))?;
+    let text = read_private(path, MAX_TOKEN)
+        .map_err(|problem| Error::new(Fault::TokenUnreadable, format!("{shown}: {problem}")))?;
+    secret(&String::from_utf8_lossy(text.expose()), &shown.to_string())
+}
+
+/// Reads a file that nobody else may read or write (V46), of at most `most` octets.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read_private(path: &Path, most: u64) -> Result<Secret, String> {
+    let Text { text, mode } = read_text(path, most)?;
     // A group may read it: that is how orchestrators mount secrets.
     if let Some(mode) = mode.filter(|mode| mode & 0o027 != 0) {
-        return Err(unreadable(&format!("mode {mode:04o} lets others read or change it; chmod 600 {shown}")));
+        return Err(format!("mode {mode:04o} lets others read or change it; chmod 600 {}", path.display()));
     }
-    secret(&text, &shown.to_string())
+    Ok(Secret::new(text.into_bytes()))
+}
+
+/// Reads a file that not everybody may write, of at most `most` octets.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read_public(path: &Path, most: u64) -> Result<String, String> {
+    let Text { text, mode } = read_text(path, most)?;
+    match mode.filter(|mode| mode & 0o002 != 0) {
+        Some(mode) => Err(format!("mode {mode:04o} lets everybody change it; chmod 644 {}", path.display())),
+        None => Ok(text),
+    }
 }
 
 fn secret(text: &str, from: &str) -> Result<Secret, Error> {

@@ -7,22 +7,26 @@ mod load;
 mod merge;
 mod read;
 mod section;
+mod termination;
 pub(crate) mod values;
 mod yaml;
 
 use core::time::Duration;
 use std::path::PathBuf;
 
-use adit_core::{Heartbeat, Secret, UpstreamProtocol};
+use adit_core::{Heartbeat, Secret, TlsEnd, UpstreamProtocol};
 use adit_tokio::Target;
 
 use crate::upstream::{Address, ProxyVersion};
 
+pub use adit_tls::{Authorities, ClientCertificates, ClientMode, TlsVersion};
 pub use edit::{EditError, set_authtoken};
 pub use load::{default_path, token};
 pub use section::{ConfigFault, Overrides};
 pub use values::Kind;
 
+pub(crate) use edit::replace;
+pub(crate) use load::{read_private, read_public};
 pub(crate) use read::endpoint_without_file;
 pub(crate) use section::nearest;
 
@@ -84,6 +88,8 @@ pub struct EndpointConfig {
     pub kind: Kind,
     /// `upstream`.
     pub upstream: UpstreamConfig,
+    /// `agent_tls_termination`: TLS of callers ends at the agent; without, where the URL says.
+    pub termination: Option<TerminationConfig>,
     /// `pooling_enabled`: whether other agents may bind the endpoint as well; no.
     pub pooling: bool,
     /// `metadata`: text for the vendor, at most 4,096 octets.
@@ -100,12 +106,50 @@ pub struct UpstreamConfig {
     pub address: Address,
     /// Whom an `https://` or `tls://` upstream must be; `None` for plain ones.
     pub tls: Option<UpstreamTrust>,
+    /// Whether `url` says that it speaks HTTP.
+    pub is_http: bool,
     /// `protocol`: the HTTP that the network speaks through the tunnel, http1.
     pub protocol: UpstreamProtocol,
     /// `proxy_protocol`: whether a header tells the upstream who calls.
     pub proxy_protocol: Option<ProxyVersion>,
     /// `connect_timeout`: how long connecting may take, 10 s.
     pub connect_timeout: Duration,
+}
+
+impl EndpointConfig {
+    /// Returns where TLS of callers ends, and so who can read what they send.
+    pub fn tls_end(&self) -> TlsEnd {
+        if self.termination.is_some() { TlsEnd::Agent } else { TlsEnd::of(&self.url) }
+    }
+}
+
+/// The section `agent_tls_termination` of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TerminationConfig {
+    /// `server_certificate`: PEM, the certificate and those that issued it; `NAME.pem` beside the configuration.
+    pub certificate: PathBuf,
+    /// `server_private_key`: PEM; `NAME.key` beside the configuration.
+    pub key: PathBuf,
+    /// `min_version`: 1.2.
+    pub min_version: TlsVersion,
+    /// `max_version`: 1.3.
+    pub max_version: TlsVersion,
+    /// `mutual_tls_certificate_authorities` and `mutual_tls_verification_strategy`: without them no certificate is asked for.
+    pub clients: Option<ClientCertificates>,
+    /// The HTTP that callers may agree on, where the upstream speaks HTTP.
+    pub http: Option<UpstreamProtocol>,
+}
+
+impl TerminationConfig {
+    /// Returns the files of the authorities.
+    pub(crate) fn authority_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let authorities = self.clients.iter().flat_map(|clients| &clients.authorities);
+        authorities.filter_map(|authority| match authority {
+            Authorities::File(path) => Some(path),
+            Authorities::Pem(_) => None,
+        })
+    }
 }
 
 /// Whom the network's certificate must be from.

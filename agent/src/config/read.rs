@@ -2,12 +2,13 @@
 
 use core::time::Duration;
 
-use adit_core::{Heartbeat, LANES, Secret, UpstreamProtocol};
+use adit_core::{Heartbeat, LANES, Secret, TlsEnd, UpstreamProtocol};
 
 use super::{
     AgentConfig, EndpointConfig, Kind, LogFormat, LogOutput, RemoteManagement, Roots, Token, UpstreamConfig,
     UpstreamTrust,
     section::{Context, Scalar, Section},
+    termination,
     values::{self, count, duration, endpoint_url, flag},
     yaml::Node,
 };
@@ -195,16 +196,30 @@ fn endpoint(mut section: Section<'_, '_>, before: &[EndpointConfig]) -> Option<E
         },
     };
     let kind = asked.as_ref().map_or(Kind::Tcp, |(_, kind)| *kind);
-    let upstream = upstream(section.section("upstream"), kind);
+    let ends_here = section.has("agent_tls_termination");
+    let below = section.section("upstream");
+    let upstream = upstream(below, kind, ends_here);
+    let termination = ends_here.then(|| {
+        let http = upstream.as_ref().filter(|upstream| kind == Kind::Http || upstream.is_http);
+        let named = name.as_ref().map_or("endpoint", |name| &name.text).to_owned();
+        termination::read(section.section("agent_tls_termination"), &named, http.map(|upstream| upstream.protocol))
+    });
+    if let (true, Some(scalar), Some((asked, _))) = (ends_here, &url, &asked)
+        && !TlsEnd::Agent.fits(asked)
+    {
+        let remedy =
+            "Make it a public https:// or tls:// endpoint, or tls:// below internal; or remove agent_tls_termination";
+        section.reject("url", scalar, "TLS of such an endpoint cannot end at the agent", remedy);
+    }
     let pooling = section.value("pooling_enabled", false, "true or false", flag);
     let metadata = text(&mut section, "metadata", MAX_METADATA);
     let description = text(&mut section, "description", MAX_DESCRIPTION);
     section.finish();
     let ((url, kind), name) = (asked?, name?.text);
-    Some(EndpointConfig { name, url, kind, upstream: upstream?, pooling, metadata, description })
+    Some(EndpointConfig { name, url, kind, upstream: upstream?, termination, pooling, metadata, description })
 }
 
-fn upstream(mut section: Section<'_, '_>, kind: Kind) -> Option<UpstreamConfig> {
+fn upstream(mut section: Section<'_, '_>, kind: Kind, ends_here: bool) -> Option<UpstreamConfig> {
     let url = section.scalar("url");
     let found = match &url {
         None => {
@@ -212,8 +227,8 @@ fn upstream(mut section: Section<'_, '_>, kind: Kind) -> Option<UpstreamConfig> 
             None
         }
         Some(scalar) => match Address::parse(&scalar.text) {
-            Ok((_, Cover::Tls)) if kind == Kind::Tls => {
-                let remedy = "Write tcp:// before host and port";
+            Ok((_, Cover::Tls)) if kind == Kind::Tls && !ends_here => {
+                let remedy = "Write tcp:// before host and port, or let TLS end here: agent_tls_termination";
                 section.reject("url", scalar, "a tls:// endpoint passes the caller's own TLS through", remedy);
                 None
             }
@@ -243,7 +258,8 @@ fn upstream(mut section: Section<'_, '_>, kind: Kind) -> Option<UpstreamConfig> 
     section.finish();
     let (address, cover) = found?;
     let tls = (cover == Cover::Tls).then(|| trust.map_or(UpstreamTrust::Host, |(.., trust)| trust));
-    Some(UpstreamConfig { address, tls, protocol, proxy_protocol, connect_timeout })
+    let is_http = url.is_some_and(|url| Address::is_http(&url.text));
+    Some(UpstreamConfig { address, tls, is_http, protocol, proxy_protocol, connect_timeout })
 }
 
 fn trust(section: &mut Section<'_, '_>) -> Option<(&'static str, Scalar, UpstreamTrust)> {
@@ -271,7 +287,12 @@ fn trust(section: &mut Section<'_, '_>) -> Option<(&'static str, Scalar, Upstrea
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn endpoint_without_file(kind: Kind, url: Option<&str>, upstream: &str) -> Result<EndpointConfig, String> {
+pub(crate) fn endpoint_without_file(
+    kind: Kind,
+    url: Option<&str>,
+    upstream: &str,
+    ends_here: bool,
+) -> Result<EndpointConfig, String> {
     let url = match (url, kind) {
         (Some(url), _) => endpoint_url(url, Some(kind)).map_err(|problem| format!("--url: `{url}` {problem}"))?.0,
         (None, Kind::Http) => "https://".to_owned(), // the network makes a name up
@@ -279,7 +300,7 @@ pub(crate) fn endpoint_without_file(kind: Kind, url: Option<&str>, upstream: &st
         (None, Kind::Tcp) => return Err("--url: a TCP endpoint needs a port: --url tcp://:5432".to_owned()),
     };
     let (address, cover) = Address::parse(upstream).map_err(|problem| format!("`{upstream}` {problem}"))?;
-    if kind == Kind::Tls && cover == Cover::Tls {
+    if kind == Kind::Tls && cover == Cover::Tls && !ends_here {
         return Err("a tls endpoint passes the caller's own TLS through: write tcp:// before host and port".to_owned());
     }
     Ok(EndpointConfig {
@@ -289,10 +310,12 @@ pub(crate) fn endpoint_without_file(kind: Kind, url: Option<&str>, upstream: &st
         upstream: UpstreamConfig {
             address,
             tls: (cover == Cover::Tls).then_some(UpstreamTrust::Host),
+            is_http: Address::is_http(upstream),
             protocol: UpstreamProtocol::Http1,
             proxy_protocol: None,
             connect_timeout: CONNECT_TIMEOUT,
         },
+        termination: None,
         pooling: false,
         metadata: String::new(),
         description: String::new(),

@@ -159,6 +159,11 @@ impl<'a, 'c> Section<'a, 'c> {
         Self { context, path, place, entries, known: Vec::new() }
     }
 
+    /// Returns whether the key stands there, with something below it or without.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, ..)| name == key)
+    }
+
     /// Returns the section below `key`.
     pub(crate) fn section(&mut self, key: &'static str) -> Self {
         let node = self.take(key).map(|(_, node)| node);
@@ -240,6 +245,12 @@ impl<'a, 'c> Section<'a, 'c> {
     pub(crate) fn path(&mut self, key: &'static str) -> Option<(PathBuf, Scalar)> {
         let scalar = self.scalar(key)?;
         Some((self.beside(&scalar), scalar))
+    }
+
+    /// Returns a path beside the file that the section stands in.
+    pub(crate) fn beside_file(&self, name: &str) -> PathBuf {
+        let file = self.place.and_then(|place| self.context.files.get(place.file));
+        file.and_then(|file| file.parent()).unwrap_or_else(|| Path::new("")).join(name)
     }
 
     /// Returns the scalar as a path: relative to its file, or to the working directory when it is from elsewhere.

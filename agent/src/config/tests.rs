@@ -305,3 +305,92 @@ fn the_configuration_in_the_documentation_is_valid() {
     assert_eq!(config.endpoints.len(), 1);
     assert_eq!(config.agent.max_connections, 10_000);
 }
+
+const ENDS_HERE: &str = "\
+endpoints:
+  - name: crm
+    url: https://crm.example.com
+    upstream: { url: 'http://localhost:3000', protocol: http2 }
+    agent_tls_termination:
+      server_certificate: tls/crm.pem
+      server_private_key: /run/secrets/crm.key
+      min_version: 1.3
+      mutual_tls_certificate_authorities: [one.pem, /etc/two.pem]
+  - name: db
+    url: tls://db.example.com
+    upstream: { url: 'tls://localhost:5433', ca: db.pem }
+    agent_tls_termination:
+  - name: any
+    url: tls://any.internal
+    upstream: { url: 'http://localhost:3001' }
+    agent_tls_termination: { mutual_tls_verification_strategy: require-any }
+  - name: passes
+    url: tls://passes.example.com
+    upstream: { url: 'tcp://localhost:5434' }
+";
+
+#[test]
+fn where_tls_ends_follows_from_the_url_and_the_section() {
+    let endpoints = parse(ENDS_HERE).unwrap().endpoints;
+    let ends: Vec<_> = endpoints.iter().map(EndpointConfig::tls_end).collect();
+    let termination = |at: usize| endpoints[at].termination.clone().unwrap();
+    let asks = |mode, files: &[&str]| {
+        let authorities = files.iter().map(|file| Authorities::File(PathBuf::from(file))).collect();
+        Some(ClientCertificates { mode, authorities })
+    };
+
+    assert_eq!(ends, [TlsEnd::Agent, TlsEnd::Agent, TlsEnd::Agent, TlsEnd::Upstream]);
+    assert_eq!(
+        termination(0),
+        TerminationConfig {
+            certificate: "/etc/adit/tls/crm.pem".into(),
+            key: "/run/secrets/crm.key".into(),
+            min_version: TlsVersion::V13,
+            max_version: TlsVersion::V13,
+            clients: asks(ClientMode::Verify, &["/etc/adit/one.pem", "/etc/two.pem"]),
+            http: Some(UpstreamProtocol::Http2),
+        }
+    );
+    assert_eq!(
+        termination(1),
+        TerminationConfig {
+            certificate: "/etc/adit/db.pem".into(),
+            key: "/etc/adit/db.key".into(),
+            min_version: TlsVersion::V12,
+            max_version: TlsVersion::V13,
+            clients: None,
+            http: None,
+        },
+        "beside the configuration, and no HTTP"
+    );
+    assert_eq!(endpoints[1].upstream.tls, Some(UpstreamTrust::File("/etc/adit/db.pem".into())));
+    assert_eq!(
+        (termination(2).clients, termination(2).http),
+        (asks(ClientMode::Require, &[]), Some(UpstreamProtocol::Http1))
+    );
+}
+
+#[test]
+fn tls_that_cannot_end_here_is_told_with_what_to_do() {
+    let endpoint = |url: &str, keys: &str| {
+        let text = format!(
+            "endpoints:\n  - name: e\n    url: {url}\n    upstream: {{ url: '8080' }}\n    agent_tls_termination: {{ {keys} }}\n"
+        );
+        told(parse(&text)).join("\n")
+    };
+    let strategy = "mutual_tls_verification_strategy: require-and-verify";
+    for (url, keys, expected) in [
+        ("http://a.com", "", "cannot end at the agent"),
+        ("tcp://:5432", "", "cannot end at the agent"),
+        ("https://a.internal", "", "cannot end at the agent"),
+        ("https://a.com", "min_version: 1.1", "`1.1` is not 1.2 or 1.3"),
+        ("https://a.com", "min_version: 1.3, max_version: 1.2", "older than min_version"),
+        ("https://a.com", strategy, "nobody is named whose certificates are believed"),
+        ("https://a.com", "mutual_tls_verification_strategy: some", "`some` is not require-and-verify"),
+        ("https://a.com", "server_private_key: '-----BEGIN PRIVATE KEY-----'", "not the name of a file"),
+        ("https://a.com", "certificate: a.pem", "unknown key"),
+    ] {
+        let faults = endpoint(url, keys);
+        assert!(faults.contains(expected), "{url} {keys}: {faults}");
+    }
+}

@@ -23,11 +23,16 @@ pub(crate) struct Description {
     pub(crate) not_after: i64,
 }
 
-/// Reads a certificate; `None` when it is not one.
+/// Reads a certificate; `None` when it is not one. The first few of its names are told.
 pub(crate) fn describe(der: &[u8]) -> Option<Description> {
+    describe_names(der, MAX_NAMES)
+}
+
+/// Like [`describe`], with at most `most` names.
+pub(crate) fn describe_names(der: &[u8], most: usize) -> Option<Description> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let alternative = certificate.subject_alternative_name().ok().flatten();
-    let names = alternative.map(|names| names.value.general_names.iter().filter_map(name).take(MAX_NAMES).collect());
+    let names = alternative.map(|names| names.value.general_names.iter().filter_map(name).take(most).collect());
     Some(Description {
         subject: harmless(&certificate.subject().to_string()),
         issuer: harmless(&certificate.issuer().to_string()),

@@ -61,6 +61,11 @@ impl Address {
         Ok((Self::Tcp { host, port }, cover))
     }
 
+    /// Returns whether an address that [`Self::parse`] reads says that HTTP is spoken there.
+    pub(crate) fn is_http(text: &str) -> bool {
+        text.starts_with("http://") || text.starts_with("https://")
+    }
+
     /// Returns the name that the upstream's certificate must have.
     pub(crate) fn host(&self) -> Option<&str> {
         match self {

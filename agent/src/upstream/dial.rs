@@ -16,6 +16,7 @@ use adit_tokio::SocketOptions;
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
     net::{TcpStream, lookup_host},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -52,10 +53,11 @@ impl Upstream {
         let config = endpoint.upstream.clone();
         let tls = match (&config.tls, config.address.host()) {
             (Some(trusted), Some(host)) => {
-                let alpn = match (endpoint.kind, config.protocol) {
-                    (Kind::Http, UpstreamProtocol::Http1) => Some(&b"http/1.1"[..]),
-                    (Kind::Http, UpstreamProtocol::Http2) => Some(&b"h2"[..]),
-                    (Kind::Tcp | Kind::Tls, _) => None,
+                let is_http = endpoint.kind == Kind::Http || endpoint.kind == Kind::Tls && config.is_http;
+                let alpn = match config.protocol {
+                    _ if !is_http => None,
+                    UpstreamProtocol::Http1 => Some(&b"http/1.1"[..]),
+                    UpstreamProtocol::Http2 => Some(&b"h2"[..]),
                 };
                 let client = trust::upstream_tls(trusted, alpn, provider)?;
                 let name = ServerName::try_from(host.to_owned());
@@ -74,13 +76,17 @@ impl Upstream {
         &self.config
     }
 
-    /// Connects, within the upstream's connect timeout.
+    /// Connects, within the upstream's connect timeout, which a wait for one of `turns` is part of.
     ///
     /// # Errors
     /// [`Failure`].
-    pub(crate) async fn connect(&self) -> Result<Socket, Failure> {
+    pub(crate) async fn connect(&self, turns: &Semaphore) -> Result<Socket, Failure> {
         let limit = self.config.connect_timeout;
-        timeout(limit, self.connect_now()).await.unwrap_or_else(|_| {
+        let connecting = async {
+            let _turn = turns.acquire().await;
+            self.connect_now().await
+        };
+        timeout(limit, connecting).await.unwrap_or_else(|_| {
             self.forget();
             Err(self.fail(Fault::UpstreamTimeout, &format!("no connection within {limit:?}")))
         })

@@ -6,6 +6,8 @@ use adit_core::{Open, TlsInfo};
 use bytes::Bytes;
 use proxy_header::{ProxiedAddress, ProxyHeader, SslInfo, Tlv};
 
+use crate::termination::{Caller, Identity};
+
 /// The form of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyVersion {
@@ -25,11 +27,12 @@ impl ProxyVersion {
     }
 }
 
-/// Returns the header that tells what `open` says of the caller; a caller without address is UNKNOWN or LOCAL.
-pub(crate) fn header(version: ProxyVersion, open: &Open) -> Bytes {
+/// Returns the header that tells what `open` says of the caller, and what its TLS said where that has ended here; a caller
+/// without address is UNKNOWN or LOCAL.
+pub(crate) fn header(version: ProxyVersion, open: &Open, caller: Option<&Caller>) -> Bytes {
     let mut header = match (open.caller, open.local) {
-        (Some(caller), local) => {
-            let (source, destination) = same_family(caller, local);
+        (Some(address), local) => {
+            let (source, destination) = same_family(address, local);
             ProxyHeader::with_address(ProxiedAddress::stream(source, destination))
         }
         (None, _) => ProxyHeader::with_local(),
@@ -38,7 +41,7 @@ pub(crate) fn header(version: ProxyVersion, open: &Open) -> Bytes {
     let encoded = match version {
         ProxyVersion::V1 => header.encode_v1(&mut octets),
         ProxyVersion::V2 => {
-            append(&mut header, open);
+            append(&mut header, open, caller);
             header.encode_v2(&mut octets)
         }
     };
@@ -46,23 +49,37 @@ pub(crate) fn header(version: ProxyVersion, open: &Open) -> Bytes {
     octets.into()
 }
 
-fn append(header: &mut ProxyHeader<'_>, open: &Open) {
-    if let Some(tls) = &open.tls {
+fn append(header: &mut ProxyHeader<'_>, open: &Open, caller: Option<&Caller>) {
+    let identity = caller.and_then(|caller| caller.identity.as_ref());
+    if let Some(tls) = caller.map(|caller| &caller.tls).or(open.tls.as_ref()) {
         if !tls.alpn.is_empty() {
             header.append_tlv(Tlv::Alpn(tls.alpn.as_bytes().into()));
         }
         if !tls.sni.is_empty() {
             header.append_tlv(Tlv::Authority(tls.sni.as_str().into()));
         }
-        header.append_tlv(Tlv::Ssl(ssl(tls)));
+        header.append_tlv(Tlv::Ssl(ssl(tls, identity)));
+    }
+    if let Some(identity) = identity {
+        header.append_tlv(Tlv::Custom(FINGERPRINT, identity.sha256.as_bytes().into()));
     }
     if !open.endpoint.is_empty() {
         header.append_tlv(Tlv::Custom(ENDPOINT, open.endpoint.as_bytes().into()));
     }
 }
 
-fn ssl(tls: &TlsInfo) -> SslInfo<'static> {
-    let mut ssl = SslInfo::new(true, false, false, 1);
+fn ssl(tls: &TlsInfo, identity: Option<&Identity>) -> SslInfo<'static> {
+    let verified = identity.filter(|identity| identity.verified);
+    // What nobody vouches for anybody can write: of that no name is told.
+    let mut ssl = SslInfo::new(true, identity.is_some(), identity.is_some(), u32::from(verified.is_none()));
+    if let Some(identity) = verified {
+        if !identity.common_name.is_empty() {
+            ssl.append_tlv(Tlv::SslCn(identity.common_name.as_str().into()));
+        }
+        if identity.certificate.len() <= MAX_CERTIFICATE {
+            ssl.append_tlv(Tlv::Custom(CLIENT_CERT, identity.certificate.to_vec().into()));
+        }
+    }
     if !tls.version.is_empty() {
         ssl.append_tlv(Tlv::SslVersion(tls.version.as_str().into()));
     }
@@ -90,6 +107,12 @@ fn same_family(caller: SocketAddr, local: Option<SocketAddr>) -> (SocketAddr, So
 
 /// The TLV that names the endpoint, from the range for private use.
 const ENDPOINT: u8 = 0xe0;
+/// The TLV that has the SHA-256 of the caller's certificate in hexadecimal, from the same range.
+const FINGERPRINT: u8 = 0xe1;
+/// PP2_SUBTYPE_SSL_CLIENT_CERT: the caller's certificate.
+const CLIENT_CERT: u8 = 0x28;
+/// A larger certificate is not told, in octets: there are servers that read no more than 4,096 of a header.
+const MAX_CERTIFICATE: usize = 2 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -112,15 +135,19 @@ mod tests {
         }
     }
 
+    fn plain(version: ProxyVersion, open: &Open) -> Bytes {
+        header(version, open, None)
+    }
+
     #[test]
     fn version_1_is_a_line_with_the_callers_address() {
-        assert_eq!(&header(ProxyVersion::V1, &open())[..], b"PROXY TCP4 192.0.2.7 198.51.100.1 50000 443\r\n");
-        assert_eq!(&header(ProxyVersion::V1, &Open::default())[..], b"PROXY UNKNOWN\r\n");
+        assert_eq!(&plain(ProxyVersion::V1, &open())[..], b"PROXY TCP4 192.0.2.7 198.51.100.1 50000 443\r\n");
+        assert_eq!(&plain(ProxyVersion::V1, &Open::default())[..], b"PROXY UNKNOWN\r\n");
     }
 
     #[test]
     fn version_2_tells_the_endpoint_and_its_tls() {
-        let octets = header(ProxyVersion::V2, &open());
+        let octets = plain(ProxyVersion::V2, &open());
         let (parsed, length) = ProxyHeader::parse(&octets, ParseConfig::default()).unwrap();
 
         assert_eq!(length, octets.len());
@@ -141,20 +168,66 @@ mod tests {
     #[test]
     fn addresses_of_two_families_are_written_in_one() {
         let mixed = Open { local: Some("[2001:db8::1]:443".parse().unwrap()), ..open() };
-        let line = header(ProxyVersion::V1, &mixed);
+        let line = plain(ProxyVersion::V1, &mixed);
         assert_eq!(&line[..], b"PROXY TCP6 ::ffff:192.0.2.7 2001:db8::1 50000 443\r\n");
 
         let alone = Open { local: None, ..open() };
-        assert_eq!(&header(ProxyVersion::V1, &alone)[..], b"PROXY TCP4 192.0.2.7 0.0.0.0 50000 0\r\n");
+        assert_eq!(&plain(ProxyVersion::V1, &alone)[..], b"PROXY TCP4 192.0.2.7 0.0.0.0 50000 0\r\n");
     }
 
     #[test]
     fn names_of_any_length_leave_a_header_that_can_be_read() {
         let long = "x".repeat(253);
         let tls = TlsInfo { sni: long.clone(), alpn: long.clone(), version: long.clone(), cipher: long.clone() };
-        let octets = header(ProxyVersion::V2, &Open { tls: Some(tls), endpoint: "y".repeat(512), ..open() });
+        let octets = plain(ProxyVersion::V2, &Open { tls: Some(tls), endpoint: "y".repeat(512), ..open() });
 
         let (parsed, length) = ProxyHeader::parse(&octets, ParseConfig::default()).unwrap();
         assert_eq!((length, parsed.authority()), (octets.len(), Some(long.as_str())));
+    }
+
+    #[test]
+    fn version_2_tells_who_a_caller_is_whose_tls_ended_here() {
+        let caller = |verified, size| Caller {
+            tls: TlsInfo {
+                sni: "crm.example.com".into(),
+                alpn: "http/1.1".into(),
+                version: "TLSv1.2".into(),
+                cipher: "TLS_ECDHE".into(),
+            },
+            identity: Some(Identity {
+                verified,
+                common_name: "client".into(),
+                certificate: vec![7; size].into(),
+                sha256: "07".into(),
+            }),
+        };
+        let told = |caller: &Caller| {
+            let octets = header(ProxyVersion::V2, &open(), Some(caller));
+            let (parsed, _) = ProxyHeader::parse(&octets, ParseConfig::default()).unwrap();
+            let ssl = parsed.ssl().unwrap().into_owned();
+            let custom = |wanted, mut tlvs: proxy_header::Tlvs<'_>| {
+                tlvs.find_map(|tlv| match tlv {
+                    Ok(Tlv::Custom(kind, value)) if kind == wanted => Some(value.into_owned()),
+                    _ => None,
+                })
+            };
+            let certificate = custom(CLIENT_CERT, ssl.tlvs()).map(|der| der.len());
+            let facts = (ssl.client_cert_conn(), ssl.verify(), ssl.cn().map(str::to_owned), certificate);
+            assert_eq!(
+                (parsed.alpn(), ssl.version()),
+                (Some(&b"http/1.1"[..]), Some("TLSv1.2")),
+                "not the network's word"
+            );
+            (facts, custom(FINGERPRINT, parsed.tlvs()), octets.len())
+        };
+        let print = Some(b"07".to_vec());
+
+        let (facts, found, _) = told(&caller(true, 700));
+        assert_eq!((facts, found), ((true, 0, Some("client".to_owned()), Some(700)), print.clone()));
+        let (facts, found, length) = told(&caller(true, 8 << 10));
+        assert_eq!((facts, found), ((true, 0, Some("client".to_owned()), None), print.clone()));
+        assert!(length < 4_096);
+        let (facts, found, _) = told(&caller(false, 700));
+        assert_eq!((facts, found), ((true, 1, None, None), print), "nobody vouches for its name");
     }
 }

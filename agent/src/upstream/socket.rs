@@ -29,12 +29,12 @@ pub(crate) enum Socket {
 impl Socket {
     /// Reads what is there, at most a chunk; empty at the end. An idle connection has no buffer.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        SCRATCH.with_borrow_mut(|scratch| match self {
-            Self::Tcp(stream) => read(stream, scratch, cx),
+        match self {
+            Self::Tcp(stream) => read(stream, cx),
             #[cfg(unix)]
-            Self::Unix(stream) => read(stream, scratch, cx),
-            Self::Tls(stream) => read(stream, scratch, cx),
-        })
+            Self::Unix(stream) => read(stream, cx),
+            Self::Tls(stream) => read(stream, cx),
+        }
     }
 
     pub(crate) fn poll_write(&mut self, data: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -77,18 +77,21 @@ impl Socket {
     }
 }
 
-fn read<T: AsyncRead + Unpin>(stream: &mut T, scratch: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    scratch.clear();
-    scratch.reserve(CHUNK);
-    let count = {
-        let mut room = (&mut *scratch).limit(CHUNK);
-        // Polled once and dropped: reading takes nothing unless it is ready.
-        ready!(pin!(stream.read_buf(&mut room)).poll(cx))?
-    };
-    if count <= COPIED {
-        return Poll::Ready(Ok(Bytes::copy_from_slice(scratch)));
-    }
-    Poll::Ready(Ok(scratch.split().freeze()))
+/// Reads what is there, at most a chunk; empty at the end.
+pub(crate) fn read<T: AsyncRead + Unpin>(stream: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        scratch.reserve(CHUNK);
+        let count = {
+            let mut room = (&mut *scratch).limit(CHUNK);
+            // Polled once and dropped: reading takes nothing unless it is ready.
+            ready!(pin!(stream.read_buf(&mut room)).poll(cx))?
+        };
+        if count <= COPIED {
+            return Poll::Ready(Ok(Bytes::copy_from_slice(scratch)));
+        }
+        Poll::Ready(Ok(scratch.split().freeze()))
+    })
 }
 
 thread_local! {

@@ -1,0 +1,47 @@
+//! The section `agent_tls_termination`: keys as ngrok's agent and its action `terminate-tls` call them.
+
+use adit_core::UpstreamProtocol;
+
+use super::{Authorities, ClientCertificates, ClientMode, TerminationConfig, TlsVersion, section::Section};
+
+/// Reads the section of the endpoint `name`, whose upstream speaks `http` or something else.
+pub(super) fn read(mut section: Section<'_, '_>, name: &str, http: Option<UpstreamProtocol>) -> TerminationConfig {
+    let mut file = |key: &'static str, extension: &str| match section.path(key) {
+        Some((path, scalar)) => {
+            if scalar.text.contains("-----BEGIN") {
+                let remedy = "Put it into a file, the key with mode 600, and name that";
+                section.reject(key, &scalar, "the text itself, not the name of a file", remedy);
+            }
+            path
+        }
+        None => section.beside_file(&format!("{name}.{extension}")),
+    };
+    let (certificate, key) = (file("server_certificate", "pem"), file("server_private_key", "key"));
+    let min_version = section.value("min_version", TlsVersion::V12, "1.2 or 1.3", TlsVersion::parse);
+    let max_version = section.value("max_version", TlsVersion::V13, "1.2 or 1.3", TlsVersion::parse);
+    if max_version < min_version {
+        section.missing("max_version", "older than min_version", "Write 1.3, or remove one of the two");
+    }
+    let clients = clients(&mut section);
+    section.finish();
+    TerminationConfig { certificate, key, min_version, max_version, clients, http }
+}
+
+fn clients(section: &mut Section<'_, '_>) -> Option<ClientCertificates> {
+    let files = section.scalars(AUTHORITIES);
+    let authorities: Vec<_> = files.iter().map(|file| Authorities::File(section.beside(file))).collect();
+    let expected = "require-and-verify, require-any or request";
+    let mode = section.value(STRATEGY, None, expected, |text| ClientMode::parse(text).map(Some));
+    match (mode, authorities.is_empty()) {
+        (None, true) => None,
+        (Some(ClientMode::Verify), true) => {
+            let remedy = "Name the file of the authorities that issue certificates of callers";
+            section.missing(AUTHORITIES, "nobody is named whose certificates are believed", remedy);
+            None
+        }
+        (mode, _) => Some(ClientCertificates { mode: mode.unwrap_or(ClientMode::Verify), authorities }),
+    }
+}
+
+const AUTHORITIES: &str = "mutual_tls_certificate_authorities";
+const STRATEGY: &str = "mutual_tls_verification_strategy";

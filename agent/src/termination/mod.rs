@@ -1,0 +1,269 @@
+//! TLS that ends here: the certificate that callers are shown, what is asked of them, and files that change while it runs.
+
+mod files;
+mod identity;
+
+use core::time::Duration;
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use adit_core::{TlsInfo, UpstreamProtocol};
+use adit_tls::{Judge, TrustError};
+use adit_tokio::Stream;
+use rustls::{
+    ServerConfig, crypto::CryptoProvider, pki_types::CertificateDer, server::ServerConnection, sign::SingleCertAndKey,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::{
+    clock::utc,
+    config::{EndpointConfig, TerminationConfig},
+    errors::{Error, Fault},
+};
+
+pub(crate) use files::{Facts, Nearness, Pair};
+pub(crate) use identity::Identity;
+
+use files::Stamp;
+
+/// How TLS of one endpoint ends here. Files are looked at again for as long as anybody has it.
+#[derive(Debug)]
+pub(crate) struct Termination {
+    name: String,
+    config: TerminationConfig,
+    provider: Arc<CryptoProvider>,
+    terms: Mutex<Arc<Terms>>,
+    /// Changes with whom callers' certificates must be from: what was let in before must be let in anew.
+    trust: watch::Sender<()>,
+}
+
+/// What handshakes go by.
+#[derive(Debug)]
+struct Terms {
+    server: Arc<ServerConfig>,
+    judge: Option<Arc<Judge>>,
+    trusted: Vec<CertificateDer<'static>>,
+    facts: Facts,
+}
+
+/// What a handshake found out of its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) tls: TlsInfo,
+    /// Who it is by its certificate, if it has shown one.
+    pub(crate) identity: Option<Identity>,
+}
+
+impl Termination {
+    /// Reads certificate, key and authorities; `None` where TLS of the endpoint does not end here.
+    ///
+    /// # Errors
+    /// [`Fault::CertificateUnusable`]: the endpoint must not be served (V30).
+    pub(crate) fn new(endpoint: &EndpointConfig, provider: &Arc<CryptoProvider>) -> Result<Option<Arc<Self>>, Error> {
+        let Some(config) = endpoint.termination.clone() else { return Ok(None) };
+        let terms = Terms::read(&config, provider)?;
+        let (name, terms) = (endpoint.name.clone(), Mutex::new(Arc::new(terms)));
+        let trust = watch::Sender::new(());
+        Ok(Some(Arc::new(Self { name, config, provider: Arc::clone(provider), terms, trust })))
+    }
+
+    /// Returns whether callers are asked for certificates.
+    pub(crate) const fn asks(&self) -> bool {
+        self.config.clients.is_some()
+    }
+
+    /// Returns what is ready when callers that were let in must show anew who they are; never where they are not asked.
+    pub(crate) fn changed_trust(&self) -> Option<watch::Receiver<()>> {
+        self.asks().then(|| self.trust.subscribe())
+    }
+
+    /// Shakes hands with a caller, until `deadline`. On a failure the caller has been sent an alert.
+    ///
+    /// # Errors
+    /// [`Fault::CallerTls`], with what was wrong.
+    pub(crate) async fn accept(&self, stream: Stream, deadline: Instant) -> Result<(TlsStream<Stream>, Caller), Error> {
+        let terms = self.terms();
+        let accepting = TlsAcceptor::from(Arc::clone(&terms.server)).accept(stream).into_fallible();
+        match timeout_at(deadline, accepting).await {
+            Ok(Ok(tls)) => {
+                let caller = terms.caller(tls.get_ref().1, &self.provider);
+                Ok((tls, caller))
+            }
+            Ok(Err((error, stream))) => {
+                let _ = stream.finish(); // what was said of the failure still goes out; a caller that is gone hears nothing
+                Err(Error::new(Fault::CallerTls, told(&error)))
+            }
+            Err(_) => Err(Error::new(Fault::CallerTls, "no handshake in time".to_owned())),
+        }
+    }
+
+    /// Says which certificate is shown.
+    pub(crate) fn tell(&self) {
+        let facts = self.terms().facts.clone();
+        let few: Vec<_> = facts.names.iter().take(FEW).cloned().collect();
+        let (names, until) = (few.join(", "), utc(facts.until));
+        tracing::info!(name = self.name, sha256 = facts.sha256, names, until, "certificate in use");
+    }
+
+    /// Looks at the files every now and then, until nobody has it any more. What fails leaves the last in force, and is said.
+    pub(crate) async fn watch(this: Weak<Self>) {
+        let mut clock = interval(PERIOD);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watcher = Watcher::default();
+        loop {
+            clock.tick().await;
+            let Some(it) = this.upgrade() else { return };
+            // Disks may be slow, and a key may be on one that is far away.
+            let looked = tokio::task::spawn_blocking(move || {
+                watcher.look(&it);
+                watcher
+            });
+            match looked.await {
+                Ok(back) => watcher = back,
+                Err(_) => return, // the process ends
+            }
+        }
+    }
+
+    /// Takes over what the files hold.
+    fn reload(&self) {
+        let new = match Terms::read(&self.config, &self.provider) {
+            Ok(new) => Arc::new(new),
+            Err(error) => {
+                let remedy = error.fault.entry().remedy;
+                tracing::error!(name = self.name, %error, remedy, "certificate not taken: the last one stays");
+                return;
+            }
+        };
+        let same_trust = new.trusted == self.terms().trusted;
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        if !same_trust {
+            tracing::warn!(
+                name = self.name,
+                "authorities of callers changed: whoever is connected must show its certificate anew"
+            );
+            self.trust.send_replace(());
+        }
+        self.tell();
+    }
+
+    fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let pair = [&self.config.certificate, &self.config.key].into_iter();
+        pair.chain(self.config.authority_files()).map(|path| Stamp::of(path)).collect()
+    }
+}
+
+impl Terms {
+    fn read(config: &TerminationConfig, provider: &Arc<CryptoProvider>) -> Result<Self, Error> {
+        let Pair { certified, facts } = Pair::load(&config.certificate, &config.key, provider)?;
+        let unusable = |error: TrustError| Error::new(Fault::CertificateUnusable, error.to_string());
+        let (trusted, judge) = match &config.clients {
+            Some(clients) => {
+                let trusted = adit_tls::read(&clients.authorities).map_err(unusable)?;
+                let judge = Judge::new(clients.mode, &trusted, Identity::is_readable, provider).map_err(unusable)?;
+                (trusted, Some(Arc::new(judge)))
+            }
+            None => (Vec::new(), None),
+        };
+        let (versions, resolver) = ((config.min_version, config.max_version), SingleCertAndKey::from(certified));
+        let server = adit_tls::server_config(versions, judge.clone(), Arc::new(resolver), provider);
+        let mut server = server.map_err(|error| Error::new(Fault::CertificateUnusable, error.to_string()))?;
+        server.alpn_protocols = config.http.map(alpn).map(<[u8]>::to_vec).into_iter().collect();
+        Ok(Self { server: Arc::new(server), judge, trusted, facts })
+    }
+
+    fn caller(&self, connection: &ServerConnection, provider: &CryptoProvider) -> Caller {
+        let version = connection.protocol_version().and_then(|version| version.as_str());
+        let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let alpn = connection.alpn_protocol().map(|alpn| String::from_utf8_lossy(alpn).into_owned());
+        let tls = TlsInfo {
+            sni: connection.server_name().unwrap_or_default().to_owned(),
+            alpn: alpn.unwrap_or_default(),
+            version: version.unwrap_or_default().replace('_', "."),
+            cipher: cipher.unwrap_or_default().to_owned(),
+        };
+        let identity = connection.peer_certificates().and_then(|shown| {
+            let (certificate, intermediates) = shown.split_first()?;
+            let verified = self.judge.as_ref().is_some_and(|judge| judge.vouches(certificate, intermediates));
+            Identity::read(certificate, verified, provider)
+        });
+        Caller { tls, identity }
+    }
+}
+
+/// What is remembered from one look at the files to the next.
+#[derive(Debug, Default)]
+struct Watcher {
+    /// The files as they were when they were read last.
+    read: Option<Vec<Stamp>>,
+    /// The files as they were at the last look.
+    seen: Vec<Stamp>,
+    /// How near the certificate's end was when it was told last, and when.
+    told: Option<(Nearness, std::time::Instant)>,
+}
+
+impl Watcher {
+    /// Reads the files when they have changed and stood still since the last look: a file that is half written is no change.
+    fn look(&mut self, it: &Termination) {
+        let now = it.stamps();
+        let read = self.read.get_or_insert_with(|| now.clone());
+        if now != *read && now == self.seen {
+            *read = now.clone();
+            it.reload();
+        }
+        self.seen = now;
+        self.warn(it);
+    }
+
+    /// Warns of a certificate that comes to its end: when it comes nearer, and once a day.
+    fn warn(&mut self, it: &Termination) {
+        let facts = &it.terms().facts;
+        let nearness = facts.nearness();
+        let fresh = self.told.is_some_and(|(told, at)| nearness <= told && at.elapsed() < DAY);
+        if nearness == Nearness::Far || fresh {
+            return;
+        }
+        self.told = Some((nearness, std::time::Instant::now()));
+        let (until, certificate) = (utc(facts.until), it.config.certificate.display());
+        if nearness == Nearness::Over {
+            tracing::error!(name = it.name, %certificate, until, "certificate has expired: callers refuse it");
+        } else {
+            tracing::warn!(name = it.name, %certificate, until, "certificate comes to its end and was not replaced");
+        }
+    }
+}
+
+/// Returns what a caller may agree on: what the upstream speaks.
+const fn alpn(protocol: UpstreamProtocol) -> &'static [u8] {
+    match protocol {
+        UpstreamProtocol::Http1 => b"http/1.1",
+        UpstreamProtocol::Http2 => b"h2",
+    }
+}
+
+/// Says why a handshake failed.
+fn told(error: &io::Error) -> String {
+    match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        Some(error) => error.to_string(),
+        None => format!("the caller is gone: {error}"),
+    }
+}
+
+/// How often the files are looked at.
+const PERIOD: Duration = Duration::from_secs(2);
+/// So many names of a certificate are said in the log.
+const FEW: usize = 8;
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[cfg(test)]
+mod tests;
