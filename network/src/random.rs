@@ -1,6 +1,6 @@
 //! Random octets for ids, which are no secrets.
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 
 /// Octets that were fetched and not given out yet.
 struct Stock {
