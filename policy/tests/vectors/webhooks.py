@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes webhooks.json: a signed call of each service, by Python's hmac and each service's documentation.
 
-Where a documentation has an example, that one is taken as it is, and `by` says so. Run it with `cryptography` installed.
+Where a documentation or a library of the service has an example, that one is taken as it is; where a library of the service signs, that one
+has signed; `by` says so. Run it with `cryptography` installed.
 """
 
 import base64
@@ -114,15 +115,51 @@ DOCUMENTED = [
                       "X-Twilio-Email-Event-Webhook-Timestamp": "1600112502"},
          secret="MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==",
          body=SENDGRID, time=1600112502, by="library of the service"),
+    call("bitbucket", {"X-Hub-Signature": "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"},
+         secret="It's a Secret to Everybody", body="Hello World!", by="documentation"),
+    call("box", {"BOX-SIGNATURE-PRIMARY": "6TfeAW3A1PASkgboxxA5yqHNKOwFyMWuEXny/FPD5hI=",
+                 "BOX-DELIVERY-TIMESTAMP": "2020-01-01T00:00:00-07:00"},
+         secret="SamplePrimaryKey", time=1577862000 + 600, by="library of the service",
+         body='{"type":"webhook_event","webhook":{"id":"1234567890"},"trigger":"FILE.UPLOADED",'
+              '"source":{"id":"1234567890","type":"file","name":"Test.txt"}}'),
+    call("square", {"x-square-hmacsha256-signature": "2kRE5qRU2tR+tBGlDwMEw2avJ7QM4ikPYD/PJ3bd9Og="}, secret="asdf1234",
+         url="https://example.com/webhook", body='{"hello":"world"}', by="documentation"),
+    call("standard_webhooks", {"webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp": "1614265330",
+                               "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="},
+         secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", body='{"test": 2432232314}', time=1614265330,
+         by="library of the service"),
+    call("orb", {"X-Orb-Timestamp": "2024-03-27T15:42:29.551",
+                 "X-Orb-Signature": "v1=34c51e7436aca75f9c6799d3e1e5a0066265d8e5512df552aaa7e8464f2b8454"},
+         secret="c-UGKYdnhHh436B_sMouYAPUvXyWpzOdunZBV5dFSD8", time=1711554149, by="library of the service",
+         body='{"id": "o4mmewpfNNTnjfZc", "created_at": "2024-03-27T15:42:29+00:00", "type": "resource_event.test", '
+              '"payload_style": "expanded", "properties": {"message": "A test webhook from Orb. Happy testing!"}}'),
+    call("contentful", {
+        "x-contentful-signature": "b0e8588fc4ac38c6bf4df638b6fcba5a18b467acd8fdeac9484affa69f6441bd",
+        "x-contentful-signed-headers": "content-type,x-contentful-environment-id,x-contentful-signed-headers,"
+        "x-contentful-space-id,x-contentful-timestamp,x-contentful-topic,x-contentful-user-id",
+        "x-contentful-timestamp": "1700000000000", "x-contentful-space-id": "space1",
+        "x-contentful-environment-id": "master", "x-contentful-user-id": "user1",
+        "x-contentful-topic": "ContentManagement.Entry.publish", "content-type": "application/json"},
+         secret="0123456789abcdef" * 4, url="https://a.example/hooks?x=1&y=z", by="library of the service"),
+    call("graphcms", {"gcms-signature":
+                      "sign=wZryGPtt1cFCnJ8NYgo6U4tglGZNMrJ+99yXayBJm5I=, env=production, t=1700000000000"},
+         secret="rCNwyiloY3oJYYkxgpBXaleIiUv5MYlx", by="library of the service"),
+    *[call("plivo", {"X-Plivo-Signature-V3": signature, "X-Plivo-Signature-V3-Nonce": "12345", **kind}, secret="the token",
+           method=method, url=f"https://a.example/hooks{query}", body=body, by="library of the service")
+      for method, query, body, signature, kind in [
+          ("POST", "?x=1&b=2", "To=14151234567&From=14157654321&Text=%C3%A9+b",
+           "AAAA,WikMjBkHP/xBcprMz8JLiF0n6ZpA/7T8b61J5aRHqvg=", FORM),
+          ("POST", "", "To=14151234567", "CLQrlIxPabzc4QUlfcxX9qrTkG/2tyAIr+THVtUimcI=", FORM),
+          ("GET", "?x=1&b=2", "", "MsGsyOYteos+c+7YtEBLAM3VLnGTycFMaWVt/1tH3AI=", {}),
+          ("GET", "", "", "Ou3zVJL6V7hUBKVtCZPldIV+OTqqV5tHtPz4xIsKQGg=", {})]],
 ]
 
 MADE = [
     call("aftership", {"aftership-hmac-sha256": b64(BODY)}),
+    call("airship", {"X-UA-SIGNATURE": hexed(f"{NOW}:{BODY}"), "X-UA-TIMESTAMP": str(NOW)}),
     call("alchemy", {"X-Alchemy-Signature": hexed(BODY)}),
     call("autodesk", {"x-adsk-signature": f"sha1hash={sha1(BODY)}"}),
-    call("bitbucket", {"X-Hub-Signature": f"sha256={hexed(BODY)}"}),
     call("bolt", {"X-Bolt-Hmac-Sha256": b64(BODY)}),
-    call("box", {"BOX-SIGNATURE-PRIMARY": b64(BODY + ISO), "BOX-DELIVERY-TIMESTAMP": ISO}, time=NOW + 600),
     whsec("brex", "Webhook", "dGhlIHNlY3JldCBvZiB0aGUgc2VydmljZQ=="),
     call("buildkite", {"X-Buildkite-Signature": f"timestamp={NOW},signature={hexed(f'{NOW}.{BODY}')}"}),
     call("calendly", {"Calendly-Webhook-Signature": f"t={NOW},v1={hexed(f'{NOW}.{BODY}')}"}),
@@ -139,6 +176,7 @@ MADE = [
     hub("facebook_messenger"),
     colon("frameio", "v0", "X-Frameio-Signature", "X-Frameio-Request-Timestamp"),
     call("gitlab", {"X-Gitlab-Token": SECRET}),
+    call("go1", {"go1-signature": f"t={NOW},v1={hexed(f'{NOW}.{BODY}')}"}),
     call("heroku", {"Heroku-Webhook-Hmac-SHA256": b64(BODY)}),
     hubspot(),
     hub("instagram"),
@@ -160,15 +198,16 @@ MADE = [
     call("shopify", {"X-Shopify-Hmac-Sha256": b64(BODY)}),
     call("signal_sciences", {"X-SigSci-Signature": hexed(BODY)}),
     call("sonatype", {"X-Nexus-Webhook-Signature": sha1(BODY)}),
-    call("square", {"x-square-hmacsha256-signature": b64(URL + BODY)}),
-    whsec("standard_webhooks", "webhook"),
     call("stripe", {"Stripe-Signature": f"t={NOW},v1={'0' * 64},v1={hexed(f'{NOW}.{BODY}')},v0=00"}),
     call("telegram", {"X-Telegram-Bot-Api-Secret-Token": "a-token_1"}, secret="a-token_1"),
     call("terraform", {"X-TFE-Notification-Signature": hexed(BODY, how=hashlib.sha512)}),
     call("tiktok", {"TikTok-Signature": f"t={NOW},s={hexed(f'{NOW}.{BODY}')}"}),
+    call("trendmicro_conformity", {"X-TrendMicro-Signature": hexed(BODY)}),
     twilio_json(),
     call("twitter", {"x-twitter-webhooks-signature": f"sha256={b64(BODY)}"}),
     call("typeform", {"Typeform-Signature": f"sha256={b64(BODY)}"}),
+    *[call(name, {"Authorization": "Basic YW5uOnRoZSBwYXNzd29yZA=="}, secret="ann::the password")
+      for name in ("vmware", "vmware_workspace")],
     call("webex", {"X-Spark-Signature": sha1(BODY)}),
     hub("whatsapp"),
     call("worldline", {"X-GCS-Signature": b64(BODY), "X-GCS-KeyId": "k"}),

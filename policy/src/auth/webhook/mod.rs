@@ -4,6 +4,7 @@
 //! and one function checks them all. Where a service signs the time, a call that is older or newer than the tolerance is refused; where it
 //! does not, a call that was overheard can be sent again, and nobody here can tell.
 
+mod message;
 mod schemes;
 
 use core::fmt;
@@ -11,10 +12,10 @@ use std::borrow::Cow;
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
-    digest, hmac,
+    hmac,
     signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey},
 };
-use http::{HeaderMap, header};
+use http::HeaderMap;
 
 pub use self::schemes::{OTHERS, SCHEMES};
 use super::{
@@ -23,7 +24,7 @@ use super::{
     form,
     json::{get, object},
 };
-use crate::cel::{Timestamp, Value};
+use crate::cel::{Timestamp, Value, base64};
 
 /// By how much the time that a service signs and ours may differ, in seconds.
 pub const TOLERANCE: u32 = 300;
@@ -55,9 +56,15 @@ enum Part {
     Url,
     /// The URL with some escapes read, as HubSpot does.
     ReadUrl,
+    /// The URL with its query sorted and the fields of a form, as Plivo does.
+    Sorted,
     Verb,
     /// The fields of a form, sorted by name: each name and its value.
     Fields,
+    /// The request with the headers that it names, as Contentful does.
+    Canonical,
+    /// JSON that has the body as a string, as Hygraph does.
+    Envelope,
     /// The values of these names of the object `signature` of a JSON body.
     Inner(&'static [&'static str]),
 }
@@ -72,6 +79,8 @@ enum Method {
     Ed25519,
     /// The secret itself.
     Token,
+    /// The user and the password of the secret, which has two colons between, as basic authentication writes them.
+    Login,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +109,10 @@ enum Written {
 enum Place {
     /// The whole of a header, after a prefix.
     Header(&'static str, &'static str),
+    /// The elements of a header, separated by commas.
+    Several(&'static str),
+    /// A header each, of this name and a number from one on.
+    Numbered(&'static str),
     /// The values of a key in a header of `key=value`, separated by a comma or the like.
     Listed { header: &'static str, key: &'static str, between: char, equals: char },
     /// The value `signature` of the object `signature` of a JSON body.
@@ -112,8 +125,8 @@ enum Time {
     None,
     /// In a header, in a form, and for how many seconds it is right.
     Header(&'static str, Clock, u32),
-    /// In the header of the signatures, under a key.
-    Listed(&'static str),
+    /// In the header of the signatures, under a key, in a form.
+    Listed(&'static str, Clock),
     /// The value `timestamp` of the object `signature` of a JSON body.
     Inner,
 }
@@ -123,6 +136,8 @@ enum Clock {
     Seconds,
     Milliseconds,
     Rfc3339,
+    /// As before, in UTC where no zone is told.
+    Utc,
 }
 
 /// A call as it came.
@@ -151,6 +166,7 @@ impl Scheme {
             Method::Ecdsa => ecdsa_key(secret).is_some(),
             Method::Ed25519 => ed25519_key(secret).is_some(),
             Method::Token => !secret.octets().is_empty(),
+            Method::Login => login(secret).is_some(),
         }
     }
 
@@ -167,6 +183,10 @@ impl Scheme {
         let message = self.message(call, time.as_deref())?;
         let right = match self.method {
             Method::Token => signatures.iter().any(|it| secret.is(it.as_bytes())),
+            Method::Login => {
+                let login = login(secret).ok_or(Refused::Secret)?;
+                signatures.iter().any(|it| login.is(it.as_bytes()))
+            }
             Method::Hmac(hash, key, written) => {
                 let made = hash.sign(&key.read(secret).ok_or(Refused::Secret)?, &message);
                 // Every signature is looked at, whichever fits.
@@ -194,6 +214,17 @@ impl Scheme {
                 let value = one(call.headers, name)?;
                 vec![value.strip_prefix(prefix).ok_or(Refused::Form)?.into()]
             }
+            Place::Several(name) => one(call.headers, name)?.split(',').map(|it| it.trim().into()).collect(),
+            Place::Numbered(name) => {
+                let at = |number: usize| format!("{name}{number}");
+                let there = (1..=MOST_SIGNATURES).map(at).take_while(|name| call.headers.contains_key(name));
+                let found =
+                    there.map(|name| one(call.headers, &name).map(Cow::Borrowed)).collect::<Result<Vec<_>, _>>()?;
+                if found.is_empty() {
+                    return Err(Refused::Missing);
+                }
+                found
+            }
             Place::Listed { header, key, .. } => {
                 listed(one(call.headers, header)?, self.place, key).map(Cow::Borrowed).collect()
             }
@@ -207,11 +238,11 @@ impl Scheme {
         let (text, clock, tolerance) = match self.time {
             Time::None => return Ok(None),
             Time::Header(name, clock, tolerance) => (one(call.headers, name)?.to_owned(), clock, tolerance),
-            Time::Listed(key) => {
+            Time::Listed(key, clock) => {
                 let Place::Listed { header, .. } = self.place else { return Err(Refused::Form) };
                 let mut found = listed(one(call.headers, header)?, self.place, key);
                 match (found.next(), found.next()) {
-                    (Some(text), None) => (text.to_owned(), Clock::Seconds, TOLERANCE),
+                    (Some(text), None) => (text.to_owned(), clock, TOLERANCE),
                     (None, _) | (_, Some(_)) => return Err(Refused::Form),
                 }
             }
@@ -222,28 +253,6 @@ impl Scheme {
             return Err(Refused::Time);
         }
         Ok(Some(text))
-    }
-
-    fn message(&self, call: &Call<'_>, time: Option<&str>) -> Result<Vec<u8>, Refused> {
-        let mut message = Vec::with_capacity(call.body.len() + 128);
-        for part in self.signed {
-            match part {
-                Part::Body => message.extend(call.body),
-                Part::Time => message.extend(time.ok_or(Refused::Form)?.bytes()),
-                Part::Text(text) => message.extend(text.bytes()),
-                Part::Header(name) => message.extend(one(call.headers, name)?.bytes()),
-                Part::Url => message.extend(call.url.bytes()),
-                Part::ReadUrl => message.extend(read_url(call.url).bytes()),
-                Part::Verb => message.extend(call.method.bytes()),
-                Part::Fields => fields(call, &mut message)?,
-                Part::Inner(names) => {
-                    for name in *names {
-                        message.extend(inner(call.body, name)?.bytes());
-                    }
-                }
-            }
-        }
-        Ok(message)
     }
 
     /// Returns what a service is answered that asks whether somebody is here who knows the secret: the type of a body, and the body.
@@ -310,6 +319,10 @@ impl Clock {
             Self::Seconds => whole(),
             Self::Milliseconds => Some(whole()? / 1_000),
             Self::Rfc3339 => Timestamp::parse(text).ok().map(Timestamp::seconds),
+            Self::Utc => {
+                let read = Timestamp::parse(text).or_else(|_| Timestamp::parse(&format!("{text}Z")));
+                read.ok().map(Timestamp::seconds)
+            }
         }
     }
 }
@@ -328,7 +341,7 @@ fn one<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, Refused> {
 fn listed<'h>(value: &'h str, place: Place, key: &'static str) -> impl Iterator<Item = &'h str> {
     let (between, equals) = match place {
         Place::Listed { between, equals, .. } => (between, equals),
-        Place::Header(..) | Place::Inner => (',', '='),
+        Place::Header(..) | Place::Several(_) | Place::Numbered(_) | Place::Inner => (',', '='),
     };
     value.split(between).filter_map(move |pair| {
         let (name, value) = pair.trim().split_once(equals)?;
@@ -347,47 +360,11 @@ fn inner(body: &[u8], name: &str) -> Result<String, Refused> {
     }
 }
 
-/// Appends the fields of a form, sorted by name. Another body is named by its hash in the query, as Twilio does.
-fn fields(call: &Call<'_>, message: &mut Vec<u8>) -> Result<(), Refused> {
-    let kind = call.headers.get(header::CONTENT_TYPE).map_or(Ok(""), |it| it.to_str()).map_err(|_| Refused::Form)?;
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        let mut pairs = form::pairs(call.body).ok_or(Refused::Form)?;
-        pairs.sort();
-        pairs.dedup(); // as the service's own libraries do
-        for (name, value) in pairs {
-            message.extend(name.bytes());
-            message.extend(value.bytes());
-        }
-    } else if !call.body.is_empty() {
-        let query = call.url.split_once('?').map_or("", |(_, query)| query);
-        let hash = query.split('&').find_map(|pair| pair.strip_prefix("bodySHA256=")).ok_or(Refused::Form)?;
-        let made = digest::digest(&digest::SHA256, call.body);
-        let same = unhex(hash.as_bytes()).is_some_and(|it| verify_slices_are_equal(&it, made.as_ref()).is_ok());
-        same.then_some(()).ok_or(Refused::Signature)?;
-    }
-    Ok(())
-}
-
-/// Reads the escapes that HubSpot reads before it signs.
-fn read_url(url: &str) -> String {
-    const READ: [(&str, &str); 12] = [
-        ("%3A", ":"),
-        ("%2F", "/"),
-        ("%3F", "?"),
-        ("%40", "@"),
-        ("%21", "!"),
-        ("%24", "$"),
-        ("%27", "'"),
-        ("%28", "("),
-        ("%29", ")"),
-        ("%2A", "*"),
-        ("%2C", ","),
-        ("%3B", ";"),
-    ];
-    READ.iter().fold(url.to_owned(), |url, (escape, plain)| {
-        url.replace(escape, plain).replace(&escape.to_ascii_lowercase(), plain)
-    })
+/// Returns what basic authentication makes of a user and a password.
+fn login(secret: &Secret) -> Option<Secret> {
+    let (user, password) = core::str::from_utf8(secret.octets()).ok()?.split_once("::")?;
+    let whole = !user.is_empty() && !user.contains(':') && !password.is_empty();
+    whole.then(|| Secret::new(base64(format!("{user}:{password}").as_bytes()).into_bytes()))
 }
 
 /// Reads a public key: base64 of the DER of its info.

@@ -2,7 +2,7 @@
 
 use super::{Clock, Hash, Key, Method, Part, Place, Scheme, TOLERANCE, Time, Written};
 use Hash::{Sha1, Sha256, Sha512};
-use Part::{Body, Fields, Header, Inner, ReadUrl, Text, Url, Verb};
+use Part::{Body, Canonical, Envelope, Fields, Header, Inner, ReadUrl, Sorted, Text, Url, Verb};
 use Written::{Base64, Hex};
 
 const fn scheme(name: &'static str, signed: &'static [Part], method: Method, place: Place, time: Time) -> Scheme {
@@ -21,7 +21,7 @@ const WHSEC: Method = Method::Hmac(Sha256, Key::Whsec, Base64);
 /// A header of `time=…,signature=…`, which signs `time.body`.
 const fn listed(name: &'static str, header: &'static str, time: &'static str, key: &'static str) -> Scheme {
     let place = Place::Listed { header, key, between: ',', equals: '=' };
-    scheme(name, &[Part::Time, Text("."), Body], HEX, place, Time::Listed(time))
+    scheme(name, &[Part::Time, Text("."), Body], HEX, place, Time::Listed(time, Clock::Seconds))
 }
 
 /// A header of `version=signature`, perhaps several, which sign the body.
@@ -54,12 +54,24 @@ const fn spaced(
     scheme(name, signed, method, place, Time::Header(time, Clock::Seconds, TOLERANCE))
 }
 
+/// A user and a password, as Workspace ONE has them; its documentation and its guide name it in two ways.
+const fn login(name: &'static str) -> Scheme {
+    scheme(name, &[], Method::Login, Place::Header("authorization", "Basic "), Time::None)
+}
+
 const META: &str = "x-hub-signature-256";
 const ZENDESK: &str = "x-zendesk-webhook-signature-timestamp";
 
 /// The services, by name.
 pub const SCHEMES: &[Scheme] = &[
     body("aftership", Sha256, Base64, "aftership-hmac-sha256", ""),
+    scheme(
+        "airship",
+        &[Part::Time, Text(":"), Body],
+        HEX,
+        Place::Header("x-ua-signature", ""),
+        Time::Header("x-ua-timestamp", Clock::Seconds, TOLERANCE),
+    ),
     body("alchemy", Sha256, Hex, "x-alchemy-signature", ""),
     body("autodesk", Sha1, Hex, "x-adsk-signature", "sha1hash="),
     body("bitbucket", Sha256, Hex, "x-hub-signature", "sha256="),
@@ -81,13 +93,21 @@ pub const SCHEMES: &[Scheme] = &[
     spaced("clerk", SVIX, WHSEC, "svix-signature", "svix-timestamp"),
     body("coinbase", Sha256, Hex, "x-cc-webhook-signature", ""),
     scheme(
+        "contentful",
+        &[Canonical],
+        HEX,
+        Place::Header("x-contentful-signature", ""),
+        Time::Header("x-contentful-timestamp", Clock::Milliseconds, TOLERANCE),
+    ),
+    scheme(
         "discord",
         &[Part::Time, Body],
         Method::Ed25519,
         Place::Header("x-signature-ed25519", ""),
         Time::Header("x-signature-timestamp", Clock::Seconds, TOLERANCE),
     ),
-    body("docusign", Sha256, Base64, "x-docusign-signature-1", ""),
+    // With each of the keys that are in use.
+    scheme("docusign", &[Body], BASE64, Place::Numbered("x-docusign-signature-"), Time::None),
     body("dropbox", Sha256, Hex, "x-dropbox-signature", ""),
     body("facebook_graph_api", Sha256, Hex, META, "sha256="),
     body("facebook_messenger", Sha256, Hex, META, "sha256="),
@@ -100,6 +120,14 @@ pub const SCHEMES: &[Scheme] = &[
     ),
     body("github", Sha256, Hex, META, "sha256="),
     scheme("gitlab", &[], Method::Token, Place::Header("x-gitlab-token", ""), Time::None),
+    listed("go1", "go1-signature", "t", "v1"),
+    scheme(
+        "graphcms",
+        &[Envelope],
+        BASE64,
+        Place::Listed { header: "gcms-signature", key: "sign", between: ',', equals: '=' },
+        Time::Listed("t", Clock::Milliseconds),
+    ),
     body("heroku", Sha256, Base64, "heroku-webhook-hmac-sha256", ""),
     scheme(
         "hubspot",
@@ -131,8 +159,22 @@ pub const SCHEMES: &[Scheme] = &[
     body("modern_treasury", Sha256, Hex, "x-signature", ""),
     body("mongodb", Sha1, Base64, "x-mms-signature", ""),
     listed("mux", "mux-signature", "t", "v1"),
+    scheme(
+        "orb",
+        &[Text("v1:"), Part::Time, Text(":"), Body],
+        HEX,
+        Place::Listed { header: "x-orb-signature", key: "v1", between: ' ', equals: '=' },
+        Time::Header("x-orb-timestamp", Clock::Utc, TOLERANCE),
+    ),
     versions("pagerduty", "x-pagerduty-signature"),
     colons("pinwheel", &[Text("v2:"), Part::Time, Text(":"), Body], "x-pinwheel-signature", "v2=", "x-timestamp"),
+    scheme(
+        "plivo",
+        &[Sorted, Text("."), Header("x-plivo-signature-v3-nonce")],
+        BASE64,
+        Place::Several("x-plivo-signature-v3"),
+        Time::None,
+    ),
     body("pusher", Sha256, Hex, "x-pusher-signature", ""),
     scheme(
         "sendgrid",
@@ -159,6 +201,7 @@ pub const SCHEMES: &[Scheme] = &[
     scheme("telegram", &[], Method::Token, Place::Header("x-telegram-bot-api-secret-token", ""), Time::None),
     body("terraform", Sha512, Hex, "x-tfe-notification-signature", ""),
     listed("tiktok", "tiktok-signature", "t", "s"),
+    body("trendmicro_conformity", Sha256, Hex, "x-trendmicro-signature", ""),
     scheme(
         "twilio",
         &[Url, Fields],
@@ -168,6 +211,8 @@ pub const SCHEMES: &[Scheme] = &[
     ),
     body("twitter", Sha256, Base64, "x-twitter-webhooks-signature", "sha256="),
     body("typeform", Sha256, Base64, "typeform-signature", "sha256="),
+    login("vmware"),
+    login("vmware_workspace"),
     body("webex", Sha1, Hex, "x-spark-signature", ""),
     body("whatsapp", Sha256, Hex, META, "sha256="),
     body("worldline", Sha256, Base64, "x-gcs-signature", ""),
@@ -183,17 +228,6 @@ pub const SCHEMES: &[Scheme] = &[
     colons("zoom", &[Text("v0:"), Part::Time, Text(":"), Body], "x-zm-signature", "v0=", "x-zm-request-timestamp"),
 ];
 
-/// Services that the form of ngrok has and that are not here: their documentation was not at hand, or a certificate would have to be fetched.
-pub const OTHERS: &[&str] = &[
-    "airship",
-    "contentful",
-    "go1",
-    "graphcms",
-    "hostedhooks",
-    "orb",
-    "orbit",
-    "plivo",
-    "sns",
-    "trendmicro_conformity",
-    "vmware",
-];
+/// Services that the form of ngrok has and that are not here: two of them are gone, and with them what they signed; the third names a
+/// certificate that would have to be fetched.
+pub const OTHERS: &[&str] = &["hostedhooks", "orbit", "sns"];
