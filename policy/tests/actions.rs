@@ -29,7 +29,7 @@ fn short(outcome: Outcome) -> String {
         Outcome::Continue => "continue".into(),
         Outcome::Close => "close".into(),
         Outcome::Forward { url, fallback } => format!("forward {url}{}", if fallback { " or go on" } else { "" }),
-        Outcome::Refuse(Refusal { status, headers, why }) => {
+        Outcome::Refuse(Refusal { status, headers, why, reason: _ }) => {
             let after = headers.get("retry-after").map(|after| format!(" after {}", text(after)));
             format!("refuse {status} {why:?}{}", after.unwrap_or_default())
         }
@@ -71,6 +71,13 @@ fn restrict_ips_serves_who_is_allowed_and_not_denied() {
         ("2001:db8::7", "{allow: [0.0.0.0/0, '::/0'], deny: [0.0.0.0/0]}", "continue"),
         ("2001:db8::7", "{allow: [0.0.0.0/0]}", "refuse 403 Restricted"),
         ("2001:db8::7", "{allow: ['::/0'], deny: ['::/0']}", "refuse 403 Restricted"),
+        ("::ffff:10.1.2.3", "{allow: [10.0.0.0/8], deny: [10.1.0.0/16]}", "refuse 403 Restricted"),
+        // What expressions name is read like what is written out.
+        ("192.0.2.7", "{allow: ['${conn.client_ip}/24']}", "continue"),
+        ("192.0.2.7", "{allow: ['${conn.server_ip}', 198.51.100.0/24]}", "refuse 403 Restricted"),
+        ("192.0.2.7", "{allow: [192.0.2.0/24], deny: ['${conn.client_ip}']}", "refuse 403 Restricted"),
+        ("192.0.2.7", "{allow: [192.0.2.0/24], deny: ['${conn.server_ip}']}", "continue"),
+        ("192.0.2.7", "{allow: [192.0.2.0/24], deny: ['${conn.server_region}']}", "refuse 500 Failed(Network)"),
     ] {
         // What a header says never matters.
         let mut caller = Caller::new("GET", "https://a.example/").from(ip).header("x-forwarded-for", "192.0.2.99");
@@ -556,3 +563,51 @@ const WRONG: &[(Phase, &str, &str)] = &[
         "config.mutual_tls_certificate_authorities: no authority. Add the certificate of one, or remove the key",
     ),
 ];
+
+#[test]
+fn what_the_older_form_said_means_the_same() {
+    let mut caller = Caller::new("GET", "https://a.example/");
+    for (action, told) in [
+        (
+            "custom-response, config: {status_code: 404, content: none}",
+            r#"respond 404 ["content-type: text/plain; charset=utf-8"] none"#,
+        ),
+        ("forward-internal, config: {url: 'https://crm.internal', binding: internal}", "forward https://crm.internal"),
+    ] {
+        assert_eq!(request(&mut caller, action), told);
+    }
+    for (action, told) in [
+        ("custom-response, config: {body: a, content: b}", "the body is there twice"),
+        (
+            "forward-internal, config: {url: 'https://crm.internal', binding: public}",
+            "`public` is none of what there is",
+        ),
+    ] {
+        let problems = Document::parse(&format!("on_http_request: [{{actions: [{{type: {action}}}]}}]")).unwrap_err();
+        assert_eq!(problems.iter().map(|problem| &*problem.what).collect::<Vec<_>>(), [told]);
+    }
+}
+
+#[test]
+fn a_header_is_found_in_whatever_case_it_is_written() {
+    let mut caller = Caller::new("GET", "https://a.example/").header("x-api-version", "2");
+    caller.respond(200);
+    caller.response.as_mut().unwrap().headers.insert("content-type", HeaderValue::from_static("text/html"));
+    for (phase, expression) in [
+        (
+            REQUEST,
+            "'2' in req.headers['X-Api-Version'] && 'X-API-VERSION' in req.headers && has(req.headers['X-Api-Version'])",
+        ),
+        (
+            REQUEST,
+            "!('X-None' in req.headers) && req.headers.all(name, name == name.lower()) && !('x-Cookie' in req.cookies)",
+        ),
+        (Phase::HttpResponse, "res.headers['Content-Type'] == ['text/html']"),
+    ] {
+        let text = format!(
+            "{}: [{{expressions: [\"!({expression})\"], actions: [{{type: restrict-ips, config: {{allow: []}}}}]}}]",
+            phase.name()
+        );
+        assert_eq!(short(caller.run(&policy(&text), phase).0), "continue", "{expression}");
+    }
+}

@@ -345,7 +345,7 @@ const TRUE: &[&str] = &[
     "req.url == 'https://a.example:8443/a/b?x=1&y=%C3%A9+%2&x=2&z&' && req.url.scheme == 'https'",
     "req.url.host == 'a.example' && req.url.port == 8443 && req.url.path == '/a/b' && req.url.query.startsWith('x=1&')",
     "req.url.query_params == {'x': ['1', '2'], 'y': ['é %2'], 'z': ['']}",
-    "req.headers['x-team'] == ['one', 'two'] && !('X-Team' in req.headers) && req.headers['x-odd'] == ['a\\ufffd']",
+    "req.headers['x-team'] == ['one', 'two'] && 'X-Team' in req.headers && req.headers['x-odd'] == ['a\\ufffd']",
     "req.headers.exists(name, name == 'user-agent') && size(req.headers) == 6",
     "req.cookies['id'].map(c, c.value) == ['7', '8'] && req.cookies.id[0].name == 'id' && req.cookies['q'][0].value == 'a b'",
     "req.user_agent == 'curl/8' && req.content_type == 'text/plain' && req.content_length == 12",

@@ -5,7 +5,7 @@ use core::{fmt, time::Duration};
 use aws_lc_rs::rand;
 use http::{HeaderValue, header};
 
-use super::{Action, Config, REQUEST, Type};
+use super::{Action, Config, REQUEST, Type, rate_limit::later};
 use crate::{
     auth::basic::{Access, BasicAuth as Basic, Credential, Step, Verdict},
     cel::Value,
@@ -107,24 +107,23 @@ impl BasicAuth {
             made.extend(Credential::parse(&turn.render(template)?).ok());
         }
         let (address, now) = (turn.facts.connection.client(), turn.now.instant);
-        let Some(request) = turn.facts.request() else { return Ok(self.refuse(401, Why::Unknown, None)) };
+        let Some(request) = turn.facts.request() else { return Ok(self.refuse(Access::Absent)) };
         let verdict = match self.auth.begin(request.head().headers, &made, address, now) {
             Step::Done(verdict) => verdict,
             Step::Check(check) => match turn.answer.take() {
                 Some(Answer::Password(Ok(right))) => self.auth.finish(check, right, address, now),
                 Some(Answer::Password(Err(_))) => {
-                    return Ok(self.refuse(503, Why::Unavailable, Some(Duration::from_secs(1))));
+                    let refusal = later(503, Why::Unavailable, Duration::from_secs(1));
+                    return Ok(Effect::End(Outcome::Refuse(
+                        refusal.because("no password can be checked at the moment"),
+                    )));
                 }
                 _ => return Ok(Effect::Ask(Ask::Password { check })),
             },
         };
         self.tell(turn, &verdict)?;
-        Ok(match verdict.access {
-            Access::Granted => Effect::Next,
-            Access::Absent | Access::Malformed | Access::Wrong | Access::Throttled(_) if !self.enforce => Effect::Next,
-            Access::Absent | Access::Malformed | Access::Wrong => self.refuse(401, Why::Unknown, None),
-            Access::Throttled(wait) => self.refuse(429, Why::Throttled, Some(wait)),
-        })
+        let passes = verdict.access == Access::Granted || !self.enforce;
+        Ok(if passes { Effect::Next } else { self.refuse(verdict.access) })
     }
 
     fn tell(&self, turn: &mut Turn<'_, '_>, verdict: &Verdict) -> Result<(), Failure> {
@@ -139,15 +138,19 @@ impl BasicAuth {
         turn.tell("basic_auth", [("credentials", credentials)])
     }
 
-    fn refuse(&self, status: u16, why: Why, wait: Option<Duration>) -> Effect {
-        let mut refusal = Refusal::new(status, why);
-        if status == 401 {
-            refusal.headers.insert(header::WWW_AUTHENTICATE, self.challenge.clone());
-        }
-        if let Some(wait) = wait {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            refusal.headers.insert(header::RETRY_AFTER, seconds.into());
-        }
+    /// Refuses who has not this access, and tells the log why.
+    fn refuse(&self, access: Access) -> Effect {
+        let reason = match access {
+            Access::Granted | Access::Absent => "there are no credentials",
+            Access::Malformed => "the credentials cannot be read",
+            Access::Wrong => "the user or the password is wrong",
+            Access::Throttled(wait) => {
+                let refusal = later(429, Why::Throttled, wait).because("the credentials were wrong too often");
+                return Effect::End(Outcome::Refuse(refusal));
+            }
+        };
+        let mut refusal = Refusal::new(401, Why::Unknown).because(reason);
+        refusal.headers.insert(header::WWW_AUTHENTICATE, self.challenge.clone());
         Effect::End(Outcome::Refuse(refusal))
     }
 }

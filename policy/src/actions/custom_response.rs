@@ -25,10 +25,18 @@ pub struct CustomResponse {
 pub(super) const TYPE: Type = Type { name: "custom-response", phases: &[REQUEST, RESPONSE], read };
 
 fn read(config: &mut Config<'_, '_, '_>) -> Option<Action> {
-    let [status, headers, body] = config.map(["status_code", "headers", "body"])?;
+    let [status, headers, body, content] = config.map(["status_code", "headers", "body", "content"])?;
     let status = status.map_or(Some(200), |node| config.status(node, 200));
     let headers = headers.map_or_else(|| Some(Vec::new()), |node| config.headers("headers", node));
-    let body = body.map_or_else(|| Some(Template::default()), |node| config.template("body", node));
+    if let (Some(_), Some(node)) = (body, content) {
+        config.problem("content", node, "the body is there twice", "Keep `body`; `content` is its older name");
+        return None;
+    }
+    let body = match (body, content) {
+        (Some(node), _) => config.template("body", node),
+        (None, Some(node)) => config.template("content", node),
+        (None, None) => Some(Template::default()),
+    };
     Some(Action::CustomResponse(CustomResponse { status: status?, headers: headers?, body: body? }))
 }
 

@@ -21,13 +21,16 @@ pub struct ForwardInternal {
 pub(super) const TYPE: Type = Type { name: "forward-internal", phases: &[CONNECT, REQUEST], read };
 
 fn read(config: &mut Config<'_, '_, '_>) -> Option<Action> {
-    let [url, on_error] = config.map(["url", "on_error"])?;
+    let [url, on_error, binding] = config.map(["url", "on_error", "binding"])?;
+    // What it once had to say, and what is meant where nothing is said.
+    let binding = binding.map_or(Some(0), |node| config.choice("binding", node, &["internal"]));
     let node = config.required("url", url);
     let fallback = match on_error {
         Some(node) => config.choice("on_error", node, &["halt", "continue"]).map(|choice| choice == 1),
         None => Some(false),
     };
     let url = config.template("url", node?)?;
+    binding?;
     if let (Some(text), Some(node)) = (url.constant(), node)
         && internal(text, config.phase()).is_none()
     {

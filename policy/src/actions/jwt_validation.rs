@@ -303,18 +303,19 @@ impl JwtValidation {
 
     fn refuse(&self, turn: &mut Turn<'_, '_>, fault: Fault) -> Result<Effect, Failure> {
         let (code, message, challenge) = match fault {
-            Fault::Missing => ("token_missing", "there is no token, or more than one".into(), Some("Bearer")),
+            Fault::Missing => ("token_missing", "there is no token, or more than one".to_owned(), Some("Bearer")),
             Fault::Refused(refused) => ("token_refused", refused.to_string(), Some("Bearer error=\"invalid_token\"")),
             Fault::Keys => ("keys_unavailable", "the keys of the issuer cannot be fetched".into(), None),
         };
         if turn.tells() {
             let none = turn.list(Vec::new())?;
-            turn.tell_error("jwt_validation", [("tokens", none)], (code, message))?;
+            turn.tell_error("jwt_validation", [("tokens", none)], (code, message.clone()))?;
         }
         let mut refusal = match challenge {
             Some(_) => Refusal::new(401, Why::Unknown),
             None => Refusal::new(503, Why::Unavailable),
-        };
+        }
+        .because(message);
         match challenge {
             Some(text) => refusal.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(text)),
             None => refusal.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60")),

@@ -125,11 +125,11 @@ impl VerifyWebhook {
         message: String,
     ) -> Result<Effect, Failure> {
         if turn.tells() {
-            turn.tell_error("verify_webhook", [("verified", Value::Bool(false))], (code, message))?;
+            turn.tell_error("verify_webhook", [("verified", Value::Bool(false))], (code, message.clone()))?;
         }
         if !self.enforce {
             return Ok(Effect::Next);
         }
-        Ok(Effect::End(Outcome::Refuse(Refusal::new(status, Why::Unknown))))
+        Ok(Effect::End(Outcome::Refuse(Refusal::new(status, Why::Unknown).because(message))))
     }
 }

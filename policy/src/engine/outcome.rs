@@ -1,6 +1,7 @@
 //! How a phase ends.
 
 use core::fmt;
+use std::borrow::Cow;
 
 use http::HeaderMap;
 
@@ -39,11 +40,17 @@ pub struct Refusal {
     pub headers: HeaderMap,
     /// Why, for whom it is told to.
     pub why: Why,
+    /// What was wrong, for whom reads the log: nothing of a secret or of what was sent.
+    pub reason: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: u16, why: Why) -> Self {
-        Self { status, headers: HeaderMap::new(), why }
+        Self { status, headers: HeaderMap::new(), why, reason: None }
+    }
+
+    pub(crate) fn because(self, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
     }
 }
 
@@ -88,6 +95,8 @@ pub enum Failure {
     Replacements,
     /// What was rendered is no URL, or not one that is asked for.
     Url,
+    /// What was rendered is no address and no network.
+    Network,
     /// `http-request` has no answer, and the rules are not to go on without.
     Fetch(FetchError),
 }
@@ -109,6 +118,7 @@ impl Failure {
             | Self::Field
             | Self::Replacements
             | Self::Url
+            | Self::Network
             | Self::Fetch(_) => false,
         }
     }
@@ -122,6 +132,7 @@ impl fmt::Display for Failure {
             Self::Header => f.write_str("a header would have a control character"),
             Self::Status => f.write_str("no such status"),
             Self::Url => f.write_str("no URL of the kind that is asked for"),
+            Self::Network => f.write_str("no IP address and no network"),
             Self::Pattern(bad) => bad.fmt(f),
             Self::Field => f.write_str("no such field of events"),
             Self::Replacements => f.write_str("too many replacements in one body"),

@@ -1,6 +1,7 @@
 //! What came of each rule and action, so that every decision can be explained.
 
 use core::fmt;
+use std::borrow::Cow;
 
 use super::{Effect, Failure, Outcome, Policy};
 use crate::environment::Phase;
@@ -38,8 +39,8 @@ pub enum Verdict {
     Asked,
     /// The action ended the phase with an answer.
     Responded,
-    /// The action ended the phase with a refusal of this status.
-    Refused(u16),
+    /// The action ended the phase with a refusal of this status, perhaps with what was wrong.
+    Refused(u16, Option<Cow<'static, str>>),
     /// The action ended the phase and the connection.
     Closed,
     /// The action ended the phase with a forward.
@@ -53,7 +54,7 @@ impl Verdict {
             Ok(Effect::Ask(_)) => Self::Asked,
             Ok(Effect::End(Outcome::Continue)) => Self::Done,
             Ok(Effect::End(Outcome::Respond(_))) => Self::Responded,
-            Ok(Effect::End(Outcome::Refuse(refusal))) => Self::Refused(refusal.status),
+            Ok(Effect::End(Outcome::Refuse(refusal))) => Self::Refused(refusal.status, refusal.reason.clone()),
             Ok(Effect::End(Outcome::Close)) => Self::Closed,
             Ok(Effect::End(Outcome::Forward { .. })) => Self::Forwarded,
             Err(failure) => Self::Failed(failure.clone()),
@@ -71,7 +72,8 @@ impl fmt::Display for Verdict {
             Self::Done => f.write_str("done"),
             Self::Asked => f.write_str("asked"),
             Self::Responded => f.write_str("responded"),
-            Self::Refused(status) => write!(f, "refused with {status}"),
+            Self::Refused(status, None) => write!(f, "refused with {status}"),
+            Self::Refused(status, Some(reason)) => write!(f, "refused with {status}: {reason}"),
             Self::Closed => f.write_str("closed"),
             Self::Forwarded => f.write_str("forwarded"),
         }

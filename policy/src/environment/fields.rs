@@ -11,6 +11,8 @@ use crate::cel::{Budget, List, Map, MapSource, Value};
 /// Named values, found by name in the logarithm of their number; the values of one name are in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
+    /// Whether a name is found in whatever case it is written: those of headers, which are in lower case here.
+    caseless: bool,
     /// Each name once, sorted, and which values it has.
     names: Vec<(Cow<'a, str>, Range<usize>)>,
     values: Vec<Value<'a>>,
@@ -20,7 +22,8 @@ impl<'a> Fields<'a> {
     /// Takes headers. Octets of a value that are not UTF-8 are seen as U+FFFD, so that a header is seen whatever it has.
     pub(super) fn headers(headers: &'a HeaderMap) -> Self {
         let text = |value: &'a HeaderValue| string(String::from_utf8_lossy(value.as_bytes()));
-        Self::new(headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), text(value))))
+        let fields = Self::new(headers.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), text(value))));
+        Self { caseless: true, ..fields }
     }
 
     /// Takes the parameters of a query, decoded. An escape that is none stays as it is written.
@@ -60,7 +63,8 @@ impl<'a> Fields<'a> {
     fn new(pairs: impl IntoIterator<Item = (Cow<'a, str>, Value<'a>)>) -> Self {
         let mut pairs: Vec<_> = pairs.into_iter().collect();
         pairs.sort_by(|(one, _), (other, _)| one.cmp(other)); // stable: the values of a name stay in order
-        let mut fields = Self { names: Vec::with_capacity(pairs.len()), values: Vec::with_capacity(pairs.len()) };
+        let (names, values) = (Vec::with_capacity(pairs.len()), Vec::with_capacity(pairs.len()));
+        let mut fields = Self { caseless: false, names, values };
         for (name, value) in pairs {
             let at = fields.values.len();
             match fields.names.last_mut() {
@@ -133,7 +137,12 @@ impl MapSource for Fields<'_> {
     }
 
     fn get(&self, key: &Value<'_>) -> Option<Value<'_>> {
-        let values = self.of(key.as_str()?);
+        let name = key.as_str()?;
+        let values = if self.caseless && name.bytes().any(|octet| octet.is_ascii_uppercase()) {
+            self.of(&name.to_ascii_lowercase())
+        } else {
+            self.of(name)
+        };
         (!values.is_empty()).then_some(Value::List(List::Borrowed(values)))
     }
 

@@ -27,7 +27,7 @@
 //! | `vars`, `actions.ngrok` | map of strings to what actions set | always |
 //! | `req.method`, `req.version`, `req.host`, `req.url`, `req.url.scheme`, `req.url.authority`, `req.url.host`, `req.url.path`, `req.url.query`, `req.url.uri` (path and query), `req.url.user_password` | string | with a request |
 //! | `req.url.port` | int | when the authority has one |
-//! | `req.url.query_params`, `req.headers` | map of strings to lists of strings; names of headers in lower case | with a request |
+//! | `req.url.query_params`, `req.headers` | map of strings to lists of strings; names of headers in lower case, and found in any | with a request |
 //! | `req.cookies` | map of strings to lists of cookies, which have `name` and `value` | with a request |
 //! | `req.user_agent`, `req.location`, `req.content_type`, `req.content_type.raw` | string, empty without the header; the media type without parameters | with a request |
 //! | `req.content_type.parameters` | map of strings | with a request |
@@ -134,8 +134,11 @@ fn declare(phase: Phase) -> Environment {
 
 /// What that form has and this one has not, and what to do about it.
 const UNAVAILABLE: &[(&str, &str)] = &[
-    ("conn.geo", "there is no database of places here; match `conn.client_ip` with `inCidrRanges`"),
-    ("conn.ip_intel", "there is no database of addresses here; match `conn.client_ip` with `inCidrRanges`"),
+    ("conn.geo", PLACES),
+    ("conn.client_ip.geo", PLACES),
+    ("conn.ip_intel", ADDRESSES),
+    ("conn.client_ip.categories", ADDRESSES),
+    ("conn.client_ip.as", ADDRESSES),
     ("conn.bytes_in", "rules run before the bytes of a connection are counted"),
     ("conn.bytes_out", "rules run before the bytes of a connection are counted"),
     ("conn.ts.end", "rules run before a connection ends"),
@@ -158,6 +161,8 @@ const UNAVAILABLE: &[(&str, &str)] = &[
     ("secrets.get", "there is no vault here; write the secret into the policy, a file that only the network may read"),
 ];
 
+const PLACES: &str = "there is no database of places here; match `conn.client_ip` with `inCidrRanges`";
+const ADDRESSES: &str = "there is no database of addresses here; match `conn.client_ip` with `inCidrRanges`";
 const USER_AGENT: &str = "there is no database of programs here; match the text of `req.user_agent`";
 
 /// One attribute: its name, the phase from which it is known, its type, and where its value is.
