@@ -2,8 +2,10 @@
 //!
 //! A name is resolved once, every address is judged, and the very address that was judged is dialed: a name that answers otherwise the next
 //! time gains nothing. Redirects are not followed: who follows one asks again. No proxy is taken from the environment. A connection
-//! serves one request.
+//! may serve other requests of the same account after one ([`idle`]).
 
+mod exchange;
+mod idle;
 mod reach;
 #[cfg(test)]
 mod tests;
@@ -21,13 +23,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use adit_policy::body::{Algorithm, Inflater};
+use adit_core::UpstreamProtocol;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, Uri, header, uri::Scheme};
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{HeaderName, HeaderValue, Request, Response, Uri, header, uri::Scheme};
+use http_body_util::Full;
 use parking_lot::{Mutex, RwLock};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -37,12 +37,15 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 
-use self::reach::Reach;
+use self::{
+    exchange::Driver,
+    idle::{Connection, Idle, Whose},
+    reach::Reach,
+};
 use crate::{
     certificates::CertificateError,
     config::{FetchRules, Limits},
@@ -56,6 +59,7 @@ pub struct Fetcher {
     under_way: Mutex<HashMap<i64, usize>>,
     metrics: Arc<Metrics>,
     resolver: Resolver,
+    idle: Arc<Idle>,
 }
 
 /// Rules that may come into force.
@@ -161,7 +165,8 @@ impl Fetcher {
             Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
         };
         let rules = RwLock::new(Arc::new(Rules::new(rules, limits)?));
-        Ok(Self { rules, under_way: Mutex::default(), metrics, resolver: Resolver(Box::new(resolve)) })
+        let resolver = Resolver(Box::new(resolve));
+        Ok(Self { rules, under_way: Mutex::default(), metrics, resolver, idle: Arc::default() })
     }
 
     /// Reads rules that may come into force.
@@ -184,10 +189,10 @@ impl Fetcher {
     pub async fn fetch(&self, account: i64, request: Request<Bytes>, bounds: Bounds) -> Result<Fetched, FetchFault> {
         let rules = Arc::clone(&self.rules.read());
         let most = bounds.most.min(rules.limits.fetch_size);
-        self.within(account, bounds, &rules.limits, self.send(&rules, request, most)).await
+        self.within(account, bounds, &rules.limits, self.send(&rules, account, request, most)).await
     }
 
-    /// Sends a request over a connection that `connect` makes, which comes with what keeps it.
+    /// Sends a request over a connection that `connect` makes, which comes with the protocol that it speaks and with what keeps it.
     ///
     /// # Errors
     /// [`FetchFault`].
@@ -196,17 +201,25 @@ impl Fetcher {
         account: i64,
         request: Request<Bytes>,
         bounds: Bounds,
-        connect: impl Future<Output = Result<(S, L), FetchFault>>,
+        connect: impl Future<Output = Result<(S, UpstreamProtocol, L), FetchFault>>,
     ) -> Result<Response<Bytes>, FetchFault>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = self.rules.read().limits;
+        let most = bounds.most.min(limits.fetch_size);
         let sent = async {
             let target = Target::of(request.uri())?;
-            let request = prepare(request, &target)?;
-            let (stream, _kept) = connect.await?;
-            exchange(stream, request, bounds.most.min(limits.fetch_size)).await
+            let (stream, protocol, _kept) = connect.await?;
+            match protocol {
+                UpstreamProtocol::Http1 => {
+                    let mut request = prepare(request, &target)?;
+                    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    let (mut sender, _driver) = exchange::http1(stream).await?;
+                    exchange::ask(&mut sender, request, most).await
+                }
+                UpstreamProtocol::Http2 => exchange::http2(stream, prepare_http2(request), most).await,
+            }
         };
         self.within(account, bounds, &limits, sent).await
     }
@@ -247,13 +260,43 @@ impl Fetcher {
         Some(Admitted { fetcher: self, account })
     }
 
-    async fn send(&self, rules: &Rules, request: Request<Bytes>, most: usize) -> Result<Fetched, FetchFault> {
+    async fn send(
+        &self,
+        rules: &Arc<Rules>,
+        account: i64,
+        request: Request<Bytes>,
+        most: usize,
+    ) -> Result<Fetched, FetchFault> {
         let target = Target::of(request.uri())?;
         if is_internal(request.uri()) {
             return Err(FetchFault::Forbidden);
         }
         let request = prepare(request, &target)?;
-        let addresses = self.resolve(&target).await?;
+        let whose = Whose { account, secure: target.secure, host: target.host.clone(), port: target.port };
+        // A server may close a connection just when it is used again. Then the request is sent once more, which does no harm if it is idempotent.
+        if request.method().is_idempotent()
+            && let Some(mut connection) = self.idle.take(&whose, rules)
+        {
+            match exchange::ask(&mut connection.sender, request.clone(), most).await {
+                Err(FetchFault::Broken) => {}
+                Err(fault) => return Err(fault),
+                Ok(response) => return Ok(self.answered(whose, connection, response).await),
+            }
+        }
+        let mut connection = self.dial(rules, &target).await?;
+        let response = exchange::ask(&mut connection.sender, request, most).await?;
+        Ok(self.answered(whose, connection, response).await)
+    }
+
+    async fn answered(&self, whose: Whose, connection: Connection, response: Response<Bytes>) -> Fetched {
+        let address = connection.address;
+        self.idle.keep(whose, connection).await;
+        Fetched { response, address }
+    }
+
+    /// Opens a connection to the first address of a server that is permitted and answers.
+    async fn dial(&self, rules: &Arc<Rules>, target: &Target) -> Result<Connection, FetchFault> {
+        let addresses = self.resolve(target).await?;
         let mut permitted = addresses.into_iter().filter(|address| rules.reach.permits(address.ip())).peekable();
         if permitted.peek().is_none() {
             return Err(FetchFault::Forbidden);
@@ -263,19 +306,19 @@ impl Fetcher {
             // One that drops what it gets does not take the time of the others.
             let patience = if permitted.peek().is_some() { CONNECT_TIME } else { FOREVER };
             let Ok(Ok(tcp)) = timeout(patience, TcpStream::connect(address)).await else { continue };
-            let address = address.ip().to_canonical();
-            let answer = if target.secure {
+            let (sender, driver) = if target.secure {
                 let name = ServerName::try_from(target.host.clone()).map_err(|_| FetchFault::Forbidden)?;
                 let connector = TlsConnector::from(rules.tls()?);
                 let tls = connector.connect(name, tcp).await.map_err(|error| {
                     tracing::debug!(%error, host = target.host, "a policy's request");
                     FetchFault::Tls
                 })?;
-                exchange(tls, request, most).await?
+                exchange::http1(tls).await?
             } else {
-                exchange(tcp, request, most).await?
+                exchange::http1(tcp).await?
             };
-            return Ok(Fetched { response: answer, address });
+            let (address, rules) = (address.ip().to_canonical(), Arc::clone(rules));
+            return Ok(Connection { sender, address, rules, _driver: driver });
         }
         Err(FetchFault::Unreachable)
     }
@@ -378,75 +421,30 @@ fn prepare(request: Request<Bytes>, target: &Target) -> Result<Request<Full<Byte
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = path.parse().map_err(|_| FetchFault::Forbidden)?;
     parts.version = http::Version::HTTP_11;
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::UPGRADE, header::TE] {
+    for name in &HOP_BY_HOP {
         parts.headers.remove(name);
     }
     parts.headers.insert(header::HOST, host);
-    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     parts.headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static("adit-network"));
     Ok(Request::from_parts(parts, Full::new(body)))
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, most: usize) -> Result<Response<Bytes>, FetchFault>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_HEADER).max_headers(MAX_FIELDS);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| FetchFault::Broken)?;
-    let _driver = Driver(tokio::spawn(async move {
-        let _ = connection.await; // what went wrong, the answer tells
-    }));
-    let answer = sender.send_request(request).await.map_err(|_| FetchFault::Broken)?;
-    let (mut parts, mut body) = answer.into_parts();
-    // The parser stops when its buffer is full, which a last read may overshoot.
-    if parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() >= MAX_HEADER {
-        return Err(FetchFault::Broken);
+/// The same for HTTP/2, where the URI stays whole.
+fn prepare_http2(request: Request<Bytes>) -> Request<Full<Bytes>> {
+    let (mut parts, body) = request.into_parts();
+    parts.version = http::Version::HTTP_2;
+    for name in HOP_BY_HOP.iter().chain(&[header::HOST]) {
+        parts.headers.remove(name);
     }
-    if http_body::Body::size_hint(&body).lower() > most as u64 {
-        return Err(FetchFault::TooLarge);
-    }
-    let mut inflater = match parts.headers.get(header::CONTENT_ENCODING) {
-        None => None,
-        Some(coding) if coding == "identity" => None,
-        Some(coding) => {
-            let known = coding.to_str().ok().and_then(Algorithm::named).ok_or(FetchFault::Broken)?;
-            Some(Inflater::new(known))
-        }
-    };
-    let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| FetchFault::Broken)?;
-        let Ok(data) = frame.into_data() else { continue };
-        match &mut inflater {
-            Some(inflater) => inflater.push(&data, &mut whole).map_err(|_| FetchFault::Broken)?,
-            None => whole.extend_from_slice(&data),
-        }
-        if whole.len() > most {
-            return Err(FetchFault::TooLarge);
-        }
-    }
-    if let Some(inflater) = &mut inflater {
-        inflater.finish(&mut whole).map_err(|_| FetchFault::Broken)?;
-        parts.headers.remove(header::CONTENT_ENCODING);
-        parts.headers.remove(header::CONTENT_LENGTH);
-        if whole.len() > most {
-            return Err(FetchFault::TooLarge);
-        }
-    }
-    parts.extensions.clear();
-    Ok(Response::from_parts(parts, whole.into()))
+    parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    parts.headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static("adit-network"));
+    Request::from_parts(parts, Full::new(body))
 }
 
-/// Drives a connection until dropped.
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+/// What says how a message is sent, which is ours to say.
+const HOP_BY_HOP: [HeaderName; 5] =
+    [header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::UPGRADE, header::TE];
 
 fn read_roots(path: &Path) -> Result<RootCertStore, CertificateError> {
     let invalid = |problem: String| CertificateError::Invalid { path: path.to_owned(), problem };
@@ -464,7 +462,3 @@ const MAX_ADDRESSES: usize = 4;
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// Longer than any request.
 const FOREVER: Duration = Duration::from_secs(3_600);
-/// Octets of an answer's header.
-const MAX_HEADER: usize = 64 << 10;
-/// Fields of an answer's header.
-const MAX_FIELDS: usize = 100;

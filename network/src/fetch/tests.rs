@@ -11,7 +11,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::*;
+use super::{
+    exchange::{MAX_FIELDS, MAX_HEADER},
+    *,
+};
 
 const BOUNDS: Bounds = Bounds { timeout: Duration::from_secs(20), most: 1_000 };
 
@@ -96,7 +99,6 @@ async fn an_answer_comes_from_the_address_that_was_judged() {
     let mut expected = vec![
         "POST /a?b HTTP/1.1",
         "accept-encoding: identity",
-        "connection: close",
         "content-length: 4",
         &host,
         "user-agent: adit-network",
@@ -152,7 +154,7 @@ async fn an_answer_is_so_large_and_no_larger() {
     let closing = |len: usize| format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(len)).into_bytes();
     let coded = |len: usize| {
         let mut body = Vec::new();
-        let mut compressor = adit_policy::body::Compressor::new(Algorithm::Gzip);
+        let mut compressor = adit_policy::body::Compressor::new(adit_policy::body::Algorithm::Gzip);
         compressor.push(&vec![b'x'; len], &mut body);
         compressor.finish(&mut body);
         let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -269,5 +271,144 @@ fn a_file_without_an_authority_is_refused() {
     for rules in [missing, empty] {
         let refused = Fetcher::new(&rules, Limits::default(), Arc::new(Metrics::new()));
         assert!(refused.is_err(), "{rules:?}");
+    }
+}
+
+/// Answers requests one after another on each connection, with how many connections there were; closes after as many as told.
+async fn patient_server(answers: usize) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&opened);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+            tokio::spawn(async move {
+                for _ in 0..answers {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let Ok(octet) = stream.read_u8().await else { return };
+                        head.push(octet);
+                    }
+                    let len = number.to_string().len();
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {len}\r\n\r\n{number}");
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+        }
+    });
+    (address, opened)
+}
+
+/// Which connection answers.
+async fn number(fetcher: &Fetcher, account: i64, request: Request<Bytes>) -> String {
+    let fetched = fetcher.fetch(account, request, BOUNDS).await.unwrap();
+    String::from_utf8(fetched.response.body().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_serves_the_next_request_of_its_account_under_its_rules() {
+    let (address, opened) = patient_server(usize::MAX).await;
+    let fetcher = fetcher(&rules(&["127.0.0.1"]));
+    let get = || to(&format!("http://{address}/"));
+    let post = || Request::post(format!("http://{address}/")).body(Bytes::new()).unwrap();
+
+    assert_eq!(number(&fetcher, 1, get()).await, "1");
+    assert_eq!(number(&fetcher, 1, get()).await, "1");
+    assert_eq!(number(&fetcher, 2, get()).await, "2", "another account has its own");
+    assert_eq!(number(&fetcher, 1, post()).await, "3", "what must not be sent twice has a new one");
+    assert_eq!(number(&fetcher, 1, get()).await, "3", "the one that was used last");
+    let named = to(&format!("http://localhost:{}/", address.port()));
+    assert_eq!(number(&fetcher, 1, named).await, "4", "another name is another server");
+    fetcher.replace(Fetcher::prepare(&rules(&["127.0.0.1"]), Limits::default()).unwrap());
+    assert_eq!(number(&fetcher, 1, get()).await, "5", "what was judged by other rules is judged again");
+    fetcher.replace(Fetcher::prepare(&rules(&[]), Limits::default()).unwrap());
+    assert_eq!(fetcher.fetch(1, get(), BOUNDS).await.unwrap_err(), FetchFault::Forbidden);
+    assert_eq!((opened.load(Ordering::Relaxed), fetcher.idle.len()), (5, 0));
+}
+
+#[tokio::test]
+async fn a_server_that_closes_what_waits_is_asked_again() {
+    let (address, opened) = patient_server(1).await;
+    let fetcher = fetcher(&rules(&["127.0.0.1"]));
+
+    for at in 1..=20 {
+        assert_eq!(number(&fetcher, 1, to(&format!("http://{address}/"))).await, at.to_string());
+    }
+
+    assert_eq!(opened.load(Ordering::Relaxed), 20);
+}
+
+#[tokio::test]
+async fn so_many_connections_wait_and_no_more() {
+    let fetcher = fetcher(&rules(&["127.0.0.1"]));
+    let mut addresses = Vec::new();
+    for _ in 0..12 {
+        addresses.push(patient_server(usize::MAX).await.0);
+    }
+    let get = |account: i64, at: usize| {
+        let url = format!("http://{}/", addresses[at]);
+        let fetcher = &fetcher;
+        async move { number(fetcher, account, to(&url)).await }
+    };
+
+    futures_util::future::join_all((0..6).map(|_| get(1, 0))).await;
+    assert_eq!(fetcher.idle.len(), 2, "of an account for a server");
+    for at in 0..12 {
+        get(1, at).await;
+    }
+    assert_eq!(fetcher.idle.len(), 8, "of an account");
+    for account in 2..14 {
+        for at in 0..8 {
+            get(account, at).await;
+        }
+    }
+    assert_eq!(fetcher.idle.len(), 64, "in all");
+    assert_eq!(get(13, 7).await, "13", "those that waited longest are gone, and not the others");
+}
+
+#[tokio::test]
+async fn a_connection_waits_for_so_long_and_is_closed_though_nobody_asks() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let fetcher = fetcher(&rules(&["127.0.0.1"]));
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 1_024];
+        assert!(stream.read(&mut head).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        stream.read(&mut head).await.unwrap()
+    });
+    fetcher.fetch(1, to(&format!("http://{address}/")), BOUNDS).await.unwrap();
+    assert_eq!(fetcher.idle.len(), 1);
+
+    tokio::time::pause();
+    tokio::time::advance(idle::IDLE - Duration::from_millis(1)).await;
+    assert_eq!(fetcher.idle.len(), 1);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    tokio::time::resume();
+
+    assert_eq!(serving.await.unwrap(), 0, "closed");
+    assert_eq!(fetcher.idle.len(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for_is_no_answer_to_the_next_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let fetcher = fetcher(&rules(&["127.0.0.1"]));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 1_024];
+            let _ = stream.read(&mut head).await;
+            let forged = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+            let _ =
+                stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok{forged}").as_bytes()).await;
+            let _ = stream.read(&mut head).await;
+        }
+    });
+
+    for _ in 0..5 {
+        assert_eq!(number(&fetcher, 1, to(&format!("http://{address}/"))).await, "ok");
     }
 }

@@ -107,7 +107,7 @@ impl World {
 
 impl World {
     /// Opens a connection to an internal endpoint of an account.
-    async fn connect(&self, account: i64, uri: http::Uri) -> Result<(Stream, Lease), FetchFault> {
+    async fn connect(&self, account: i64, uri: http::Uri) -> Result<(Stream, UpstreamProtocol, Lease), FetchFault> {
         let edge = self.edge.get().and_then(Weak::upgrade).ok_or(FetchFault::Unreachable)?;
         let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority());
         let url = format!("{scheme}://{}", authority.map_or("", |authority| authority.as_str()));
@@ -118,10 +118,7 @@ impl World {
         }
         let open = Open { bind: None, caller: None, local: None, tls: None, endpoint: key.to_string() };
         let carried = edge.open(&key, &open, &mut Vec::new()).await.map_err(|_| FetchFault::Unreachable)?;
-        match carried.upstream {
-            UpstreamProtocol::Http1 => Ok((carried.stream, carried.lease)),
-            UpstreamProtocol::Http2 => Err(FetchFault::Forbidden),
-        }
+        Ok((carried.stream, carried.upstream, carried.lease))
     }
 }
 
