@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use adit_policy::auth::jwt::{FRESH, PAUSE, STALE};
+
 use super::{section::Section, values};
 
 macro_rules! limits {
@@ -133,6 +135,12 @@ limits! {
     fetch_timeout: Duration = secs(30), values::duration, "a time from 1s to 5m", secs(1)..=secs(300);
     /// The octets of its answer's body, inflated, 256 KiB; its header may have 64 KiB.
     fetch_size: usize = 256 << 10, values::size, "a size from 1KiB to 16MiB", (1 << 10)..=(16 << 20);
+    /// How long the keys of an issuer are used before they are asked for again, 15 minutes.
+    keys_refresh: Duration = FRESH, values::duration, "a time from 1s to 24h", secs(1)..=secs(86_400);
+    /// How long they are used when the issuer cannot be asked, 6 hours; then nobody passes.
+    keys_outage: Duration = STALE, values::duration, "a time from 1s to 168h", secs(1)..=secs(604_800);
+    /// The least time between two requests for the keys of one address, 1 minute.
+    keys_pause: Duration = PAUSE, values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
     /// Bodies in which policies replace at once, 2,000, each with up to 256 KiB for each replacement; more are refused with ADIT-3038.
     replaced_bodies: usize = 2_000, values::count, "a count from 1 to 1,000,000", 1..=1_000_000;
     /// Answers that policies compress at once, 1,000, each with up to 2 MiB; more go out as they are.
@@ -216,6 +224,9 @@ pub(super) const SEEN: &[(&str, Seen)] = &[
     ("fetches_per_account", Seen::Counted),
     ("fetch_timeout", Seen::Metric("adit_policy_fetches_total")),
     ("fetch_size", Seen::Metric("adit_policy_fetches_total")),
+    ("keys_refresh", Seen::Metric("adit_policy_fetches_total")),
+    ("keys_outage", Seen::Metric("adit_policy_fetches_total")),
+    ("keys_pause", Seen::Metric("adit_policy_fetches_total")),
     ("replaced_bodies", Seen::Counted),
     ("compressed_bodies", Seen::Counted),
     ("labelled_endpoints", Seen::Metric("adit_endpoint_requests_total{account=\"other\",endpoint=\"other\"}")),

@@ -24,6 +24,7 @@ use std::{
 };
 
 use adit_core::UpstreamProtocol;
+use adit_policy::auth::jwt::Terms;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Request, Response, Uri, header, uri::Scheme};
@@ -180,6 +181,12 @@ impl Fetcher {
     /// Replaces the rules for requests that begin from here on.
     pub fn replace(&self, prepared: Prepared) {
         *self.rules.write() = prepared.0;
+    }
+
+    /// Returns how long the keys of issuers are used.
+    pub(crate) fn terms(&self) -> Terms {
+        let limits = self.rules.read().limits;
+        Terms { fresh: limits.keys_refresh, stale: limits.keys_outage, pause: limits.keys_pause }
     }
 
     /// Sends a request for an account, and returns the whole answer. Dropped, it is over.

@@ -38,6 +38,7 @@ impl IssuerKeys {
         urls: Vec<String>,
         fresh: bool,
     ) -> Result<Keys, Unavailable> {
+        self.cache.lock().set_terms(fetcher.terms());
         let fetch = |(account, url): Address| {
             let fetcher = Arc::clone(fetcher);
             async move { fetch(&fetcher, account, &url).await }

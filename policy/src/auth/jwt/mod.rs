@@ -13,7 +13,7 @@ use core::fmt;
 use std::sync::Arc;
 
 pub use self::{
-    cache::{FRESH, KeyCache, Look, MOST_SETS, PAUSE, STALE},
+    cache::{FRESH, KeyCache, Look, MOST_SETS, PAUSE, STALE, Terms},
     keys::{Algorithm, BadKeys, KeySet, MOST_KEYS, MOST_OCTETS, MOST_TRIED},
 };
 use super::{encoding::Base64, json::object};

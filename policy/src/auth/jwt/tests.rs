@@ -445,6 +445,29 @@ fn an_issuer_that_never_answered_is_asked_once_a_minute() {
 }
 
 #[test]
+fn other_terms_hold_from_then_on() {
+    let (mut cache, start) = (KeyCache::default(), Instant::now());
+    let after = |seconds| start + Duration::from_secs(seconds);
+    cache.look(&"a", false, start);
+    cache.on_fetched(&"a", Some(some_keys()), start);
+    assert!(matches!(cache.look(&"a", false, after(9)), Look::Use(_)));
+
+    let [fresh, stale, pause] = [3, 20, 5].map(Duration::from_secs);
+    cache.set_terms(Terms { fresh, stale, pause });
+
+    assert!(matches!(cache.look(&"a", true, after(4)), Look::Use(_)));
+    assert!(matches!(cache.look(&"a", false, after(9)), Look::Refresh(_)));
+    cache.on_fetched(&"a", None, after(9));
+    assert!(matches!(cache.look(&"a", true, after(13)), Look::Use(_)));
+    assert!(matches!(cache.look(&"a", true, after(14)), Look::Fetch));
+    cache.on_fetched(&"a", None, after(14));
+    assert!(matches!(cache.look(&"a", false, after(19)), Look::Refresh(_)));
+    cache.on_fetched(&"a", None, after(19));
+    assert!(matches!(cache.look(&"a", false, after(20)), Look::Use(_)));
+    assert!(matches!(cache.look(&"a", false, after(21)), Look::Unavailable));
+}
+
+#[test]
 fn two_accounts_and_two_paths_share_no_keys() {
     let (mut cache, now) = (KeyCache::default(), Instant::now());
     let address = ("acme", "https://issuer.example/keys?tenant=1");
