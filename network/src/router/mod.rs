@@ -8,8 +8,10 @@
 
 mod choice;
 mod health;
+mod index;
 mod key;
 mod load;
+mod owners;
 mod watch;
 
 use core::{
@@ -17,21 +19,24 @@ use core::{
     time::Duration,
 };
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::Arc,
     time::Instant,
 };
 
 use adit_core::{AgentId, BindId, SessionId, TlsEnd, UpstreamProtocol};
 
-use crate::{EndpointName, NameMap, NamePattern};
+use crate::{EndpointName, NamePattern};
 
 use choice::Candidate;
+use index::Index;
+use owners::Owners;
 use watch::Outlook;
 
 pub use health::{Budget, Change, Outcome, Pool, Rounds, Rules, Standing};
 pub use key::{Internal, Key, Scheme, Wish};
 pub use load::{Lease, Load};
+pub use owners::Configured;
 pub use watch::{Pending, Watch};
 
 /// The table. `H` is what a member is reached by.
@@ -39,11 +44,8 @@ pub use watch::{Pending, Watch};
 pub struct Router<H> {
     endpoints: HashMap<Arc<Key>, Endpoint<H>>,
     live: Index,
-    /// Endpoints that were bound once, so that their callers hear "no agent" and not "unknown".
+    /// Endpoints that are set or were bound once, so that their callers hear "no agent" and not "unknown".
     known: Index,
-    /// Endpoints that are served though nobody bound them, and whose.
-    cloud: HashMap<Arc<Key>, i64>,
-    /// Whose a name or port is by the configuration, whatever the scheme.
     owners: Owners,
     sessions: BTreeMap<SessionId, SessionRecord>,
     /// How many sessions each agent has, and the connections of all of them.
@@ -129,17 +131,6 @@ pub struct Replaced {
     pub empty: bool,
 }
 
-/// What the configuration says of an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Configured {
-    /// The endpoint.
-    pub key: Key,
-    /// Whose it is.
-    pub account: i64,
-    /// Whether no agent may bind it: its policy serves it.
-    pub cloud: bool,
-}
-
 /// A bind that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -207,34 +198,6 @@ pub enum Found {
     Unknown,
 }
 
-/// Whose names and ports are.
-#[derive(Debug, Default)]
-struct Owners {
-    names: NameMap<i64>,
-    ports: HashMap<u16, i64>,
-}
-
-impl Owners {
-    /// Returns whose the endpoint is: by its name or port, else by the nearest wildcard that it is inside of.
-    fn of(&self, key: &Key) -> Option<i64> {
-        match key {
-            Key::Name(_, name @ (NamePattern::Exact(base) | NamePattern::Below(base))) => {
-                self.names.get(name).or_else(|| self.names.above(base)).copied()
-            }
-            Key::Port(port) => self.ports.get(port).copied(),
-            Key::Internal(account, _) => Some(*account),
-        }
-    }
-}
-
-/// Finds keys by what callers say.
-#[derive(Debug, Default)]
-struct Index {
-    names: [NameMap<Arc<Key>>; 3],
-    ports: HashMap<u16, Arc<Key>>,
-    internal: HashSet<Arc<Key>>,
-}
-
 #[derive(Debug)]
 struct Endpoint<H> {
     account: i64,
@@ -285,7 +248,6 @@ impl<H> Default for Router<H> {
             endpoints: HashMap::new(),
             live: Index::default(),
             known: Index::default(),
-            cloud: HashMap::new(),
             owners: Owners::default(),
             sessions: BTreeMap::new(),
             agents: HashMap::new(),
@@ -299,37 +261,21 @@ impl<H> Default for Router<H> {
 impl<H: Clone> Router<H> {
     /// Notes an endpoint that was bound before this process began.
     pub fn remember(&mut self, key: Key) {
+        self.owners.bound(&key);
         self.known.insert(&Arc::new(key));
     }
 
     /// Takes in what the configuration says of endpoints, in place of what it said before. Binds that it takes away are returned:
     /// those of endpoints that their policy serves, and of names that are another account's.
     pub fn configure(&mut self, configured: Vec<Configured>) -> Vec<Replaced> {
-        for (key, _) in core::mem::take(&mut self.cloud) {
-            self.live.remove(&key);
-        }
-        self.owners = Owners::default();
-        for Configured { key, account, cloud } in configured {
-            match &key {
-                Key::Name(_, name) => drop(self.owners.names.insert(name.clone(), account)),
-                Key::Port(port) => drop(self.owners.ports.insert(*port, account)),
-                Key::Internal(..) => {}
-            }
-            let key = Arc::new(key);
-            self.known.insert(&key);
-            if cloud {
-                self.cloud.insert(key, account);
-            }
-        }
-        let lost = |key: &Arc<Key>, account| {
-            self.cloud.contains_key(key) || self.owners.of(key).is_some_and(|owner| owner != account)
-        };
-        let lost: Vec<_> = self.endpoints.iter().filter(|(key, endpoint)| lost(key, endpoint.account)).collect();
-        let lost: Vec<_> = lost.into_iter().map(|(key, _)| Arc::clone(key)).collect();
+        let before = core::mem::take(&mut self.owners);
+        before.cloud().for_each(|(key, _)| self.live.remove(key));
+        before.forget(&mut self.known);
+        self.owners = Owners::new(configured, &mut self.known);
+        let lost = self.endpoints.iter().filter(|(key, endpoint)| self.owners.bar(key, endpoint.account));
+        let lost: Vec<_> = lost.map(|(key, _)| Arc::clone(key)).collect();
         let taken = self.take_back(&lost);
-        for key in self.cloud.keys() {
-            self.live.insert(key);
-        }
+        self.owners.cloud().for_each(|(key, _)| _ = self.live.insert(key));
         taken
     }
 
@@ -416,7 +362,7 @@ impl<H: Clone> Router<H> {
         let record = self.sessions.get(&wish.session).ok_or(BindError::NoSession)?;
         let (origin, epoch, draining) = (record.origin, record.epoch, record.draining);
         let account = origin.account;
-        if self.cloud.contains_key(&key) || self.owners.of(&key).is_some_and(|owner| owner != account) {
+        if self.owners.bar(&key, account) {
             return Err(BindError::InUse);
         }
         let given = self.owners.of(&key) == Some(account);
@@ -450,6 +396,7 @@ impl<H: Clone> Router<H> {
         };
         self.live.insert(&key);
         self.known.insert(&key);
+        self.owners.bound(&key);
         let endpoint = self.endpoints.entry(Arc::clone(&key)).or_insert_with(|| Endpoint {
             account,
             load: Arc::default(),
@@ -650,7 +597,7 @@ impl<H: Clone> Router<H> {
     /// Returns whose an endpoint is that somebody serves.
     pub fn owner(&self, key: &Key) -> Option<i64> {
         let bound = self.endpoints.get(key).map(|endpoint| endpoint.account);
-        bound.or_else(|| self.cloud.get(key).copied())
+        bound.or_else(|| self.owners.of_cloud(key))
     }
 
     /// Returns the binds of a session.
@@ -661,7 +608,7 @@ impl<H: Clone> Router<H> {
     /// Returns the endpoints that somebody serves, or their policy.
     pub fn live(&self) -> impl Iterator<Item = (&Arc<Key>, i64)> {
         let bound = self.endpoints.iter().map(|(key, endpoint)| (key, endpoint.account));
-        bound.chain(self.cloud.iter().map(|(key, account)| (key, *account)))
+        bound.chain(self.owners.cloud())
     }
 
     fn found<'a>(&'a self, find: impl Fn(&'a Index) -> Option<&'a Arc<Key>>) -> Found {
@@ -745,24 +692,6 @@ impl SessionRecord {
     fn rtt(&self) -> Option<Duration> {
         let micros = self.rtt.load(Ordering::Relaxed);
         (micros > 0).then(|| Duration::from_micros(micros))
-    }
-}
-
-impl Index {
-    fn insert(&mut self, key: &Arc<Key>) {
-        match &**key {
-            Key::Name(scheme, name) => self.names[*scheme as usize].insert(name.clone(), Arc::clone(key)),
-            Key::Port(port) => self.ports.insert(*port, Arc::clone(key)),
-            Key::Internal(..) => self.internal.replace(Arc::clone(key)),
-        };
-    }
-
-    fn remove(&mut self, key: &Key) {
-        match key {
-            Key::Name(scheme, name) => self.names[*scheme as usize].remove(name),
-            Key::Port(port) => self.ports.remove(port),
-            Key::Internal(..) => self.internal.take(key),
-        };
     }
 }
 

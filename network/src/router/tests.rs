@@ -81,11 +81,25 @@ fn a_cloud_endpoint_is_found_and_nobody_may_bind_it() {
     assert_eq!(table.bind(1, "http://a.com", false), Ok(Vec::new()));
 
     table.configure(&[]);
-    assert_eq!(
-        table.router.find_name(Scheme::Https, &name("y.wild.com")),
-        Found::Idle(Arc::new(key("https://*.wild.com")))
-    );
+    assert_eq!(table.router.find_name(Scheme::Https, &name("y.wild.com")), Found::Unknown);
     assert_eq!(table.bind(1, "https://a.com", false), Ok(Vec::new()));
+}
+
+#[test]
+fn what_is_set_is_known_for_as_long_as_it_is_and_what_was_bound_for_longer() {
+    let mut table = Table::new(&[(1, 1, 1)]);
+    let found = |table: &Table, text| table.router.find_name(Scheme::Https, &EndpointName::parse(text).unwrap());
+    table.configure(&[("https://set.com", 1, false), ("https://both.com", 1, false)]);
+    table.bind(1, "https://both.com", false).unwrap();
+    table.router.session_ended(session(1));
+    for text in ["set.com", "both.com"] {
+        assert_eq!(found(&table, text), Found::Idle(Arc::new(key(&format!("https://{text}")))), "nobody is online");
+    }
+
+    table.configure(&[]);
+
+    assert_eq!(found(&table, "set.com"), Found::Unknown);
+    assert_eq!(found(&table, "both.com"), Found::Idle(Arc::new(key("https://both.com"))));
 }
 
 #[test]
