@@ -1,4 +1,4 @@
-//! Who may come in: connections in all, and of one source address.
+//! Who may come in: connections in all, and connections and requests of one source address.
 
 use core::{
     hash::BuildHasher as _,
@@ -18,7 +18,8 @@ use crate::config::Limits;
 #[derive(Debug, Default)]
 pub struct Admission {
     total: AtomicUsize,
-    shards: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
+    /// The sources that have a connection: as many as there may be connections, at the most.
+    shards: [Mutex<HashMap<IpAddr, Entry>>; SHARDS],
     hasher: RandomState,
 }
 
@@ -28,6 +29,22 @@ pub struct Admitted {
     admission: Arc<Admission>,
     source: IpAddr,
 }
+
+#[derive(Debug, Default)]
+struct Entry {
+    connections: usize,
+    source: Arc<Source>,
+}
+
+/// The requests of one source, over all its connections: one over HTTP/2 carries many.
+#[derive(Debug, Default)]
+pub struct Source {
+    requests: AtomicUsize,
+}
+
+/// A request that is under way; it is counted until this is dropped.
+#[derive(Debug)]
+pub struct Underway(Arc<Source>);
 
 /// The name of the limit that keeps a connection out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +62,12 @@ impl Admission {
         }
         let source = source(caller);
         let mut shard = self.shard(source).lock();
-        let count = shard.entry(source).or_default();
-        if *count >= limits.connections_per_source {
+        let entry = shard.entry(source).or_default();
+        if entry.connections >= limits.connections_per_source {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Full("connections_per_source"));
         }
-        *count += 1;
+        entry.connections += 1;
         drop(shard);
         Ok(Admitted { admission: Arc::clone(self), source })
     }
@@ -60,7 +77,14 @@ impl Admission {
         self.total.load(Ordering::Relaxed)
     }
 
-    fn shard(&self, source: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
+    /// Returns what counts the requests of a caller, who has a connection that is in.
+    pub fn source(&self, caller: IpAddr) -> Arc<Source> {
+        let source = source(caller);
+        let known = self.shard(source).lock().get(&source).map(|entry| Arc::clone(&entry.source));
+        known.unwrap_or_default()
+    }
+
+    fn shard(&self, source: IpAddr) -> &Mutex<HashMap<IpAddr, Entry>> {
         let hash = self.hasher.hash_one(source);
         &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
     }
@@ -70,12 +94,26 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.admission.total.fetch_sub(1, Ordering::Relaxed);
         let mut shard = self.admission.shard(self.source).lock();
-        if let Some(count) = shard.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(entry) = shard.get_mut(&self.source) {
+            entry.connections -= 1;
+            if entry.connections == 0 {
                 shard.remove(&self.source);
             }
         }
+    }
+}
+
+impl Source {
+    /// Lets one more request begin, unless `most` are under way.
+    pub fn begin(self: &Arc<Self>, most: usize) -> Option<Underway> {
+        let underway = Underway(Arc::clone(self));
+        (self.requests.fetch_add(1, Ordering::Relaxed) < most).then_some(underway)
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -125,11 +163,34 @@ mod tests {
     }
 
     #[test]
+    fn the_requests_of_one_source_are_counted_over_all_its_connections() {
+        let (admission, limits) = (Arc::new(Admission::default()), limits(9, 9));
+        let connect = |caller: &str| {
+            let caller = caller.parse().unwrap();
+            (admission.admit(caller, &limits).unwrap(), admission.source(caller))
+        };
+        let ((_one, first), (_two, second)) = (connect("2001:db8::1"), connect("2001:db8::2"));
+        let (_three, other) = connect("192.0.2.1");
+
+        let requests = [first.begin(2), second.begin(2)];
+        assert!(requests.iter().all(Option::is_some));
+        assert!(first.begin(2).is_none() && second.begin(2).is_none());
+        assert!(other.begin(2).is_some(), "another source");
+
+        drop(requests);
+        assert!(second.begin(1).is_some(), "what is refused is not counted");
+    }
+
+    #[test]
     fn nothing_is_kept_of_those_who_left() {
         let (admission, limits) = (Arc::new(Admission::default()), limits(9, 1));
 
         for last in 0..=255 {
-            drop(admission.admit(IpAddr::from([192, 0, 2, last]), &limits).unwrap());
+            let caller = IpAddr::from([192, 0, 2, last]);
+            let connection = admission.admit(caller, &limits).unwrap();
+            drop(admission.source(caller).begin(1));
+            drop(connection);
+            drop(admission.source(caller).begin(1)); // a request may outlive its connection by a moment
         }
 
         assert!(admission.shards.iter().all(|shard| shard.lock().is_empty()));

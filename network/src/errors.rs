@@ -320,6 +320,10 @@ faults! {
     Overloaded = 3040, Some(503), Vendor, "overloaded",
         "The network is short of memory and takes no new requests for the moment; what is open goes on.",
         "Try again after the time that Retry-After says. If it lasts, give the network more memory, or lower its limits.";
+    /// A source has too many requests under way.
+    TooManyRequests = 3041, Some(429), Caller, "too many requests at once",
+        "As many requests from the caller's address are under way as the network allows one address.",
+        "Wait as long as Retry-After says, and send fewer at a time. The vendor can raise limits.requests_per_source.";
 }
 
 impl Fault {
@@ -356,7 +360,12 @@ impl Fault {
     pub const fn retry_after(self) -> Option<u32> {
         if matches!(
             self,
-            Self::NoAgent | Self::TooManyConnections | Self::Draining | Self::MembersBusy | Self::Overloaded
+            Self::NoAgent
+                | Self::TooManyConnections
+                | Self::Draining
+                | Self::MembersBusy
+                | Self::Overloaded
+                | Self::TooManyRequests
         ) {
             Some(5)
         } else {

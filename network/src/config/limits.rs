@@ -57,6 +57,8 @@ limits! {
     connections_per_account: usize = 50_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
     /// Public connections of one source address (IPv6: /64), 10,000: the callers of a vendor are often its own servers.
     connections_per_source: usize = 10_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
+    /// Requests of one source address (IPv6: /64) under way, over all its connections, 10,000; more are answered 429, ADIT-3041.
+    requests_per_source: usize = 10_000, values::count, "a count from 1 to 10,000,000", 1..=10_000_000;
     /// Connections carried by one agent session, 16,384, which is also the number of its streams.
     connections_per_agent: usize = 16_384, values::count, "a count from 1 to 1,048,576", 1..=1_048_576;
     /// Agent sessions in all, 10,000; more are refused with ADIT-2006.
@@ -185,6 +187,7 @@ pub(super) const SEEN: &[(&str, Seen)] = &[
     ("connections_per_endpoint", Seen::Counted),
     ("connections_per_account", Seen::Counted),
     ("connections_per_source", Seen::Counted),
+    ("requests_per_source", Seen::Counted),
     ("connections_per_agent", Seen::Counted),
     ("sessions", Seen::Counted),
     ("sessions_per_account", Seen::Counted),

@@ -19,6 +19,7 @@ use super::{
     streams::Watch,
     transform::Change,
 };
+use crate::admission::Underway;
 
 /// The body of an answer: ours, or the upstream's.
 pub(super) struct AnswerBody<M> {
@@ -54,11 +55,22 @@ pub(super) struct End<M> {
     pub(super) record: Option<Box<Record>>,
     /// Who serves it: counts as busy until the end.
     pub(super) member: Option<M>,
+    /// Counts it among those of its source.
+    pub(super) underway: Option<Underway>,
 }
 
 impl<M> Default for End<M> {
     fn default() -> Self {
-        Self { back: None, exchange: None, talk: None, watch: None, drain: 0, record: None, member: None }
+        Self {
+            back: None,
+            exchange: None,
+            talk: None,
+            watch: None,
+            drain: 0,
+            record: None,
+            member: None,
+            underway: None,
+        }
     }
 }
 

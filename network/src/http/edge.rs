@@ -12,6 +12,7 @@ use adit_tokio::{NetworkSession, Stream, code_of};
 use super::{Backend, Member, Note, Upstream};
 use crate::{
     Caller, Edge, EndpointName, Fault,
+    admission::Source,
     endpoints::Settings,
     metrics::{CodeLabel, ReasonLabel},
     router::{Chosen, Key, MemberId, Outcome, Pending, Scheme},
@@ -56,6 +57,10 @@ impl Backend for Edge {
 
     fn challenge(&self, name: &EndpointName, path: &str) -> Option<String> {
         self.certificates.challenge_http(name, path)
+    }
+
+    fn source(&self, caller: &Caller) -> Arc<Source> {
+        self.admission.source(caller.address.ip())
     }
 
     fn seeing(&self) -> Option<Arc<Seeing>> {

@@ -30,6 +30,8 @@ pub struct HttpLimits {
     pub stall_timeout: Duration,
     /// Concurrent requests on an HTTP/2 connection: 128. More are refused by the protocol.
     pub requests_per_connection: u32,
+    /// Requests of one source (IPv6: /64) under way, over all its connections: 10,000. Then 429 (ADIT-3041).
+    pub requests_per_source: usize,
     /// Requests of an HTTP/2 connection that may end in a reset before their answer is out: 100, refilled at
     /// [`Self::reset_rate`]. Then GOAWAY and close (V1, V2).
     pub reset_burst: u32,
@@ -87,6 +89,7 @@ impl From<&Limits> for HttpLimits {
             idle_timeout: limits.idle_timeout,
             stall_timeout: limits.stall_timeout,
             requests_per_connection: number(limits.requests_per_connection),
+            requests_per_source: limits.requests_per_source,
             reset_burst: number(limits.resets_per_connection),
             reset_rate: number(limits.resets_per_connection / 3),
             ping_interval: limits.ping_interval,

@@ -46,6 +46,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     Caller, EndpointName, Fault,
+    admission::Source,
     endpoints::Settings,
     router::{Outcome, Pending, Scheme},
     seeing::{Numbers, Seeing},
@@ -119,6 +120,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn challenge(&self, name: &EndpointName, path: &str) -> Option<String> {
         let _ = (name, path);
         None
+    }
+
+    /// Returns what counts the requests of the caller, over all connections of its source.
+    fn source(&self, caller: &Caller) -> Arc<Source> {
+        let _ = caller;
+        Arc::default()
     }
 
     /// Returns where it goes that is told of requests.

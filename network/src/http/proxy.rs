@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    Backend, HttpEdge, HttpLimits,
+    Backend, HttpEdge, HttpLimits, Note,
     answer::Refused,
     body::{AnswerBody, End},
     caller::Talk,
@@ -28,7 +28,11 @@ use super::{
     streams::Watch,
     tunnel::{self, Leave},
 };
-use crate::{Caller, Fault, router::Scheme};
+use crate::{
+    Caller, Fault,
+    admission::{Source, Underway},
+    router::Scheme,
+};
 
 /// One connection of a caller, as its requests see it.
 pub(super) struct Connection<B: Backend> {
@@ -38,6 +42,7 @@ pub(super) struct Connection<B: Backend> {
     /// Of HTTP/1 only.
     pub(super) talk: Option<Arc<Talk>>,
     spoken: Spoken,
+    source: Arc<Source>,
     /// The Host of the last request: callers rarely change it.
     named: Mutex<Option<Arc<Named>>>,
     pub(super) notes: Notes,
@@ -57,6 +62,7 @@ struct Accepted<B: Backend> {
     named: Arc<Named>,
     leave: Option<Leave>,
     expects: bool,
+    underway: Underway,
 }
 
 /// A request as the upstream is to get it, before rules have seen it.
@@ -75,6 +81,7 @@ impl<B: Backend> Connection<B> {
         let seeing = backend.seeing();
         let notes = Notes { take: Arc::new(move |note| backend.note(note)), seeing };
         let (limits, spoken) = (edge.limits.load_full(), Spoken::new(&caller));
+        let source = edge.backend.source(&caller);
         tracing::debug!(peer = %caller.address, local = %caller.local, scheme = caller.scheme.word(), "caller");
         Self {
             edge,
@@ -82,6 +89,7 @@ impl<B: Backend> Connection<B> {
             caller: Arc::new(caller),
             talk,
             spoken,
+            source,
             named: Mutex::new(None),
             notes,
             tunnel: Mutex::new(None),
@@ -157,6 +165,10 @@ impl<B: Backend> Connection<B> {
         if let Some(fault) = self.talk.as_ref().and_then(|talk| talk.take_refused()) {
             return Err(fault.into());
         }
+        let Some(underway) = self.source.begin(self.limits.requests_per_source) else {
+            self.edge.backend.note(Note::Limit("requests_per_source"));
+            return Err(Fault::TooManyRequests.into());
+        };
         let http2 = self.talk.is_none();
         if http2 {
             check_http2(parts, &self.limits)?;
@@ -181,7 +193,7 @@ impl<B: Backend> Connection<B> {
             Some(_) => return Err(Fault::Expectation.into()),
         };
         let leave = tunnel::wish(parts, protocol, whole);
-        Ok(Accepted { key, named, leave, expects })
+        Ok(Accepted { key, named, leave, expects, underway })
     }
 
     /// Returns the name that the request is for; HTTP/1 has one Host, which the gate has compared with the target.
@@ -233,7 +245,8 @@ impl<B: Backend> Connection<B> {
         end: &mut End<B::Member>,
         id: RequestId,
     ) -> Result<Response<Option<AnswerBody<B::Member>>>, Failed> {
-        let Accepted { mut key, named, leave, .. } = accepted;
+        let Accepted { mut key, named, leave, underway, .. } = accepted;
+        end.underway = Some(underway);
         let upgrade = parts.extensions.get::<OnUpgrade>().cloned();
         let mut prepared = self.prepare(parts, &named, leave.as_ref(), end, id);
         let mut governance = None;
@@ -259,8 +272,7 @@ impl<B: Backend> Connection<B> {
         if let Some(governance) = &mut governance {
             governance.conclude(sent.as_ref().ok().map(|sent| sent.answer.status()));
         }
-        let sent = sent?;
-        let Sent { answer, connection, shelf, member } = sent;
+        let Sent { answer, connection, shelf, member } = sent?;
         if let Some(talk) = &self.talk {
             talk.answering();
             core::future::poll_fn(|cx| talk.poll_hints_written(cx)).await;
@@ -322,7 +334,8 @@ impl<B: Backend> Connection<B> {
             watch.done();
         }
         self.status(head.status, end);
-        let tunnel = tunnel::start::<B>(upgrade, upstream, end.member.take(), end.record.take());
+        let busy = (end.member.take(), end.underway.take());
+        let tunnel = tunnel::start::<B>(upgrade, upstream, busy, end.record.take());
         if self.talk.is_some() {
             *self.tunnel.lock() = Some(tunnel);
         }

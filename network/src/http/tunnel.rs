@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{io::copy_bidirectional_with_sizes, task::JoinHandle};
 
 use super::{Backend, Member, fields, fields::has_token, link::Link, peek::Rewound, record::Record, send::Outgoing};
-use crate::Fault;
+use crate::{Fault, admission::Underway};
 
 /// How a request asks to leave HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,11 +81,11 @@ impl Leave {
 pub(super) fn start<B: Backend>(
     caller: OnUpgrade,
     upstream: OnUpgrade,
-    member: Option<B::Member>,
+    busy: (Option<B::Member>, Option<Underway>),
     record: Option<Box<Record>>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let (_busy, mut record) = (member, record);
+        let (_busy, mut record) = (busy, record);
         let Ok(upstream) = upstream.await else { return };
         let Ok(parts) = upstream.downcast::<TokioIo<Link<<B::Member as Member>::Io>>>() else { return };
         let mut upstream = Rewound { first: parts.read_buf.to_vec(), io: parts.io.into_inner() };
