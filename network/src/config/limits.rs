@@ -87,13 +87,13 @@ limits! {
     header_fields: usize = 100, values::count, "a count from 10 to 1,000", 10..=1_000;
     /// The octets of a request's target, 32 KiB (414, ADIT-3019).
     target_size: usize = 32 << 10, values::size, "a size from 1KiB to 1MiB", (1 << 10)..=(1 << 20);
-    /// How long a caller may keep its request's body waiting, 30 s (408, ADIT-3011); a budget that `body_rate` refills.
+    /// How long a caller may keep a request's body waiting, 30 s (408, ADIT-3011): a budget of each body that `body_rate` refills.
     body_timeout: Duration = secs(30), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
-    /// The octets of a body over HTTP/1 that buy a second of waiting, 100. 0: any octet buys all of `body_timeout`.
+    /// The octets of a body that buy a second of waiting, 100. 0: any octet buys all of `body_timeout`.
     body_rate: usize = 100, values::count, "a count from 0 to 1,000,000", 0..=1_000_000;
     /// A caller's HTTP connection without a request, 60 s; then it is closed.
     idle_timeout: Duration = secs(60), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
-    /// Data that a caller does not take, without any progress, 30 s; then its connection is reset.
+    /// Data that a caller does not take, without any progress, 30 s; then its connection, or its stream of HTTP/2, is reset.
     stall_timeout: Duration = secs(30), values::duration, "a time from 1s to 1h", secs(1)..=secs(3_600);
     /// An HTTP/2 caller's concurrent requests on one connection, 128.
     requests_per_connection: usize = 128, values::count, "a count from 1 to 10,000", 1..=10_000;
@@ -209,7 +209,7 @@ pub(super) const SEEN: &[(&str, Seen)] = &[
     ("requests_per_connection", Seen::Quiet("HTTP/2 tells callers the number, and refuses more by itself")),
     ("resets_per_connection", Seen::Counted),
     ("ping_interval", Seen::Quiet("a question, no refusal")),
-    ("ping_timeout", Seen::Quiet("the caller is gone")),
+    ("ping_timeout", Seen::Counted),
     ("accept_timeout", Seen::Code("ADIT-3004")),
     ("response_timeout", Seen::Code("ADIT-3004")),
     ("answer_size", Seen::Code("ADIT-3005")),

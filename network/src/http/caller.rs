@@ -20,9 +20,11 @@ use tokio::{
 };
 
 use super::{
-    Cut, HttpLimits,
+    Cut, HttpLimits, Note,
+    allowance::Allowance,
     gate::{Gate, Phase, Progress, Stop},
     link::poll_read_some,
+    record::Notes,
 };
 use crate::Fault;
 
@@ -159,6 +161,7 @@ pub(super) struct CallerIo<IO> {
     gate: Gate,
     talk: Arc<Talk>,
     limits: Arc<HttpLimits>,
+    notes: Notes,
     /// Octets that were read; the first `ready` may pass.
     held: Vec<u8>,
     ready: usize,
@@ -167,16 +170,17 @@ pub(super) struct CallerIo<IO> {
     refused: bool,
     served: bool,
     head_since: Option<Instant>,
-    /// Since when the caller lets a body wait, and how long it still may.
-    body_since: Option<Instant>,
-    body_budget: Duration,
+    /// How long the caller may let a body wait.
+    allowance: Allowance,
     write_since: Option<Instant>,
+    /// It took nothing for too long.
+    stalled: bool,
     hint_written: usize,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl<IO> CallerIo<IO> {
-    pub(super) fn new(io: IO, first: Vec<u8>, talk: Arc<Talk>, limits: Arc<HttpLimits>) -> Self {
+    pub(super) fn new(io: IO, first: Vec<u8>, talk: Arc<Talk>, limits: Arc<HttpLimits>, notes: Notes) -> Self {
         Self {
             io,
             gate: Gate::new(limits.head()),
@@ -186,13 +190,14 @@ impl<IO> CallerIo<IO> {
             refused: false,
             served: false,
             head_since: None,
-            body_since: None,
-            body_budget: limits.body_timeout,
+            allowance: Allowance::new(&limits),
             write_since: None,
+            stalled: false,
             hint_written: 0,
             sleep: Box::pin(sleep_until(talk.born + limits.header_timeout)),
             talk,
             limits,
+            notes,
         }
     }
 
@@ -219,13 +224,13 @@ impl<IO> CallerIo<IO> {
             }
             self.served = true;
             self.head_since = None;
-            self.body_budget = self.limits.body_timeout;
+            self.allowance = Allowance::new(&self.limits);
             self.talk.answering.store(false, Ordering::Relaxed);
             self.talk.upgrade.store(UNDECIDED, Ordering::Relaxed);
             self.talk.busy.store(true, Ordering::Release);
         }
         if progress.pass > 0 {
-            self.earn(progress.pass);
+            self.allowance.earn(progress.pass, Instant::now());
         }
         match progress.stop {
             Stop::Refused { fault, .. } if progress.pass == 0 && !self.refused => Err(self.body_failed(fault)),
@@ -255,27 +260,13 @@ impl<IO> CallerIo<IO> {
         io::Error::new(io::ErrorKind::InvalidData, fault)
     }
 
-    /// Takes from the budget what was waited for these octets, and adds what they buy.
-    fn earn(&mut self, octets: usize) {
-        if let Some(since) = self.body_since.take() {
-            self.body_budget = self.body_budget.saturating_sub(since.elapsed());
-        }
-        let full = self.limits.body_timeout;
-        let earned = match (self.limits.body_rate, u32::try_from(octets)) {
-            (rate @ 1.., Ok(octets)) => Duration::from_secs(1).saturating_mul(octets) / rate,
-            (_, _) => full,
-        };
-        self.body_budget = self.body_budget.saturating_add(earned).min(full);
-    }
-
     /// Decides what a reader that would wait is told: nothing yet, or that time is over.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let now = Instant::now();
         let busy = self.talk.busy.load(Ordering::Acquire);
         let (due, overdue) = match self.gate.phase() {
             Phase::Body if !self.talk.answering.load(Ordering::Relaxed) => {
-                let since = *self.body_since.get_or_insert(now);
-                (Some(since + self.body_budget), Overdue::Body)
+                (Some(self.allowance.wait(now)), Overdue::Body)
             }
             Phase::Head if !self.held.is_empty() => {
                 let since = *self.head_since.get_or_insert(now);
@@ -409,6 +400,10 @@ impl<IO: AsyncWrite + Cut + Unpin> CallerIo<IO> {
         let now = Instant::now();
         let due = *self.write_since.get_or_insert(now) + self.limits.stall_timeout;
         if due <= now {
+            if !self.stalled {
+                self.stalled = true;
+                self.notes.note(Note::Limit("stall_timeout"));
+            }
             self.io.cut();
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller does not read")));
         }

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::{fields, link::Fate, transform::Change};
+use super::{HttpLimits, allowance::Allowance, fields, link::Fate, transform::Change};
 
 /// A request's body, held so that it can be sent again as long as nothing of it was taken.
 #[derive(Debug)]
@@ -44,15 +44,15 @@ pub(crate) struct Exchange {
     born: Instant,
     /// Milliseconds after `born` when something of the body last went on.
     moved: AtomicU64,
-    /// The upstream takes the body and the caller does not send it.
-    waiting: AtomicBool,
+    /// How long the caller may let it wait.
+    allowance: Mutex<Allowance>,
     /// Octets of the body that came.
     received: AtomicU64,
 }
 
 impl Exchange {
     /// `held` makes the body wait for [`Self::release`].
-    pub(super) fn new(body: Incoming, held: bool) -> Self {
+    pub(super) fn new(body: Incoming, held: bool, limits: &HttpLimits) -> Self {
         Self {
             body: Mutex::new(Some(body)),
             ahead: Mutex::default(),
@@ -67,7 +67,7 @@ impl Exchange {
             sender: AtomicWaker::new(),
             born: Instant::now(),
             moved: AtomicU64::new(0),
-            waiting: AtomicBool::new(false),
+            allowance: Mutex::new(Allowance::new(limits)),
             received: AtomicU64::new(0),
         }
     }
@@ -124,6 +124,7 @@ impl Exchange {
         let plain = ahead.is_empty() && self.change.lock().is_none();
         let whole = if plain { self.body.lock().as_ref().map(Body::size_hint) } else { None };
         let size = whole.unwrap_or_default();
+        self.rest();
         drop((kept, ahead));
         RequestBody { sent: Some(Sent { exchange: Arc::clone(self), fate, attempt, size, paced }) }
     }
@@ -150,9 +151,19 @@ impl Exchange {
         self.born + Duration::from_millis(self.moved.load(Ordering::Relaxed))
     }
 
-    /// Tells whether it is the caller that lets the body wait.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed)
+    /// Returns when the caller has let the body wait for too long, if it is the caller that is waited for.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.allowance.lock().due()
+    }
+
+    /// Returns how long the caller may let the body wait at the least from here on, if it is not waited for already.
+    pub(super) fn patience(&self) -> Duration {
+        self.allowance.lock().left()
+    }
+
+    /// Notes that it is not the caller that is waited for.
+    fn rest(&self) {
+        self.allowance.lock().rest();
     }
 
     /// Lets the body go.
@@ -209,21 +220,24 @@ impl Exchange {
         let mut slot = self.body.lock();
         let Some(body) = slot.as_mut() else { return Poll::Ready(None) };
         let frame = Pin::new(&mut *body).poll_frame(cx);
-        self.waiting.store(frame.is_pending(), Ordering::Relaxed);
-        let frame = ready!(frame);
-        let moved = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = Instant::now();
+        let Poll::Ready(frame) = frame else {
+            self.allowance.lock().wait(now);
+            return Poll::Pending;
+        };
+        let octets =
+            frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref).map_or(0, Bytes::len);
+        self.allowance.lock().earn(octets, now);
+        let moved = u64::try_from(now.duration_since(self.born).as_millis()).unwrap_or(u64::MAX);
         self.moved.store(moved, Ordering::Relaxed);
+        self.received.fetch_add(octets as u64, Ordering::Relaxed);
         match frame {
             Some(Ok(frame)) => Poll::Ready(Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {
                     fields::clean_trailers(&mut trailers);
                     Frame::trailers(trailers)
                 }
-                Err(frame) => {
-                    let size = frame.data_ref().map_or(0, Bytes::len);
-                    self.received.fetch_add(size as u64, Ordering::Relaxed);
-                    frame
-                }
+                Err(frame) => frame,
             }))),
             Some(Err(_)) => {
                 *slot = None;
@@ -307,6 +321,7 @@ impl Body for RequestBody {
         // Until the upstream has the connection, the body can still go to another one.
         ready!(sent.fate.poll_accepted(cx));
         if sent.paced && sent.fate.is_blocked() {
+            sent.exchange.rest();
             return Poll::Pending; // the parser asks again when it has written
         }
         sent.exchange.poll_frame(sent.attempt, cx)

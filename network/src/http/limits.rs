@@ -18,9 +18,8 @@ pub struct HttpLimits {
     pub header_fields: usize,
     /// Octets of a target: 32 KiB. Then 414 (ADIT-3019).
     pub target_size: usize,
-    /// How long the caller may keep a body waiting before the upstream has answered: 30 s, as a budget that
-    /// [`Self::body_rate`] refills. Over HTTP/2 it is the time without any progress, and gRPC is left alone, because its
-    /// streams may rest. Then 408 (ADIT-3011).
+    /// How long the caller may keep a body waiting before the upstream has answered: 30 s, as a budget of each body that
+    /// [`Self::body_rate`] refills. gRPC to HTTP/2 upstreams is left alone, because its streams may rest. Then 408 (ADIT-3011).
     pub body_timeout: Duration,
     /// Octets that buy a second of waiting: 100. At 0 every octet refills the whole budget.
     pub body_rate: u32,

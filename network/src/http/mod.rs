@@ -7,6 +7,7 @@
 //! What HTTP/2 callers get of 1xx: 100 comes from us when the upstream takes the body; 103 goes to HTTP/1.1 callers only.
 //! Trailers towards HTTP/1.1 are carried when `Trailer` announces them and the caller sent `TE: trailers`.
 
+mod allowance;
 mod answer;
 mod body;
 mod caller;

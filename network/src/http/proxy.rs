@@ -26,7 +26,7 @@ use super::{
     record::{Notes, Record},
     send::{Outgoing, Sent},
     streams::Watch,
-    tunnel::{self, Leave},
+    tunnel::{self, Leave, Tunnel},
 };
 use crate::{
     Caller, Fault,
@@ -123,11 +123,11 @@ impl<B: Backend> Connection<B> {
         let accepted = match self.accept(&mut parts, whole) {
             Ok(accepted) => accepted,
             Err(Instead::Challenge(text)) => {
-                end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, true)));
+                end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, true, &self.limits)));
                 return challenge(text, &parts.method, end);
             }
             Err(Instead::Refused(fault)) => {
-                end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, true)));
+                end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, true, &self.limits)));
                 return refuse(fault.into(), &parts.method, &parts.headers, end);
             }
         };
@@ -135,7 +135,7 @@ impl<B: Backend> Connection<B> {
             let backend = &self.edge.backend;
             record.found(&accepted.named.name, backend.url(&accepted.key), backend.numbers(&accepted.key));
         }
-        end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, accepted.expects)));
+        end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, accepted.expects, &self.limits)));
         let accept: HeaderMap =
             parts.headers.get(header::ACCEPT).map(|accept| (header::ACCEPT, accept.clone())).into_iter().collect();
         let method = parts.method.clone();
@@ -334,8 +334,15 @@ impl<B: Backend> Connection<B> {
             watch.done();
         }
         self.status(head.status, end);
-        let busy = (end.member.take(), end.underway.take());
-        let tunnel = tunnel::start::<B>(upgrade, upstream, busy, end.record.take());
+        let tunnel = Tunnel {
+            member: end.member.take(),
+            underway: end.underway.take(),
+            record: end.record.take(),
+            watch: end.watch.clone(),
+            stall_timeout: self.limits.stall_timeout,
+            notes: self.notes.clone(),
+        };
+        let tunnel = tunnel.start(upgrade, upstream);
         if self.talk.is_some() {
             *self.tunnel.lock() = Some(tunnel);
         }

@@ -233,7 +233,8 @@ impl<B: Backend> Connection<B> {
             before: member.away(),
             away: &|| member.away(),
             limits: &self.limits,
-            times_body: self.talk.is_none() && !leisurely,
+            // gRPC is spoken with HTTP/2 upstreams only: elsewhere its name is no excuse.
+            times_body: self.talk.is_none() && !(leisurely && member.protocol() == UpstreamProtocol::Http2),
         };
         let mut sleep = pin!(sleep_until(patience.look(fate, exchange)));
         core::future::poll_fn(|cx| {
@@ -328,15 +329,13 @@ impl Patience<'_> {
         let limits = self.limits;
         let away = (self.away)().saturating_sub(self.before);
         let overdue = |since: Instant, most: Duration| Due::Fault(since + most + away, Fault::UpstreamTimeout);
-        match exchange {
-            Some(exchange) if exchange.is_held() => Due::Release(self.started + limits.continue_timeout),
+        match (exchange, exchange.and_then(|exchange| exchange.due())) {
+            (Some(exchange), _) if exchange.is_held() => Due::Release(self.started + limits.continue_timeout),
             _ if !fate.is_accepted() => overdue(self.started, limits.accept_timeout.min(limits.response_timeout)),
-            Some(exchange) if exchange.is_waiting() && self.times_body => {
-                Due::Fault(exchange.moved() + limits.body_timeout, Fault::HeaderTimeout)
-            }
-            Some(exchange) if exchange.is_waiting() => Due::Look(Instant::now() + limits.response_timeout),
-            Some(exchange) => overdue(self.started.max(exchange.moved()), limits.response_timeout),
-            None => overdue(self.started, limits.response_timeout),
+            (Some(_), Some(due)) if self.times_body => Due::Fault(due, Fault::HeaderTimeout),
+            (Some(_), Some(_)) => Due::Look(Instant::now() + limits.response_timeout),
+            (Some(exchange), None) => overdue(self.started.max(exchange.moved()), limits.response_timeout),
+            (None, _) => overdue(self.started, limits.response_timeout),
         }
     }
 
@@ -363,10 +362,16 @@ impl Patience<'_> {
         Poll::Pending
     }
 
-    /// Returns when to look again; what is due may change unseen, so with a body it is looked at now and then.
+    /// Returns when to look again; what is due may change unseen, so with a body it is looked at as often as the caller's time
+    /// may be over, give or take a thirtieth.
     fn look(&self, fate: &Fate, exchange: Option<&Arc<Exchange>>) -> Instant {
         let (Due::Release(due) | Due::Fault(due, _) | Due::Look(due)) = self.due(fate, exchange);
-        let pause = if exchange.is_some() { self.limits.body_timeout } else { Duration::MAX };
+        let timeout = self.limits.body_timeout;
+        let pause = match exchange {
+            Some(exchange) if self.times_body => exchange.patience().max(timeout / 30),
+            Some(_) => timeout,
+            None => Duration::MAX,
+        };
         due.min(Instant::now().checked_add(pause).unwrap_or(due))
     }
 }

@@ -77,7 +77,7 @@ async fn serve_http1<IO, B>(
     let talk = Arc::new(Talk::new());
     let connection = Arc::new(Connection::new(edge, caller, Some(Arc::clone(&talk)), closed));
     let limits = Arc::clone(&connection.limits);
-    let io = CallerIo::new(io, first, Arc::clone(&talk), Arc::clone(&limits));
+    let io = CallerIo::new(io, first, Arc::clone(&talk), Arc::clone(&limits), connection.notes.clone());
     let mut builder = http1::Builder::new();
     // The gate has the limits and the timers; the parser only needs room for what passes it.
     builder.header_read_timeout(None).max_buf_size(limits.header_size + SLACK);
@@ -117,7 +117,7 @@ async fn serve_http2<IO, B>(
 {
     let backend = Arc::clone(&edge.backend);
     let connection = Arc::new(Connection::new(edge, caller, None, closed));
-    let streams = Streams::new(limits);
+    let streams = Streams::new(limits, connection.notes.clone());
     let mut builder = http2::Builder::new(streams.clone());
     builder
         .timer(TokioTimer::new())
@@ -135,6 +135,9 @@ async fn serve_http2<IO, B>(
     let (io, cut) = Guarded::new(io);
     let over = |ended: hyper::Result<()>| {
         let silent = ended.is_err_and(|error| error.is_timeout()); // a ping was not answered
+        if silent {
+            backend.note(Note::Limit("ping_timeout"));
+        }
         cut.store(silent, Ordering::Relaxed);
     };
     let mut serving = pin!(builder.serve_connection(TokioIo::new(io), service));

@@ -6,11 +6,12 @@
 use core::{
     pin::Pin,
     sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use std::sync::Arc;
 
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::{
@@ -18,7 +19,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::HttpLimits;
+use super::{HttpLimits, Note, record::Notes};
 
 tokio::task_local! {
     /// The stream whose request is being served.
@@ -35,6 +36,9 @@ pub(super) struct Watch {
     served: AtomicBool,
     /// The answer is out, or it is not the caller's doing that it is not.
     done: AtomicBool,
+    /// What the stream has become outside HTTP is broken off.
+    broken: AtomicBool,
+    tunnel: AtomicWaker,
 }
 
 impl Watch {
@@ -57,6 +61,12 @@ impl Watch {
     pub(super) fn done(&self) {
         self.done.store(true, Ordering::Relaxed);
     }
+
+    /// Resets the stream that has left HTTP: its end would be taken for the end of what it carries.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Ordering::Release);
+        self.tunnel.wake();
+    }
 }
 
 /// Runs the tasks of one connection.
@@ -68,16 +78,18 @@ struct Shared {
     active: AtomicUsize,
     idle_since: Mutex<Instant>,
     stall_timeout: Duration,
+    notes: Notes,
     resets: Mutex<Bucket>,
     flood: Notify,
 }
 
 impl Streams {
-    pub(super) fn new(limits: &HttpLimits) -> Self {
+    pub(super) fn new(limits: &HttpLimits, notes: Notes) -> Self {
         Self(Arc::new(Shared {
             active: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
             stall_timeout: limits.stall_timeout,
+            notes,
             resets: Mutex::new(Bucket::full(limits.reset_burst, limits.reset_rate)),
             flood: Notify::new(),
         }))
@@ -107,8 +119,11 @@ where
 {
     fn execute(&self, task: F) {
         self.0.active.fetch_add(1, Ordering::Relaxed);
-        let guard = Guard { shared: Arc::clone(&self.0), watch: Arc::default() };
-        tokio::spawn(Watched { task, guard, pieces: 0, stall: None });
+        // What a stream's task starts is the sending half of the stream that leaves HTTP.
+        let (watch, tunnel) =
+            WATCH.try_with(Arc::clone).map_or_else(|_| (Arc::default(), false), |watch| (watch, true));
+        let guard = Guard { shared: Arc::clone(&self.0), watch };
+        tokio::spawn(Watched { task, guard, tunnel, pieces: 0, stall: None });
     }
 }
 
@@ -138,6 +153,7 @@ pin_project! {
         #[pin]
         task: F,
         guard: Guard,
+        tunnel: bool,
         pieces: u32,
         stall: Option<Pin<Box<Sleep>>>,
     }
@@ -149,6 +165,12 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let (watch, task) = (&this.guard.watch, this.task);
+        if *this.tunnel {
+            watch.tunnel.register(cx.waker());
+            if watch.broken.load(Ordering::Acquire) {
+                return Poll::Ready(()); // dropped unfinished it is a reset
+            }
+        }
         if WATCH.sync_scope(Arc::clone(watch), || task.poll(cx)).is_ready() {
             return Poll::Ready(());
         }
@@ -161,8 +183,10 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
             *this.pieces = pieces;
             *this.stall = None;
         }
-        let stall_timeout = this.guard.shared.stall_timeout;
-        this.stall.get_or_insert_with(|| Box::pin(sleep(stall_timeout))).as_mut().poll(cx)
+        let shared = &this.guard.shared;
+        ready!(this.stall.get_or_insert_with(|| Box::pin(sleep(shared.stall_timeout))).as_mut().poll(cx));
+        shared.notes.note(Note::Limit("stall_timeout"));
+        Poll::Ready(())
     }
 }
 

@@ -1,11 +1,30 @@
 //! Leaving HTTP: `Upgrade` in HTTP/1.1 and extended CONNECT in HTTP/2 (RFC 8441).
 
+use core::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use std::{io, sync::Arc};
+
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request, response};
 use hyper::{ext::Protocol, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::{io::copy_bidirectional_with_sizes, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes},
+    task::JoinHandle,
+    time::{Sleep, sleep},
+};
 
-use super::{Backend, Member, fields, fields::has_token, link::Link, peek::Rewound, record::Record, send::Outgoing};
+use super::{
+    Member, Note, fields,
+    fields::has_token,
+    link::Link,
+    peek::Rewound,
+    record::{Notes, Record},
+    send::Outgoing,
+    streams::Watch,
+};
 use crate::{Fault, admission::Underway};
 
 /// How a request asks to leave HTTP.
@@ -77,30 +96,94 @@ impl Leave {
     }
 }
 
-/// Carries octets both ways until both directions have ended; each ends by itself.
-pub(super) fn start<B: Backend>(
-    caller: OnUpgrade,
-    upstream: OnUpgrade,
-    busy: (Option<B::Member>, Option<Underway>),
-    record: Option<Box<Record>>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let (_busy, mut record) = (busy, record);
-        let Ok(upstream) = upstream.await else { return };
-        let Ok(parts) = upstream.downcast::<TokioIo<Link<<B::Member as Member>::Io>>>() else { return };
-        let mut upstream = Rewound { first: parts.read_buf.to_vec(), io: parts.io.into_inner() };
-        let Ok(caller) = caller.await else { return };
-        let mut caller = TokioIo::new(caller);
-        match copy_bidirectional_with_sizes(&mut caller, &mut upstream, PIECE, PIECE).await {
-            Ok((received, sent)) => {
-                if let Some(mut record) = record.take() {
-                    (record.received, record.sent) = (received, sent);
-                    record.finish(true);
+/// What a tunnel holds until it is over, and what it tells.
+pub(super) struct Tunnel<M> {
+    pub(super) member: Option<M>,
+    pub(super) underway: Option<Underway>,
+    pub(super) record: Option<Box<Record>>,
+    /// The stream of HTTP/2 that the caller's end is. The whole of an HTTP/1 connection is watched already.
+    pub(super) watch: Option<Arc<Watch>>,
+    pub(super) stall_timeout: Duration,
+    pub(super) notes: Notes,
+}
+
+impl<M: Member> Tunnel<M> {
+    /// Carries octets both ways until both directions have ended; each ends by itself.
+    pub(super) fn start(self, caller: OnUpgrade, upstream: OnUpgrade) -> JoinHandle<()> {
+        let Self { member, underway, record, watch, stall_timeout, notes } = self;
+        tokio::spawn(async move {
+            let _busy = (member, underway);
+            let Ok(upstream) = upstream.await else { return };
+            let Ok(parts) = upstream.downcast::<TokioIo<Link<M::Io>>>() else { return };
+            let mut upstream = Rewound { first: parts.read_buf.to_vec(), io: parts.io.into_inner() };
+            let Ok(caller) = caller.await else { return };
+            let most = watch.as_ref().map(|_| stall_timeout);
+            let mut caller = Taken { io: TokioIo::new(caller), most, stall: None };
+            let carried = copy_bidirectional_with_sizes(&mut caller, &mut upstream, PIECE, PIECE).await;
+            match carried {
+                Ok((received, sent)) => {
+                    if let Some(mut record) = record {
+                        (record.received, record.sent) = (received, sent);
+                        record.finish(true);
+                    }
+                }
+                Err(_) => {
+                    if caller.is_stalled() {
+                        notes.note(Note::Limit("stall_timeout"));
+                    }
+                    if let Some(watch) = &watch {
+                        watch.break_off();
+                    }
+                    upstream.io.abort(adit_core::Code::CANCELLED);
                 }
             }
-            Err(_) => upstream.io.abort(adit_core::Code::CANCELLED),
-        }
-    })
+        })
+    }
+}
+
+/// The caller's end, which fails when it takes nothing for too long.
+struct Taken<IO> {
+    io: IO,
+    most: Option<Duration>,
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl<IO> Taken<IO> {
+    fn is_stalled(&self) -> bool {
+        self.stall.as_ref().is_some_and(|stall| stall.is_elapsed())
+    }
+
+    fn written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let Some(most) = self.most.filter(|_| written.is_pending()) else {
+            self.stall = None;
+            return written;
+        };
+        ready!(self.stall.get_or_insert_with(|| Box::pin(sleep(most))).as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Taken<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Taken<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, data);
+        self.written(written, cx)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.written(flushed, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.written(closed, cx)
+    }
 }
 
 fn websocket_key() -> HeaderValue {

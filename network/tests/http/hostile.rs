@@ -6,7 +6,7 @@ use adit_core::UpstreamProtocol;
 use adit_network::http::HttpLimits;
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
-use crate::support::*;
+use crate::{frames::*, support::*};
 
 #[tokio::test]
 async fn fields_that_would_change_the_request_downstream_never_get_there() {
@@ -211,7 +211,7 @@ async fn edge(upstream: &FakeMember) -> Edge {
 
 async fn hello(edge: &Edge) -> Peer {
     let mut caller = edge.connect().await;
-    caller.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    caller.send(PREFACE).await;
     caller.send(frame(SETTINGS, 0, 0, &[])).await;
     caller
 }
@@ -229,62 +229,3 @@ async fn refused(edge: &Edge, frames: &[Vec<u8>]) -> bool {
     let text = String::from_utf8_lossy(&octets);
     text.contains("ADIT-3008") || !text.contains("HTTP")
 }
-
-/// Reads frames until one fits, or the end; returns what came.
-async fn until_frame(peer: &mut Peer, fits: impl Fn(u8, u8, u32) -> bool) -> Vec<u8> {
-    let mut at = 0;
-    loop {
-        while let Some(head) = peer.seen.get(at..at + 9) {
-            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-            let (kind, flags) = (head[3], head[4]);
-            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            if peer.seen.len() < at + 9 + length {
-                break;
-            }
-            at += 9 + length;
-            if fits(kind, flags, stream) {
-                return peer.seen.drain(..at).collect();
-            }
-        }
-        let mut room = [0; 4096];
-        match soon(tokio::io::AsyncReadExt::read(&mut peer.stream, &mut room)).await {
-            Ok(0) | Err(_) => return std::mem::take(&mut peer.seen),
-            Ok(count) => peer.seen.extend_from_slice(&room[..count]),
-        }
-    }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A length that fits the seven bits of a literal.
-fn short(text: &str) -> u8 {
-    u8::try_from(text.len()).ok().filter(|length| *length < 127).unwrap()
-}
-
-/// Fields as literals without an index.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.extend_from_slice(&[0, short(name)]);
-        block.extend_from_slice(name.as_bytes());
-        block.push(short(value));
-        block.extend_from_slice(value.as_bytes());
-    }
-    block
-}
-
-const GET: &[(&str, &str)] = &[(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/")];
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;

@@ -6,10 +6,13 @@ mod support;
 
 mod faults;
 mod forward;
+mod frames;
 mod hostile;
 mod http2;
 mod policy;
 mod session;
+mod slow;
 mod smuggling;
+mod sources;
 mod timers;
 mod upgrade;

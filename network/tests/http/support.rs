@@ -1,4 +1,5 @@
-//! An edge without sessions: members are sockets on loopback, and each says whether it is accepted.
+//! An edge without sessions: members are sockets on loopback, or in memory where time is virtual, and each says whether it is
+//! accepted.
 
 use std::{
     collections::HashMap,
@@ -10,25 +11,26 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
-    time::{Duration, Instant},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use adit_core::{Code, TlsInfo, UpstreamProtocol};
 use adit_network::{
     Caller, EndpointName, Fault, NameMap, NamePattern, Phase,
+    admission::Source,
     config::EndpointKind,
     endpoints::Settings,
-    http::{Backend, HttpEdge, HttpLimits, Member, Note, Upstream, serve},
+    http::{Backend, Cut, HttpEdge, HttpLimits, Member, Note, Upstream, serve},
     router::{Key, Outcome, Scheme},
 };
 use adit_policy::{document::Document, engine::Policy};
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex},
     net::{TcpListener, TcpStream},
-    sync::watch,
-    time::timeout,
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
 };
 
 /// How a member answers a new connection.
@@ -45,6 +47,10 @@ pub enum Word {
 pub struct FakeMember {
     pub id: u64,
     pub address: SocketAddr,
+    /// Reached in memory in place of the address.
+    pub memory: Option<mpsc::UnboundedSender<DuplexStream>>,
+    /// In memory the end of its connections is a reset.
+    pub breaks: bool,
     pub word: Word,
     pub protocol: UpstreamProtocol,
     pub opened: Arc<AtomicUsize>,
@@ -57,6 +63,8 @@ pub struct FakeBackend {
     endpoints: Mutex<NameMap<Arc<u64>>>,
     members: Mutex<HashMap<u64, Vec<FakeMember>>>,
     pub notes: Mutex<Vec<Note>>,
+    /// All callers are one source.
+    pub source: Arc<Source>,
     /// How it went with members.
     pub reports: Mutex<Vec<(u64, Outcome)>>,
     /// Nothing may be sent again to another member.
@@ -102,6 +110,10 @@ impl Backend for FakeBackend {
         !self.spent.load(Ordering::SeqCst)
     }
 
+    fn source(&self, _: &Caller) -> Arc<Source> {
+        Arc::clone(&self.source)
+    }
+
     fn note(&self, note: Note) {
         self.notes.lock().push(note);
     }
@@ -125,15 +137,35 @@ impl Member for FakeMember {
 
     fn open(&self, _: &Caller, _: &str) -> Result<FakeIo, Code> {
         self.opened.fetch_add(1, Ordering::SeqCst);
-        let stream = std::net::TcpStream::connect(self.address).map_err(|_| Code::REFUSED)?;
-        let ready = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
-        let stream = ready.and_then(|()| TcpStream::from_std(stream)).map_err(|_| Code::INTERNAL)?;
-        Ok(FakeIo { stream, word: self.word, late: Box::pin(tokio::time::sleep(Duration::from_millis(40))) })
+        let stream = match &self.memory {
+            None => {
+                let stream = std::net::TcpStream::connect(self.address).map_err(|_| Code::REFUSED)?;
+                let ready = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
+                Line::Socket(ready.and_then(|()| TcpStream::from_std(stream)).map_err(|_| Code::INTERNAL)?)
+            }
+            Some(upstream) => {
+                let (near, far) = duplex(MEMORY);
+                upstream.send(far).map_err(|_| Code::REFUSED)?;
+                Line::Memory(near)
+            }
+        };
+        Ok(FakeIo {
+            stream,
+            breaks: self.breaks,
+            word: self.word,
+            late: Box::pin(tokio::time::sleep(Duration::from_millis(40))),
+        })
     }
 }
 
+pub enum Line {
+    Socket(TcpStream),
+    Memory(DuplexStream),
+}
+
 pub struct FakeIo {
-    stream: TcpStream,
+    stream: Line,
+    breaks: bool,
     word: Word,
     late: Pin<Box<tokio::time::Sleep>>,
 }
@@ -149,7 +181,9 @@ impl Upstream for FakeIo {
     }
 
     fn abort(&mut self, _: Code) {
-        let _ = self.stream.set_zero_linger();
+        if let Line::Socket(stream) = &self.stream {
+            let _ = stream.set_zero_linger();
+        }
     }
 
     fn code_of(_: &io::Error) -> Option<Code> {
@@ -159,21 +193,38 @@ impl Upstream for FakeIo {
 
 impl AsyncRead for FakeIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        match &mut self.stream {
+            Line::Socket(stream) => Pin::new(stream).poll_read(cx, buf),
+            Line::Memory(stream) => {
+                let before = buf.filled().len();
+                ready!(Pin::new(stream).poll_read(cx, buf))?;
+                let ended = buf.filled().len() == before;
+                Poll::Ready(if ended && self.breaks { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) })
+            }
+        }
     }
 }
 
 impl AsyncWrite for FakeIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
+        match &mut self.stream {
+            Line::Socket(stream) => Pin::new(stream).poll_write(cx, data),
+            Line::Memory(stream) => Pin::new(stream).poll_write(cx, data),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.stream {
+            Line::Socket(stream) => Pin::new(stream).poll_flush(cx),
+            Line::Memory(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.stream {
+            Line::Socket(stream) => Pin::new(stream).poll_shutdown(cx),
+            Line::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
 
@@ -209,16 +260,7 @@ impl Edge {
             loop {
                 let (stream, peer) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                let (tls, name) = tls.clone().unzip();
-                let caller = Caller {
-                    address: peer,
-                    local: address,
-                    scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
-                    tls,
-                    name: name.map(|name| EndpointName::parse(name).unwrap()),
-                    terms: None,
-                    identity: None,
-                };
+                let caller = caller(peer, address, tls.clone());
                 counted.fetch_add(1, Ordering::SeqCst);
                 let (counted, serving) =
                     (Arc::clone(&counted), serve(stream, caller, Arc::clone(&edge), watching.clone()));
@@ -229,6 +271,38 @@ impl Edge {
             }
         });
         Self { address, backend, http, phase, open }
+    }
+
+    /// Returns a caller's end of a connection in memory, and whether the other end was cut. Its application protocol is `alpn`,
+    /// if it came by TLS.
+    pub fn call(&self, alpn: Option<&str>) -> (Peer<DuplexStream>, Arc<AtomicBool>) {
+        let (near, far) = duplex(MEMORY);
+        let cut = Arc::new(AtomicBool::new(false));
+        let caller = caller(self.address, self.address, alpn.map(|alpn| (tls(alpn), "a.example")));
+        let io = Cuttable { io: far, cut: Arc::clone(&cut) };
+        let (serving, open) =
+            (serve(io, caller, Arc::clone(&self.http), self.phase.subscribe()), Arc::clone(&self.open));
+        open.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(async move {
+            serving.await;
+            open.fetch_sub(1, Ordering::SeqCst);
+        });
+        (Peer { stream: near, seen: Vec::new() }, cut)
+    }
+
+    /// Waits until no connection is served.
+    pub async fn is_empty(&self) {
+        soon(async {
+            while self.open.load(Ordering::SeqCst) > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Returns how often a limit was reached.
+    pub fn reached(&self, limit: &'static str) -> usize {
+        self.backend.notes.lock().iter().filter(|note| **note == Note::Limit(limit)).count()
     }
 
     /// Gives an endpoint a policy; keys are those of [`Self::new`], others are internal.
@@ -264,13 +338,13 @@ impl Edge {
 /// Whose the endpoints are.
 pub const ACCOUNT: i64 = 7;
 
-/// One end of a socket, with everything that was read kept.
-pub struct Peer {
-    pub stream: TcpStream,
+/// One end of a connection, with everything that was read kept.
+pub struct Peer<IO = TcpStream> {
+    pub stream: IO,
     pub seen: Vec<u8>,
 }
 
-impl Peer {
+impl<IO: AsyncRead + AsyncWrite + Unpin> Peer<IO> {
     pub async fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.stream.write_all(octets.as_ref()).await.unwrap();
     }
@@ -325,17 +399,39 @@ where
     member(address)
 }
 
+/// Starts an upstream in memory.
+pub fn in_memory<F, S>(serve: S) -> FakeMember
+where
+    S: Fn(Peer<DuplexStream>, usize) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (upstream, mut connections) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let Some(stream) = connections.recv().await else { return };
+            tokio::spawn(serve(Peer { stream, seen: Vec::new() }, number));
+        }
+    });
+    FakeMember { memory: Some(upstream), ..member(([127, 0, 0, 1], 0).into()) }
+}
+
 /// An upstream that answers every request with what it got, head and body, as text.
 pub async fn echo() -> FakeMember {
-    upstream(|mut peer, _| async move {
-        while let Some(head) = peer.head().await {
-            let body = peer.body(&head).await;
-            let text = format!("{head}{body}");
-            let length = text.len();
-            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}")).await;
-        }
-    })
-    .await
+    upstream(|peer, _| echoing(peer)).await
+}
+
+/// The same in memory.
+pub fn echo_in_memory() -> FakeMember {
+    in_memory(|peer, _| echoing(peer))
+}
+
+async fn echoing<IO: AsyncRead + AsyncWrite + Unpin>(mut peer: Peer<IO>) {
+    while let Some(head) = peer.head().await {
+        let body = peer.body(&head).await;
+        let text = format!("{head}{body}");
+        let length = text.len();
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}")).await;
+    }
 }
 
 /// An upstream that answers every request with these octets and closes if `closes`.
@@ -352,7 +448,7 @@ pub async fn says(answer: &'static [u8], closes: bool) -> FakeMember {
     .await
 }
 
-impl Peer {
+impl<IO: AsyncRead + AsyncWrite + Unpin> Peer<IO> {
     /// Reads a head; `None` at the end of the connection.
     pub async fn head(&mut self) -> Option<String> {
         while find(&self.seen, b"\r\n\r\n").is_none() {
@@ -389,12 +485,62 @@ pub fn member(address: SocketAddr) -> FakeMember {
     FakeMember {
         id,
         address,
+        memory: None,
+        breaks: false,
         word: Word::Accepts,
         protocol: UpstreamProtocol::Http1,
         opened: Arc::default(),
         away_since: None,
     }
 }
+
+fn caller(address: SocketAddr, local: SocketAddr, tls: Option<(TlsInfo, &'static str)>) -> Caller {
+    let (tls, name) = tls.unzip();
+    Caller {
+        address,
+        local,
+        scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
+        tls,
+        name: name.map(|name| EndpointName::parse(name).unwrap()),
+        terms: None,
+        identity: None,
+    }
+}
+
+/// The network's end of a connection in memory.
+struct Cuttable {
+    io: DuplexStream,
+    cut: Arc<AtomicBool>,
+}
+
+impl Cut for Cuttable {
+    fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+}
+
+impl AsyncRead for Cuttable {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Cuttable {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Octets that a connection in memory holds in each direction.
+const MEMORY: usize = 64 << 10;
 
 pub fn tls(alpn: &str) -> TlsInfo {
     TlsInfo { sni: "a.example".into(), alpn: alpn.into(), version: "TLSv1.3".into(), cipher: String::new() }
