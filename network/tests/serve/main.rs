@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one event among many")]
 
+mod accounts;
 mod resume;
 mod support;
+mod vanish;
+mod wire;
 
 use core::time::Duration;
 use std::{fs, sync::Arc, time::Instant};

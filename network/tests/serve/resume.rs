@@ -4,18 +4,16 @@ use core::time::Duration;
 use std::{net::Shutdown, sync::Arc, time::Instant};
 
 use adit_tokio::{
-    AgentSession, Event, Events, SetupError, Stream, client_config, connect_over,
+    AgentSession, Event, Events, SetupError, Stream, connect_over,
     proto::{
-        AgentId, Bind, BindId, Cause, Code, Config, FRAME, Heartbeat, Hello, Limits, Message as _, Refusal, Resume,
-        Secret, SessionId, UpstreamProtocol, VERSION, Welcome,
-        frame::{Decoder, Encoded, Kind, RawKind},
+        AgentId, Bind, BindId, Cause, Close, Code, Config, Heartbeat, Hello, Limits, Message as _, Refusal, Resume,
+        Secret, SessionId, UpstreamProtocol, Welcome,
+        frame::{Encoded, Kind, RawKind},
         side,
     },
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use futures_util::future::{join_all, select_all};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -25,6 +23,7 @@ use tokio::{
 use crate::{
     PATIENCE,
     support::{Network, until},
+    wire::{Wire, first},
 };
 
 #[tokio::test]
@@ -110,31 +109,51 @@ async fn no_session_and_no_secret_comes_twice() {
 async fn refused(network: &Network, agent: &Agent, hello: Hello) -> Code {
     let offer = agent.welcome.resume.as_ref().unwrap();
     let resume = Some(Resume { session: agent.welcome.session, secret: offer.secret.clone(), received: 0, attempt: 1 });
-    let (mut io, _socket) = dial(network).await;
-    let hello = Hello { versions: vec![VERSION], resume, resume_window: Duration::from_secs(30), ..hello };
-    let mut tls = rustls::ClientConnection::new(Arc::clone(&agent.tls.0), agent.tls.1.clone()).unwrap();
-    let limits = Config::agent().limits();
-    let mut said = Vec::new();
-    Encoded::message(Kind::Hello, &Hello { limits, ..hello }).write(&mut said);
-    std::io::Write::write_all(&mut tls.writer(), &said).unwrap();
-    let mut heard = Vec::new();
-    loop {
-        let mut out = Vec::new();
-        while tls.wants_write() {
-            tls.write_tls(&mut out).unwrap();
+    let mut wire = Wire::dial(network).await;
+    wire.say(&Encoded::message(Kind::Hello, &Hello { resume, ..first(hello) })).await;
+    let (kind, payload) = wire.hear().await.expect("an answer");
+    assert_eq!(kind, RawKind::Known(Kind::Refuse));
+    Refusal::decode(&payload).unwrap().code
+}
+
+/// RES-006, RES-008: a secret is good until its use is confirmed, so several may be let in; the session goes on over one (V23).
+#[tokio::test]
+async fn of_sockets_that_race_with_one_secret_exactly_one_goes_on_and_the_others_learn_it() {
+    let network = Network::start("");
+    let (_, token) = network.token(&[]);
+    for number in 1..=4 {
+        let mut agent = Agent::join(&network, &token, number).await;
+        agent.lose(&network).await;
+        let (session, offer) = (agent.welcome.session, agent.welcome.resume.clone().unwrap());
+        let resume = Some(Resume { session, secret: offer.secret, received: 0, attempt: 1 });
+        let hello = Encoded::message(Kind::Hello, &Hello { resume, ..first(agent.hello()) });
+        let mut racing = join_all((0..6).map(|_| Wire::dial(&network))).await;
+
+        join_all(racing.iter_mut().map(|wire| wire.say(&hello))).await;
+
+        while racing.len() > 1 {
+            let next = select_all(racing.iter_mut().map(|wire| Box::pin(wire.hear())));
+            let (heard, at, _) = timeout(PATIENCE, next).await.expect("all but one end");
+            if heard.is_none() {
+                let told = core::mem::take(&mut racing.remove(at).frames);
+                let told: Vec<_> = told.iter().map(|(kind, payload)| (*kind, &payload[..])).collect();
+                match told[..] {
+                    [(RawKind::Known(Kind::Refuse), refusal)] => {
+                        assert_eq!(Refusal::decode(refusal).unwrap().code, Code::RESUME_UNKNOWN);
+                    }
+                    [.., (RawKind::Known(Kind::Close), close)] => {
+                        assert_eq!(Close::decode(close).unwrap().code, Code::REPLACED);
+                    }
+                    _ => panic!("ended without a word: {told:?}"),
+                }
+            }
         }
-        io.write_all(&out).await.unwrap();
-        let mut octets = vec![0; 16 << 10];
-        let count = timeout(PATIENCE, io.read(&mut octets)).await.expect("in time").unwrap();
-        tls.read_tls(&mut &octets[..count]).unwrap();
-        tls.process_new_packets().unwrap();
-        let _ = std::io::Read::read_to_end(&mut tls.reader(), &mut heard);
-        let mut decoder = Decoder::new(FRAME);
-        if let Ok(Some(frame)) = decoder.next(&mut &*heard) {
-            assert_eq!(frame.header.kind, RawKind::Known(Kind::Refuse));
-            return Refusal::decode(frame.payload).unwrap().code;
-        }
-        assert!(count > 0, "closed without an answer");
+        racing[0].say(&Encoded::ping(*b"a living")).await;
+        let pong = (RawKind::Known(Kind::Pong), b"a living".to_vec());
+        while racing[0].hear().await.expect("one goes on") != pong {}
+        assert_eq!(racing[0].frames[0].0, RawKind::Known(Kind::Welcome));
+        assert_eq!(network.metric("adit_sessions"), u64::from(number));
+        drop(racing);
     }
 }
 
@@ -358,11 +377,7 @@ impl Agent {
     async fn try_to_join(network: &Network, token: &Secret, number: u8, window: Duration) -> Result<Self, SetupError> {
         let mut config = Config::agent();
         config.resume_window = window;
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(network.folder.join("ca/ca.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let tls = (Arc::new(client_config(roots, provider).unwrap()), name);
+        let tls = (network.tls(), ServerName::try_from("127.0.0.1").unwrap());
         let hello = hello(token, number);
         let (io, socket) = dial(network).await;
         let (session, events, welcome) = connect_over(io, tls.clone(), config, hello.clone(), 1).await?;
@@ -465,7 +480,7 @@ async fn dial(network: &Network) -> (TcpStream, std::net::TcpStream) {
     (TcpStream::from_std(std).unwrap(), socket)
 }
 
-fn hello(token: &Secret, number: u8) -> Hello {
+pub(crate) fn hello(token: &Secret, number: u8) -> Hello {
     let heartbeat = Heartbeat { interval: Duration::from_secs(10), tolerance: Duration::from_secs(15) };
     Hello {
         versions: Vec::new(),

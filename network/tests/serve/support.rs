@@ -59,7 +59,12 @@ impl Network {
 
     /// Makes a token; returns its id and itself.
     pub(crate) fn token(&self, rules: &[&str]) -> (String, Secret) {
-        let mut arguments = vec!["token", "create", "--account", "acme", "--output", "json"];
+        self.token_of("acme", rules)
+    }
+
+    /// Makes a token of an account.
+    pub(crate) fn token_of(&self, account: &str, rules: &[&str]) -> (String, Secret) {
+        let mut arguments = vec!["token", "create", "--account", account, "--output", "json"];
         rules.iter().for_each(|rule| arguments.extend(["--allow", *rule]));
         let made: serde_json::Value = serde_json::from_str(&run(&self.folder, &arguments)).unwrap();
         let text = |key: &str| made[key].as_str().unwrap().to_owned();
@@ -101,6 +106,27 @@ impl Network {
         }
     }
 
+    /// Returns what an agent needs to trust the network.
+    pub(crate) fn tls(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.folder.join("ca/ca.pem")).unwrap()).unwrap();
+        Arc::new(client_config(roots, Arc::new(rustls::crypto::aws_lc_rs::default_provider())).unwrap())
+    }
+
+    /// Returns the value of a metric without labels, or with these.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let page = self.admin("/metrics");
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Returns the resident memory of the program in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub(crate) fn log(&self) -> String {
         log(&self.folder)
     }
@@ -121,13 +147,10 @@ impl Network {
 
     /// Starts an agent. `agent` is its lasting name.
     pub(crate) fn agent(&self, token: &Secret, agent: u8) -> Agent {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.folder.join("ca/ca.pem")).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let ingress = self.address("ingress");
         let (uplink, events) = Uplink::start(UplinkOptions {
             targets: vec![Target { host: ingress.ip().to_string(), port: ingress.port() }],
-            tls: Arc::new(client_config(roots, provider).unwrap()),
+            tls: self.tls(),
             server_name: None,
             config: Config::agent(),
             token: token.clone(),
@@ -225,6 +248,20 @@ pub(crate) async fn until(what: &str, mut fine: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// Returns the states of the sockets with this local port, as the system numbers them, the listener's not among them.
+pub(crate) fn sockets(port: u16) -> Vec<u8> {
+    let rows = fs::read_to_string("/proc/net/tcp").unwrap();
+    let state = |row: &str| {
+        let mut columns = row.split_whitespace().skip(1);
+        let (local, state) = (columns.next()?, columns.nth(1)?);
+        let ours = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()? == port;
+        u8::from_str_radix(state, 16).ok().filter(|state| ours && *state != LISTEN)
+    };
+    rows.lines().skip(1).filter_map(state).collect()
+}
+
+const LISTEN: u8 = 0x0a;
 
 fn program(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_adit-network"));
