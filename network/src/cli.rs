@@ -107,8 +107,8 @@ fn check(path: &Path) -> Result<(), Failure> {
         Failure { exit: 3, text: format!("{lines}{}", Fault::PolicyInvalid) }
     };
     let draft = Draft::read(&config, None).map_err(told)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let known = if config.endpoints.is_empty() { None } else { runtime.block_on(Store::look(&config.database))? };
+    let look = async { Ok(Store::look(&config.database).await?) };
+    let known = if config.endpoints.is_empty() { None } else { block_on(look)? };
     let faults = draft.check(known.as_ref());
     if !faults.is_empty() {
         return Err(told(faults));
@@ -131,6 +131,11 @@ fn load(path: &Path) -> Result<Config, Failure> {
         let lines: String = faults.iter().map(line).collect();
         Failure { exit: 3, text: format!("{lines}{}", Fault::ConfigInvalid) }
     })
+}
+
+/// Does something to its end, on this thread.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 /// Says something that is no result.
@@ -208,6 +213,15 @@ enum Output {
     Text,
     /// One JSON value.
     Json,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// How they are printed.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod admission;
+mod bounded;
 pub mod certificates;
 pub mod cli;
 pub mod config;

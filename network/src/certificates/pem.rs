@@ -1,6 +1,6 @@
 //! Certificates and keys from PEM, checked before they are used.
 
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use adit_core::Secret;
 use rustls::{
@@ -10,7 +10,10 @@ use rustls::{
 };
 
 use super::CertificateError;
-use crate::NamePattern;
+use crate::{
+    NamePattern,
+    bounded::{self, Contents},
+};
 
 /// A certificate with its key, as TLS takes it, and what its holder must know of it.
 #[derive(Clone, Debug)]
@@ -108,16 +111,16 @@ pub fn read_secret(path: &Path) -> Result<Secret, CertificateError> {
 
 /// Reads a key; one that others may read or write is refused (V46).
 pub(super) fn read_key_text(path: &Path) -> Result<String, CertificateError> {
-    let text = read(path)?;
-    let facts = fs::metadata(path).map_err(|error| CertificateError::File { path: path.to_owned(), error })?;
-    if facts.permissions().mode() & 0o037 != 0 {
+    let failed = |error| CertificateError::File { path: path.to_owned(), error };
+    let contents = bounded::read(path, MAX_FILE).map_err(failed)?;
+    if contents.mode & 0o037 != 0 {
         return Err(CertificateError::KeyMode(path.to_owned()));
     }
-    Ok(text)
+    contents.text().map_err(failed)
 }
 
 /// Makes of a chain and a key what TLS takes; the two must belong together (V36).
-pub(super) fn certified_key(chain: &str, key: &str, path: &Path) -> Result<Pair, CertificateError> {
+pub(crate) fn certified_key(chain: &str, key: &str, path: &Path) -> Result<Pair, CertificateError> {
     let invalid = |problem: String| CertificateError::Invalid { path: path.to_owned(), problem };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
         .collect::<Result<_, _>>()
@@ -149,12 +152,11 @@ fn facts(certificate: &CertificateDer<'_>) -> Result<(Validity, Vec<NamePattern>
     Ok((validity, names.collect()))
 }
 
-fn read(path: &Path) -> Result<String, CertificateError> {
-    let failed = |error| CertificateError::File { path: path.to_owned(), error };
-    let mut text = String::new();
-    fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)).map_err(failed)?;
-    Ok(text)
+/// Reads a text of certificates.
+pub(super) fn read(path: &Path) -> Result<String, CertificateError> {
+    let contents = bounded::read(path, MAX_FILE).and_then(Contents::text);
+    contents.map_err(|error| CertificateError::File { path: path.to_owned(), error })
 }
 
-const MAX_FILE: u64 = 256 << 10;
+const MAX_FILE: usize = 256 << 10;
 const MAX_CHAIN: usize = 8;

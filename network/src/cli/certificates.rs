@@ -4,11 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{
-    ConfigFile, Failure, Output, load, print,
-    secrets::vault,
-    tokens::{note, open},
-};
+use super::{ConfigFile, Failure, List, Output, block_on, load, note, print, secrets::vault, tokens::open};
 use crate::{
     Fault, NamePattern,
     certificates::{CertificateError, Kept, KeptError, Nearness, Source, read_pair, unix_now},
@@ -45,15 +41,6 @@ pub(super) struct Add {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// How they are printed.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct Remove {
     #[command(flatten)]
     file: ConfigFile,
@@ -68,8 +55,7 @@ pub(super) struct Remove {
 pub(super) fn run(command: &CertificatesCommand) -> Result<(), Failure> {
     // Keys are checked against their certificates with the provider that this program uses.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    block_on(async {
         match command {
             CertificatesCommand::Add(arguments) => add(arguments).await,
             CertificatesCommand::List(arguments) => list(arguments).await,

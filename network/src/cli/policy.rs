@@ -1,8 +1,6 @@
 //! `adit-network policy`: looks at policies without a network.
 
 use std::{
-    fs,
-    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,9 +8,9 @@ use std::{
 use adit_policy::{document::Document, engine::Policy};
 use clap::{Args, Subcommand};
 
-use super::{Failure, Output, print};
+use super::{Failure, Output, block_on, print};
 use crate::{
-    Fault,
+    Fault, bounded,
     policy::{PolicyFault, Scene, load, show},
 };
 
@@ -55,17 +53,15 @@ pub(super) fn run(command: &PolicyCommand) -> Result<(), Failure> {
 
 fn evaluate(test: &Test) -> Result<(), Failure> {
     let policy = Arc::new(Policy::new(read(&test.file)?));
-    let text = if test.request.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().take(MAX_SCENE).read_to_string(&mut text).map(|_| text)
+    let octets = if test.request.as_os_str() == "-" {
+        bounded::take(std::io::stdin(), MAX_SCENE)
     } else {
-        fs::read_to_string(&test.request)
+        bounded::read(&test.request, MAX_SCENE).map(|contents| contents.octets)
     };
     let wrong = |problem: String| Failure { exit: 2, text: format!("{}: {problem}", test.request.display()) };
-    let text = text.map_err(|error| wrong(error.to_string()))?;
-    let scene: Scene = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let shown = runtime.block_on(show(&policy, &scene)).map_err(wrong)?;
+    let octets = octets.map_err(|error| wrong(error.to_string()))?;
+    let scene: Scene = serde_json::from_slice(&octets).map_err(|error| wrong(error.to_string()))?;
+    let shown = block_on(async { show(&policy, &scene).await.map_err(wrong) })?;
     match test.output {
         Output::Text => print(&shown.text())?,
         Output::Json => {
@@ -84,4 +80,4 @@ fn read(file: &Path) -> Result<Document, Failure> {
 }
 
 /// The longest request, in octets.
-const MAX_SCENE: u64 = 16 << 20;
+const MAX_SCENE: usize = 16 << 20;

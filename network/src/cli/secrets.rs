@@ -4,7 +4,7 @@ use std::io;
 
 use clap::Subcommand;
 
-use super::{ConfigFile, Failure, load, print, tokens::note};
+use super::{ConfigFile, Failure, block_on, load, note, print};
 use crate::{
     Fault,
     config::{Config, SecretKeys},
@@ -44,8 +44,7 @@ fn init(config: &Config) -> Result<(), Failure> {
 
 fn rekey(config: &Config) -> Result<(), Failure> {
     let vault = vault(config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(async { Store::open(&config.database).await?.rekey(&vault).await })?;
+    let done = block_on(async { Ok(Store::open(&config.database).await?.rekey(&vault).await?) })?;
     print(&format!("{done}\n"))
 }
 

@@ -1,10 +1,10 @@
 //! `adit-network token`: what lets agents in.
 
-use std::{io::Write as _, path::Path};
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 
-use super::{ConfigFile, Failure, Output, load, print};
+use super::{ConfigFile, Failure, List, Output, block_on, load, note, print};
 use crate::{
     Fault,
     store::{Acl, Rule, Store, StoreError},
@@ -39,15 +39,6 @@ pub(super) struct Create {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
-    #[command(flatten)]
-    file: ConfigFile,
-    /// How they are printed.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct Revoke {
     #[command(flatten)]
     file: ConfigFile,
@@ -57,8 +48,7 @@ pub(super) struct Revoke {
 
 /// Runs one of them.
 pub(super) fn run(command: &TokenCommand) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    block_on(async {
         match command {
             TokenCommand::Create(arguments) => create(arguments).await,
             TokenCommand::List(arguments) => list(arguments).await,
@@ -134,11 +124,6 @@ fn account(text: &str) -> Result<String, &'static str> {
 
 fn rule(text: &str) -> Result<Rule, String> {
     Rule::parse(text).ok_or_else(|| format!("{}. {}", Fault::RuleInvalid, Fault::RuleInvalid.entry().remedy))
-}
-
-pub(super) fn note(text: &str) {
-    // A note that nobody can read is none.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 impl From<StoreError> for Failure {

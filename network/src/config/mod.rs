@@ -14,16 +14,14 @@ mod yaml;
 use core::{net::IpAddr, net::SocketAddr, time::Duration};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use ipnet::IpNet;
 use section::{Context, PREFIX, Section};
 
-use crate::{EndpointName, NamePattern};
+use crate::{EndpointName, NamePattern, bounded};
 
 pub use acme::{Acme, Challenge, Eab, EabKey, SecretKeys};
 pub use endpoints::{EndpointConfig, EndpointKind, EndpointUrl};
@@ -421,24 +419,18 @@ fn read_file(path: &Path) -> Result<String, (String, String)> {
         let remedy = "Check --config, the file and its rights".to_owned();
         (format!("cannot read {}: {error}", path.display()), remedy)
     };
-    let mut file = File::open(path).map_err(failed)?;
-    let facts = file.metadata().map_err(failed)?;
-    if facts.permissions().mode() & 0o002 != 0 {
+    let contents = bounded::read(path, MAX_FILE).map_err(failed)?;
+    if contents.mode & 0o002 != 0 {
         return Err((format!("everybody may write {}", path.display()), "Run chmod o-w on it".to_owned())); // V46
     }
-    let mut text = String::new();
-    file.by_ref().take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err((format!("{} is larger than 1 MiB", path.display()), "Name the right file".to_owned()));
-    }
-    Ok(text)
+    contents.text().map_err(failed)
 }
 
 fn whole_file(problem: String, remedy: String) -> ConfigFault {
     ConfigFault { key: String::new(), line: None, column: None, variable: None, problem, remedy }
 }
 
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE: usize = 1 << 20;
 const ADDRESS: &str = "an address and port such as 0.0.0.0:8443 or [::]:8443";
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 #[test]
@@ -212,7 +214,7 @@ fn a_file_beyond_a_mebibyte_is_refused() {
     let faults = Config::load(&path).unwrap_err();
 
     fs::remove_file(&path).unwrap();
-    assert!(faults[0].problem.ends_with("larger than 1 MiB"), "{faults:?}");
+    assert!(faults[0].problem.ends_with("larger than the 1048576 octets that are read"), "{faults:?}");
 }
 
 #[test]

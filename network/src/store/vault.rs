@@ -2,9 +2,7 @@
 
 use core::fmt;
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +12,7 @@ use aws_lc_rs::{
     digest, rand,
 };
 
-use crate::config::SecretKeys;
+use crate::{bounded, config::SecretKeys};
 
 /// What a sealed row holds. One kind never passes for another: the word is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,13 +134,11 @@ impl Vault {
     /// As [`Self::parse`], and when the file cannot be read.
     pub fn read(path: &Path) -> Result<Self, VaultError> {
         let failed = |error| VaultError::File { path: path.to_owned(), error };
-        let mut file = File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.permissions().mode() & 0o037 != 0 {
+        let contents = bounded::read(path, MAX_FILE).map_err(failed)?;
+        if contents.mode & 0o037 != 0 {
             return Err(VaultError::Mode(path.to_owned())); // V46
         }
-        let mut text = Vec::new();
-        file.by_ref().take(MAX_FILE).read_to_end(&mut text).map_err(failed)?;
-        Self::parse(&Secret::new(text))
+        Self::parse(&Secret::new(contents.octets))
     }
 
     /// Makes a key, as [`Self::parse`] reads it.
@@ -259,10 +255,12 @@ pub fn write_key(path: &Path, key: &Secret) -> io::Result<()> {
 const VERSION: u8 = 1;
 const ID: usize = 8;
 const KEY: usize = 32;
-const MAX_FILE: u64 = 64 << 10;
+const MAX_FILE: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
