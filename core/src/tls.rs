@@ -116,3 +116,6 @@ impl Tls {
         &self.connection
     }
 }
+
+#[cfg(test)]
+mod tests;

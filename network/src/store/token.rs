@@ -152,4 +152,36 @@ mod tests {
             assert_eq!(base32(octets.as_bytes()), text);
         }
     }
+
+    /// What is compared of a token is its digest, which nobody can bring near to another octet by octet; what the core compares,
+    /// the secrets of sessions, takes the same time wherever they differ (V37).
+    #[test]
+    fn how_long_a_comparison_of_secrets_takes_tells_nothing() {
+        use core::{hint::black_box, time::Duration};
+        use std::time::Instant;
+
+        let octets = vec![7; 4 << 20];
+        let (mut first, mut last) = (octets.clone(), octets.clone());
+        (first[0], last[octets.len() - 1]) = (8, 8);
+        let [secret, first, last] = [octets, first, last].map(Secret::new);
+        let time = |other: &Secret| {
+            let began = Instant::now();
+            assert_ne!(black_box(&secret), black_box(other));
+            began.elapsed()
+        };
+        let (mut at_first, mut at_last) = (Duration::MAX, Duration::MAX);
+        for _ in 0..20 {
+            (at_first, at_last) = (at_first.min(time(&first)), at_last.min(time(&last)));
+        }
+        assert!(at_last < at_first * 3 && at_first < at_last * 3, "V37: {at_first:?} and {at_last:?}");
+
+        let (new, hash) = NewToken::generate().unwrap();
+        let shown = Shown::new(&new.token);
+        let mut near = hash.0;
+        near[31] ^= 1;
+        assert!(shown.fits(Some(&hash.0)));
+        for wrong in [Some(&near[..]), Some(&hash.0[..31]), Some(&[]), None] {
+            assert!(!shown.fits(wrong), "{wrong:?}");
+        }
+    }
 }
