@@ -187,6 +187,21 @@ def test_renewal_in_time_and_a_renewal_that_fails_keeps_the_old_certificate_and_
     assert said(made, "a certificate comes to its end", stuck)["level"] in ("warn", "error")
 
 
+def test_a_certificate_is_renewed_when_the_ca_says_so_and_the_order_names_what_it_replaces(issuing):
+    made = issuing()
+    made.gate.windows = [(-7200, -3600), (30 * 86400, 31 * 86400)]
+    bind(made, CRM)
+
+    wait_until(lambda: made.gate.orders == [CRM, CRM], "the CA's window is over: the certificate is replaced at once")
+    wait_until(lambda: len(made.gate.asked) == 2, "the CA is asked about the new one")
+    assert made.gate.replaced == [None, made.gate.asked[0]]
+    advice = fields(said(made, "the CA says when a certificate is to be renewed", CRM))
+    assert advice["why"] == "https://ca.example/why"
+    wait_until(lambda: made.network.metric('adit_certificate_orders_total{reason="renewed"}') == 1, "it was renewed")
+    assert names_of(made.certificate(CRM)) == [CRM]
+    assert made.gate.orders == [CRM, CRM], "the second window is to come"
+
+
 def test_a_ca_that_is_down_is_asked_again_and_agents_are_served_meanwhile(issuing):
     made = issuing()
     made.gate.down = True

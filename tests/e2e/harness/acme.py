@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import threading
+import time
 import urllib.request
 
 from .deployment import NETWORK
@@ -93,6 +94,9 @@ class Gate:
         self.orders = []
         self.down = False
         self.limited = {}
+        # What pebble has not: advice about renewals (RFC 9773). Windows as seconds from now, one for each certificate in turn.
+        self.windows = None
+        self.asked, self.replaced = [], []
         gate = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -106,9 +110,12 @@ class Gate:
                 self.close_connection = True
                 if gate.down:
                     return
-                name = None
+                name, replaces = None, None
+                if self.path.startswith("/renewal-info/"):
+                    return self.advise(self.path.removeprefix("/renewal-info/"))
                 if self.path == "/order-plz":
-                    name = json.loads(decode(json.loads(body)["payload"]))["identifiers"][0]["value"]
+                    wish = json.loads(decode(json.loads(body)["payload"]))
+                    name, replaces = wish["identifiers"][0]["value"], wish.get("replaces")
                     if name in gate.limited:
                         gate.orders.append(name)
                         problem = {"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many", "status": 429}
@@ -120,8 +127,22 @@ class Gate:
                 said = answer.read()
                 if name and b"badNonce" not in said:
                     gate.orders.append(name)
+                    gate.replaced.append(replaces)
+                if replaces and answer.status == 201:
+                    said = json.dumps({**json.loads(said), "replaces": replaces}).encode()
+                if self.path == "/dir" and gate.windows is not None:
+                    here = f"https://localhost:{self.server.server_address[1]}/renewal-info"
+                    said = json.dumps({**json.loads(said), "renewalInfo": here}).encode()
                 self.answer(answer.status, kept, said)
                 upstream.close()
+
+            def advise(self, id):
+                if id not in gate.asked:
+                    gate.asked.append(id)
+                window = gate.windows[min(gate.asked.index(id), len(gate.windows) - 1)]
+                start, end = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds)) for seconds in window)
+                body = {"suggestedWindow": {"start": start, "end": end}, "explanationURL": "https://ca.example/why"}
+                self.answer(200, [("Retry-After", "21600")], json.dumps(body).encode())
 
             def answer(self, status, headers, body):
                 self.send_response(status)

@@ -21,6 +21,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use super::super::CertificateError;
+use crate::bounded;
 
 tokio::task_local! {
     /// For how long the CA asked the order of this task to wait.
@@ -44,8 +45,8 @@ impl Client {
         let mut roots = RootCertStore::empty();
         match ca {
             Some(path) => {
-                let certificates = CertificateDer::pem_file_iter(path).map_err(|error| invalid(error.to_string()))?;
-                for certificate in certificates {
+                let contents = bounded::read(path, MAX_ROOTS).map_err(|error| invalid(error.to_string()))?;
+                for certificate in CertificateDer::pem_slice_iter(&contents.octets) {
                     let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
                     roots.add(certificate).map_err(|error| invalid(error.to_string()))?;
                 }
@@ -122,10 +123,17 @@ fn retry_after(value: &HeaderValue) -> Option<Duration> {
 /// A request with its answer takes at most so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 1 << 20;
+/// Octets of a file of CAs.
+const MAX_ROOTS: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::{
+        super::{order::Failure, plan::Blame},
+        *,
+    };
 
     #[test]
     fn a_wait_is_asked_for_in_seconds_or_until_a_date() {
@@ -135,6 +143,83 @@ mod tests {
         assert_eq!(read("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
         assert!(read("Fri, 31 Dec 9999 23:59:59 GMT").is_some_and(|wait| wait > Duration::from_secs(1 << 30)));
         assert_eq!(read("soon"), None);
+    }
+
+    /// A CA that answers every request alike.
+    async fn ca(answer: String) -> (Client, String) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = std::env::temp_dir().join(format!("adit-acme-mock-{}-{}", std::process::id(), answer.len()));
+        let issued = crate::certificates::PrivateCa::init(&folder, "Mock CA").unwrap().issue(&["localhost".to_owned()]);
+        let client = Client::new(Some(&folder.join("ca.pem"))).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let issued = issued.unwrap();
+        let pair = crate::certificates::certified_key(&issued.chain, &issued.key, Path::new("mock")).unwrap();
+        let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(pair.certified));
+        let config = rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let mut tls = acceptor.accept(socket).await.unwrap();
+                let mut request = [0; 4_096];
+                let _ = tls.read(&mut request).await.unwrap();
+                tls.write_all(answer.as_bytes()).await.unwrap();
+                let _ = tls.shutdown().await; // who had enough is gone
+            }
+        });
+        (client, format!("https://localhost:{port}/dir"))
+    }
+
+    /// Returns what the CA of `answer` asks for, and whom an order is told to blame.
+    async fn asked(answer: &str) -> (Option<u64>, Blame) {
+        let (client, directory) = ca(answer.replace('\n', "\r\n")).await;
+        let order = async {
+            let error = instant_acme::Account::builder_with_http(Box::new(client))
+                .from_credentials(serde_json::from_value(credentials(&directory)).unwrap())
+                .await
+                .map(drop)
+                .unwrap_err();
+            let asked = ASKED.with(Cell::get).map(|asked| asked.as_secs());
+            (asked, Failure::of(error).blame)
+        };
+        ASKED.scope(Cell::new(None), order).await
+    }
+
+    fn credentials(directory: &str) -> serde_json::Value {
+        let key = rcgen::KeyPair::generate().unwrap().serialize_der();
+        let key = base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, key);
+        serde_json::json!({ "id": "https://localhost/acct/1", "key_pkcs8": key, "directory": directory })
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_the_ca_is_honoured_whatever_its_answer_looks_like() {
+        let limited =
+            "{\"type\": \"urn:ietf:params:acme:error:rateLimited\", \"detail\": \"too many\", \"status\": 429}";
+        let body = |status: &str, fields: &str, body: &str| {
+            format!("HTTP/1.1 {status}\nContent-Length: {}\n{fields}\n{body}", body.len())
+        };
+        let html = "<html>429 Too Many Requests</html>";
+        let far = "Fri, 31 Dec 9999 23:59:59 GMT";
+        for (answer, asks, blame) in [
+            (body("429 Too Many Requests", "Retry-After: 120\n", limited), Some(120), Blame::Limit(Some(120))),
+            (body("429 Too Many Requests", "Retry-After: 7200\n", html), Some(7_200), Blame::Limit(Some(7_200))),
+            (body("503 Slow Down", "Retry-After: 30\n", ""), Some(30), Blame::Limit(Some(30))),
+            (body("429 Too Many Requests", "Retry-After: soon\n", html), None, Blame::Limit(None)),
+            (body("429 Too Many Requests", "", limited), None, Blame::Limit(None)),
+            (body("500 Oops", "Retry-After: 30\n", html), None, Blame::Ca),
+            (
+                body("429 Too Many Requests", "Retry-After: 18446744073709551615\n", html),
+                Some(u64::MAX),
+                Blame::Limit(Some(u64::MAX)),
+            ),
+            ("HTTP/1.1 429 Too".to_owned(), None, Blame::Ca),
+            (format!("HTTP/1.1 429 X\nRetry-After: 5\n\n{}", "x".repeat(MAX_BODY + 1)), None, Blame::Ca),
+        ] {
+            assert_eq!(asked(&answer).await, (asks, blame), "{:.120}", answer);
+        }
+        let (asks, _) = asked(&body("429 X", &format!("Retry-After: {far}\n"), html)).await;
+        assert!(asks.is_some_and(|seconds| seconds > 1 << 30), "a date; the plan keeps a week of it");
     }
 
     #[test]

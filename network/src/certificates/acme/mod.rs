@@ -3,6 +3,7 @@
 //! One task decides (`plan`), orders run beside it, and what they give is swapped in. A handshake waits for a first
 //! certificate that is under way, for a few seconds; nobody else waits.
 
+mod advice;
 mod challenges;
 mod client;
 mod hook;
@@ -35,6 +36,7 @@ use crate::{
     router::{Configured, Key, Scheme},
     store::{Issue, Kind, Store, StoreError, Vault},
 };
+use advice::Advice;
 pub(crate) use challenges::Challenges;
 use order::{Desk, Failure};
 use plan::{Blame, Plan};
@@ -151,17 +153,19 @@ impl Issuer {
             }
         };
         let (mut held, mut orders, mut ids) = (Held::default(), JoinSet::new(), HashMap::new());
+        let mut asked = JoinSet::new();
         loop {
             self.look(&edge, &mut held, &kept).await;
             show(&certificates, &self.plan.lock(), &kept);
             while let Some((name, failures)) = self.next_order() {
-                let (issuer, ordered) = (Arc::clone(&self), name.clone());
-                let order = async move { issuer.desk.order(&ordered, failures).await };
+                let (issuer, ordered, old) = (Arc::clone(&self), name.clone(), kept.get(&name).cloned());
+                let order = async move { issuer.desk.order(&ordered, failures, old.as_ref()).await };
                 ids.insert(orders.spawn(order).id(), name);
             }
+            self.ask(&kept, &mut asked);
             self.news.notify_waiters();
             edge.metrics.certificates.failing.set(i64::try_from(self.plan.lock().failing()).unwrap_or(i64::MAX));
-            let due = self.plan.lock().next().map_or(LOOK, |due| Duration::from_secs(due.saturating_sub(unix_now())));
+            let due = self.next().map_or(LOOK, |due| Duration::from_secs(due.saturating_sub(unix_now())));
             tokio::select! {
                 biased;
                 Some(done) = orders.join_next_with_id(), if !orders.is_empty() => {
@@ -170,6 +174,11 @@ impl Issuer {
                         Err(panicked) => (panicked.id(), Err(Failure::panicked())),
                     };
                     self.ended(&mut ids, id, result, &mut kept, &edge.metrics).await;
+                }
+                Some(done) = asked.join_next(), if !asked.is_empty() => {
+                    if let Ok((name, result)) = done {
+                        self.advised(&name, result);
+                    }
                 }
                 () = self.wake.notified() => sleep(TOGETHER).await, // what is bound together is looked at together
                 () = sleep(due.clamp(SOONEST, LOOK)) => {}
@@ -224,7 +233,9 @@ impl Issuer {
                 wanted.entry(name.clone()).or_insert(Some(account));
             }
         }
-        wanted.retain(|name, _| self.can_order(name) && !edge.certificates.has_own(name));
+        let terms = edge.terms.load();
+        wanted
+            .retain(|name, _| self.can_order(name) && !edge.certificates.has_own(name) && !terms.has_certificate(name));
         let now = unix_now();
         let valid =
             |name: &NamePattern| kept.get(name).is_some_and(|pair| pair.validity.nearness(now) < Nearness::Close);
@@ -243,11 +254,50 @@ impl Issuer {
         plan.want(&wanted, now);
     }
 
+    /// Returns when something is due.
+    fn next(&self) -> Option<u64> {
+        let plan = self.plan.lock();
+        plan.next().into_iter().chain(plan.next_ask()).min()
+    }
+
     fn next_order(&self) -> Option<(NamePattern, u32)> {
         let mut plan = self.plan.lock();
         let name = plan.begin(unix_now())?;
         let failures = plan.failures(&name);
         Some((name, failures))
+    }
+
+    /// Asks the CA when certificates should be renewed, of which it is time to.
+    fn ask(self: &Arc<Self>, kept: &BTreeMap<NamePattern, Pair>, asked: &mut JoinSet<(NamePattern, Said)>) {
+        let mut plan = self.plan.lock();
+        while let Some(name) = plan.ask(unix_now()) {
+            let Some(leaf) = kept.get(&name).and_then(|pair| pair.certified.cert.first().cloned()) else {
+                plan.unadvised(&name, unix_now());
+                continue;
+            };
+            let issuer = Arc::clone(self);
+            asked.spawn(async move {
+                let said = issuer.desk.advice(&leaf).await;
+                (name, said)
+            });
+        }
+    }
+
+    /// Takes what the CA said about a certificate.
+    fn advised(&self, name: &NamePattern, said: Said) {
+        let (mut plan, now) = (self.plan.lock(), unix_now());
+        match said {
+            Ok(Advice { window, again, explanation }) => {
+                if let Some(due) = plan.advise(name, window, now.saturating_add(again)) {
+                    let (hours, why) = (due.saturating_sub(now) / 3_600, explanation.unwrap_or_default());
+                    info!(%name, hours, why, "the CA says when a certificate is to be renewed");
+                }
+            }
+            Err(Failure { text, .. }) => {
+                plan.unadvised(name, now);
+                warn!(%name, error = text, "the CA does not say when a certificate is to be renewed");
+            }
+        }
     }
 
     /// Takes what came of an order.
@@ -325,6 +375,9 @@ impl Held {
         self.at = Some(Clock::now());
     }
 }
+
+/// What the CA said when a certificate should be renewed.
+type Said = Result<Advice, Failure>;
 
 /// A place among the handshakes that wait.
 struct Waiting<'a>(&'a AtomicUsize);

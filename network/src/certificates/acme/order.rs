@@ -14,7 +14,8 @@ use tokio::{sync::Mutex, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    super::{CertificateError, Kept, Nearness, read_secret, unix_now},
+    super::{CertificateError, Kept, Nearness, Pair, read_secret, unix_now},
+    advice::identifier,
     challenges::{Answering, Challenges},
     client::{ASKED, Client},
     hook::{self, Deed},
@@ -77,20 +78,21 @@ impl Desk {
     ///
     /// # Errors
     /// Why there is none. Whatever was put in place for it is taken away again.
-    pub(super) async fn order(&self, name: &NamePattern, attempt: u32) -> Result<Kept, Failure> {
+    pub(super) async fn order(&self, name: &NamePattern, attempt: u32, old: Option<&Pair>) -> Result<Kept, Failure> {
         let mut left = NONCES;
         loop {
             left -= 1;
-            match ASKED.scope(Cell::new(None), self.order_once(name, attempt)).await {
+            match ASKED.scope(Cell::new(None), self.order_once(name, attempt, old)).await {
                 Err(failure) if failure.again && left > 0 => {}
                 result => return result,
             }
         }
     }
 
-    async fn order_once(&self, name: &NamePattern, attempt: u32) -> Result<Kept, Failure> {
+    async fn order_once(&self, name: &NamePattern, attempt: u32, old: Option<&Pair>) -> Result<Kept, Failure> {
         let mut placed = Placed::default();
-        let ordered = timeout(ORDER + self.settings.dns_hook_timeout, self.negotiate(name, attempt, &mut placed)).await;
+        let negotiation = self.negotiate(name, attempt, old, &mut placed);
+        let ordered = timeout(ORDER + self.settings.dns_hook_timeout, negotiation).await;
         for (record, value) in &placed.records {
             let most = self.settings.dns_hook_timeout;
             if let Err(error) = hook::run(&self.settings.dns_hook, Deed::Cleanup, (record, value), most).await {
@@ -110,11 +112,10 @@ impl Desk {
         &self,
         name: &NamePattern,
         attempt: u32,
+        old: Option<&Pair>,
         placed: &mut Placed,
     ) -> Result<(String, Secret), Failure> {
-        let account = self.account().await?;
-        let identifiers = [Identifier::Dns(name.to_string())];
-        let mut order = match account.new_order(&NewOrder::new(&identifiers)).await {
+        let mut order = match self.begin(name, old).await? {
             Ok(order) => order,
             Err(error) => return Err(self.refused(error).await),
         };
@@ -151,6 +152,24 @@ impl Desk {
             Some(chain) => Ok((chain, key)),
             None => Ok((order.poll_certificate(&POLLS).await.map_err(Failure::of)?, key)),
         }
+    }
+
+    /// Asks for an order. A CA that gives advice about renewals is told which certificate the new one replaces (RFC 9773 §5).
+    async fn begin(&self, name: &NamePattern, old: Option<&Pair>) -> Result<Result<Order, Error>, Failure> {
+        let account = self.account().await?;
+        let identifiers = [Identifier::Dns(name.to_string())];
+        if let Some(replaced) = old.and_then(|old| identifier(old.certified.cert.first()?)) {
+            match account.new_order(&NewOrder::new(&identifiers).replaces(replaced)).await {
+                Ok(order) => return Ok(Ok(order)),
+                Err(Error::Unsupported(_)) => {}
+                // Another order has it, or the CA does not know it: the certificate is wanted all the same.
+                Err(error) if is_problem(&error, "alreadyReplaced") || is_problem(&error, "malformed") => {
+                    info!(%name, %error, "the CA does not take the order for a renewal");
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(account.new_order(&NewOrder::new(&identifiers)).await)
     }
 
     /// Answers one challenge of an authorization.
@@ -198,7 +217,7 @@ impl Desk {
     }
 
     /// Returns the account at the CA: the one that is kept, or a new one.
-    async fn account(&self) -> Result<Account, Failure> {
+    pub(super) async fn account(&self) -> Result<Account, Failure> {
         let mut account = self.account.lock().await;
         if let Some(account) = &*account {
             return Ok(account.clone());
@@ -271,7 +290,7 @@ impl Failure {
 
     #[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
     #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of a crate that may get more")]
-    fn of(error: Error) -> Self {
+    pub(super) fn of(error: Error) -> Self {
         let asked = ASKED.try_with(Cell::take).ok().flatten().map(|asked| asked.as_secs());
         let blame = match &error {
             Error::Api(problem) if problem.status == Some(429) => Blame::Limit(asked),

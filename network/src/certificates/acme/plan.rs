@@ -39,6 +39,10 @@ struct Item {
     limited: bool,
     /// When it is ordered, or ordered again.
     due: u64,
+    /// When the CA is asked for its advice.
+    ask: u64,
+    /// How often in a row that came to nothing.
+    unanswered: u32,
 }
 
 /// Why an order came to nothing.
@@ -123,7 +127,42 @@ impl Plan {
         self.pauses = 0;
         let due = renewal(validity, jitter(self.seed, name, 0));
         let Some(item) = self.names.get_mut(name) else { return };
-        *item = Item { under_way: false, validity: Some(validity), failures: 0, limited: false, due, ..*item };
+        let validity = Some(validity);
+        *item = Item { under_way: false, validity, failures: 0, limited: false, due, ask: 0, unanswered: 0, ..*item };
+    }
+
+    /// Returns the next name about whose certificate the CA is to be asked.
+    pub(super) fn ask(&mut self, now: u64) -> Option<NamePattern> {
+        if self.names.values().filter(|item| item.ask == ASKED).count() >= ASKS {
+            return None;
+        }
+        let due = |item: &Item| item.wanted && !item.under_way && item.validity.is_some() && item.ask <= now;
+        let (name, item) = self.names.iter_mut().find(|(_, item)| due(item))?;
+        item.ask = ASKED;
+        Some(name.clone())
+    }
+
+    /// Takes what the CA said about a certificate, and when it is to be asked again. Returns when the certificate is renewed if
+    /// that has changed. A failed renewal keeps its own time.
+    pub(super) fn advise(&mut self, name: &NamePattern, window: Option<(u64, u64)>, again: u64) -> Option<u64> {
+        let fraction = jitter(self.seed, name, 0);
+        let item = self.names.get_mut(name)?;
+        (item.ask, item.unanswered) = (again, 0);
+        let (window, validity) = (window?, item.validity?);
+        let due = suggested(window, validity, fraction);
+        if item.under_way || item.failures > 0 || item.due == due {
+            return None;
+        }
+        item.due = due;
+        Some(due)
+    }
+
+    /// Takes that the CA gave no advice: what it said last counts, and it is asked again later and later.
+    pub(super) fn unadvised(&mut self, name: &NamePattern, now: u64) {
+        let seed = self.seed;
+        let Some(item) = self.names.get_mut(name) else { return };
+        item.unanswered = item.unanswered.saturating_add(1);
+        item.ask = now.saturating_add(back_off(item.unanswered, LONGEST, jitter(seed, name, item.unanswered)));
     }
 
     /// Takes that an order came to nothing; returns how often it did in a row, and when it is tried again.
@@ -165,6 +204,12 @@ impl Plan {
         waiting.map(|item| item.due).min().map(|due| due.max(self.paused_until))
     }
 
+    /// Returns when the CA is to be asked about a certificate.
+    pub(super) fn next_ask(&self) -> Option<u64> {
+        let known = self.names.values().filter(|item| item.wanted && !item.under_way && item.validity.is_some());
+        known.map(|item| item.ask).filter(|ask| *ask != ASKED).min()
+    }
+
     /// Tells whether a first certificate of the name is about to be there.
     pub(super) fn expects(&self, name: &NamePattern, now: u64) -> bool {
         let soon = |item: &Item| item.under_way || (item.wanted && item.due <= now && self.paused_until <= now);
@@ -189,7 +234,9 @@ impl Plan {
 
 impl Item {
     const fn unwanted() -> Self {
-        Self { owner: None, wanted: false, under_way: false, validity: None, failures: 0, limited: false, due: 0 }
+        let (owner, validity) = (None, None);
+        let (wanted, under_way, limited) = (false, false, false);
+        Self { owner, wanted, under_way, validity, failures: 0, limited, due: 0, ask: 0, unanswered: 0 }
     }
 }
 
@@ -197,6 +244,13 @@ impl Item {
 pub(super) fn renewal(validity: Validity, jitter: f64) -> u64 {
     let life = validity.life();
     validity.from.saturating_add(life - life / 3).saturating_sub(share(life / 20, jitter))
+}
+
+/// Returns when a certificate is renewed by the CA's window: at a time in it that chance chose once, so that not all come at its
+/// begin; at the latest when an eighth of its life is left, whatever the CA says.
+fn suggested((from, to): (u64, u64), validity: Validity, jitter: f64) -> u64 {
+    let chosen = from.saturating_add(share(to.saturating_sub(from), jitter));
+    chosen.min(validity.until.saturating_sub(validity.life() / 8))
 }
 
 /// Returns for how long something waits that failed so often: a minute, then twice as long each time, at most `longest`; and
@@ -237,6 +291,10 @@ const LONGEST_PAUSE: u64 = 3_600;
 /// A week: a CA that says more than that is asked again.
 const LONGEST_ASKED: u64 = 7 * 86_400;
 const MAX_DEMANDED: usize = 1_000;
+/// Questions about certificates under way at a time.
+const ASKS: usize = 4;
+/// The CA has been asked and has not answered.
+const ASKED: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -263,6 +321,56 @@ mod tests {
         assert_eq!(plan.begin(due), None, "once at a time");
         plan.issued(&name("a.example"), Validity { from: due, until: due + 90 * DAY });
         assert!(plan.next().unwrap() > due + 55 * DAY);
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_in_the_window_of_the_ca_and_before_its_end_whatever_that_says() {
+        let validity = Validity { from: 100 * DAY, until: 190 * DAY };
+        let mut plan = Plan::new(1);
+        let name = name("a.example");
+        plan.have(&name, validity);
+        plan.want(&wanted(&[("a.example", 1)]), 100 * DAY);
+        let two_thirds = plan.begin(156 * DAY);
+        assert_eq!(two_thirds, None);
+
+        assert_eq!(plan.ask(100 * DAY), Some(name.clone()));
+        assert_eq!(plan.ask(100 * DAY), None, "asked once");
+        let due = plan.advise(&name, Some((170 * DAY, 172 * DAY)), 101 * DAY).unwrap();
+        assert!((170 * DAY..172 * DAY).contains(&due), "later than two thirds, if the CA says so");
+        assert_eq!(plan.next_ask(), Some(101 * DAY), "the CA is asked again as it says");
+        assert_eq!(plan.ask(101 * DAY - 1), None);
+        assert_eq!(plan.ask(101 * DAY), Some(name.clone()));
+        assert_eq!(plan.advise(&name, Some((170 * DAY, 172 * DAY)), 102 * DAY), None, "the same window, the same time");
+        plan.unadvised(&name, 102 * DAY);
+        assert_eq!(plan.ask(102 * DAY + 59), None);
+        assert_eq!(plan.begin(due - 1), None, "what it said last counts");
+
+        let latest = 190 * DAY - 90 * DAY / 8;
+        assert_eq!(plan.advise(&name, Some((188 * DAY, 300 * DAY)), 103 * DAY), Some(latest), "never too late");
+        assert!(plan.advise(&name, Some((90 * DAY, 91 * DAY)), 103 * DAY).unwrap() < 103 * DAY, "it was revoked");
+        assert_eq!(plan.begin(103 * DAY), Some(name.clone()), "so it is renewed at once");
+        plan.failed(&name, Blame::Name, 103 * DAY);
+        assert_eq!(plan.advise(&name, Some((90 * DAY, 91 * DAY)), 104 * DAY), None, "what failed keeps its own time");
+        assert_eq!(plan.begin(103 * DAY + 59), None);
+    }
+
+    #[test]
+    fn four_certificates_are_asked_about_at_most() {
+        let mut plan = Plan::new(1);
+        let many: Vec<_> = (0..10).map(|number| format!("a{number}.example")).collect();
+        let names: Vec<_> = many.iter().zip(1..).map(|(name, account)| (name.as_str(), account)).collect();
+        plan.want(&wanted(&names), 0);
+        assert_eq!(plan.ask(0), None, "there is no certificate yet");
+        for name in wanted(&names).keys() {
+            plan.have(name, Validity { from: 0, until: 90 * DAY });
+        }
+
+        let asked: Vec<_> = core::iter::from_fn(|| plan.ask(0)).collect();
+
+        assert_eq!(asked.len(), 4);
+        assert_eq!(plan.next_ask(), Some(0));
+        plan.advise(&asked[0], None, DAY);
+        assert!(plan.ask(0).is_some() && plan.ask(0).is_none());
     }
 
     #[test]
