@@ -8,6 +8,7 @@ use core::{
 use std::sync::Arc;
 
 use adit_core::{AgentId, BindId, Code, Open, OpenError, TlsInfo, UpstreamProtocol};
+use adit_policy::environment::Connection;
 use adit_tokio::{NetworkSession, Stream};
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
@@ -24,13 +25,13 @@ use crate::{
     config::{Limits, ProxyProtocol},
     endpoints::{Endpoints, Settings},
     metrics::Metrics,
-    policy::World,
+    policy::{World, wall},
     pressure::{Pressure, Step},
     router::{
         Change, Chosen, Found, Full, Internal, Key, Lease, MemberId, Outcome, Pending, Router, Rules, Scheme, Watch,
     },
     seeing::{Numbers, Seeing},
-    tls::{Identity, Offer, Terms, TermsTable},
+    tls::{Identity, Ledger, Offer, Terms, TermsTable},
 };
 
 /// Shared by everything that serves callers.
@@ -44,6 +45,8 @@ pub struct Edge {
     pub proxies: ArcSwap<ProxyProtocol>,
     /// The endpoints whose TLS ends under terms of their own; a reload replaces it.
     pub terms: ArcSwap<TermsTable>,
+    /// What is known of revocation lists.
+    pub revocation: Arc<Ledger>,
     /// Which name has which certificate.
     pub certificates: Arc<Certificates>,
     /// What the configuration says of endpoints; a reload replaces it.
@@ -123,6 +126,7 @@ impl Edge {
             limits: ArcSwap::from_pointee(limits),
             proxies: ArcSwap::default(),
             terms: ArcSwap::default(),
+            revocation: Arc::default(),
             certificates,
             endpoints: ArcSwap::default(),
             world: Arc::default(),
@@ -150,12 +154,16 @@ impl Edge {
         [Scheme::Tls, Scheme::Https].map(|scheme| router.find_name(scheme, name))
     }
 
-    /// Returns whether what TLS has agreed on with the caller holds for this name: the terms in force for it are those.
+    /// Returns whether what TLS has agreed on with the caller holds for this name: the terms in force for it are those, and a
+    /// certificate that was good is not revoked since.
     pub fn is_under_terms(&self, caller: &Caller, name: &EndpointName) -> bool {
-        match (self.terms.load().find(name), &caller.terms) {
+        let connection = || Connection::new(caller.address, caller.local, wall(), None);
+        match (self.terms.load().find(name).settle(connection), &caller.terms) {
             (Offer::Default, None) => true,
-            (Offer::Own(terms), Some(agreed)) => Arc::ptr_eq(&terms, agreed),
-            (Offer::Default, Some(_)) | (Offer::Own(_), None) | (Offer::Stopped, _) => false,
+            (Offer::Own(terms), Some(agreed)) => {
+                Arc::ptr_eq(&terms, agreed) && terms.stands(caller.identity.as_deref())
+            }
+            (Offer::Default, Some(_)) | (Offer::Own(_), None) | (Offer::Stopped | Offer::Choice(_), _) => false,
         }
     }
 

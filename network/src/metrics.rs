@@ -179,6 +179,10 @@ pub struct TlsMetrics {
     pub resumed: Counter,
     /// Handshakes that came to nothing, by reason.
     pub failures: Family<ReasonLabel, Counter>,
+    /// Revocation lists of endpoints, by how they stand.
+    pub revocation_lists: Family<StateLabel, Gauge>,
+    /// Revocation lists that were read or fetched, by what came of it.
+    pub revocation_reads: Family<ReasonLabel, Counter>,
 }
 
 impl TlsMetrics {
@@ -190,8 +194,20 @@ impl TlsMetrics {
         let about = "TLS handshakes of callers that went on with an earlier one";
         registry.register("tls_handshakes_resumed", about, resumed.clone());
         registry.register("tls_failures", "TLS handshakes of callers that came to nothing", Family::clone(&failures));
-        Self { binds, full, resumed, failures }
+        let (revocation_lists, revocation_reads) = (Family::default(), Family::default());
+        let about = "Revocation lists of endpoints by how they stand";
+        registry.register("revocation_lists", about, Family::clone(&revocation_lists));
+        let about = "Revocation lists that were read or fetched";
+        registry.register("revocation_reads", about, Family::clone(&revocation_reads));
+        Self { binds, full, resumed, failures, revocation_lists, revocation_reads }
     }
+}
+
+/// How something stands, out of a few.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    /// Which.
+    pub state: &'static str,
 }
 
 /// A reason out of a few.

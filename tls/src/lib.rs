@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
-    server::{NoServerSessionStorage, ResolvesServerCert},
+    server::{NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 
@@ -77,14 +77,14 @@ impl ClientMode {
 
 /// Returns what handshakes go by that show a certificate of `resolver` and speak the versions from `min` to `max`.
 ///
-/// With a judge there is no resumption at all: every handshake judges anew (V29). Without one it is that of rustls, which the
+/// With a verifier of callers there is no resumption at all: every handshake judges anew (V29). Without one it is that of rustls, which the
 /// caller may replace.
 ///
 /// # Errors
 /// The provider does not know the versions.
 pub fn server_config(
     (min, max): (TlsVersion, TlsVersion),
-    judge: Option<Arc<Judge>>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     resolver: Arc<dyn ResolvesServerCert>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<ServerConfig, rustls::Error> {
@@ -94,9 +94,9 @@ pub fn server_config(
         (TlsVersion::V13, _) => &[&TLS13],
     };
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(versions)?;
-    let asks = judge.is_some();
-    let builder = match judge {
-        Some(judge) => builder.with_client_cert_verifier(judge),
+    let asks = verifier.is_some();
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(resolver);

@@ -13,7 +13,11 @@ use adit_core::{TlsInfo, UpstreamProtocol};
 use adit_tls::{Judge, TrustError};
 use adit_tokio::Stream;
 use rustls::{
-    ServerConfig, crypto::CryptoProvider, pki_types::CertificateDer, server::ServerConnection, sign::SingleCertAndKey,
+    ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::CertificateDer,
+    server::{ServerConnection, danger::ClientCertVerifier},
+    sign::SingleCertAndKey,
 };
 use tokio::{
     sync::watch,
@@ -176,7 +180,8 @@ impl Terms {
             None => (Vec::new(), None),
         };
         let (versions, resolver) = ((config.min_version, config.max_version), SingleCertAndKey::from(certified));
-        let server = adit_tls::server_config(versions, judge.clone(), Arc::new(resolver), provider);
+        let verifier = judge.clone().map(|judge| judge as Arc<dyn ClientCertVerifier>);
+        let server = adit_tls::server_config(versions, verifier, Arc::new(resolver), provider);
         let mut server = server.map_err(|error| Error::new(Fault::CertificateUnusable, error.to_string()))?;
         server.alpn_protocols = config.http.map(alpn).map(<[u8]>::to_vec).into_iter().collect();
         Ok(Self { server: Arc::new(server), judge, trusted, facts })

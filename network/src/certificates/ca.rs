@@ -6,15 +6,18 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PublicKeyData, RevokedCertParams, SanType,
 };
+use serde::{Deserialize, Serialize};
+use x509_parser::{extensions::ParsedExtension, pem::parse_x509_pem};
 
-use super::{CertificateError, Validity, pem};
+use super::{CertificateError, Entry, Revoked, Validity, pem};
 
 /// A CA whose key is in a folder of ours.
 #[derive(Debug)]
@@ -30,6 +33,31 @@ pub struct Issued {
     pub chain: String,
     /// The key.
     pub key: String,
+    /// The serial number of the certificate, in hexadecimal.
+    pub serial: String,
+    /// When it ends: seconds since 1970.
+    pub not_after: u64,
+}
+
+/// A certificate with its chain, as PEM.
+#[derive(Debug)]
+pub struct Signed {
+    /// The certificate, then the CA's.
+    pub chain: String,
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+    /// When it ends: seconds since 1970.
+    pub not_after: u64,
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Usage {
+    /// Servers, by their names and addresses.
+    Server,
+    /// Callers: the first name is the common name of the subject.
+    Client,
 }
 
 impl core::fmt::Debug for Issued {
@@ -69,7 +97,7 @@ impl PrivateCa {
     /// [`CertificateError`]; nothing falls back to anything (V30).
     pub fn load(folder: &Path) -> Result<Self, CertificateError> {
         let (certificate_path, key_path) = (certificate_path(folder), key_path(folder));
-        let certificate = fs::read_to_string(&certificate_path).map_err(|e| read_error(&certificate_path, e))?;
+        let certificate = pem::read(&certificate_path)?;
         let key = pem::read_key_text(&key_path)?;
         let validity = pem::certified_key(&certificate, &key, &certificate_path)?.validity;
         let key = KeyPair::from_pem(&key).map_err(CertificateError::Issue)?;
@@ -82,57 +110,124 @@ impl PrivateCa {
         self.validity
     }
 
-    /// Issues a certificate for names and addresses.
+    /// Issues a certificate of a server, for names and addresses, valid for 90 days.
     ///
     /// # Errors
     /// When a name cannot stand in a certificate.
     pub fn issue(&self, names: &[String]) -> Result<Issued, CertificateError> {
+        self.issue_for(Usage::Server, names, LEAF_TERM)
+    }
+
+    /// Issues a certificate that is valid for `term`.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn issue_for(&self, usage: Usage, names: &[String], term: Duration) -> Result<Issued, CertificateError> {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = alternatives(names)?;
+        params.subject_alt_names = alternatives(usage, names)?;
         let key = KeyPair::generate().map_err(CertificateError::Issue)?;
-        Ok(Issued { chain: self.sign(params, &key)?, key: key.serialize_pem() })
+        let Signed { chain, serial, not_after } = self.sign(params, (usage, names), &key, term)?;
+        Ok(Issued { chain, key: key.serialize_pem(), serial, not_after })
     }
 
     /// Issues a certificate for the key in a request (PKCS #10, PEM), for `names`, or for those that are asked for where that is
-    /// empty; returns the chain and the names. Nothing else of what is asked for is granted.
+    /// empty; returns it and the names. Nothing else of what is asked for is granted.
     ///
     /// # Errors
     /// When it is no request, was not signed by the key in it, or names nobody.
-    pub fn answer(&self, request: &str, names: &[String]) -> Result<(String, Vec<String>), CertificateError> {
+    pub fn answer(
+        &self,
+        request: &str,
+        names: &[String],
+        term: Duration,
+    ) -> Result<(Signed, Vec<String>), CertificateError> {
         let asked = CertificateSigningRequestParams::from_pem(request).map_err(CertificateError::Request)?;
         let mut params = CertificateParams::default();
-        params.subject_alt_names = if names.is_empty() { asked.params.subject_alt_names } else { alternatives(names)? };
+        params.subject_alt_names =
+            if names.is_empty() { asked.params.subject_alt_names } else { alternatives(Usage::Server, names)? };
         let granted = params.subject_alt_names.iter().map(shown).collect::<Option<Vec<_>>>();
         match granted {
-            Some(granted) if !granted.is_empty() => Ok((self.sign(params, &asked.public_key)?, granted)),
+            Some(granted) if !granted.is_empty() => {
+                Ok((self.sign(params, (Usage::Server, &granted), &asked.public_key, term)?, granted))
+            }
             Some(_) | None => Err(CertificateError::RequestNames),
         }
     }
 
-    /// Returns a certificate of a server with what `params` say of names, and the CA's own.
-    fn sign(&self, mut params: CertificateParams, key: &impl PublicKeyData) -> Result<String, CertificateError> {
+    /// Signs a certificate with what `params` say of names; the first that fits is the common name.
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        (usage, names): (Usage, &[String]),
+        key: &impl PublicKeyData,
+        term: Duration,
+    ) -> Result<Signed, CertificateError> {
         params.distinguished_name = DistinguishedName::new();
-        let mut names = params.subject_alt_names.iter().filter_map(shown);
-        if let Some(name) = names.find(|name| name.len() <= MAX_COMMON_NAME) {
-            params.distinguished_name.push(DnType::CommonName, name);
+        if let Some(name) = names.iter().find(|name| name.len() <= MAX_COMMON_NAME) {
+            params.distinguished_name.push(DnType::CommonName, name.as_str());
         }
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = match usage {
+            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        };
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        validity(&mut params, LEAF_TERM);
+        validity(&mut params, term);
+        let serial = serial_number()?;
+        params.serial_number = Some(serial.to_vec().into());
+        let not_after = u64::try_from(params.not_after.unix_timestamp()).unwrap_or(0);
         let leaf = params.signed_by(key, &self.issuer).map_err(CertificateError::Issue)?;
-        Ok(format!("{}{}", leaf.pem(), self.certificate))
+        let chain = format!("{}{}", leaf.pem(), self.certificate);
+        let serial = serial.iter().map(|octet| format!("{octet:02x}")).collect();
+        Ok(Signed { chain, serial, not_after })
+    }
+
+    /// Signs a revocation list, in PEM, with what of these certificates is revoked.
+    pub(super) fn sign_list(
+        &self,
+        number: u64,
+        entries: &[&Entry],
+        now: u64,
+        term: Duration,
+    ) -> Result<String, CertificateError> {
+        let time = |seconds: u64| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+        let revoked = entries.iter().filter_map(|entry| {
+            let Revoked { at, reason } = entry.revoked.as_ref()?;
+            Some(RevokedCertParams {
+                serial_number: octets(&entry.serial)?.into(),
+                revocation_time: time(*at).into(),
+                reason_code: reason.code(),
+                invalidity_date: None,
+            })
+        });
+        let params = CertificateRevocationListParams {
+            this_update: time(now).into(),
+            next_update: time(now.saturating_add(term.as_secs())).into(),
+            crl_number: number.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: self.key_identifier(),
+        };
+        params.signed_by(&self.issuer).and_then(|list| list.pem()).map_err(CertificateError::Issue)
+    }
+
+    /// Returns how the CA's own certificate calls its key.
+    fn key_identifier(&self) -> KeyIdMethod {
+        let own = || {
+            let (_, pem) = parse_x509_pem(self.certificate.as_bytes()).ok()?;
+            let certificate = pem.parse_x509().ok()?;
+            certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(KeyIdMethod::PreSpecified(id.0.to_vec())),
+                _ => None,
+            })
+        };
+        own().unwrap_or(KeyIdMethod::Sha256)
     }
 }
 
-fn alternatives(names: &[String]) -> Result<Vec<SanType>, CertificateError> {
-    let each = |name: &String| {
-        Ok(match name.parse::<IpAddr>() {
-            Ok(address) => SanType::IpAddress(address),
-            Err(_) => SanType::DnsName(name.as_str().try_into().map_err(CertificateError::Issue)?),
-        })
-    };
-    names.iter().map(each).collect()
+fn alternatives(usage: Usage, names: &[String]) -> Result<Vec<SanType>, CertificateError> {
+    let each = names.iter().map(|name| alternative_name(usage, name));
+    Ok(each.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 /// Returns a name as people write it; nothing for one that no server has.
@@ -143,6 +238,33 @@ fn shown(name: &SanType) -> Option<String> {
         SanType::IpAddress(address) => Some(address.to_string()),
         _ => None,
     }
+}
+
+/// Returns how a name stands among the alternative ones; what is no address and no name of a host, only callers have.
+fn alternative_name(usage: Usage, name: &str) -> Result<Option<SanType>, CertificateError> {
+    let text = |name: &str| name.try_into().map_err(CertificateError::Issue);
+    Ok(match (usage, name.parse::<IpAddr>()) {
+        (_, Ok(address)) => Some(SanType::IpAddress(address)),
+        (Usage::Server, Err(_)) => Some(SanType::DnsName(text(name)?)),
+        (Usage::Client, Err(_)) if name.contains("://") => Some(SanType::URI(text(name)?)),
+        (Usage::Client, Err(_)) if name.contains('@') => Some(SanType::Rfc822Name(text(name)?)),
+        (Usage::Client, Err(_)) if name.contains('.') => Some(SanType::DnsName(text(name)?)),
+        (Usage::Client, Err(_)) => None,
+    })
+}
+
+/// Makes a serial number: 16 octets nobody can guess, without a sign.
+fn serial_number() -> Result<[u8; 16], CertificateError> {
+    let mut serial = [0; 16];
+    aws_lc_rs::rand::fill(&mut serial).map_err(|_| CertificateError::NoProvider)?;
+    serial[0] = serial[0] & 0x3f | 0x40;
+    Ok(serial)
+}
+
+/// Reads hexadecimal, of any number of digits.
+fn octets(hex: &str) -> Option<Vec<u8>> {
+    let even = if hex.len() % 2 == 0 { hex.to_owned() } else { format!("0{hex}") };
+    (0..even.len()).step_by(2).map(|at| u8::from_str_radix(even.get(at..at + 2)?, 16).ok()).collect()
 }
 
 /// Writes an issued certificate to `PREFIX.pem` and `PREFIX.key`.

@@ -7,6 +7,7 @@ pub mod acme;
 mod ca;
 mod own;
 mod pem;
+mod register;
 pub mod watch;
 
 use core::time::Duration;
@@ -30,11 +31,13 @@ use crate::{
     config::{CertificateFiles, Config},
 };
 use acme::Issuer;
-use watch::Stamp;
 
-pub use ca::{Issued, PrivateCa, certificate_path, key_path, write_answer, write_issued};
+pub use ca::{Issued, PrivateCa, Signed, Usage, certificate_path, key_path, write_answer, write_issued};
 pub use own::{Kept, KeptError};
+pub(crate) use pem::certified_key;
 pub use pem::{Nearness, Pair, Validity, read_pair, read_request, read_secret};
+pub use register::{Entry, Reason, Register, Revoked, list_path, serial};
+pub(crate) use watch::Stamp;
 pub use watch::unix_now;
 
 /// A certificate or key cannot be used.
@@ -52,6 +55,9 @@ pub enum CertificateError {
     /// A file is there already.
     #[error("{}: is there already and is not replaced", .0.display())]
     Exists(PathBuf),
+    /// The private CA has not issued it by command.
+    #[error("the private CA has no certificate with the serial number {0} in its register")]
+    Unknown(String),
     /// A key that others may read.
     #[error("{}: others may read or change the key; run chmod 600", .0.display())]
     KeyMode(PathBuf),
@@ -330,6 +336,11 @@ impl Certificates {
         self.ready(name).is_some()
     }
 
+    /// Returns the folder of the private CA.
+    fn private_ca(&self) -> Option<PathBuf> {
+        self.current.load().named.private_ca.clone()
+    }
+
     /// Returns true when there is a private CA, which has a certificate for every name.
     pub fn has_private_ca(&self) -> bool {
         self.current.load().ca.is_some()
@@ -412,7 +423,7 @@ impl ResolvesServerCert for ForAgents {
 
 fn issue(ca: &PrivateCa, names: &[String]) -> Result<Pair, CertificateError> {
     let issued = ca.issue(names)?;
-    pem::certified_key(&issued.chain, &issued.key, Path::new("private CA"))
+    certified_key(&issued.chain, &issued.key, Path::new("private CA"))
 }
 
 fn ingress_names(config: &Config) -> Vec<String> {

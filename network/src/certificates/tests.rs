@@ -78,15 +78,15 @@ fn a_request_gets_names_and_nothing_else_that_it_asks_for() {
         (der.len(), leaf.subject().to_string())
     };
 
-    let (chain, names) = ca.answer(&asked(&["crm.example", "192.0.2.1"]), &[]).unwrap();
+    let (Signed { chain, .. }, names) = ca.answer(&asked(&["crm.example", "192.0.2.1"]), &[], DAY).unwrap();
     assert_eq!(
         (facts(&chain), &names[..]),
         ((2, "CN=crm.example".to_owned()), &["crm.example".to_owned(), "192.0.2.1".to_owned()][..])
     );
     let given = ["a.example".to_owned()];
-    let (chain, names) = ca.answer(&asked(&["crm.example"]), &given).unwrap();
+    let (Signed { chain, .. }, names) = ca.answer(&asked(&["crm.example"]), &given, DAY).unwrap();
     assert_eq!((facts(&chain), &names[..]), ((2, "CN=a.example".to_owned()), &given[..]), "the vendor's word counts");
-    assert!(matches!(ca.answer(&asked(&[]), &[]), Err(CertificateError::RequestNames)));
+    assert!(matches!(ca.answer(&asked(&[]), &[], DAY), Err(CertificateError::RequestNames)));
     // Whoever does not have the key gets no certificate for it.
     let other = asked(&["other.example"]);
     let mut der = rustls::pki_types::CertificateSigningRequestDer::from_pem_slice(other.as_bytes()).unwrap().to_vec();
@@ -95,7 +95,7 @@ fn a_request_gets_names_and_nothing_else_that_it_asks_for() {
     let forged = rcgen::CertificateSigningRequestParams::from_der(&der.into()).map(drop);
     assert!(forged.is_err());
     for text in ["", "not a request", &chain] {
-        assert!(matches!(ca.answer(text, &[]), Err(CertificateError::Request(_))), "{text}");
+        assert!(matches!(ca.answer(text, &[], DAY), Err(CertificateError::Request(_))), "{text}");
     }
 }
 
@@ -188,7 +188,7 @@ fn the_most_specific_name_wins_and_then_the_operators_own() {
         dir.config_with("certificates:\n  - names: ['*.example.com']\n    certificate: wild.pem\n    key: wild.key\n");
     let certificates = Certificates::new(Loaded::read(&config).unwrap());
     let kept = |name: &str| {
-        let Issued { chain, key } = ca.issue(&[name.to_owned()]).unwrap();
+        let Issued { chain, key, .. } = ca.issue(&[name.to_owned()]).unwrap();
         Kept::new(None, &[], &chain, &adit_core::Secret::new(key)).unwrap()
     };
     let ordered = |names: &[&str]| {
@@ -223,7 +223,7 @@ fn the_most_specific_name_wins_and_then_the_operators_own() {
 fn a_certificate_is_kept_only_for_names_that_stand_in_it() {
     let dir = Dir::new("kept");
     let ca = PrivateCa::init(&dir.0.join("ca"), "Test CA").unwrap();
-    let Issued { chain, key } = ca.issue(&["*.example.com".to_owned(), "example.com".to_owned()]).unwrap();
+    let Issued { chain, key, .. } = ca.issue(&["*.example.com".to_owned(), "example.com".to_owned()]).unwrap();
     let other = adit_core::Secret::new(ca.issue(&["example.com".to_owned()]).unwrap().key);
     let key = adit_core::Secret::new(key);
     let new = |names: &[&str], key| {
@@ -250,7 +250,7 @@ fn the_ingress_without_files_and_private_ca_shows_what_its_names_have() {
     let [connect, other] = ["connect.example.com", "crm.example.com"].map(|name| EndpointName::parse(name).unwrap());
     let all: Vec<_> = [&connect, &other]
         .map(|name| {
-            let Issued { chain, key } = ca.issue(&[name.to_string()]).unwrap();
+            let Issued { chain, key, .. } = ca.issue(&[name.to_string()]).unwrap();
             Kept::new(None, &[], &chain, &adit_core::Secret::new(key)).unwrap()
         })
         .into();
@@ -307,3 +307,5 @@ impl Drop for Dir {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+const DAY: Duration = Duration::from_secs(86_400);

@@ -9,10 +9,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::{Certificates, Kept, KeptError, Nearness, Source, Validity};
+use super::{Certificates, Kept, KeptError, Nearness, Register, Source, Validity};
 use crate::{
     metrics::{CertificateLabel, Metrics, ReasonLabel},
     store::{Kind, Store, StoreError, Vault, Watch},
@@ -22,12 +22,17 @@ use crate::{
 pub async fn run(certificates: Arc<Certificates>, metrics: Arc<Metrics>, store: Arc<Store>, vault: Option<Arc<Vault>>) {
     let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut ends, mut own) = (Ends::default(), Own::default());
+    let (mut ends, mut own, mut next) = (Ends::default(), Own::default(), Instant::now());
     loop {
         tick.tick().await;
         let files = Arc::clone(&certificates);
         // Reading files blocks; a panic in there is counted, and the next look is as good.
         let _ = tokio::task::spawn_blocking(move || refresh(&files)).await;
+        if next <= Instant::now() {
+            next = Instant::now() + RENEWAL;
+            let certificates = Arc::clone(&certificates);
+            let _ = tokio::task::spawn_blocking(move || renew_list(&certificates)).await;
+        }
         if let Some(vault) = &vault {
             own.look(&certificates, &store, vault).await;
         }
@@ -41,6 +46,16 @@ fn refresh(certificates: &Certificates) {
         None => {}
         Some(Ok(())) => info!("certificate files have changed and were read again"),
         Some(Err(error)) => warn!(%error, "certificate files have changed and cannot be used: the old ones stay"),
+    }
+}
+
+/// Signs the revocation list of the private CA anew before it is over, if there is one.
+fn renew_list(certificates: &Certificates) {
+    let Some(folder) = certificates.private_ca() else { return };
+    match Register::renew(&folder, unix_now()) {
+        Ok(false) => {}
+        Ok(true) => info!("the revocation list of the private CA was signed anew"),
+        Err(error) => error!(%error, "the revocation list of the private CA cannot be signed anew"),
     }
 }
 
@@ -148,11 +163,11 @@ fn label(name: &str, source: Source) -> CertificateLabel {
 
 /// What tells that a file was written anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(PathBuf, Option<(u64, i64, i64, u64)>);
+pub(crate) struct Stamp(PathBuf, Option<(u64, i64, i64, u64)>);
 
 impl Stamp {
     /// Looks at a file; one that cannot be looked at has a stamp too.
-    pub(super) fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         let facts = std::fs::metadata(path).ok();
         Self(path.to_owned(), facts.map(|facts| (facts.ino(), facts.mtime(), facts.mtime_nsec(), facts.len())))
     }
@@ -165,6 +180,8 @@ pub fn unix_now() -> u64 {
 
 /// How often files and database are looked at.
 const PERIOD: Duration = Duration::from_secs(2);
+/// How often it is looked whether the list of the private CA is half over.
+const RENEWAL: Duration = Duration::from_secs(300);
 const DAY: u64 = 86_400;
 /// So many certificates have a number of their own.
 const MAX_SHOWN: usize = 20_000;

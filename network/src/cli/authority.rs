@@ -1,13 +1,18 @@
 //! `adit-network ca`: the private CA.
 
+use core::time::Duration;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use x509_parser::pem::parse_x509_pem;
 
-use super::{ConfigFile, Failure, load, print};
+use super::{ConfigFile, Failure, Output, load, note, print};
 use crate::{
-    Fault,
-    certificates::{CertificateError, PrivateCa, certificate_path, read_request, write_answer, write_issued},
+    Fault, bounded,
+    certificates::{
+        CertificateError, Entry, PrivateCa, Reason, Register, Usage, certificate_path, read_request, serial, unix_now,
+        write_answer, write_issued,
+    },
 };
 
 #[derive(Debug, Subcommand)]
@@ -16,6 +21,12 @@ pub(super) enum CaCommand {
     Init(Init),
     /// Issue a certificate for names and addresses; print the paths of certificate and key. With --csr the key is its holder's.
     Issue(Issue),
+    /// Revoke a certificate that was issued by command, and sign a new revocation list; print the path of the list.
+    Revoke(Revoke),
+    /// Sign a new revocation list; print its path.
+    Crl(Crl),
+    /// List what was issued by command.
+    List(Listed),
 }
 
 #[derive(Debug, Args)]
@@ -41,11 +52,58 @@ pub(super) struct Issue {
     #[arg(long, value_name = "PREFIX")]
     out: PathBuf,
     /// A request for a certificate (PKCS #10, PEM), as `adit certificate request` prints it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "client")]
     csr: Option<PathBuf>,
+    /// For a caller who is asked for a certificate: the first name is its common name. Default: for a server.
+    #[arg(long)]
+    client: bool,
+    /// For how many days it is valid.
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3_650))]
+    days: u16,
     /// The names and addresses; with --csr those of the request if none is given.
     #[arg(required_unless_present = "csr")]
     names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Revoke {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The folder of the CA, if the configuration is not to be read.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Why; it stands in the list.
+    #[arg(long, value_enum, default_value_t)]
+    reason: Reason,
+    /// For how many days the list is valid.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=365))]
+    days: u16,
+    /// The certificate's serial number in hexadecimal, as the list shows it, or its file.
+    certificate: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Crl {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The folder of the CA, if the configuration is not to be read.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// For how many days it is valid; a network that runs signs it anew after half of them.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=365))]
+    days: u16,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Listed {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The folder of the CA, if the configuration is not to be read.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
 }
 
 /// Runs one of them.
@@ -61,16 +119,78 @@ pub(super) fn run(command: &CaCommand) -> Result<(), Failure> {
         CaCommand::Issue(arguments) => {
             let folder = folder(arguments.dir.as_ref(), &arguments.file)?;
             let ca = PrivateCa::load(&folder)?;
+            // What is handed out can be revoked: it is in the register first.
+            let note_down = |usage, names: &[String], serial: &str, not_after| {
+                note(&format!("serial number {serial}"));
+                let (serial, names) = (serial.to_owned(), names.to_vec());
+                Register::add(&folder, Entry { serial, names, usage, not_after, revoked: None })
+            };
+            let term = days(arguments.days);
             if let Some(csr) = &arguments.csr {
-                let (chain, names) = ca.answer(&read_request(csr)?, &arguments.names)?;
-                let certificate = write_answer(&chain, &arguments.out)?;
+                let (signed, names) = ca.answer(&read_request(csr)?, &arguments.names, term)?;
+                note_down(Usage::Server, &names, &signed.serial, signed.not_after)?;
+                let certificate = write_answer(&signed.chain, &arguments.out)?;
                 return print(&format!("{}\nfor {}\n", certificate.display(), names.join(", ")));
             }
-            let issued = ca.issue(&arguments.names)?;
+            let usage = if arguments.client { Usage::Client } else { Usage::Server };
+            let issued = ca.issue_for(usage, &arguments.names, term)?;
+            note_down(usage, &arguments.names, &issued.serial, issued.not_after)?;
             let (certificate, key) = write_issued(&issued, &arguments.out)?;
             print(&format!("{}\n{}\n", certificate.display(), key.display()))
         }
+        CaCommand::Revoke(arguments) => {
+            let folder = folder(arguments.dir.as_ref(), &arguments.file)?;
+            let serial = serial_of(&arguments.certificate)?;
+            let (entry, list) = Register::revoke(&folder, &serial, arguments.reason, days(arguments.days))?;
+            note(&format!("revoked: {serial}, of {}", adit_core::escape(&entry.names.join(" "))));
+            print(&format!("{}\n", list.display()))
+        }
+        CaCommand::Crl(arguments) => {
+            let folder = folder(arguments.dir.as_ref(), &arguments.file)?;
+            print(&format!("{}\n", Register::list(&folder, days(arguments.days))?.display()))
+        }
+        CaCommand::List(arguments) => {
+            let folder = folder(arguments.dir.as_ref(), &arguments.file)?;
+            list(&Register::read(&folder)?, arguments.output)
+        }
     }
+}
+
+fn list(register: &Register, output: Output) -> Result<(), Failure> {
+    if output == Output::Json {
+        let shown = serde_json::to_value(register.entries()).map_err(std::io::Error::other)?;
+        return print(&format!("{shown}\n"));
+    }
+    let (mut text, now) = (String::new(), unix_now());
+    for Entry { serial, names, usage, not_after, revoked } in register.entries() {
+        let state = match revoked {
+            Some(_) => "revoked",
+            None if *not_after <= now => "expired",
+            None => "valid",
+        };
+        let (days, names) = (not_after.saturating_sub(now) / 86_400, names.join(" "));
+        let usage = if *usage == Usage::Client { "client" } else { "server" };
+        text.push_str(&format!("{serial}  {state:7}  {usage}  {days:4} days  {}\n", adit_core::escape(&names)));
+    }
+    print(&text)
+}
+
+/// Returns a serial number that is given as such, or by the file of its certificate.
+fn serial_of(text: &str) -> Result<String, Failure> {
+    if let Some(serial) = serial(text) {
+        return Ok(serial);
+    }
+    let path = PathBuf::from(text);
+    let invalid = |problem: &str| CertificateError::Invalid { path: path.clone(), problem: problem.to_owned() };
+    let octets = bounded::read(&path, MAX_CERTIFICATE);
+    let octets = octets.map_err(|error| CertificateError::File { path: path.clone(), error })?.octets;
+    let (_, pem) = parse_x509_pem(&octets).map_err(|_| invalid("it is neither a serial number nor a file in PEM"))?;
+    let certificate = pem.parse_x509().map_err(|_| invalid("it holds no certificate"))?;
+    Ok(serial(&certificate.raw_serial_as_string()).ok_or_else(|| invalid("it has no serial number"))?)
+}
+
+fn days(days: u16) -> Duration {
+    Duration::from_secs(u64::from(days) * 86_400)
 }
 
 fn folder(named: Option<&PathBuf>, file: &ConfigFile) -> Result<PathBuf, Failure> {
@@ -85,9 +205,19 @@ fn folder(named: Option<&PathBuf>, file: &ConfigFile) -> Result<PathBuf, Failure
 
 impl From<CertificateError> for Failure {
     fn from(error: CertificateError) -> Self {
-        if let CertificateError::Exists(_) = error {
-            return Self { exit: 1, text: error.to_string() };
+        match error {
+            CertificateError::Exists(_) => Self { exit: 1, text: error.to_string() },
+            CertificateError::Unknown(_) => Self::known(1, Fault::NotFound, &error),
+            CertificateError::File { .. }
+            | CertificateError::KeyMode(_)
+            | CertificateError::Invalid { .. }
+            | CertificateError::Issue(_)
+            | CertificateError::Request(_)
+            | CertificateError::RequestNames
+            | CertificateError::NoProvider => Self::known(1, Fault::CertificateInvalid, &error),
         }
-        Self::known(1, Fault::CertificateInvalid, &error)
     }
 }
+
+/// A file of a certificate, in octets.
+const MAX_CERTIFICATE: usize = 256 << 10;

@@ -1,5 +1,6 @@
 //! Section `endpoints`: endpoints that are set here, and settings of what agents bind.
 
+use core::time::Duration;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -8,12 +9,12 @@ use std::{
 use super::{
     Config, health,
     section::{Scalar, Section},
-    short_name,
+    short_name, values,
 };
 use crate::{
     EndpointName, NamePattern,
     router::{Internal, Key, Scheme, Wish},
-    tls::{Authorities, ClientCertificates, ClientMode, EndpointTls, TlsVersion},
+    tls::{Authorities, ClientCertificates, ClientMode, Depth, EndpointTls, Revocation, TlsVersion},
 };
 
 /// One item of `endpoints`.
@@ -152,12 +153,45 @@ fn tls(item: &mut Section<'_>, folder: &Path) -> EndpointTls {
     if asked && mode.is_none() {
         section.missing("mode", "nothing says what is asked of callers", "Set it to request, require or verify");
     }
-    if mode == Some(ClientMode::Verify) && files.is_empty() {
+    let revocation = revocation(&mut section, folder);
+    if (mode == Some(ClientMode::Verify) || revocation.is_some()) && files.is_empty() {
         section.missing("ca", "nobody is named whose certificates are believed", "Set the file with the authorities");
     }
     section.finish();
     let authorities = files.into_iter().map(Authorities::File).collect();
-    EndpointTls { min, max, clients: mode.map(|mode| ClientCertificates { mode, authorities }) }
+    let clients = mode.map(|mode| ClientCertificates { mode, authorities });
+    EndpointTls { min, max, clients, revocation, certificate: None }
+}
+
+/// Reads how revocation is checked, if it is.
+fn revocation(clients: &mut Section<'_>, folder: &Path) -> Option<Revocation> {
+    let rest = ["crl_issuers", "crl_depth", "crl_grace"].into_iter().find(|key| clients.has(key));
+    let path = |text: &str| (!text.is_empty()).then(|| folder.join(text));
+    let files = clients.values("crl", "a path", path);
+    let urls = clients.values("crl_url", "a URL that begins with http:// or https://", url);
+    let issuers = clients.values("crl_issuers", "a path", path);
+    let depth = clients.value("crl_depth", Depth::Chain, "chain or end-entity", Depth::parse);
+    let grace = clients.value("crl_grace", Duration::ZERO, "a time of at most 720h", |text| {
+        values::duration(text).filter(|grace| *grace <= MAX_GRACE)
+    });
+    if files.len() + urls.len() > MAX_LISTS {
+        let remedy = "Put lists into one file: PEM takes several";
+        clients.missing("crl", &format!("more than {MAX_LISTS} files and URLs of lists"), remedy);
+    }
+    if files.is_empty() && urls.is_empty() {
+        if let Some(key) = rest {
+            clients.missing(key, "no revocation list is named", "Set crl or crl_url, or remove this");
+        }
+        return None;
+    }
+    Some(Revocation { files, urls, issuers, depth, grace })
+}
+
+/// Reads where a list is fetched.
+fn url(text: &str) -> Option<String> {
+    let url: http::Uri = text.parse().ok()?;
+    let known = matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty());
+    (known && !text.contains('@')).then(|| text.to_owned())
 }
 
 /// Checks the items against each other and against the rest of the configuration.
@@ -177,7 +211,7 @@ pub(super) fn check(root: &Section<'_>, items: Vec<Item>, config: &Config) -> Ve
             Some(_) => {}
             None => drop(owners.insert(key.owned(), endpoint.account.clone())),
         }
-        if let Err((problem, remedy)) = served(key, config) {
+        if let Err((problem, remedy)) = served(key, endpoint.policy.is_some(), config) {
             reject(problem, remedy);
         }
     }
@@ -185,7 +219,7 @@ pub(super) fn check(root: &Section<'_>, items: Vec<Item>, config: &Config) -> Ve
 }
 
 /// Returns whether callers can come to the endpoint at all, else what is wrong and what to do.
-fn served(key: &Key, config: &Config) -> Result<(), (&'static str, &'static str)> {
+fn served(key: &Key, has_policy: bool, config: &Config) -> Result<(), (&'static str, &'static str)> {
     let (scheme, name) = match key {
         Key::Name(scheme, name) => (*scheme, name),
         Key::Port(port) => {
@@ -201,19 +235,27 @@ fn served(key: &Key, config: &Config) -> Result<(), (&'static str, &'static str)
     match scheme {
         Scheme::Http if config.http.is_empty() => Err(("nothing listens for HTTP", "Set http.listen")),
         Scheme::Https | Scheme::Tls if config.https.is_empty() => Err(("nothing listens for TLS", "Set https.listen")),
-        Scheme::Https if !has_certificate(name, config) => {
+        // What a policy brings is known when it is read.
+        Scheme::Https if !has_policy && !config.has_certificate(name) => {
             Err(("the name has no certificate", "List one under certificates, or set private_ca or acme"))
         }
         Scheme::Http | Scheme::Https | Scheme::Tls => Ok(()),
     }
 }
 
-/// Returns whether something of the configuration gives the name a certificate.
-fn has_certificate(name: &NamePattern, config: &Config) -> bool {
-    config.private_ca.is_some()
-        || config.secrets.is_some() // what is in the database is not known here
-        || config.certificates.iter().flat_map(|files| &files.names).any(|pattern| pattern.covers(name))
+impl Config {
+    /// Returns whether something of the configuration gives the name a certificate.
+    pub(crate) fn has_certificate(&self, name: &NamePattern) -> bool {
+        self.private_ca.is_some()
+            || self.secrets.is_some() // what is in the database is not known here
+            || self.certificates.iter().flat_map(|files| &files.names).any(|pattern| pattern.covers(name))
+    }
 }
+
+/// For so long after its end a list may be believed: 30 days.
+const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Files and URLs of revocation lists of one endpoint.
+const MAX_LISTS: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -242,7 +284,8 @@ endpoints:
         let [versions, clients] = &config.endpoints[..] else { panic!("{:?}", config.endpoints) };
         assert_eq!(versions.tls, EndpointTls { min: TlsVersion::V13, ..EndpointTls::default() });
         let authorities = vec![Authorities::File("/etc/adit/acme.pem".into())];
-        assert_eq!(clients.tls.clients, Some(ClientCertificates { mode: ClientMode::Verify, authorities }));
+        let mode = ClientMode::Verify;
+        assert_eq!(clients.tls.clients, Some(ClientCertificates { mode, authorities }));
 
         for (wrong, key) in [
             ("url: 'tls://a.example.com', client_certificates: {mode: request}", "endpoints[0].url"),
@@ -261,6 +304,39 @@ endpoints:
         ] {
             let faults = parse(&format!("  - {{{wrong}, account: acme, type: agent}}\n")).unwrap_err();
             assert_eq!(faults[0].key, key, "{wrong}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn revocation_lists_are_read_with_their_defaults_and_nothing_that_checks_nothing_is_taken() {
+        let item = |more: &str| {
+            format!(
+                "  - {{url: 'https://a.example.com', account: acme, type: agent, client_certificates: {{mode: verify, {more}}}}}\n"
+            )
+        };
+        let read = |more: &str| parse(&item(more)).map(|config| config.endpoints[0].tls.revocation.clone());
+
+        let plain = read("ca: ca.pem, crl: [a.crl, /b.crl]").unwrap().unwrap();
+        assert_eq!(plain.files, [PathBuf::from("/etc/adit/a.crl"), "/b.crl".into()]);
+        assert_eq!((plain.depth, plain.grace), (Depth::Chain, Duration::ZERO));
+        let all =
+            "ca: ca.pem, crl_url: 'http://crl.example/a', crl_issuers: i.pem, crl_depth: end-entity, crl_grace: 24h";
+        let all = read(all).unwrap().unwrap();
+        assert_eq!((all.urls, all.depth), (vec!["http://crl.example/a".to_owned()], Depth::EndEntity));
+        assert_eq!(all.grace, Duration::from_secs(86_400));
+        assert_eq!(read("ca: ca.pem").unwrap(), None);
+        for (wrong, key) in [
+            ("crl: a.crl", "ca"),
+            ("ca: ca.pem, crl_grace: 1h", "crl_grace"),
+            ("ca: ca.pem, crl_issuers: i.pem", "crl_issuers"),
+            ("ca: ca.pem, crl: a.crl, crl_grace: 721h", "crl_grace"),
+            ("ca: ca.pem, crl: a.crl, crl_depth: leaf", "crl_depth"),
+            ("ca: ca.pem, crl_url: 'file:///a.crl'", "crl_url"),
+            ("ca: ca.pem, crl_url: 'http://user@crl.example/'", "crl_url"),
+            (&format!("ca: ca.pem, crl: [{}]", "a.crl, ".repeat(17)), "crl"),
+        ] {
+            let faults = read(wrong).unwrap_err();
+            assert_eq!(faults[0].key, format!("endpoints[0].client_certificates.{key}"), "{wrong}: {faults:?}");
         }
     }
 

@@ -3,13 +3,14 @@
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
+    sync::Arc,
 };
 
 use adit_policy::{actions::Action, document::Rule, engine::Policy, environment::Phase};
 
 use super::{Draft, Item};
 use crate::{
-    config::{EndpointConfig, EndpointKind, EndpointUrl},
+    config::{Config, EndpointConfig, EndpointKind, EndpointUrl},
     policy::PolicyFault,
     router::{Internal, Key, Scheme},
     store::{Acl, Object},
@@ -85,12 +86,26 @@ impl Draft {
 }
 
 /// Returns what makes a policy unusable for its endpoint: rules that would never run restrict nobody.
-pub(super) fn unusable(file: &Path, endpoint: &EndpointConfig, policy: &Policy) -> Option<PolicyFault> {
+pub(super) fn unusable(
+    file: &Path,
+    endpoint: &EndpointConfig,
+    policy: &Arc<Policy>,
+    config: &Config,
+) -> Option<PolicyFault> {
     let whole =
         |problem: String, remedy: &str| Some(PolicyFault::whole(file, format!("{}: {problem}", endpoint.url), remedy));
-    let ends_here = matches!(&endpoint.url, EndpointUrl::Public(Key::Name(Scheme::Https, _)));
-    if let Err((problem, remedy)) = endpoint.tls.with_policy(Some(policy), ends_here) {
-        return whole(problem.to_owned(), remedy);
+    let https = match &endpoint.url {
+        EndpointUrl::Public(Key::Name(Scheme::Https, name)) => Some(name),
+        EndpointUrl::Public(_) | EndpointUrl::Internal(_) => None,
+    };
+    match (endpoint.tls.with_policy(Some(policy), https.is_some()), https) {
+        (Err((problem, remedy)), _) => return whole(problem.to_owned(), remedy),
+        (Ok(ways), Some(name)) if !ways.has_certificate() && !config.has_certificate(name) => {
+            let remedy =
+                "List one under certificates, set private_ca or acme, or add server_certificate to terminate-tls";
+            return whole("the name has no certificate".to_owned(), remedy);
+        }
+        (Ok(_), _) => {}
     }
     let phase = [Phase::HttpRequest, Phase::HttpResponse].into_iter().find(|phase| policy.has(*phase))?;
     if is_http(endpoint) {
@@ -144,7 +159,7 @@ fn forwards(policy: &Policy) -> Vec<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, store::Rule as AclRule};
+    use crate::store::Rule as AclRule;
 
     #[test]
     fn a_policy_that_cannot_work_is_found() {

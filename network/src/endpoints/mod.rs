@@ -20,7 +20,7 @@ use crate::{
     config::{Config, EndpointConfig, EndpointKind, EndpointUrl, Health},
     policy::{PolicyFault, World, load},
     router::{Configured, Internal, Key, Scheme},
-    tls::EndpointTls,
+    tls::{EndpointTls, Ways},
 };
 
 pub use check::Known;
@@ -38,7 +38,7 @@ struct Item {
 }
 
 /// A policy, and what it was read from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Read {
     /// Whose policy it is: two accounts may have internal endpoints of one name.
     account: String,
@@ -89,10 +89,14 @@ impl Draft {
             let old = before.and_then(|before| before.read(endpoint));
             let read = endpoint.policy.as_ref().map(|file| Read::new(&endpoint.account, file, old));
             match read.transpose() {
-                Ok(Some(read)) if check::unusable(&read.file, endpoint, &read.policy).is_some() => {
-                    faults.extend(check::unusable(&read.file, endpoint, &read.policy));
+                Ok(policy) => {
+                    let fault =
+                        policy.as_ref().and_then(|read| check::unusable(&read.file, endpoint, &read.policy, config));
+                    match fault {
+                        Some(fault) => faults.push(fault),
+                        None => items.push(Item { endpoint: endpoint.clone(), policy }),
+                    }
                 }
-                Ok(policy) => items.push(Item { endpoint: endpoint.clone(), policy }),
                 // Two endpoints with one file have the same faults.
                 Err(found) => {
                     faults.extend(found.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>())
@@ -108,10 +112,10 @@ impl Draft {
     }
 
     /// Returns how TLS ends for each endpoint where it ends here, by its settings or its policy.
-    pub fn tls(&self) -> impl Iterator<Item = (NamePattern, EndpointTls)> {
+    pub fn tls(&self) -> impl Iterator<Item = (NamePattern, Ways)> {
         self.items.iter().filter_map(|Item { endpoint, policy }| match &endpoint.url {
             EndpointUrl::Public(Key::Name(Scheme::Https, name)) => {
-                let policy = policy.as_ref().map(|read| &*read.policy);
+                let policy = policy.as_ref().map(|read| &read.policy);
                 // A policy that says what cannot be done was refused when it was read.
                 Some((name.clone(), endpoint.tls.with_policy(policy, true).ok()?))
             }
@@ -140,6 +144,12 @@ impl Draft {
             endpoints.entries.insert(settings.key.clone(), settings);
         }
         endpoints
+    }
+}
+
+impl core::fmt::Debug for Read {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Read").field("file", &self.file).finish_non_exhaustive() // there may be keys in its text
     }
 }
 

@@ -48,6 +48,7 @@ use self::{
     reach::Reach,
 };
 use crate::{
+    bounded,
     certificates::CertificateError,
     config::{FetchRules, Limits},
     metrics::{Metrics, ReasonLabel},
@@ -197,6 +198,15 @@ impl Fetcher {
         let rules = Arc::clone(&self.rules.read());
         let most = bounds.most.min(rules.limits.fetch_size);
         self.within(account, bounds, &rules.limits, self.send(&rules, account, request, most)).await
+    }
+
+    /// Sends a request of the network itself, where those of policies may go too; `bounds` alone bound its answer.
+    ///
+    /// # Errors
+    /// [`FetchFault`].
+    pub async fn fetch_own(&self, request: Request<Bytes>, bounds: Bounds) -> Result<Fetched, FetchFault> {
+        let rules = Arc::clone(&self.rules.read());
+        self.within(NOBODY, bounds, &rules.limits, self.send(&rules, NOBODY, request, bounds.most)).await
     }
 
     /// Sends a request over a connection that `connect` makes, which comes with the protocol that it speaks and with what keeps it.
@@ -455,15 +465,20 @@ const HOP_BY_HOP: [HeaderName; 5] =
 
 fn read_roots(path: &Path) -> Result<RootCertStore, CertificateError> {
     let invalid = |problem: String| CertificateError::Invalid { path: path.to_owned(), problem };
-    let text = std::fs::read(path).map_err(|error| CertificateError::File { path: path.to_owned(), error })?;
+    let contents = bounded::read(path, MAX_ROOTS);
+    let contents = contents.map_err(|error| CertificateError::File { path: path.to_owned(), error })?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
+    for certificate in CertificateDer::pem_slice_iter(&contents.octets) {
         let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
         roots.add(certificate).map_err(|error| invalid(error.to_string()))?;
     }
     if roots.is_empty() { Err(invalid("it holds no certificate".into())) } else { Ok(roots) }
 }
 
+/// No account has this number.
+const NOBODY: i64 = 0;
+/// Octets of a file of authorities.
+const MAX_ROOTS: usize = 4 << 20;
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 4;
 const CONNECT_TIME: Duration = Duration::from_secs(1);

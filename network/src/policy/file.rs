@@ -1,14 +1,15 @@
 //! The file of a policy.
 
 use core::fmt;
-use std::{
-    fs::File,
-    io::Read as _,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+use std::path::{Path, PathBuf};
+
+use adit_policy::{
+    actions::Action,
+    document::{Document, MAX_OCTETS},
+    environment::Phase,
 };
 
-use adit_policy::document::{Document, MAX_OCTETS};
+use crate::bounded;
 
 /// What is wrong with the file of a policy: where, what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +54,12 @@ impl core::error::Error for PolicyFault {}
 /// # Errors
 /// All that is wrong with it.
 pub fn load(path: &Path) -> Result<(String, Document), Vec<PolicyFault>> {
-    let text = read(path).map_err(|fault| vec![fault])?;
+    let (text, mode) = read(path).map_err(|fault| vec![fault])?;
     match Document::parse(&text) {
+        Ok(document) if mode & 0o037 != 0 && holds_key(&document) => {
+            let problem = "it holds a private key, and others may read or change it".to_owned();
+            Err(vec![PolicyFault::whole(path, problem, "Run chmod 600 on it")]) // V46
+        }
         Ok(document) => Ok((text, document)),
         Err(problems) => Err(problems
             .into_iter()
@@ -70,15 +75,20 @@ pub fn load(path: &Path) -> Result<(String, Document), Vec<PolicyFault>> {
     }
 }
 
-fn read(path: &Path) -> Result<String, PolicyFault> {
+/// Returns whether there is a key in a policy: then its file is as secret as that of a key.
+fn holds_key(document: &Document) -> bool {
+    let actions = document.rules(Phase::TcpConnect).iter().flat_map(|rule| &rule.actions);
+    actions.into_iter().any(|action| matches!(action, Action::TerminateTls(way) if way.identity.is_some()))
+}
+
+fn read(path: &Path) -> Result<(String, u32), PolicyFault> {
     let failed = |error: std::io::Error| {
         PolicyFault::whole(path, format!("cannot be read: {error}"), "Check the file and its rights")
     };
-    let mut file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.permissions().mode() & 0o002 != 0 {
+    let contents = bounded::read(path, MAX_OCTETS).map_err(failed)?;
+    if contents.mode & 0o002 != 0 {
         return Err(PolicyFault::whole(path, "everybody may write it".to_owned(), "Run chmod o-w on it")); // V46
     }
-    let mut text = String::new();
-    file.by_ref().take(MAX_OCTETS as u64 + 1).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    let mode = contents.mode;
+    Ok((contents.text().map_err(failed)?, mode))
 }

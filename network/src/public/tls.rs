@@ -7,8 +7,9 @@ use core::{
 use std::{io, sync::Arc};
 
 use adit_core::TlsInfo;
+use adit_policy::environment::Connection;
 use rustls::{
-    HandshakeKind, ServerConfig,
+    CertificateError, HandshakeKind, ServerConfig,
     crypto::CryptoProvider,
     server::{Acceptor, ServerConnection},
 };
@@ -25,8 +26,9 @@ use crate::{
     certificates::{ByName, Certificates},
     http::{self, Rewound},
     metrics::ReasonLabel,
+    policy::wall,
     router::{Found, Key, Scheme},
-    tls::{EndpointTls, Maker, Offer, TrustError},
+    tls::{EndpointTls, Ledger, Maker, Offer, TrustError},
 };
 
 /// TLS as callers meet it: certificates by name, HTTP/2 and HTTP/1.1.
@@ -50,14 +52,15 @@ impl Terminator {
         domains: &[EndpointName],
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, TrustError> {
-        let config = Self::maker(&certificates, provider).terms(EndpointTls::default(), None)?.server();
+        let maker = Self::maker(&certificates, provider, Arc::default());
+        let config = maker.terms(EndpointTls::default(), None)?.server();
         let domains = domains.iter().cloned().map(NamePattern::Below).collect();
         Ok(Self { config, certificates, domains, under_way: AtomicUsize::new(0) })
     }
 
     /// Returns what makes terms for endpoints that have these certificates.
-    pub fn maker(certificates: &Arc<Certificates>, provider: Arc<CryptoProvider>) -> Maker {
-        Maker::new(provider, Arc::new(ByName(Arc::clone(certificates))))
+    pub fn maker(certificates: &Arc<Certificates>, provider: Arc<CryptoProvider>, ledger: Arc<Ledger>) -> Maker {
+        Maker::new(provider, Arc::new(ByName(Arc::clone(certificates))), ledger)
     }
 
     /// Returns whether a name that no endpoint has is answered all the same, so that its caller hears what is wrong. The
@@ -103,10 +106,14 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
         return drop(timeout_at(until, answering).await);
     }
     let mut chosen = hello.name.and_then(|name| Some((choose(&public, &name)?, name)));
-    if let Some((Ends::Network, name)) = &chosen
-        && !matches!(timeout_at(until, has_certificate(&public, name)).await, Ok(true))
-    {
-        chosen = None;
+    let mut offer = Offer::Stopped;
+    if let Some((Ends::Network, name)) = &chosen {
+        let connection = || Connection::new(visitor.address, visitor.local, wall(), None);
+        offer = public.edge.terms.load().find(name).settle(connection);
+        let brings_one = matches!(&offer, Offer::Own(terms) if terms.has_certificate());
+        if !brings_one && !matches!(timeout_at(until, has_certificate(&public, name)).await, Ok(true)) {
+            chosen = None;
+        }
     }
     match chosen {
         Some((Ends::Further(key), name)) => {
@@ -115,10 +122,10 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
             Box::pin(carry(public.edge, visitor, key, Some(Box::new(tls)), octets)).await;
         }
         Some((Ends::Network, name)) => {
-            let (config, terms) = match public.edge.terms.load().find(&name) {
+            let (config, terms) = match offer {
                 Offer::Default => (Arc::clone(&public.tls.config), None),
                 Offer::Own(terms) => (terms.server(), Some(terms)),
-                Offer::Stopped => {
+                Offer::Stopped | Offer::Choice(_) => {
                     failed(&public, "stopped");
                     return drop(timeout_at(until, visitor.socket.write_all(INTERNAL_ERROR)).await); // V30
                 }
@@ -160,6 +167,13 @@ fn shaken<IO>(outcome: Result<io::Result<TlsStream<IO>>, Elapsed>) -> Result<Tls
         Err(_) => return Err("timeout"),
     };
     Err(match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Revoked)) => "revoked",
+        Some(
+            rustls::Error::InvalidCertificate(
+                CertificateError::UnknownRevocationStatus | CertificateError::ExpiredRevocationListContext { .. },
+            )
+            | rustls::Error::InvalidCertRevocationList(_),
+        ) => "revocation_unknown",
         Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => "client_certificate",
         Some(_) => "handshake",
         None => "connection",

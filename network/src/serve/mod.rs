@@ -40,7 +40,7 @@ use crate::{
     router::Key,
     seeing::Seeing,
     store::{Kind, Store, StoreError, Vault},
-    tls::{TermsTable, TrustError},
+    tls::{self, TermsTable, TrustError},
 };
 
 /// Why the network could not start.
@@ -140,6 +140,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     edge.world = Arc::new(World::new(fetcher));
     let edge = Arc::new(edge);
     edge.world.reach(&edge);
+    edge.revocation.load(&store).await?;
     receive(&edge, config, &draft, provider);
     edge.metrics.store_up.set(1);
     edge.metrics.traffic.set_most(config.limits.labelled_endpoints);
@@ -228,6 +229,8 @@ fn tend(ingress: &Ingress, vault: Option<Arc<Vault>>, issuer: Option<Arc<Issuer>
     let (edge, store) = (&ingress.edge, Arc::clone(&ingress.store));
     let watch = certificates::watch::run(Arc::clone(&edge.certificates), Arc::clone(&edge.metrics), store, vault);
     tokio::spawn(watch);
+    tokio::spawn(tls::watch_revocations(Arc::clone(edge), Arc::clone(&ingress.store)));
+    tokio::spawn(tls::fetch_revocations(Arc::clone(edge)));
     if let Some(issuer) = issuer {
         tokio::spawn(issuer.run(Arc::clone(edge)));
     }
@@ -247,7 +250,8 @@ fn receive(edge: &Edge, config: &Config, draft: &Draft, provider: &Arc<CryptoPro
 
 /// Makes the terms of the endpoints whose TLS ends here; what has not changed stays.
 fn terms(draft: &Draft, edge: &Edge, provider: Arc<CryptoProvider>) -> (TermsTable, Vec<(NamePattern, TrustError)>) {
-    TermsTable::read(&Terminator::maker(&edge.certificates, provider), draft.tls(), &edge.terms.load())
+    let maker = Terminator::maker(&edge.certificates, provider, Arc::clone(&edge.revocation));
+    TermsTable::read(&maker, draft.tls(), &edge.terms.load())
 }
 
 /// Returns the limits of the protocol that follow from the configuration.

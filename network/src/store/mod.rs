@@ -3,6 +3,7 @@
 //! The data path never asks it. When it fails, live tunnels stay; new sessions and binds have to wait (V92).
 
 mod acl;
+mod revocation;
 mod secrets;
 mod token;
 mod vault;
@@ -97,6 +98,7 @@ pub struct Claimant<'a> {
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "accounts and tokens", include_str!("../../migrations/0001_accounts_and_tokens.sql")),
     (2, "secrets", include_str!("../../migrations/0002_secrets.sql")),
+    (3, "revocation", include_str!("../../migrations/0003_revocation.sql")),
 ];
 
 /// Written by hand: the macro for it would build SQLite and half of the crate a second time, for the compiler.

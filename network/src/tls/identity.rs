@@ -1,6 +1,10 @@
 //! Who a caller is by its certificate: for policies, and for upstreams in headers that only we write.
 
-use core::{fmt::Write as _, net::IpAddr};
+use core::{
+    fmt::Write as _,
+    net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use std::sync::Arc;
 
 use adit_policy::{
@@ -23,6 +27,43 @@ pub struct Identity {
     /// What it says, and whether one of the endpoint's authorities vouches for that.
     pub certificate: Arc<Certificate>,
     der: CertificateDer<'static>,
+    /// Where somebody vouches for it.
+    chain: Option<Arc<Chain>>,
+}
+
+/// A chain that is judged by revocation lists, kept to be judged by later ones.
+#[derive(Debug)]
+pub(super) struct Chain {
+    certificate: CertificateDer<'static>,
+    intermediates: Vec<CertificateDer<'static>>,
+    /// The generation of the lists by which it was found good.
+    judged: AtomicU64,
+}
+
+impl PartialEq for Chain {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.certificate, &self.intermediates) == (&other.certificate, &other.intermediates)
+    }
+}
+
+impl Eq for Chain {}
+
+impl Chain {
+    /// Returns whether it is good by the lists of a generation; `judge` is asked once for each.
+    pub(super) fn stands(
+        &self,
+        generation: u64,
+        judge: impl FnOnce(&CertificateDer<'_>, &[CertificateDer<'_>]) -> bool,
+    ) -> bool {
+        if self.judged.load(Ordering::Acquire) == generation {
+            return true;
+        }
+        let good = judge(&self.certificate, &self.intermediates);
+        if good {
+            self.judged.store(generation, Ordering::Release);
+        }
+        good
+    }
 }
 
 impl Identity {
@@ -63,7 +104,21 @@ impl Identity {
             not_before: Timestamp::new(parsed.validity().not_before.timestamp(), 0)?,
             not_after: Timestamp::new(parsed.validity().not_after.timestamp(), 0)?,
         };
-        Some(Self { certificate: Arc::new(certificate), der: der.clone().into_owned() })
+        Some(Self { certificate: Arc::new(certificate), der: der.clone().into_owned(), chain: None })
+    }
+
+    /// Keeps the chain by which somebody vouches for it, to be judged at the first request and when lists change.
+    pub(super) fn with_chain(self, intermediates: &[CertificateDer<'_>]) -> Self {
+        let chain = Chain {
+            certificate: self.der.clone(),
+            intermediates: intermediates.iter().map(|der| der.clone().into_owned()).collect(),
+            judged: AtomicU64::new(u64::MAX),
+        };
+        Self { chain: Some(Arc::new(chain)), ..self }
+    }
+
+    pub(super) fn chain(&self) -> Option<&Chain> {
+        self.chain.as_deref()
     }
 
     /// Returns what upstreams are told. Of a certificate for which nobody vouches they hear its fingerprint only: what it

@@ -5,25 +5,31 @@
 //! (V28, V29). Where certificates of callers are asked for there is no resumption at all: each handshake judges anew.
 
 mod identity;
+mod revocation;
+mod ways;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use adit_policy::{
-    actions::{TerminateTls, Verification, Version},
-    engine::Policy,
-};
+use adit_policy::actions::{TerminateTls, Verification, Version};
 use adit_tls::Judge;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs::Ticketer},
-    pki_types::CertificateDer,
-    server::{ResolvesServerCert, ServerConnection},
+    pki_types::{CertificateDer, UnixTime},
+    server::{ResolvesServerCert, ServerConnection, danger::ClientCertVerifier},
+    sign::SingleCertAndKey,
 };
 
-use crate::{EndpointName, NameMap, NamePattern};
+use crate::{
+    EndpointName, NameMap, NamePattern,
+    certificates::{CertificateError, certified_key},
+};
 
 pub use adit_tls::{Authorities, ClientCertificates, ClientMode, TlsVersion, TrustError};
 pub use identity::Identity;
+use revocation::Revocations;
+pub use revocation::{Depth, Ledger, Revocation, fetch as fetch_revocations, watch as watch_revocations};
+pub use ways::{Choice, PolicyCertificate, Ways};
 
 /// How TLS ends for one endpoint: its keys `tls` and `client_certificates`, or the action `terminate-tls` of its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,16 +40,20 @@ pub struct EndpointTls {
     pub max: TlsVersion,
     /// `client_certificates`: without it none is asked for.
     pub clients: Option<ClientCertificates>,
+    /// `client_certificates.crl…`: without it nobody asks whether certificates are revoked.
+    pub revocation: Option<Revocation>,
+    /// `server_certificate` of a policy: without it callers are shown a certificate of the network.
+    pub certificate: Option<PolicyCertificate>,
 }
 
 impl Default for EndpointTls {
     fn default() -> Self {
-        Self { min: TlsVersion::V12, max: TlsVersion::V13, clients: None }
+        Self { min: TlsVersion::V12, max: TlsVersion::V13, clients: None, revocation: None, certificate: None }
     }
 }
 
-impl From<&TerminateTls> for EndpointTls {
-    fn from(action: &TerminateTls) -> Self {
+impl From<&Arc<TerminateTls>> for EndpointTls {
+    fn from(action: &Arc<TerminateTls>) -> Self {
         let version = |version| match version {
             Version::Tls12 => TlsVersion::V12,
             Version::Tls13 => TlsVersion::V13,
@@ -55,37 +65,9 @@ impl From<&TerminateTls> for EndpointTls {
         };
         let authorities: Vec<_> = action.authorities.iter().cloned().map(Authorities::Pem).collect();
         let clients = (!authorities.is_empty()).then_some(ClientCertificates { mode, authorities });
-        Self { min: version(action.min_version), max: version(action.max_version), clients }
-    }
-}
-
-impl EndpointTls {
-    /// Returns how TLS ends by the settings of an endpoint and its policy.
-    ///
-    /// # Errors
-    /// What is wrong and what to do, when the policy says something that would not be done: what it asks of callers is never left out.
-    pub fn with_policy(&self, policy: Option<&Policy>, ends_here: bool) -> Result<Self, (&'static str, &'static str)> {
-        let Some(policy) = policy else { return Ok(self.clone()) };
-        let mut ways = policy.tls();
-        match (ways.next(), ways.next()) {
-            (None, _) => Ok(self.clone()),
-            (Some(_), Some(_)) => Err(("more than one terminate-tls", "Keep one")),
-            (Some(_), None) if !ends_here => Err((
-                "terminate-tls, and TLS of such an endpoint does not end here",
-                "Remove it, or make it https://NAME",
-            )),
-            (Some(_), None) if policy.tls_depends() => Err((
-                "terminate-tls in a rule with expressions: the handshake is over before they are asked",
-                "Move it to a rule without",
-            )),
-            (Some(way), None) if way.identity.is_some() => {
-                Err(("terminate-tls with a certificate of its own", "List that under certificates"))
-            }
-            (Some(_), None) if *self != Self::default() => {
-                Err(("terminate-tls, and tls or client_certificates in the configuration", "Keep one of them"))
-            }
-            (Some(way), None) => Ok(Self::from(&**way)),
-        }
+        let certificate = action.identity.as_ref().map(|_| PolicyCertificate(Arc::clone(action)));
+        let (min, max) = (version(action.min_version), version(action.max_version));
+        Self { min, max, clients, revocation: None, certificate }
     }
 }
 
@@ -96,6 +78,7 @@ pub struct Terms {
     trusted: Vec<CertificateDer<'static>>,
     server: Arc<ServerConfig>,
     judge: Option<Arc<Judge>>,
+    revocations: Option<Arc<Revocations>>,
 }
 
 /// Terms are themselves and no others, however alike.
@@ -113,11 +96,28 @@ impl Terms {
         Arc::clone(&self.server)
     }
 
+    /// Returns whether callers are shown a certificate of the policy, which no CA has to issue first.
+    pub fn has_certificate(&self) -> bool {
+        self.settings.certificate.is_some()
+    }
+
     /// Returns who the caller is, if it has shown a certificate.
     pub fn identity(&self, connection: &ServerConnection) -> Option<Identity> {
         let [certificate, intermediates @ ..] = connection.peer_certificates()? else { return None };
         let verified = self.judge.as_ref().is_some_and(|judge| judge.vouches(certificate, intermediates));
-        Identity::read(certificate, verified)
+        let identity = Identity::read(certificate, verified)?;
+        let is_judged_again = verified && self.revocations.is_some();
+        Some(if is_judged_again { identity.with_chain(intermediates) } else { identity })
+    }
+
+    /// Returns whether a certificate that was good is so by the revocation lists in force.
+    pub fn stands(&self, identity: Option<&Identity>) -> bool {
+        match (&self.revocations, identity.and_then(Identity::chain)) {
+            (Some(revocations), Some(chain)) => chain.stands(revocations.generation(), |certificate, intermediates| {
+                revocations.check(certificate, intermediates, UnixTime::now()).is_ok()
+            }),
+            (_, _) => true,
+        }
     }
 }
 
@@ -126,12 +126,13 @@ impl Terms {
 pub struct Maker {
     provider: Arc<CryptoProvider>,
     resolver: Arc<dyn ResolvesServerCert>,
+    ledger: Arc<Ledger>,
 }
 
 impl Maker {
     /// Returns a maker of terms under which the network shows the certificates of `resolver`.
-    pub fn new(provider: Arc<CryptoProvider>, resolver: Arc<dyn ResolvesServerCert>) -> Self {
-        Self { provider, resolver }
+    pub fn new(provider: Arc<CryptoProvider>, resolver: Arc<dyn ResolvesServerCert>, ledger: Arc<Ledger>) -> Self {
+        Self { provider, resolver, ledger }
     }
 
     /// Makes terms; what is in `old` already is kept, with its keys of tickets.
@@ -150,19 +151,42 @@ impl Maker {
             Some(clients) => Some(Arc::new(Judge::new(clients.mode, &trusted, Identity::is_readable, &self.provider)?)),
             None => None,
         };
-        let server = Arc::new(self.server(&settings, judge.clone())?);
-        Ok(Arc::new(Terms { settings, trusted, server, judge }))
+        let revocations = match &settings.revocation {
+            Some(it) => Some(Arc::new(Revocations::new(it.clone(), &trusted, &self.provider, &self.ledger)?)),
+            None => None,
+        };
+        let verifier = judge.clone().map(|judge| revocation::verifier(judge, revocations.clone()));
+        let server = Arc::new(self.server(&settings, verifier)?);
+        Ok(Arc::new(Terms { settings, trusted, server, judge, revocations }))
     }
 
-    fn server(&self, settings: &EndpointTls, judge: Option<Arc<Judge>>) -> Result<ServerConfig, rustls::Error> {
-        let (versions, asks) = ((settings.min, settings.max), judge.is_some());
-        let mut config = adit_tls::server_config(versions, judge, Arc::clone(&self.resolver), &self.provider)?;
+    fn server(
+        &self,
+        settings: &EndpointTls,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<ServerConfig, TrustError> {
+        let (versions, asks) = ((settings.min, settings.max), verifier.is_some());
+        let mut config = adit_tls::server_config(versions, verifier, self.shown(settings)?, &self.provider)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         if !asks {
             // Sealed with a key that changes every six hours; nothing is kept for callers that take tickets.
             config.ticketer = Ticketer::new()?;
         }
         Ok(config)
+    }
+
+    /// Returns who chooses the certificate that callers are shown.
+    fn shown(&self, settings: &EndpointTls) -> Result<Arc<dyn ResolvesServerCert>, TrustError> {
+        let own = settings.certificate.as_ref().and_then(|own| own.0.identity.as_ref());
+        let Some(adit_policy::actions::Identity { certificate, key }) = own else {
+            return Ok(Arc::clone(&self.resolver));
+        };
+        let pair = certified_key(certificate, key, Path::new("server_certificate"));
+        let invalid = |problem: CertificateError| TrustError::Invalid {
+            source_name: "the policy".to_owned(),
+            problem: problem.to_string(),
+        };
+        Ok(Arc::new(SingleCertAndKey::from(pair.map_err(invalid)?.certified)))
     }
 }
 
@@ -180,8 +204,37 @@ pub enum Offer {
     Default,
     /// Terms of the endpoint's own.
     Own(Arc<Terms>),
+    /// What rules choose.
+    Choice(Arc<Choice>),
     /// Nothing: its authorities cannot be loaded.
     Stopped,
+}
+
+impl Offer {
+    fn make(maker: &Maker, name: &NamePattern, ways: Ways, old: Option<&Self>) -> Result<Self, TrustError> {
+        let old = old.map_or(&[][..], Self::terms);
+        let terms = |settings: EndpointTls| {
+            let before = old.iter().find(|old| old.settings == settings);
+            maker.terms(settings, before)
+        };
+        Ok(match ways.rules {
+            Some((policy, ways)) => {
+                let terms = ways.into_iter().map(terms).collect::<Result<_, _>>()?;
+                Self::Choice(Arc::new(Choice { policy, host: name.to_string(), terms }))
+            }
+            None if ways.usual == EndpointTls::default() => Self::Default,
+            None => Self::Own(terms(ways.usual)?),
+        })
+    }
+
+    /// Returns all terms that may be offered.
+    fn terms(&self) -> &[Arc<Terms>] {
+        match self {
+            Self::Own(terms) => core::slice::from_ref(terms),
+            Self::Choice(choice) => &choice.terms,
+            Self::Default | Self::Stopped => &[],
+        }
+    }
 }
 
 impl TermsTable {
@@ -189,29 +242,30 @@ impl TermsTable {
     /// loaded is in the table as stopped (V30), and named with the reason.
     pub fn read(
         maker: &Maker,
-        wanted: impl IntoIterator<Item = (NamePattern, EndpointTls)>,
+        wanted: impl IntoIterator<Item = (NamePattern, Ways)>,
         old: &Self,
     ) -> (Self, Vec<(NamePattern, TrustError)>) {
         let (mut table, mut faults) = (Self::default(), Vec::new());
-        for (name, settings) in wanted {
-            let before = match old.names.get(&name) {
-                Some(Offer::Own(terms)) => Some(terms),
-                Some(Offer::Default | Offer::Stopped) | None => None,
-            };
-            let offer = match settings {
-                settings if settings == EndpointTls::default() => Offer::Default,
-                settings => match maker.terms(settings, before) {
-                    Ok(terms) => Offer::Own(terms),
-                    Err(fault) => {
-                        faults.push((name.clone(), fault));
-                        Offer::Stopped
-                    }
-                },
-            };
+        for (name, ways) in wanted {
+            let offer = Offer::make(maker, &name, ways, old.names.get(&name)).unwrap_or_else(|fault| {
+                faults.push((name.clone(), fault));
+                Offer::Stopped
+            });
             table.names.insert(name, offer);
             table.len += 1;
         }
         (table, faults)
+    }
+
+    /// Returns whether callers of a name are shown a certificate of its policy: then none is ordered for it.
+    pub(crate) fn has_certificate(&self, name: &NamePattern) -> bool {
+        matches!(self.names.get(name), Some(Offer::Own(terms)) if terms.has_certificate())
+    }
+
+    /// Returns the revocation lists of each endpoint that has some.
+    pub(crate) fn revocations(&self) -> impl Iterator<Item = (NamePattern, &Arc<Revocations>)> {
+        let terms = self.names.iter().flat_map(|(name, offer)| offer.terms().iter().map(move |it| (name.clone(), it)));
+        terms.filter_map(|(name, terms)| Some((name, terms.revocations.as_ref()?)))
     }
 
     /// Returns what a caller of this name is offered: by the settings of the exact name, else of the nearest wildcard.

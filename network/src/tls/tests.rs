@@ -1,6 +1,5 @@
 use std::fs;
 
-use adit_policy::document::Document;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
@@ -50,7 +49,7 @@ fn an_endpoint_whose_authorities_are_lost_is_stopped_and_no_other() {
     let wanted = || {
         [("one.example", &one), ("*.two.example", &two)].map(|(name, path)| {
             let authorities = vec![Authorities::File(path.clone())];
-            (NamePattern::parse(name).unwrap(), asking(ClientMode::Verify, authorities))
+            (NamePattern::parse(name).unwrap(), Ways::one(asking(ClientMode::Verify, authorities)))
         })
     };
     let maker = maker();
@@ -76,7 +75,7 @@ fn an_endpoint_whose_authorities_are_lost_is_stopped_and_no_other() {
 fn an_endpoint_without_settings_inside_a_wildcard_with_some_has_them_and_one_that_is_named_has_its_own() {
     let wild = asking(ClientMode::Request, Vec::new());
     let wanted = [("*.example", wild), ("open.example", EndpointTls::default())];
-    let wanted = wanted.map(|(name, settings)| (NamePattern::parse(name).unwrap(), settings));
+    let wanted = wanted.map(|(name, settings)| (NamePattern::parse(name).unwrap(), Ways::one(settings)));
 
     let (table, _) = TermsTable::read(&maker(), wanted, &TermsTable::default());
 
@@ -117,42 +116,13 @@ fn each_mode_takes_whom_it_says() {
 }
 
 #[test]
-fn a_policy_says_how_tls_ends_where_it_can_be_done_and_is_refused_where_it_cannot() {
-    let ours = Authority::new("Acme CA");
-    let pem = ours.pem.replace('\n', "\n        ");
-    let action = |more: &str| format!("  - actions:\n    - type: terminate-tls\n      config:\n{more}");
-    let read = |rules: &str| Policy::new(Document::parse(&format!("on_tcp_connect:\n{rules}")).unwrap());
-    let asks = format!(
-        "        mutual_tls_certificate_authorities:\n        - |\n          {}\n",
-        pem.trim_end().replace("        ", "          ")
-    );
-    let with = |rules: &str, here: bool| EndpointTls::default().with_policy(Some(&read(rules)), here);
-
-    let verify = with(&action(&asks), true).unwrap();
-    let any = with(&action(&format!("{asks}        mutual_tls_verification_strategy: require-any\n")), true).unwrap();
-    let modern = with(&action("        min_version: \"1.3\"\n"), true).unwrap();
-
-    assert_eq!(verify.clients.as_ref().map(|clients| clients.mode), Some(ClientMode::Verify));
-    assert!(maker().terms(verify, None).is_ok());
-    assert_eq!(any.clients.map(|clients| clients.mode), Some(ClientMode::Require));
-    assert_eq!(modern, EndpointTls { min: TlsVersion::V13, ..EndpointTls::default() });
-    assert!(with(&action(&asks), false).is_err(), "TLS does not end here");
-    assert!(with(&action(&asks).repeat(2), true).is_err(), "two of them");
-    let depends = action(&asks).replace("  - actions", "  - expressions: [\"conn.client_port > 1\"]\n    actions");
-    assert!(with(&depends, true).is_err(), "it depends");
-    let configured = asking(ClientMode::Request, Vec::new());
-    assert!(configured.with_policy(Some(&read(&action(&asks))), true).is_err(), "both");
-    assert_eq!(configured.with_policy(None, true), Ok(configured));
-}
-
-#[test]
 fn only_the_versions_of_the_endpoint_are_spoken() {
     for (min, max, spoken) in [
         (TlsVersion::V12, TlsVersion::V13, "TLSv1_3"),
         (TlsVersion::V12, TlsVersion::V12, "TLSv1_2"),
         (TlsVersion::V13, TlsVersion::V13, "TLSv1_3"),
     ] {
-        let terms = maker().terms(EndpointTls { min, max, clients: None }, None).unwrap();
+        let terms = maker().terms(EndpointTls { min, max, ..EndpointTls::default() }, None).unwrap();
         let version = shake(&terms, None).unwrap().protocol_version().and_then(|version| version.as_str());
         assert_eq!(version, Some(spoken));
     }
@@ -279,22 +249,23 @@ fn told(identity: &Identity) -> Vec<(String, String)> {
     identity.fields().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
-fn asking(mode: ClientMode, authorities: Vec<Authorities>) -> EndpointTls {
-    EndpointTls { clients: Some(ClientCertificates { mode, authorities }), ..EndpointTls::default() }
+pub(super) fn asking(mode: ClientMode, authorities: Vec<Authorities>) -> EndpointTls {
+    let clients = ClientCertificates { mode, authorities };
+    EndpointTls { clients: Some(clients), ..EndpointTls::default() }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// Makes terms of a server whose certificate no client of these tests looks at.
-fn maker() -> Maker {
+pub(super) fn maker() -> Maker {
     let (certificate, key) = Authority::new("Server CA").issue("a.example");
     let certified = CertifiedKey::from_der(vec![certificate], key, &provider()).unwrap();
-    Maker::new(provider(), Arc::new(SingleCertAndKey::from(certified)))
+    Maker::new(provider(), Arc::new(SingleCertAndKey::from(certified)), Arc::default())
 }
 
-type Shown = (CertificateDer<'static>, PrivateKeyDer<'static>);
+pub(super) type Shown = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 fn client(shown: Option<&Shown>, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
@@ -306,7 +277,7 @@ fn client(shown: Option<&Shown>, versions: &[&'static SupportedProtocolVersion])
 }
 
 /// Makes a handshake to its end on both sides and returns the server's.
-fn shake(terms: &Terms, shown: Option<&Shown>) -> Result<ServerConnection, Error> {
+pub(super) fn shake(terms: &Terms, shown: Option<&Shown>) -> Result<ServerConnection, Error> {
     talk(terms, client(shown, &[&TLS12, &TLS13]))
 }
 
@@ -337,38 +308,49 @@ fn talk(terms: &Terms, client: Arc<ClientConfig>) -> Result<ServerConnection, Er
     Ok(server)
 }
 
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
+pub(super) struct Authority {
+    pub(super) pem: String,
+    pub(super) issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    pub(super) fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
+        let params = authority_params(name);
         let pem = params.self_signed(&key).unwrap().pem();
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    fn der(&self) -> CertificateDer<'static> {
+    /// Makes one that this one has issued.
+    pub(super) fn below(&self, params: CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    pub(super) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()
     }
 
-    fn issue(&self, name: &str) -> Shown {
+    pub(super) fn issue(&self, name: &str) -> Shown {
         self.issue_as(leaf_params(name))
     }
 
-    fn issue_as(&self, params: CertificateParams) -> Shown {
+    pub(super) fn issue_as(&self, params: CertificateParams) -> Shown {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.der().clone(), PrivateKeyDer::Pkcs8(key.serialize_der().into()))
     }
 }
 
-fn leaf_params(name: &str) -> CertificateParams {
+pub(super) fn authority_params(name: &str) -> CertificateParams {
+    let mut params = leaf_params(name);
+    params.extended_key_usages = Vec::new();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+pub(super) fn leaf_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);

@@ -152,6 +152,11 @@ impl Environment {
         Attribute(self.attributes.len() - 1)
     }
 
+    /// Returns the name of an attribute.
+    pub fn name(&self, attribute: Attribute) -> Option<&str> {
+        self.attributes.get(attribute.0).map(|(name, _)| name.as_str())
+    }
+
     /// Says what to do without an attribute or a function that is not there. What begins with its name and a dot is meant too.
     pub fn unavailable(&mut self, name: &str, remedy: &str) {
         self.unavailable.insert(name.into(), remedy.into());

@@ -52,6 +52,29 @@ impl Program {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// Returns every attribute that it may read, some of them perhaps twice.
+    pub fn attributes(&self) -> Vec<Attribute> {
+        let (mut found, mut left) = (Vec::new(), vec![&self.root]);
+        while let Some(Node { op, .. }) = left.pop() {
+            match op {
+                Op::Attribute(attribute) | Op::HasAttribute(attribute) => found.push(*attribute),
+                Op::Constant(_) | Op::Variable(_) => {}
+                Op::Select(node, _) | Op::Has(node, _) | Op::Not(node) | Op::Negate(node) | Op::Matches(node, _) => {
+                    left.push(node);
+                }
+                Op::Index(both) | Op::Binary(_, both) => left.extend(both.iter()),
+                Op::Conditional(three) => left.extend(three.iter()),
+                Op::All(nodes) | Op::Any(nodes) | Op::List(nodes) | Op::Call(_, _, nodes) => left.extend(nodes),
+                Op::Map(entries) => left.extend(entries.iter().flatten()),
+                Op::Fold(_, range, bodies) => {
+                    left.push(range);
+                    left.extend(bodies);
+                }
+            }
+        }
+        found
+    }
 }
 
 /// A part of a program, and the octet of the text where it stands.

@@ -57,9 +57,9 @@ use self::{store::Store, turn::Gathered};
 use crate::{
     actions::{Action, Fetching, ForwardInternal, Pass, TerminateTls},
     body::{Wish, is_event_stream},
-    cel::{Budget, Timestamp, Value},
+    cel::{Budget, Program, Timestamp, Value},
     document::{Document, Rule},
-    environment::{Exchange, Phase},
+    environment::{Connection, Endpoint, Exchange, Phase},
 };
 
 /// What a phase may cost: some milliseconds at the very most.
@@ -105,10 +105,42 @@ impl Policy {
 
     /// Returns whether it depends on expressions in which of these ways TLS ends.
     pub fn tls_depends(&self) -> bool {
-        let mut rules = self.document.rules(Phase::TcpConnect).iter();
-        rules.any(|rule| {
-            !rule.expressions.is_empty() && rule.actions.iter().any(|action| matches!(action, Action::TerminateTls(_)))
-        })
+        self.tls_rules().any(|rule| !rule.expressions.is_empty())
+    }
+
+    /// Returns what those expressions read and nobody knows before the handshake: what it agrees on, and what other rules set or tell.
+    pub fn tls_needs(&self) -> Option<&'static str> {
+        let environment = Phase::TcpConnect.environment();
+        let programs = self.tls_rules().flat_map(|rule| &rule.expressions);
+        let mut read = programs.flat_map(Program::attributes).filter_map(|attribute| environment.name(attribute));
+        read.find(|name| matches!(name.split('.').next(), Some("vars" | "actions")) || name.starts_with("conn.tls."))
+    }
+
+    /// Chooses the way in which TLS ends for a caller whose handshake is still to come, by its place in [`Self::tls`]: the last one
+    /// whose rule has only expressions that are true.
+    ///
+    /// # Errors
+    /// An expression has no truth value: nobody can say what is asked of the caller.
+    pub fn choose_tls(
+        &self,
+        connection: &Connection,
+        endpoint: Endpoint<'_>,
+        now: Timestamp,
+    ) -> Result<Option<usize>, Failure> {
+        let facts = Exchange::new(connection, endpoint, now);
+        let (mut budget, mut ways, mut chosen) = (BUDGET, 0, None);
+        for rule in self.tls_rules() {
+            ways += rule.actions.iter().filter(|action| matches!(action, Action::TerminateTls(_))).count();
+            if is_true(&rule.expressions, &facts, &mut budget)? {
+                chosen = Some(ways - 1);
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn tls_rules(&self) -> impl Iterator<Item = &Rule> {
+        let ends = |rule: &&Rule| rule.actions.iter().any(|action| matches!(action, Action::TerminateTls(_)));
+        self.document.rules(Phase::TcpConnect).iter().filter(ends)
     }
 
     /// Returns every forward of a phase.
@@ -301,19 +333,14 @@ impl Run {
             self.trace.add(self.at.rule, None, Verdict::NotMatched);
             return Ok(false);
         }
-        for program in &rule.expressions {
-            let verdict = match program.evaluate(facts, &mut self.budget) {
-                Ok(Value::Bool(true)) => continue,
-                Ok(Value::Bool(false)) => Ok(false),
-                Ok(_) => Err(Failure::NoBool),
-                Err(error) => Err(Failure::Expression(error)),
-            };
-            let told = verdict.clone().map_or_else(Verdict::Failed, |_| Verdict::NotMatched);
-            self.trace.add(self.at.rule, None, told);
-            return verdict;
-        }
-        self.trace.add(self.at.rule, None, Verdict::Matched);
-        Ok(true)
+        let verdict = is_true(&rule.expressions, facts, &mut self.budget);
+        let told = match &verdict {
+            Ok(true) => Verdict::Matched,
+            Ok(false) => Verdict::NotMatched,
+            Err(failure) => Verdict::Failed(failure.clone()),
+        };
+        self.trace.add(self.at.rule, None, told);
+        verdict
     }
 
     /// Returns the phase.
@@ -345,6 +372,19 @@ impl Run {
     pub fn into_carried(self) -> Carried {
         self.carried
     }
+}
+
+/// Returns whether all of these are true; those after the first that is not are not asked.
+fn is_true(expressions: &[Program], facts: &Exchange<'_>, budget: &mut Budget) -> Result<bool, Failure> {
+    for program in expressions {
+        match program.evaluate(facts, budget) {
+            Ok(Value::Bool(true)) => {}
+            Ok(Value::Bool(false)) => return Ok(false),
+            Ok(_) => return Err(Failure::NoBool),
+            Err(error) => return Err(Failure::Expression(error)),
+        }
+    }
+    Ok(true)
 }
 
 enum Pause {

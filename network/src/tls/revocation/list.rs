@@ -1,0 +1,168 @@
+//! One revocation list, believed: whole, of an authority that may sign lists, signed by it, and of a time that can be.
+
+use adit_core::escape;
+use aws_lc_rs::digest::{Context, SHA256};
+use rustls::{
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _},
+};
+use x509_parser::{
+    certificate::X509Certificate,
+    der_parser::oid::Oid,
+    prelude::FromDer as _,
+    revocation_list::CertificateRevocationList,
+    x509::{AlgorithmIdentifier, SubjectPublicKeyInfo},
+};
+
+/// For which certificates a list speaks: a digest of the issuer's key, and of what part of its certificates the list names.
+pub(crate) type Scope = [u8; 32];
+
+/// How new a list is among those of one scope.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Its number, big endian and without leading zeros; empty for a list without one.
+    pub(crate) number: Vec<u8>,
+    /// When it was made: seconds since 1970.
+    pub(crate) issued: i64,
+}
+
+impl Mark {
+    /// Returns whether this list is older than another one.
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        (self.number.len(), &self.number, self.issued) < (other.number.len(), &other.number, other.issued)
+    }
+}
+
+/// A revocation list.
+#[derive(Clone)]
+pub(super) struct List {
+    pub(super) der: CertificateRevocationListDer<'static>,
+    /// The name of its issuer, as certificates have it.
+    pub(super) issuer: Vec<u8>,
+    /// The same, to be read.
+    pub(super) shown: String,
+    pub(super) scope: Scope,
+    pub(super) mark: Mark,
+    /// When its successor is due: seconds since 1970.
+    pub(super) next: u64,
+    /// How many certificates it revokes.
+    pub(super) entries: usize,
+}
+
+impl core::fmt::Debug for List {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { shown, mark, next, entries, .. } = self;
+        f.debug_struct("List")
+            .field("issuer", shown)
+            .field("mark", mark)
+            .field("next", next)
+            .field("entries", entries)
+            .finish()
+    }
+}
+
+impl List {
+    /// Reads a list that one of `issuers` has signed.
+    pub(super) fn read(
+        der: CertificateRevocationListDer<'static>,
+        issuers: &[CertificateDer<'_>],
+        provider: &CryptoProvider,
+        now: u64,
+    ) -> Result<Self, String> {
+        let Ok(([], list)) = CertificateRevocationList::from_der(&der) else {
+            return Err("it is not one whole revocation list".to_owned());
+        };
+        let shown = escape(&list.issuer().to_string()).to_string();
+        let parsed = issuers.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
+        let named: Vec<_> = parsed.filter(|it| it.subject().as_raw() == list.issuer().as_raw()).collect();
+        if named.is_empty() {
+            return Err(format!("its issuer {shown} is none of the authorities in `ca` and `crl_issuers`"));
+        }
+        let (message, signature) = (list.tbs_cert_list.as_ref(), &*list.signature_value.data);
+        let signs = |it: &&X509Certificate<'_>| {
+            is_signed(message, (&list.signature_algorithm, signature), it.public_key(), provider)
+        };
+        let Some(issuer) = named.iter().find(signs) else {
+            return Err(format!("its signature is not that of {shown}"));
+        };
+        if !issuer.key_usage().ok().flatten().is_none_or(|usage| usage.value.crl_sign()) {
+            return Err(format!("{shown} may not sign revocation lists (cRLSign)"));
+        }
+        let issued = list.last_update().timestamp();
+        if issued > i64::try_from(now.saturating_add(SKEW)).unwrap_or(i64::MAX) {
+            let made = list.last_update();
+            return Err(format!("it was made at {made}, which is still to come by the clock of this host"));
+        }
+        let next = list.next_update().ok_or("it does not say when the next one is due (nextUpdate)")?;
+        let number = list.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default();
+        let number = number.iter().copied().skip_while(|octet| *octet == 0).collect();
+        let part = list.extensions().iter().find(|extension| extension.oid.as_bytes() == ISSUING_DISTRIBUTION_POINT);
+        let mut scope = Context::new(&SHA256);
+        scope.update(issuer.public_key().raw);
+        scope.update(part.map_or(&[], |extension| extension.value));
+        Ok(Self {
+            issuer: list.issuer().as_raw().to_vec(),
+            shown,
+            scope: scope.finish().as_ref().try_into().unwrap_or_default(),
+            mark: Mark { number, issued },
+            next: u64::try_from(next.timestamp()).unwrap_or(0),
+            entries: list.iter_revoked_certificates().count(),
+            der,
+        })
+    }
+}
+
+/// Takes lists apart, in DER or PEM, all or nothing.
+pub(super) fn split(octets: Vec<u8>) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    if octets.first() == Some(&SEQUENCE) {
+        return Ok(vec![octets.into()]);
+    }
+    let count = |what: &[u8]| memchr::memmem::find_iter(&octets, what).count();
+    let begun = count(b"-----BEGIN");
+    if begun != count(b"-----END") || !octets.trim_ascii_end().ends_with(b"-----") {
+        return Err("it is neither DER nor PEM, or a part of it is cut off".to_owned());
+    }
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&octets).collect();
+    let lists = lists.map_err(|error| error.to_string())?;
+    if lists.is_empty() || lists.len() != begun {
+        return Err("it does not hold revocation lists alone (BEGIN X509 CRL)".to_owned());
+    }
+    Ok(lists)
+}
+
+/// Returns whether the key of an authority has signed its own like: a certificate below it.
+pub(super) fn is_issued(der: &CertificateDer<'_>, issuers: &[CertificateDer<'_>], provider: &CryptoProvider) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+    let parsed = issuers.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
+    let (message, signature) = (certificate.tbs_certificate.as_ref(), &*certificate.signature_value.data);
+    parsed
+        .filter(|it| it.subject().as_raw() == certificate.issuer().as_raw())
+        .any(|it| is_signed(message, (&certificate.signature_algorithm, signature), it.public_key(), provider))
+}
+
+/// Verifies a signature by the algorithms that TLS itself believes.
+fn is_signed(
+    message: &[u8],
+    (algorithm, signature): (&AlgorithmIdentifier<'_>, &[u8]),
+    key: &SubjectPublicKeyInfo<'_>,
+    provider: &CryptoProvider,
+) -> bool {
+    let (of_signature, of_key) = (object(&algorithm.algorithm), object(&key.algorithm.algorithm));
+    let all = provider.signature_verification_algorithms.all.iter();
+    let mut fit = all
+        .filter(|it| it.signature_alg_id().starts_with(&of_signature) && it.public_key_alg_id().starts_with(&of_key));
+    fit.any(|it| it.verify_signature(&key.subject_public_key.data, message, signature).is_ok())
+}
+
+/// Returns an object identifier as it is encoded.
+fn object(oid: &Oid<'_>) -> Vec<u8> {
+    let octets = oid.as_bytes();
+    [&[6, u8::try_from(octets.len()).unwrap_or(u8::MAX)], octets].concat()
+}
+
+/// Clocks of authorities may be a little ahead, in seconds.
+const SKEW: u64 = 300;
+/// What DER begins with.
+const SEQUENCE: u8 = 0x30;
+/// 2.5.29.28
+const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 0x1d, 0x1c];
