@@ -90,6 +90,8 @@ codes! {
     UNBOUND = 0x10d;
     /// The node is too busy: again later.
     BUSY = 0x10e;
+    /// The customer has closed everything: the agent comes back when they open it again.
+    FROZEN = 0x10f;
 
     /// The stream was not processed at all: safe to try elsewhere.
     REFUSED = 0x200;

@@ -17,7 +17,7 @@ use super::{
     queue::{Receiver, Sender, queue},
 };
 use adit_core::{
-    AgentId, Bind, Cause, Config, Instant, LANES, Notice, ReconnectPolicy, Secret, Stats, driver::Clock, side,
+    AgentId, Bind, Cause, Code, Config, Instant, LANES, Notice, ReconnectPolicy, Secret, Stats, driver::Clock, side,
 };
 
 pub use endpoint::Endpoint;
@@ -144,6 +144,15 @@ impl<R> Uplink<R> {
             }
         });
         let _ = ended.recv().await; // the other end is dropped
+    }
+
+    /// Ends everything at once, and tells the network why. Cancelled, it still ends.
+    pub async fn close(&self, code: Code, text: &str) {
+        let sessions: Vec<_> = self.shared.lock().sessions.values().cloned().collect();
+        for session in sessions {
+            session.close(code, text);
+        }
+        self.shutdown(Duration::ZERO).await;
     }
 
     /// Returns the counters of each current session.
