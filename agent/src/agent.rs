@@ -4,21 +4,27 @@ mod carry;
 mod embed;
 mod events;
 
-use core::{future::Future, pin::pin, sync::atomic::AtomicU64, time::Duration};
+use core::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::atomic::AtomicU64,
+    time::Duration,
+};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use adit_core::{Bind, BindId, Secret};
-use adit_tokio::{ConnectOptions, Uplink, UplinkOptions};
+use adit_core::{Bind, BindId, Code, Secret, escape};
+use adit_tokio::{ConnectOptions, Uplink, UplinkEvent, UplinkOptions};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
     config::{Config, EndpointConfig},
     errors::{Error, Fault},
     identity,
+    policy::{Guard, Protocol, Reason, Target},
     status::{EndpointState, SessionState, Status},
     termination::Termination,
     trust::NetworkTls,
@@ -40,6 +46,7 @@ pub struct Agent {
     patience: Patience,
     reloads: Option<mpsc::Receiver<Config>>,
     state: Option<PathBuf>,
+    guard: Arc<Guard>,
 }
 
 /// What to do about a network that does not answer, or not as hoped.
@@ -73,7 +80,8 @@ impl Agent {
         }
         let tls = NetworkTls::new(&config.agent.roots, &provider)?;
         let status = Arc::default();
-        Ok(Self { config, token, provider, tls, status, patience: Patience::Service, reloads: None, state: None })
+        let (patience, guard) = (Patience::Service, Guard::new());
+        Ok(Self { config, token, provider, tls, status, patience, reloads: None, state: None, guard })
     }
 
     /// Gives up at the first failure, for a person who waits for it.
@@ -97,6 +105,13 @@ impl Agent {
         self
     }
 
+    /// Does what `guard` allows at most, at every moment; without it, what the configuration says.
+    #[must_use]
+    pub fn with_guard(mut self, guard: Arc<Guard>) -> Self {
+        self.guard = guard;
+        self
+    }
+
     /// Returns what is known of the agent while it runs.
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
@@ -107,25 +122,73 @@ impl Agent {
     ///
     /// Dropped, it ends at once and connections are cut.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Outcome {
+        let mut shutdown = pin!(shutdown);
+        loop {
+            if !self.thawed(shutdown.as_mut()).await {
+                return Outcome::Ended;
+            }
+            match self.serve(shutdown.as_mut()).await {
+                Some(outcome) => return outcome,
+                None => continue, // frozen
+            }
+        }
+    }
+
+    /// Waits while everything is closed; returns whether it goes on.
+    async fn thawed(&mut self, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> bool {
+        let mut changes = self.guard.changes();
+        loop {
+            changes.borrow_and_update();
+            let frozen = self.guard.frozen();
+            let is_frozen = frozen.is_some();
+            self.status.change(|board| {
+                board.session = if is_frozen { SessionState::Frozen } else { SessionState::Connecting };
+                board.frozen = frozen;
+                for endpoint in &mut board.endpoints {
+                    endpoint.bound = false;
+                }
+            });
+            if !is_frozen {
+                return true;
+            }
+            tokio::select! {
+                () = &mut shutdown => return false,
+                Ok(()) = changes.changed() => {}
+                Some(config) = next_config(&mut self.reloads) => self.config.endpoints = config.endpoints,
+            }
+        }
+    }
+
+    /// Holds sessions and carries connections; returns nothing when everything is to be closed.
+    async fn serve(&mut self, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Option<Outcome> {
         let options = match self.options() {
             Ok(options) => options,
-            Err(error) => return Outcome::Failed(error),
+            Err(error) => return Some(Outcome::Failed(error)),
         };
-        let (uplink, mut events) = Uplink::start(options);
-        let mut places = Places::new(uplink.clone(), &self);
-        if let Err(error) = places.update(&self.config.endpoints, self.patience) {
-            return Outcome::Failed(error);
+        let mut changes = self.guard.changes();
+        if self.guard.frozen().is_some() {
+            return None; // since it was looked at last
         }
-        let mut memory = Memory::new(&self);
-        let mut shutdown = pin!(shutdown);
+        let (uplink, mut events) = Uplink::start(options);
+        let mut places = Places::new(uplink.clone(), self);
+        if let Err(error) = places.update(&self.config.endpoints, self.patience) {
+            return Some(Outcome::Failed(error));
+        }
+        let mut memory = Memory::new(self);
         let mut ending = None;
         let mut clock = interval(Duration::from_secs(1));
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let next = tokio::select! {
                 () = &mut shutdown, if ending.is_none() => Next::End(Outcome::Ended),
+                Ok(()) = changes.changed() => self.changed(&mut places),
                 event = events.next() => match event {
-                    Some(event) => memory.handle(event, &places.names),
+                    Some(event) => {
+                        let refused = places.overbound(&event);
+                        let next = memory.handle(event, &places.names);
+                        places.give_up(refused);
+                        next
+                    }
                     None => Next::Over(None),
                 },
                 _ = clock.tick() => {
@@ -142,26 +205,54 @@ impl Agent {
             };
             match next {
                 Next::Continue => {}
+                Next::Freeze => {
+                    drop(places);
+                    self.close(&uplink).await;
+                    return ending; // an agent that was asked to end does not wait to be thawed
+                }
                 Next::End(outcome) if ending.is_none() => {
-                    tracing::info!(connections = self.status.live(), "ending: open connections may finish");
-                    self.status.change(|board| board.session = SessionState::Draining);
+                    self.drain(uplink.clone());
                     ending = Some(outcome);
-                    let (uplink, drain) = (uplink.clone(), self.config.agent.drain_timeout);
-                    tokio::spawn(async move { uplink.shutdown(drain).await });
                 }
                 Next::End(_) => {}
-                Next::Fail(error) => return Outcome::Failed(error),
+                Next::Fail(error) => return Some(Outcome::Failed(error)),
                 Next::Over(last) => {
-                    self.settle().await;
-                    return ending.unwrap_or_else(|| Outcome::Failed(last.unwrap_or_else(|| Fault::Internal.into())));
+                    self.settle(SETTLE).await;
+                    let failed = || Outcome::Failed(last.unwrap_or_else(|| Fault::Internal.into()));
+                    return Some(ending.unwrap_or_else(failed));
                 }
             }
         }
     }
 
+    /// Lets open connections finish.
+    fn drain(&self, uplink: Uplink) {
+        tracing::info!(connections = self.status.live(), "ending: open connections may finish");
+        self.status.change(|board| board.session = SessionState::Draining);
+        let drain = self.config.agent.drain_timeout;
+        tokio::spawn(async move { uplink.shutdown(drain).await });
+    }
+
+    /// Closes the sessions, once the connections have said why they end.
+    async fn close(&self, uplink: &Uplink) {
+        self.settle(CLOSING).await;
+        let closed = uplink.close(Code::FROZEN, "the customer has frozen this agent");
+        let _ = timeout(CLOSING, closed).await; // it ends with its last handle
+    }
+
+    /// What is allowed has changed.
+    fn changed(&self, places: &mut Places) -> Next {
+        if self.guard.frozen().is_some() {
+            return Next::Freeze;
+        }
+        // What fails has been told; what was asked for before may be allowed again.
+        let _ = places.update(&self.config.endpoints, Patience::Service);
+        Next::Continue
+    }
+
     /// Lets what has come reach the upstreams after the session is over.
-    async fn settle(&self) {
-        let deadline = Instant::now() + SETTLE;
+    async fn settle(&self, most: Duration) {
+        let deadline = Instant::now() + most;
         while self.status.live() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -232,6 +323,7 @@ struct Places {
     provider: Arc<CryptoProvider>,
     status: Arc<Status>,
     limits: Arc<Limits>,
+    guard: Arc<Guard>,
     running: BTreeMap<String, Running>,
     names: BTreeMap<BindId, String>,
     /// Endpoints whose certificate could not be used when that was tried last.
@@ -257,6 +349,7 @@ impl Places {
             provider: Arc::clone(&agent.provider),
             status: agent.status(),
             limits: Arc::new(limits),
+            guard: Arc::clone(&agent.guard),
             running: BTreeMap::new(),
             names: BTreeMap::new(),
             waiting: Vec::new(),
@@ -288,9 +381,9 @@ impl Places {
     /// # Errors
     /// When nothing is left to do, or anything is wrong for a command.
     fn update(&mut self, wanted: &[EndpointConfig], patience: Patience) -> Result<(), Error> {
-        let names = &mut self.names;
+        let (names, guard) = (&mut self.names, &self.guard);
         self.running.retain(|_, running| {
-            let stays = wanted.contains(&running.config);
+            let stays = wanted.contains(&running.config) && !is_barred(guard, &running.config, None);
             if !stays {
                 names.remove(&running.id);
                 tracing::info!(name = running.config.name, "endpoint given up");
@@ -308,6 +401,7 @@ impl Places {
                 tls: endpoint.tls_end(),
                 bound: false,
                 problem: String::new(),
+                refusal: String::new(),
             };
             if self.running.contains_key(&endpoint.name) {
                 let board = self.status.board();
@@ -320,6 +414,7 @@ impl Places {
                 }
                 failed = Some(error);
             }
+            state.refusal = self.refusal(endpoint);
             states.push(state);
         }
         self.status.change(|board| board.endpoints = states);
@@ -331,7 +426,43 @@ impl Places {
         }
     }
 
+    /// Tells what of the policy refuses every connection of an endpoint that is bound; nothing if it may be used.
+    fn refusal(&self, endpoint: &EndpointConfig) -> String {
+        let Err(refusal) = self.guard.endpoint(endpoint, None) else { return String::new() };
+        if self.running.contains_key(&endpoint.name) {
+            let (rule, reason) = (refusal.rule.as_deref(), refusal.reason.word());
+            let error = Fault::PolicyRefused;
+            tracing::warn!(name = endpoint.name, %error, rule, reason, detail = %refusal, "callers of the endpoint are refused");
+        }
+        format!("{}: {refusal}", Fault::PolicyRefused)
+    }
+
+    /// Returns the endpoint of which the network says that it has bound more, or something else, than the policy has.
+    fn overbound(&self, event: &UplinkEvent) -> Option<(BindId, String)> {
+        let UplinkEvent::Bound { id, url, .. } = event else { return None };
+        let running = self.running.values().find(|running| running.id == *id)?;
+        is_barred(&self.guard, &running.config, Some(url)).then(|| (*id, url.clone()))
+    }
+
+    fn give_up(&mut self, refused: Option<(BindId, String)>) {
+        let Some((id, url)) = refused else { return };
+        self.running.retain(|_, running| running.id != id);
+        let name = self.names.remove(&id).unwrap_or_default();
+        let (error, url) = (Fault::PolicyRefused, escape(&url).to_string());
+        tracing::error!(name, %error, url, reason = Reason::Endpoint.word(), "the network bound what no rule is for: given up");
+        self.status.change(|board| {
+            if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == name) {
+                (state.bound, state.problem) = (false, format!("{error}: the network bound {url}"));
+            }
+        });
+    }
+
     fn start(&mut self, endpoint: &EndpointConfig) -> Result<(), Error> {
+        if let Err(refusal) = self.guard.endpoint(endpoint, None)
+            && refusal.reason == Reason::Endpoint
+        {
+            return Err(Error::new(Fault::PolicyRefused, refusal.to_string()));
+        }
         let upstream = Upstream::new(endpoint, &self.provider)?;
         let termination = Termination::new(endpoint, &self.provider)?;
         if let Some(termination) = &termination {
@@ -352,14 +483,22 @@ impl Places {
             tls_end: endpoint.tls_end(),
         });
         let (stop, stopped) = oneshot::channel();
+        let target = Target {
+            endpoint: endpoint.url.clone(),
+            upstream: endpoint.upstream.address.clone(),
+            protocol: Protocol::of(endpoint),
+        };
         let service = Service {
             name: endpoint.name.clone(),
+            guard: Arc::clone(&self.guard),
+            target: Arc::new(target),
             upstream,
             dials: Semaphore::new(MAX_DIALS),
             termination,
             limits: Arc::clone(&self.limits),
             status: Arc::clone(&self.status),
             told: AtomicU64::new(0),
+            refusals: Default::default(),
             start: std::time::Instant::now(),
         };
         self.names.insert(bound.id(), endpoint.name.clone());
@@ -369,6 +508,13 @@ impl Places {
     }
 }
 
+/// Returns whether no rule is for the endpoint: then it is not to be bound. Whatever else a rule lacks is told to each caller.
+fn is_barred(guard: &Guard, endpoint: &EndpointConfig, url: Option<&str>) -> bool {
+    guard.endpoint(endpoint, url).is_err_and(|refusal| refusal.reason == Reason::Endpoint)
+}
+
+/// How long connections may take to end when everything is closed, and the network to hear of it.
+const CLOSING: Duration = Duration::from_millis(250);
 /// Connections to one upstream that are made at once: more would only wait in the kernel.
 const MAX_DIALS: usize = 512;
 /// Handshakes with callers under way at once, of all endpoints together; others wait for their turn.

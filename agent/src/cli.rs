@@ -3,6 +3,8 @@
 mod arguments;
 mod certificate;
 mod configuration;
+mod explain;
+mod policy;
 mod run;
 
 use std::{
@@ -37,6 +39,9 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Config(ConfigCommand::Check(output)) => configuration::check(&global, output.output, provider),
         Command::Config(ConfigCommand::AddAuthtoken) => configuration::add_authtoken(&global),
         Command::Config(ConfigCommand::Path(output)) => configuration::path(&global, output.output),
+        Command::Explain(explain) => explain::explain(&global, &explain, provider),
+        Command::Freeze(freeze) => policy::freeze(&global, &freeze),
+        Command::Thaw(output) => policy::thaw(&global, output.output),
         Command::Errors(output) => errors(output.output),
         Command::Version(output) => version(output.output),
     };

@@ -195,6 +195,16 @@ faults! {
     CommandUnsupported = 1302, Failed, Customer, "remote command not supported by this build",
         "Update the agent in the way that it was installed.";
 
+    /// The customer's own policy cannot be read or is not valid.
+    PolicyInvalid = 1401, Config, Customer, "policy not valid",
+        "Correct what is named, with its line and key; nothing runs under a policy that is valid in part.";
+    /// The customer's own policy does not allow it.
+    PolicyRefused = 1402, Policy, Customer, "refused by the customer's policy",
+        "If it is wanted, let a rule of the policy allow it; `adit explain` says which rules there are.";
+    /// Everything is closed.
+    Frozen = 1403, Policy, Customer, "frozen by the customer",
+        "Run `adit thaw`, or remove the file that is named, when it may go on.";
+
     /// The authtoken is not valid.
     Credentials = 2001, Refused, Customer, "authtoken not valid",
         "Check that the token is complete and meant for this network; ask the vendor for a new one if in doubt.";

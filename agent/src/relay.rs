@@ -15,12 +15,15 @@ use adit_tokio::code_of;
 use bytes::{Buf as _, Bytes};
 use tokio::time::{Sleep, sleep};
 
-use crate::upstream::Socket;
+use crate::{
+    policy::{Refusal, Ticket},
+    upstream::Socket,
+};
 
 pub(crate) use front::Front;
 
 /// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// Both directions ended in order.
     Complete,
@@ -32,28 +35,32 @@ pub(crate) enum Ending {
     Upstream,
     /// It may not go on; both sides saw a reset.
     Cut,
+    /// The customer's own policy does not allow it any more; both sides saw a reset.
+    Revoked(Refusal),
 }
 
 /// What is ready when a connection may not go on.
 pub(crate) type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Carries until both directions have ended, or until `cut` is ready. `first` goes to the upstream before all else.
-pub(crate) async fn relay(front: Front, socket: Socket, first: Bytes, cut: Option<Cut>) -> Ending {
+/// Carries until both directions have ended, or until `cut` is ready or `ticket` revoked. `first` goes to the upstream before all
+/// else.
+pub(crate) async fn relay(front: Front, socket: Socket, first: Bytes, cut: Option<Cut>, ticket: Ticket) -> Ending {
     let mut up = Up { waiting: Vec::new(), ended: false };
     if !first.is_empty() {
         up.waiting.push(first);
     }
     let down = Down { rest: Bytes::new(), ended: false };
-    let mut relay = Relay { front, socket, up: Some(up), down: Some(down), tick: None, cut };
+    let mut relay = Relay { front, socket, up: Some(up), down: Some(down), tick: None, cut, ticket };
     let ending = poll_fn(|cx| relay.poll(cx)).await;
     let Relay { front, socket, down, .. } = relay;
-    match ending {
+    match &ending {
         Ending::Complete => return ending,
         // What was finished in order still goes out: many a caller closes as soon as it has read the end.
         Ending::Truncated if down.is_none() => {}
         Ending::Caller(_) | Ending::Truncated => front.abort(Code::CANCELLED),
         Ending::Upstream => front.abort(Code::CONNECTION_RESET), // spec: END-007
         Ending::Cut => front.abort(Code::POLICY),
+        Ending::Revoked(refusal) => front.abort(refusal.reason.code()),
     }
     socket.abort();
     ending
@@ -68,6 +75,7 @@ struct Relay {
     /// Runs while nothing would tell that the caller is gone.
     tick: Option<Pin<Box<Sleep>>>,
     cut: Option<Cut>,
+    ticket: Ticket,
 }
 
 /// Towards the upstream.
@@ -94,6 +102,9 @@ enum Wait {
 
 impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        if let Poll::Ready(refusal) = self.ticket.poll_revoked(cx) {
+            return Poll::Ready(Ending::Revoked(refusal));
+        }
         if self.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(Ending::Cut);
         }
@@ -116,7 +127,10 @@ impl Relay {
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<Wait, Ending> {
         let Some(up) = &mut self.up else { return Ok(Wait::Ended) };
         for _ in 0..TURN {
-            let more = up.gather(&mut self.front, cx)?;
+            // At the rate of the policy nothing more is taken; what was taken goes on.
+            let is_ready = self.ticket.poll_ready(cx).is_ready();
+            let (more, octets) = if is_ready { up.gather(&mut self.front, cx)? } else { (false, 0) };
+            self.ticket.carried(octets);
             let written = if up.waiting.is_empty() {
                 let done = if up.ended { self.socket.poll_shutdown(cx) } else { self.socket.poll_flush(cx) };
                 match done {
@@ -160,10 +174,16 @@ impl Relay {
                 }
                 Poll::Ready(Ok(())) => {}
             }
+            if self.ticket.poll_ready(cx).is_pending() {
+                return Ok(Wait::Socket);
+            }
             match self.socket.poll_read(cx) {
                 Poll::Pending => return Ok(Wait::Socket),
                 Poll::Ready(Ok(data)) if data.is_empty() => down.ended = true,
-                Poll::Ready(Ok(data)) => down.rest = data,
+                Poll::Ready(Ok(data)) => {
+                    self.ticket.carried(data.len());
+                    down.rest = data;
+                }
                 Poll::Ready(Err(_)) => return Err(Ending::Upstream),
             }
         }
@@ -188,18 +208,22 @@ impl Relay {
 }
 
 impl Up {
-    /// Takes what the caller has sent; returns whether there may be more.
-    fn gather(&mut self, front: &mut Front, cx: &mut Context<'_>) -> Result<bool, Ending> {
+    /// Takes what the caller has sent; returns whether there may be more, and how many octets it took.
+    fn gather(&mut self, front: &mut Front, cx: &mut Context<'_>) -> Result<(bool, usize), Ending> {
+        let mut octets = 0;
         while !self.ended && self.waiting.len() < BATCH {
             match front.poll_read(cx) {
-                Poll::Pending => return Ok(false),
+                Poll::Pending => return Ok((false, octets)),
                 Poll::Ready(Ok(Some(data))) if data.is_empty() => {}
-                Poll::Ready(Ok(Some(data))) => self.waiting.push(data),
+                Poll::Ready(Ok(Some(data))) => {
+                    octets += data.len();
+                    self.waiting.push(data);
+                }
                 Poll::Ready(Ok(None)) => self.ended = true,
                 Poll::Ready(Err(error)) => return Err(caller(&error)),
             }
         }
-        Ok(true)
+        Ok((true, octets))
     }
 
     fn write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

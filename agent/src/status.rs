@@ -39,6 +39,8 @@ pub struct Board {
     pub total: u64,
     /// What went wrong last, while it matters.
     pub trouble: Option<String>,
+    /// Why the customer has closed everything, while that lasts.
+    pub frozen: Option<String>,
 }
 
 /// The state of the session.
@@ -53,6 +55,8 @@ pub enum SessionState {
     Reconnecting,
     /// It ends.
     Draining,
+    /// The customer has closed everything: there is none until that is over.
+    Frozen,
 }
 
 /// The state of an endpoint.
@@ -71,6 +75,8 @@ pub struct EndpointState {
     pub bound: bool,
     /// Why not, and who must act; empty while it is not known.
     pub problem: String,
+    /// What of the customer's own policy refuses every caller; empty when some may come.
+    pub refusal: String,
 }
 
 /// Counts connections.

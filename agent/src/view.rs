@@ -36,6 +36,7 @@ fn draw(board: &Board, colour: bool, width: usize) -> Vec<String> {
         SessionState::Online => paint("online", "32", colour),
         SessionState::Reconnecting => paint("reconnecting", "33", colour),
         SessionState::Draining => paint("ending, connections may finish", "33", colour),
+        SessionState::Frozen => paint("frozen: everything is closed", "31", colour),
     };
     let several = match board.sessions {
         (online, wanted) if wanted > 1 => format!(" ({online} of {wanted} sessions)"),
@@ -46,6 +47,9 @@ fn draw(board: &Board, colour: bool, width: usize) -> Vec<String> {
         lines.push(format!("Region        {}", cut(&format!("{} ({})", board.region, board.node), width, 14)));
         let round_trip = board.round_trip.map_or_else(|| "–".to_owned(), |time| format!("{} ms", time.as_millis()));
         lines.push(format!("Round trip    {round_trip}"));
+    }
+    if let Some(why) = &board.frozen {
+        lines.push(format!("Frozen        {}", cut(why, width, 14)));
     }
     lines.push(format!("Connections   {} open, {} in all", board.live, board.total));
     for endpoint in &board.endpoints {
@@ -73,8 +77,9 @@ fn endpoint_lines(endpoint: &EndpointState, colour: bool, width: usize) -> Vec<S
         (false, false) => paint("✗", "31", colour),
     };
     let mut lines = vec![format!("{label} {mark} {way}")];
-    if !endpoint.bound && !endpoint.problem.is_empty() {
-        lines.push(format!("{:16}{}", "", paint(&cut(&endpoint.problem, width, 16), "31", colour)));
+    let problem = if endpoint.bound { &endpoint.refusal } else { &endpoint.problem };
+    if !problem.is_empty() {
+        lines.push(format!("{:16}{}", "", paint(&cut(problem, width, 16), "31", colour)));
     }
     lines
 }
@@ -120,6 +125,7 @@ mod tests {
             tls,
             bound,
             problem: problem.into(),
+            refusal: String::new(),
         };
         Board {
             session: SessionState::Online,
@@ -134,6 +140,7 @@ mod tests {
             live: 2,
             total: 9,
             trouble: None,
+            frozen: None,
         }
     }
 
@@ -152,6 +159,17 @@ mod tests {
                 "db            ✗ https://crm.example.com → localhost:8080, TLS to the agent",
                 "                ADIT-2003: not allowed\\u{1b}[2J",
             ]
+        );
+    }
+
+    #[test]
+    fn a_frozen_agent_says_so_and_why() {
+        let frozen = Some("/etc/adit/frozen is there: by user 0".into());
+        let lines = draw(&Board { session: SessionState::Frozen, frozen, ..board() }, false, 80);
+
+        assert_eq!(
+            lines[..2],
+            ["Session       frozen: everything is closed", "Frozen        /etc/adit/frozen is there: by user 0"]
         );
     }
 

@@ -17,6 +17,8 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use crate::{
+    errors::Fault,
+    policy::{Guard, Reason, Refusal, Target, Ticket},
     relay::{Cut, Ending, Front, relay},
     status::{Counted, Status},
     termination::{Caller, Termination},
@@ -26,6 +28,9 @@ use crate::{
 /// One endpoint, as its connections see it.
 pub(super) struct Service {
     pub(super) name: String,
+    pub(super) guard: Arc<Guard>,
+    /// What it is to the policy, as it was asked for.
+    pub(super) target: Arc<Target>,
     pub(super) upstream: Upstream,
     /// Dials under way: an upstream that does not answer keeps nobody from another.
     pub(super) dials: Semaphore,
@@ -35,6 +40,8 @@ pub(super) struct Service {
     pub(super) status: Arc<Status>,
     /// When a failure was logged last, in milliseconds since `start`, plus one.
     pub(super) told: AtomicU64,
+    /// The same of refusals by the policy, each reason for itself: no flood of one hides another.
+    pub(super) refusals: [AtomicU64; Reason::ALL.len()],
     pub(super) start: std::time::Instant,
 }
 
@@ -55,19 +62,34 @@ pub(super) async fn serve(mut endpoint: Endpoint, service: Arc<Service>, mut sto
         };
         let Some(stream) = stream else { return };
         let Ok(permit) = Arc::clone(&service.limits.connections).try_acquire_owned() else {
-            service.tell(|| tracing::warn!(name = service.name, "too many connections: one is refused"));
+            service.tell(&service.told, || {
+                tracing::warn!(name = service.name, "too many connections: one is refused");
+            });
             stream.abort(Code::LIMIT);
             continue;
         };
+        let ticket = match service.guard.admit(service.target(endpoint.url())) {
+            Ok(ticket) => ticket,
+            Err(refusal) => {
+                service.refused(&refusal, stream.open().and_then(|open| open.caller));
+                stream.abort(refusal.reason.code());
+                continue;
+            }
+        };
         let counted = service.status.connection();
-        tokio::spawn(carry(stream, Arc::clone(&service), permit, counted));
+        tokio::spawn(carry(stream, Arc::clone(&service), ticket, (permit, counted)));
     }
 }
 
-async fn carry(stream: Stream, service: Arc<Service>, permit: OwnedSemaphorePermit, counted: Counted) {
+async fn carry(
+    stream: Stream,
+    service: Arc<Service>,
+    ticket: Ticket,
+    (permit, counted): (OwnedSemaphorePermit, Counted),
+) {
     let trust = service.termination.as_ref().and_then(|termination| termination.changed_trust());
     // In a box of its own, which is gone before the long part begins.
-    let Some((front, socket, caller)) = Box::pin(service.set_up(stream)).await else { return };
+    let Some((front, socket, caller)) = Box::pin(service.set_up(stream, &ticket)).await else { return };
     let first = service.first(front.open(), caller.as_ref());
     drop(caller);
     let (address, number) = (front.open().and_then(|open| open.caller), front.number());
@@ -79,7 +101,7 @@ async fn carry(stream: Stream, service: Arc<Service>, permit: OwnedSemaphorePerm
             }
         })
     });
-    match relay(front, socket, first, cut).await {
+    match relay(front, socket, first, cut, ticket).await {
         Ending::Complete => tracing::debug!(name = service.name, stream = number, "connection ended"),
         Ending::Caller(code) => tracing::debug!(name = service.name, stream = number, %code, "caller gone"),
         Ending::Truncated => {
@@ -89,31 +111,44 @@ async fn carry(stream: Stream, service: Arc<Service>, permit: OwnedSemaphorePerm
         Ending::Cut => {
             tracing::debug!(name = service.name, stream = number, "whom to believe has changed: connection cut")
         }
+        Ending::Revoked(refusal) => service.refused(&refusal, address),
     }
     drop((permit, counted));
 }
 
 impl Service {
     /// Reaches the upstream, and shakes hands with the caller where its TLS ends here; `None` when one of them failed.
-    async fn set_up(&self, stream: Stream) -> Option<(Front, Socket, Option<Caller>)> {
+    async fn set_up(&self, stream: Stream, ticket: &Ticket) -> Option<(Front, Socket, Option<Caller>)> {
         let Some(termination) = &self.termination else {
-            let socket = self.dial(&stream).await?;
+            let socket = self.dial(&stream, ticket).await?;
             stream.accept();
             return Some((Front::Plain(stream), socket, None));
         };
         // Who has not shown yet who it is reaches nothing. Elsewhere the network may still try another agent.
-        let early = if termination.asks() { None } else { Some(self.dial(&stream).await?) };
+        let early = if termination.asks() { None } else { Some(self.dial(&stream, ticket).await?) };
         stream.accept();
-        let (tls, caller) = self.shake(termination, stream).await?;
+        let (tls, caller) = tokio::select! {
+            biased;
+            refusal = ticket.revoked() => {
+                self.refused(&refusal, None);
+                return None;
+            }
+            done = self.shake(termination, stream) => done?,
+        };
         let socket = match early {
             Some(socket) => socket,
-            None => self.dial(tls.get_ref().0).await?,
+            None => self.dial(tls.get_ref().0, ticket).await?,
         };
         Some((Front::Tls(Box::new(tls)), socket, Some(caller)))
     }
 
-    async fn dial(&self, stream: &Stream) -> Option<Socket> {
-        match self.upstream.connect(&self.dials).await {
+    async fn dial(&self, stream: &Stream, ticket: &Ticket) -> Option<Socket> {
+        let dialed = tokio::select! {
+            biased;
+            refusal = ticket.revoked() => Err(refusal.into()),
+            dialed = self.upstream.connect(&self.dials, ticket) => dialed,
+        };
+        match dialed {
             Ok(socket) => Some(socket), // spec: ADDR-003, whatever OPEN names
             Err(failure) => {
                 self.failed(&failure, stream.open().and_then(|open| open.caller));
@@ -128,7 +163,7 @@ impl Service {
         let address = stream.open().and_then(|open| open.caller);
         let turn = timeout_at(deadline, self.limits.handshakes.acquire()).await;
         if turn.is_err() {
-            self.tell(|| tracing::warn!(name = self.name, "too many handshakes: one is refused"));
+            self.tell(&self.told, || tracing::warn!(name = self.name, "too many handshakes: one is refused"));
             stream.abort(Code::LIMIT);
             return None;
         }
@@ -136,7 +171,7 @@ impl Service {
             Ok(done) => Some(done),
             Err(error) => {
                 tracing::debug!(name = self.name, caller = ?address, %error, "not carried");
-                self.tell(|| {
+                self.tell(&self.told, || {
                     let remedy = error.fault.entry().remedy;
                     tracing::warn!(name = self.name, %error, remedy, "handshake with a caller failed");
                 });
@@ -152,21 +187,46 @@ impl Service {
         header(version, open.unwrap_or(&unknown), caller)
     }
 
+    /// Returns what a connection is to the policy: the endpoint is the one that the network says it has bound.
+    fn target(&self, bound: Option<String>) -> Arc<Target> {
+        match bound {
+            Some(url) if url != self.target.endpoint => Arc::new(Target { endpoint: url, ..(*self.target).clone() }),
+            Some(_) | None => Arc::clone(&self.target),
+        }
+    }
+
+    /// The policy refuses a connection, or allows it no longer.
+    fn refused(&self, refusal: &Refusal, caller: Option<SocketAddr>) {
+        let (error, reason, rule) = (Fault::PolicyRefused, refusal.reason.word(), refusal.rule.as_deref());
+        let told = refusal.reason.code();
+        tracing::debug!(name = self.name, ?caller, %refusal, reason, %told, "refused by the policy");
+        let at = Reason::ALL.iter().position(|known| *known == refusal.reason);
+        let Some(last) = at.and_then(|at| self.refusals.get(at)) else { return };
+        self.tell(last, || {
+            let (remedy, detail) = (error.entry().remedy, refusal.to_string());
+            let name = &self.name;
+            tracing::warn!(name, %error, rule, reason, detail, %told, remedy, "connection refused by the policy");
+        });
+    }
+
     fn failed(&self, failure: &Failure, caller: Option<SocketAddr>) {
+        if let Some(refusal) = &failure.refusal {
+            return self.refused(refusal, caller);
+        }
         let error = &failure.error;
         tracing::debug!(name = self.name, ?caller, %error, "not carried");
-        self.tell(|| {
+        self.tell(&self.told, || {
             let remedy = error.fault.entry().remedy;
             tracing::warn!(name = self.name, %error, remedy, "upstream failed");
         });
     }
 
     /// Logs at most once a second: callers decide how often this happens.
-    fn tell(&self, tell: impl FnOnce()) {
+    fn tell(&self, told: &AtomicU64, tell: impl FnOnce()) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        let last = self.told.load(Ordering::Relaxed);
+        let last = told.load(Ordering::Relaxed);
         let due = last == 0 || last.saturating_add(1_000) <= now;
-        if due && self.told.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if due && told.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             tell();
         }
     }

@@ -14,6 +14,7 @@ use super::{Agent, Outcome, Patience};
 use crate::{
     config::RemoteManagement,
     errors::{Error, Fault},
+    policy::Guard,
     status::{EndpointState, SessionState, Status},
     trust::{Witness, explain_dial, explain_end},
 };
@@ -22,6 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Next {
     Continue,
+    /// Close everything, until the customer opens it again.
+    Freeze,
     /// End in order.
     End(Outcome),
     /// End at once.
@@ -36,6 +39,7 @@ pub(super) struct Memory {
     witness: Arc<Witness>,
     provider: Arc<CryptoProvider>,
     allowed: RemoteManagement,
+    guard: Arc<Guard>,
     patience: Patience,
     targets: Vec<String>,
     sessions: usize,
@@ -56,6 +60,7 @@ impl Memory {
             witness: Arc::clone(&agent.tls.witness),
             provider: Arc::clone(&agent.provider),
             allowed: agent.config.agent.remote_management,
+            guard: Arc::clone(&agent.guard),
             patience: agent.patience,
             targets: targets.map(|target| format!("{}:{}", target.host, target.port)).collect(),
             sessions: agent.config.agent.sessions.into(),
@@ -233,10 +238,11 @@ impl Memory {
     }
 
     fn command(&self, command: Command, text: &str, reply: CommandReply) -> Next {
-        let (word, allowed) = match command {
-            Command::Stop => ("stop", self.allowed.stop),
-            Command::Restart => ("restart", self.allowed.restart),
-            Command::Update => ("update", self.allowed.update),
+        let both = self.guard.commands(self.allowed);
+        let (word, configured, allowed) = match command {
+            Command::Stop => ("stop", self.allowed.stop, both.stop),
+            Command::Restart => ("restart", self.allowed.restart, both.restart),
+            Command::Update => ("update", self.allowed.update, both.update),
             Command::Unknown(_) => {
                 reply.answer(Code::UNKNOWN, "this agent does not know the command");
                 tracing::warn!(text = %escape(text), "remote command not known");
@@ -244,6 +250,13 @@ impl Memory {
             }
         };
         let text = escape(text);
+        if configured && !allowed {
+            let error = Fault::PolicyRefused;
+            let detail = format!("commands.{word} of the policy is not true");
+            reply.answer(Code::FORBIDDEN, "the customer's policy does not allow it"); // spec: CMD-001
+            tracing::warn!(command = word, %text, %error, detail, remedy = error.entry().remedy, "remote command refused");
+            return Next::Continue;
+        }
         if !allowed {
             let error = Fault::CommandForbidden;
             reply.answer(Code::FORBIDDEN, "the agent's configuration does not allow it"); // spec: CMD-001

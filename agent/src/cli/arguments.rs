@@ -20,6 +20,9 @@ pub(crate) struct Global {
     /// A configuration file; given several times, what the later says wins [default: ~/.config/adit/adit.yml].
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Vec<PathBuf>,
+    /// The customer's own policy [default: /etc/adit/policy.yml, or policy.yml beside the configuration, if there is one].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
     /// Where the network listens for agents: host:port.
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub(crate) connect_url: Option<String>,
@@ -56,6 +59,12 @@ pub(crate) enum Command {
     /// Look at the configuration, or put the authtoken into it.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say in plain words what the vendor can reach, by which endpoints, who can read it, and what is refused.
+    Explain(Explain),
+    /// Close everything within a second, over restarts too, until `adit thaw`.
+    Freeze(Freeze),
+    /// End what `adit freeze` or SIGUSR1 began.
+    Thaw(Printed),
     /// Print every error that this program tells, with what to do.
     Errors(Printed),
     /// Print the version.
@@ -109,6 +118,26 @@ pub(crate) struct Start {
     /// All endpoints of the configuration.
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say what has changed since: an earlier configuration, or what `explain --json` printed then.
+    #[arg(long, value_name = "OLD")]
+    pub(crate) diff: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Freeze {
+    /// Why, for whoever looks.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// The form of what is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -193,7 +222,8 @@ Exit codes:
     6  the customer's own policy refuses
   130  it was interrupted before it could end in order
 
-SIGTERM and SIGINT let open connections finish; the second ends at once. SIGHUP reads the configuration again.";
+SIGTERM and SIGINT let open connections finish; the second ends at once. SIGHUP reads configuration and policy again.
+SIGUSR1 closes everything, as `adit freeze` does.";
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use rustls::crypto::CryptoProvider;
 use super::{
     Failure,
     arguments::{Global, Output},
-    print,
+    policy, print,
 };
 use crate::{
     config::{Config, ConfigFault, EditError, Overrides, default_path, set_authtoken},
@@ -41,19 +41,23 @@ pub(super) fn overrides(global: &Global) -> Overrides {
 
 /// Reads the configuration.
 pub(super) fn load(files: &[PathBuf], overrides: &Overrides) -> Result<Config, Failure> {
-    Config::load(files, overrides).map_err(|faults| {
-        let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
-        Failure { exit: Exit::Config, text: format!("{lines}{}", Fault::ConfigInvalid) }
-    })
+    Config::load(files, overrides).map_err(|faults| refusal(&faults, Fault::ConfigInvalid))
+}
+
+/// Returns all that is wrong with a file, and what that means.
+pub(super) fn refusal(faults: &[ConfigFault], fault: Fault) -> Failure {
+    let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+    Failure { exit: fault.entry().exit, text: format!("{lines}{fault}") }
 }
 
 pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
     let files = files(global);
     let checked = Config::load(&files, &overrides(global));
-    let (faults, errors) = match &checked {
+    let (mut faults, errors) = match &checked {
         Ok(config) => (Vec::new(), unusable(config, provider)),
         Err(faults) => (faults.clone(), Vec::new()),
     };
+    faults.extend(policy::read(global, provider).err().unwrap_or_default());
     if output == Output::Json {
         let shown: Vec<_> = faults.iter().map(json).chain(errors.iter().map(json_of)).collect();
         let line = serde_json::json!({ "valid": shown.is_empty(), "files": files, "faults": shown });

@@ -11,13 +11,14 @@ use adit_core::{TlsEnd, UpstreamProtocol};
 use rustls::crypto::CryptoProvider;
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
 };
 
 use super::{
     Failure,
     arguments::{Global, One, Start},
     configuration::{files, load, overrides},
+    policy,
 };
 use crate::{
     agent::{Agent, Outcome},
@@ -28,6 +29,7 @@ use crate::{
     errors::{Error, Exit, Fault},
     identity::state_folder,
     log,
+    policy::Watch,
     upstream::ProxyVersion,
     view,
 };
@@ -42,9 +44,10 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
     config.endpoints = vec![endpoint];
     let shown = start_log(&config.agent)?;
     let token = token(&config.agent.token)?;
+    let watch = policy::open(global, provider)?;
     // Without a lasting name: two commands in two terminals share a configuration and are two agents.
-    let agent = Agent::new(config, token, Arc::clone(provider))?.impatient();
-    match drive(agent, shown)? {
+    let agent = Agent::new(config, token, Arc::clone(provider))?.impatient().with_guard(watch.guard());
+    match drive(agent, shown, watch)? {
         Some(Outcome::Failed(error)) => Err(error.into()),
         Some(Outcome::Ended | Outcome::Restart) => Ok(Exit::Fine),
         None => Ok(Exit::Interrupted),
@@ -104,14 +107,17 @@ pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvide
     let mut config = source.load()?;
     let shown = start_log(&config.agent)?;
     let token = token(&config.agent.token)?;
+    // Over restarts that the vendor asks for, so that nothing is counted anew.
+    let watch = policy::open(global, provider)?;
     loop {
         let (sender, reloads) = mpsc::channel(1);
         let mut agent = Agent::new(config.clone(), token.clone(), Arc::clone(provider))?.with_reloads(reloads);
+        agent = agent.with_guard(watch.guard());
         if let Some(folder) = state_folder() {
             agent = agent.with_state(folder);
         }
         let reload = (source.clone(), sender);
-        match drive_reloading(agent, shown, reload)? {
+        match drive_reloading(agent, shown, watch.clone(), reload)? {
             Some(Outcome::Ended) => return Ok(Exit::Fine),
             Some(Outcome::Failed(error)) => return Err(error.into()),
             None => return Ok(Exit::Interrupted),
@@ -176,9 +182,12 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// Runs an agent to its end; `None` when it was interrupted.
-fn drive(agent: Agent, shown: bool) -> Result<Option<Outcome>, Failure> {
+fn drive(agent: Agent, shown: bool, watch: Watch) -> Result<Option<Outcome>, Failure> {
     let runtime = runtime()?;
-    let outcome = runtime.block_on(until_interrupted(agent, shown));
+    let outcome = runtime.block_on(async {
+        look_after(watch);
+        until_interrupted(agent, shown).await
+    });
     runtime.shutdown_background();
     outcome
 }
@@ -186,15 +195,23 @@ fn drive(agent: Agent, shown: bool) -> Result<Option<Outcome>, Failure> {
 fn drive_reloading(
     agent: Agent,
     shown: bool,
+    watch: Watch,
     (source, sender): (Source, mpsc::Sender<Config>),
 ) -> Result<Option<Outcome>, Failure> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        tokio::spawn(reload_on_signal(source, sender));
+        tokio::spawn(reload_on_signal(source, sender, watch.again()));
+        look_after(watch);
         until_interrupted(agent, shown).await
     });
     runtime.shutdown_background();
     outcome
+}
+
+/// Keeps the policy as its file says, and freezes when asked to.
+fn look_after(watch: Watch) {
+    tokio::spawn(policy::freeze_on_signal(watch.freezer().clone()));
+    tokio::spawn(watch.run());
 }
 
 async fn until_interrupted(agent: Agent, shown: bool) -> Result<Option<Outcome>, Failure> {
@@ -264,11 +281,12 @@ impl Signals {
 }
 
 #[cfg(unix)]
-async fn reload_on_signal(source: Source, sender: mpsc::Sender<Config>) {
+async fn reload_on_signal(source: Source, sender: mpsc::Sender<Config>, policy: Arc<Notify>) {
     use tokio::signal::unix::{SignalKind, signal};
 
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
+        policy.notify_one();
         let source = source.clone();
         let loaded = tokio::task::spawn_blocking(move || source.load()).await;
         match loaded {
@@ -286,7 +304,7 @@ async fn reload_on_signal(source: Source, sender: mpsc::Sender<Config>) {
 }
 
 #[cfg(not(unix))]
-async fn reload_on_signal(_: Source, _: mpsc::Sender<Config>) {}
+async fn reload_on_signal(_: Source, _: mpsc::Sender<Config>, _: Arc<Notify>) {}
 
 /// Asks for as many open files as the system gives: each connection is one.
 #[cfg(unix)]

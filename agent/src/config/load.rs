@@ -193,7 +193,8 @@ fn mode_fault(file: &Path, mode: Option<u32>, has_token: bool) -> Option<ConfigF
     None
 }
 
-fn fault(file: &Path, place: Option<Place>, problem: &str, remedy: &str) -> ConfigFault {
+/// Returns a fault of a file that no key of it is to blame for.
+pub(crate) fn fault(file: &Path, place: Option<Place>, problem: &str, remedy: &str) -> ConfigFault {
     ConfigFault {
         file: Some(file.to_owned()),
         line: place.map(|place| place.line).filter(|line| *line > 0),

@@ -6,10 +6,10 @@ mod edit;
 mod load;
 mod merge;
 mod read;
-mod section;
+pub(crate) mod section;
 mod termination;
 pub(crate) mod values;
-mod yaml;
+pub(crate) mod yaml;
 
 use core::time::Duration;
 use std::path::PathBuf;
@@ -26,7 +26,9 @@ pub use section::{ConfigFault, Overrides};
 pub use values::Kind;
 
 pub(crate) use edit::replace;
-pub(crate) use load::{read_private, read_public};
+#[cfg(test)]
+pub(crate) use load::Text;
+pub(crate) use load::{fault, read_private, read_public};
 pub(crate) use read::endpoint_without_file;
 pub(crate) use section::nearest;
 

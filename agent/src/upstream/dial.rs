@@ -25,6 +25,7 @@ use super::{Address, Socket, address::is_forbidden};
 use crate::{
     config::{EndpointConfig, Kind, UpstreamConfig},
     errors::{Error, Fault},
+    policy::{Refusal, Ticket},
     trust,
 };
 
@@ -35,6 +36,29 @@ pub(crate) struct Upstream {
     socket: SocketOptions,
     resolved: Mutex<Option<(Instant, Arc<[SocketAddr]>)>>,
     provider: Arc<CryptoProvider>,
+    names: Names,
+}
+
+/// Who says what a name means.
+enum Names {
+    /// The resolver of this machine.
+    System,
+    /// One answer after the other.
+    #[cfg(test)]
+    Scripted(Mutex<std::collections::VecDeque<Vec<SocketAddr>>>),
+}
+
+impl Names {
+    async fn lookup(&self, host: &str, port: u16) -> io::Result<Arc<[SocketAddr]>> {
+        match self {
+            Self::System => Ok(lookup_host((host, port)).await?.take(MAX_ADDRESSES).collect()),
+            #[cfg(test)]
+            Self::Scripted(answers) => {
+                let next = answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                next.map(Into::into).ok_or_else(|| io::ErrorKind::NotFound.into())
+            }
+        }
+    }
 }
 
 /// Why an upstream was not reached: for the network, and for the log.
@@ -42,6 +66,15 @@ pub(crate) struct Upstream {
 pub(crate) struct Failure {
     pub(crate) code: Code,
     pub(crate) error: Error,
+    /// What of the customer's own policy refuses, where that is the reason.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let error = Error::new(Fault::PolicyRefused, refusal.to_string());
+        Self { code: refusal.reason.code(), error, refusal: Some(refusal) }
+    }
 }
 
 impl Upstream {
@@ -68,7 +101,14 @@ impl Upstream {
         };
         let mut socket = SocketOptions::default();
         socket.notsent_lowat = None; // nothing overtakes within one connection
-        Ok(Self { config, tls, socket, resolved: Mutex::default(), provider: Arc::clone(provider) })
+        Ok(Self {
+            config,
+            tls,
+            socket,
+            resolved: Mutex::default(),
+            provider: Arc::clone(provider),
+            names: Names::System,
+        })
     }
 
     /// Returns what the owner wrote about it.
@@ -80,11 +120,11 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(crate) async fn connect(&self, turns: &Semaphore) -> Result<Socket, Failure> {
+    pub(crate) async fn connect(&self, turns: &Semaphore, ticket: &Ticket) -> Result<Socket, Failure> {
         let limit = self.config.connect_timeout;
         let connecting = async {
             let _turn = turns.acquire().await;
-            self.connect_now().await
+            self.connect_now(ticket).await
         };
         timeout(limit, connecting).await.unwrap_or_else(|_| {
             self.forget();
@@ -92,10 +132,10 @@ impl Upstream {
         })
     }
 
-    async fn connect_now(&self) -> Result<Socket, Failure> {
+    async fn connect_now(&self, ticket: &Ticket) -> Result<Socket, Failure> {
         let tcp = match &self.config.address {
             Address::Unix(path) => return self.connect_unix(path).await,
-            Address::Tcp { host, port } => self.connect_tcp(host, *port).await?,
+            Address::Tcp { host, port } => self.connect_tcp(host, *port, ticket).await?,
         };
         let Some((connector, name)) = &self.tls else { return Ok(Socket::Tcp(tcp)) };
         match connector.connect(name.clone(), tcp).await {
@@ -124,7 +164,7 @@ impl Upstream {
         Err(self.fail(Fault::UpstreamUnreachable, "this system has no Unix sockets"))
     }
 
-    async fn connect_tcp(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
+    async fn connect_tcp(&self, host: &str, port: u16, ticket: &Ticket) -> Result<TcpStream, Failure> {
         let addresses = self.resolve(host, port).await?;
         let mut telling = None;
         let each = self.config.connect_timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
@@ -132,6 +172,10 @@ impl Upstream {
             // What the name says may change between two looks: the address that is dialed is the one that is checked.
             if is_forbidden(address.ip()) {
                 telling.get_or_insert_with(|| self.fail(Fault::UpstreamForbidden, &address.ip().to_string()));
+                continue;
+            }
+            if let Err(refusal) = ticket.settle(address.ip()) {
+                telling.get_or_insert_with(|| refusal.into());
                 continue;
             }
             let attempt = timeout(each, TcpStream::connect(address)).await;
@@ -157,9 +201,8 @@ impl Upstream {
         if let Some(known) = self.known() {
             return Ok(known);
         }
-        let found = lookup_host((host, port)).await;
-        let found = found.map_err(|_| self.fail(Fault::UpstreamUnreachable, "the name cannot be resolved"))?;
-        let addresses: Arc<[SocketAddr]> = found.take(MAX_ADDRESSES).collect();
+        let found = self.names.lookup(host, port).await;
+        let addresses = found.map_err(|_| self.fail(Fault::UpstreamUnreachable, "the name cannot be resolved"))?;
         *self.cache() = Some((Instant::now(), Arc::clone(&addresses)));
         Ok(addresses)
     }
@@ -206,7 +249,7 @@ impl Upstream {
             Fault::TooManyConnections => Code::LIMIT,
             _ => Code::UPSTREAM_UNREACHABLE,
         };
-        Failure { code, error: Error::new(fault, format!("{}: {detail}", self.config.address)) }
+        Failure { code, error: Error::new(fault, format!("{}: {detail}", self.config.address)), refusal: None }
     }
 }
 
@@ -222,3 +265,72 @@ const EADDRNOTAVAIL: i32 = 99;
 const KNOWN_FOR: Duration = Duration::from_secs(5);
 /// More addresses of one name than these are not tried.
 const MAX_ADDRESSES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rustls::crypto::aws_lc_rs;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        config::endpoint_without_file,
+        policy::{Found, Guard, Policy, Protocol, Target},
+    };
+
+    /// V78
+    #[tokio::test]
+    async fn a_name_that_moves_between_two_connections_is_refused_where_it_has_moved_to() {
+        // It would answer at either address.
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let at = |last: u8| SocketAddr::from(([127, 0, 0, last], port));
+        let upstream = scripted(port, [vec![at(1)], vec![at(2)], vec![at(2), at(1)], vec![at(2)]]);
+        let guard = guarded(port);
+        let connect = async || {
+            upstream.forget(); // as when what was known is too old
+            let ticket = guard.admit(target(&upstream)).unwrap();
+            let connected = upstream.connect(&Semaphore::new(1), &ticket).await;
+            connected.map(drop).map_err(|failure| (failure.code, failure.error.to_string()))
+        };
+
+        assert_eq!(connect().await, Ok(()));
+        let refused = connect().await.unwrap_err();
+        assert_eq!(refused.0, Code::POLICY);
+        assert!(
+            refused.1.contains("moving.corp") && refused.1.contains("is at 127.0.0.2, which is not in 127.0.0.1"),
+            "{refused:?}"
+        );
+        assert_eq!(connect().await, Ok(()), "of two addresses the one that is allowed is dialed");
+        assert_eq!(connect().await.unwrap_err().0, Code::POLICY);
+        let seen = [listener.accept().await.unwrap().0, listener.accept().await.unwrap().0];
+        assert!(seen.iter().all(|socket| socket.local_addr().unwrap() == at(1)));
+        assert!(
+            timeout(Duration::from_millis(50), listener.accept()).await.is_err(),
+            "the other address was never dialed"
+        );
+    }
+
+    fn scripted(port: u16, answers: [Vec<SocketAddr>; 4]) -> Upstream {
+        let endpoint =
+            endpoint_without_file(Kind::Tcp, Some("tcp://:1"), &format!("moving.corp:{port}"), false).unwrap();
+        let upstream = Upstream::new(&endpoint, &Arc::new(aws_lc_rs::default_provider())).unwrap();
+        Upstream { names: Names::Scripted(Mutex::new(answers.into())), ..upstream }
+    }
+
+    fn guarded(port: u16) -> Arc<Guard> {
+        let text = format!(
+            "version: 1\nallow:\n  - {{ name: a, endpoints: ['*'], hosts: [moving.corp], addresses: [127.0.0.1], ports: [{port}], protocols: [tcp] }}\n"
+        );
+        let policy = Policy::parse(Path::new("policy.yml"), &text).unwrap();
+        let guard = Guard::new();
+        guard.set(Found { policy, text }, "one".into());
+        guard
+    }
+
+    fn target(upstream: &Upstream) -> Arc<Target> {
+        let address = upstream.config.address.clone();
+        Arc::new(Target { endpoint: "tcp://:1".into(), upstream: address, protocol: Protocol::Tcp })
+    }
+}

@@ -11,6 +11,7 @@ use std::{
 use adit::{
     Agent, Outcome, Status,
     config::{Config, Overrides, token},
+    policy::Guard,
 };
 use adit_core::{Code, Command, Open, Refusal, SessionId};
 use adit_tokio::{Event, NetworkSession, Stream};
@@ -85,11 +86,13 @@ pub(crate) struct Rules {
     pub(crate) token: &'static [u8],
     /// [`Code::NO_ERROR`] leaves a bind without an answer.
     pub(crate) bind: fn(&str) -> Result<(), Code>,
+    /// What is bound where it is not what was asked for.
+    pub(crate) renames: fn(&str) -> Option<String>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { token: b"t0k3n", bind: |_| Ok(()) }
+        Self { token: b"t0k3n", bind: |_| Ok(()), renames: |_| None }
     }
 }
 
@@ -205,7 +208,7 @@ async fn serve(
                 match (rules.bind)(&url) {
                     Ok(()) => {
                         binds.lock().expect("not poisoned").push((url.clone(), request.bind().id));
-                        session.bound(request, &url);
+                        session.bound(request, &(rules.renames)(&url).unwrap_or_else(|| url.clone()));
                         Seen::Bound(url)
                     }
                     Err(Code::NO_ERROR) => Seen::Ignored(url),
@@ -274,11 +277,17 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(file: &Path) -> Self {
+        Self::start_under(file, None)
+    }
+
+    /// Starts an agent that asks a guard.
+    pub(crate) fn start_under(file: &Path, guard: Option<Arc<Guard>>) -> Self {
         let config = load(file);
         let secret = token(&config.agent.token).expect("a token");
         let (reload, reloads) = mpsc::channel(1);
         let agent = Agent::new(config, secret, provider()).expect("ready").with_reloads(reloads);
         let agent = agent.with_state(file.with_file_name("state"));
+        let agent = if let Some(guard) = guard { agent.with_guard(guard) } else { agent };
         let status = agent.status();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(agent.run(async move {

@@ -1,0 +1,111 @@
+//! The policy of the command line, and what freezes and thaws.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use rustls::crypto::CryptoProvider;
+
+use super::{
+    Failure,
+    arguments::{Freeze, Global, Output},
+    configuration::{files, refusal},
+    print,
+};
+use crate::{
+    clock,
+    config::ConfigFault,
+    errors::{Error, Exit, Fault},
+    identity::state_folder,
+    policy::{Freezer, Watch},
+};
+
+/// Opens the policy that the command line or ADIT_POLICY names, that of the machine, or the one beside the configuration. A key
+/// of the configuration cannot name it: the vendor writes that file.
+pub(super) fn open(global: &Global, provider: &Arc<CryptoProvider>) -> Result<Watch, Failure> {
+    read(global, provider).map_err(|faults| refusal(&faults, Fault::PolicyInvalid))
+}
+
+pub(super) fn read(global: &Global, provider: &Arc<CryptoProvider>) -> Result<Watch, Vec<ConfigFault>> {
+    let variable = || std::env::var_os("ADIT_POLICY").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let named = global.policy.clone().or_else(variable);
+    let configuration = files(global).into_iter().next();
+    Watch::open(named, configuration, freezer(global), Arc::clone(provider))
+}
+
+fn freezer(global: &Global) -> Freezer {
+    let beside = files(global).first().and_then(|file| file.parent()).map(Path::to_owned);
+    Freezer::new(beside.into_iter().chain(state_folder()))
+}
+
+/// Closes everything, until [`thaw`].
+pub(super) fn freeze(global: &Global, freeze: &Freeze) -> Result<Exit, Failure> {
+    let freezer = freezer(global);
+    let text = said(freeze.reason.as_deref());
+    let file = freezer.freeze(&text).map_err(unwritable)?;
+    match freeze.output {
+        Output::Text => print(&format!("frozen: {} is there. `adit thaw` ends it.\n", file.display()))?,
+        Output::Json => print(&format!("{}\n", serde_json::json!({ "frozen": true, "file": file })))?,
+    }
+    Ok(Exit::Fine)
+}
+
+/// Ends what [`freeze`] began.
+pub(super) fn thaw(global: &Global, output: Output) -> Result<Exit, Failure> {
+    let freezer = freezer(global);
+    let removed = freezer.thaw().map_err(unwritable)?;
+    match output {
+        Output::Text if removed.is_empty() => print("nothing was frozen\n")?,
+        Output::Text => removed.iter().try_for_each(|file| print(&format!("thawed: {} is gone\n", file.display())))?,
+        Output::Json => print(&format!("{}\n", serde_json::json!({ "frozen": false, "removed": removed })))?,
+    }
+    Ok(Exit::Fine)
+}
+
+fn said(reason: Option<&str>) -> String {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let since = clock::utc(i64::try_from(seconds).unwrap_or(i64::MAX));
+    let reason: String = reason.unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+    let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+    format!("since {since}, {}{reason}", whoever())
+}
+
+#[cfg(unix)]
+fn whoever() -> String {
+    format!("by user {}", rustix::process::getuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn whoever() -> String {
+    "by a command".to_owned()
+}
+
+fn unwritable(error: std::io::Error) -> Failure {
+    Error::new(Fault::FileUnwritable, error.to_string()).into()
+}
+
+/// Freezes on SIGUSR1, for as long as it is polled.
+#[cfg(unix)]
+pub(super) async fn freeze_on_signal(freezer: Freezer) {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let Ok(mut signals) = signal(SignalKind::user_defined1()) else { return };
+    while signals.recv().await.is_some() {
+        let (freezer, text) = (freezer.clone(), said(Some("SIGUSR1")));
+        let frozen = tokio::task::spawn_blocking(move || {
+            freezer.freeze(&text).map(Path::to_owned).inspect_err(|_| freezer.hold(&text))
+        });
+        match frozen.await {
+            Ok(Ok(file)) => tracing::warn!(file = %file.display(), "SIGUSR1: frozen"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "SIGUSR1: frozen until this process ends, and no longer: no file can be written");
+            }
+            Err(_) => tracing::error!(error = %Fault::Internal, "SIGUSR1: not frozen"),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) async fn freeze_on_signal(_: Freezer) {}

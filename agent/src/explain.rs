@@ -1,0 +1,374 @@
+//! What an agent would do, in plain words: who reaches what, who can read it, what is kept, what is refused.
+
+use std::path::{Path, PathBuf};
+
+use adit_core::{TlsEnd, escape};
+use serde_json::{Value, json};
+
+use crate::{
+    config::{AgentConfig, Config, EndpointConfig, LogOutput, Roots, Token, UpstreamTrust},
+    policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict},
+    upstream::Address,
+};
+
+/// What is in force beside the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Situation<'a> {
+    /// The policy, its file and what names it.
+    pub(crate) policy: Option<(&'a Policy, &'a Path, &'a str)>,
+    pub(crate) frozen: Option<&'a str>,
+    /// Where the agent keeps what must last.
+    pub(crate) state: Option<&'a Path>,
+    /// The time, in seconds since 1970.
+    pub(crate) now: i64,
+}
+
+/// One thing that is so: about what, which of it, and how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Statement {
+    pub(crate) topic: String,
+    pub(crate) key: String,
+    pub(crate) text: String,
+}
+
+/// Everything that can be said.
+#[derive(Clone, Debug)]
+pub(crate) struct Explanation {
+    pub(crate) statements: Vec<Statement>,
+    facts: Value,
+}
+
+/// Explains a configuration and what is in force beside it.
+pub(crate) fn explain(config: &Config, situation: &Situation<'_>) -> Explanation {
+    let mut teller = Teller { statements: Vec::new() };
+    teller.network(&config.agent);
+    teller.policy(situation);
+    let endpoints: Vec<Value> = config.endpoints.iter().map(|endpoint| teller.endpoint(endpoint, situation)).collect();
+    let commands = teller.commands(&config.agent, situation);
+    teller.kept(config, situation);
+    let capture = situation.policy.is_some_and(|(policy, ..)| policy.capture);
+    let facts = json!({
+        "policy": situation.policy.map(|(_, file, version)| json!({ "file": file, "version": version })),
+        "frozen": situation.frozen,
+        "endpoints": endpoints,
+        "commands": commands,
+        "capture": capture,
+    });
+    Explanation { statements: teller.statements, facts }
+}
+
+impl Explanation {
+    /// Writes everything for people.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        let mut topic = None;
+        for statement in &self.statements {
+            if topic != Some(&statement.topic) {
+                text.push_str(&format!("{}{}\n", if topic.is_some() { "\n" } else { "" }, statement.topic));
+                topic = Some(&statement.topic);
+            }
+            text.push_str(&format!("  {:12} {}\n", statement.key, statement.text));
+        }
+        text
+    }
+
+    /// Writes everything for programs.
+    pub(crate) fn json(&self) -> Value {
+        let mut value = self.facts.clone();
+        value["statements"] = self.statements.iter().map(Statement::json).collect();
+        value
+    }
+}
+
+impl Statement {
+    fn json(&self) -> Value {
+        json!({ "topic": self.topic, "key": self.key, "text": self.text })
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        let field = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(Self { topic: field("topic")?, key: field("key")?, text: field("text")? })
+    }
+}
+
+/// Reads the statements that [`Explanation::json`] wrote.
+pub(crate) fn statements(text: &str) -> Option<Vec<Statement>> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    value.get("statements")?.as_array()?.iter().map(Statement::read).collect()
+}
+
+/// Returns what is no longer so, and what has come to be so.
+pub(crate) fn differences<'a>(old: &'a [Statement], new: &'a [Statement]) -> (Vec<&'a Statement>, Vec<&'a Statement>) {
+    let gone = old.iter().filter(|statement| !new.contains(statement)).collect();
+    (gone, new.iter().filter(|statement| !old.contains(statement)).collect())
+}
+
+/// Writes differences for people.
+pub(crate) fn differences_text((gone, come): &(Vec<&Statement>, Vec<&Statement>)) -> String {
+    let line = |sign: char, statement: &Statement| {
+        format!("{sign} {}, {}: {}\n", statement.topic, statement.key, statement.text)
+    };
+    let mut text = String::new();
+    // What became of a thing stands beside what it was.
+    let same = |one: &Statement, other: &Statement| (&one.topic, &one.key) == (&other.topic, &other.key);
+    for statement in gone {
+        text.push_str(&line('-', statement));
+        let now = come.iter().filter(|other| same(statement, other));
+        text.extend(now.map(|other| line('+', other)));
+    }
+    let new = come.iter().filter(|statement| !gone.iter().any(|other| same(statement, other)));
+    text.extend(new.map(|statement| line('+', statement)));
+    if text.is_empty() { "nothing has changed\n".to_owned() } else { text }
+}
+
+/// Writes differences for programs.
+pub(crate) fn differences_json((gone, come): &(Vec<&Statement>, Vec<&Statement>)) -> Value {
+    let list =
+        |statements: &[&Statement]| -> Vec<Value> { statements.iter().map(|statement| statement.json()).collect() };
+    json!({ "removed": list(gone), "added": list(come) })
+}
+
+struct Teller {
+    statements: Vec<Statement>,
+}
+
+impl Teller {
+    fn say(&mut self, topic: &str, key: &str, text: impl Into<String>) {
+        let text = escape(&text.into()).to_string();
+        self.statements.push(Statement { topic: topic.to_owned(), key: key.to_owned(), text });
+    }
+
+    fn network(&mut self, agent: &AgentConfig) {
+        let targets: Vec<_> = agent.targets.iter().map(|target| format!("{}:{}", target.host, target.port)).collect();
+        self.say("Network", "dials", format!("{}; the agent itself listens nowhere", listed(&targets)));
+        let trusted = match &agent.roots {
+            Roots::Bundled(_) => "the roots that came with the configuration, and nobody else".to_owned(),
+            Roots::Host => "whomever this machine trusts".to_owned(),
+            Roots::File(path) => format!("whomever {} names, and nobody else", path.display()),
+        };
+        self.say("Network", "trusts", trusted);
+    }
+
+    fn policy(&mut self, situation: &Situation<'_>) {
+        match situation.policy {
+            None => self.say("Policy", "file", "there is none: the agent carries whatever its configuration names"),
+            Some((policy, file, version)) => {
+                let text = format!("{}, version {version}; what no rule allows is refused", file.display());
+                self.say("Policy", "file", text);
+                let bounds = bounded(&policy.bounds);
+                if !bounds.is_empty() {
+                    self.say("Policy", "as a whole", bounds.join("; "));
+                }
+                if policy.rules.is_empty() {
+                    self.say("Policy", "rules", "there are none: everything is refused");
+                }
+                for rule in &policy.rules {
+                    self.say("Policy", "rule", described(rule));
+                }
+            }
+        }
+        if let Some(why) = situation.frozen {
+            self.say("Frozen", "since", format!("everything is closed: {why}"));
+        }
+    }
+
+    fn endpoint(&mut self, endpoint: &EndpointConfig, situation: &Situation<'_>) -> Value {
+        let topic = format!("Endpoint {}", endpoint.name);
+        let protocol = Protocol::of(endpoint);
+        self.say(&topic, "callers", format!("come in at {}", endpoint.url));
+        self.say(&topic, "leads to", format!("{} ({protocol})", endpoint.upstream.address));
+        let end = endpoint.tls_end();
+        self.say(&topic, "read by", readers(end));
+        if let Some(text) = behind(endpoint) {
+            self.say(&topic, "upstream", text);
+        }
+        let (allowed, rule, reason) = match decide(endpoint, situation) {
+            Decision::Unasked => {
+                self.say(&topic, "allowed", "by the configuration alone: there is no policy");
+                (true, None, None)
+            }
+            Decision::Allowed(rule) => {
+                let mut text = vec![format!("by rule `{}`", rule.name)];
+                text.extend(bounded(&rule.bounds));
+                self.say(&topic, "allowed", text.join("; "));
+                (true, Some(rule.name.clone()), None)
+            }
+            Decision::Refused(refusal) => {
+                self.say(&topic, "refused", refusal.to_string());
+                (false, refusal.rule.clone(), Some(refusal.reason.word()))
+            }
+        };
+        json!({
+            "name": endpoint.name, "url": endpoint.url, "upstream": endpoint.upstream.address.to_string(),
+            "protocol": protocol.word(), "tls_end": end.word(), "allowed": allowed, "rule": rule, "reason": reason,
+        })
+    }
+
+    fn commands(&mut self, agent: &AgentConfig, situation: &Situation<'_>) -> Value {
+        let configured = agent.remote_management;
+        let both = situation.policy.map_or(configured, |(policy, ..)| policy.commands.intersect(configured));
+        let table = [
+            ("stop", configured.stop, both.stop, "it ends the agent"),
+            (
+                "restart",
+                configured.restart,
+                both.restart,
+                "it makes its sessions anew and reads its configuration again",
+            ),
+            ("update", configured.update, both.update, "it is answered that this build cannot replace itself"),
+        ];
+        for (word, configured, both, meaning) in table {
+            let text = match (configured, both) {
+                (_, true) => format!("accepted: {meaning}"),
+                (true, false) => format!("refused: commands.{word} of the policy is not true"),
+                (false, _) => format!("refused: remote_management.{word} of the configuration is not true"),
+            };
+            self.say("Commands of the vendor", word, text);
+        }
+        self.say(
+            "Commands of the vendor",
+            "configuration",
+            "refused: this build takes its configuration from files alone",
+        );
+        json!({ "stop": both.stop, "restart": both.restart, "update": both.update, "configuration": false })
+    }
+
+    fn kept(&mut self, config: &Config, situation: &Situation<'_>) {
+        let topic = "Kept on this machine";
+        let capture = match situation.policy {
+            Some((Policy { capture: true, .. }, ..)) => {
+                "the policy would allow it to be recorded; this build records nothing"
+            }
+            Some(_) => "never written down: the policy does not allow it, and this build does not do it",
+            None => "never written down; in memory for as long as it is on its way",
+        };
+        self.say(topic, "traffic", capture);
+        let files: Vec<PathBuf> = config.files.clone();
+        let token = match &config.agent.token {
+            Token::Missing => "nowhere".to_owned(),
+            Token::Given(_) => format!("in {} or the environment, until it is taken out", listed(&shown(&files))),
+            Token::File(path) => format!("in {}, until it is taken out", path.display()),
+            Token::StandardInput => "in memory, until the agent ends".to_owned(),
+        };
+        self.say(topic, "authtoken", token);
+        let log = match &config.agent.log {
+            LogOutput::Off => "there is none".to_owned(),
+            LogOutput::File(path) => format!("{}, which grows until it is rotated by others", path.display()),
+            LogOutput::Auto | LogOutput::Stderr => {
+                "standard error: for as long as whoever collects it keeps it".to_owned()
+            }
+            LogOutput::Stdout => "standard output: for as long as whoever collects it keeps it".to_owned(),
+        };
+        let level = &config.agent.log_level;
+        self.say(
+            topic,
+            "log",
+            format!("{log}; at level {level}. Callers' addresses are in it at debug and trace, content never"),
+        );
+        if let Some(state) = situation.state {
+            let text = format!(
+                "{}: a random name by which the network knows the agent again, until it is deleted",
+                state.display()
+            );
+            self.say(topic, "name", text);
+        }
+        self.say(topic, "addresses", "of upstream names: 5 s in memory, judged again at each connection");
+        self.say(
+            "Kept by the vendor",
+            "everything",
+            "what the network keeps is for the vendor to say: it cannot be seen from here",
+        );
+    }
+}
+
+/// What becomes of an endpoint.
+enum Decision<'a> {
+    /// There is no policy.
+    Unasked,
+    Allowed(&'a Rule),
+    Refused(Refusal),
+}
+
+fn decide<'a>(endpoint: &EndpointConfig, situation: &Situation<'a>) -> Decision<'a> {
+    let Some((policy, ..)) = situation.policy else { return Decision::Unasked };
+    match policy.judge(&Facts::of(endpoint, situation.now)) {
+        Verdict::Allowed { rule } => policy.rules.get(rule).map_or(Decision::Unasked, Decision::Allowed),
+        Verdict::Refused(refusal) => Decision::Refused(refusal),
+    }
+}
+
+fn readers(end: TlsEnd) -> &'static str {
+    match end {
+        TlsEnd::Network => "the vendor: TLS of callers ends at the network. Nobody between callers, network and agent",
+        TlsEnd::Agent => "this machine and the upstream: TLS of callers ends here. Not the vendor",
+        TlsEnd::Upstream => {
+            "the upstream alone: TLS of callers passes through untouched. Not the vendor, nor this machine"
+        }
+        TlsEnd::Unsaid => {
+            "whoever is between callers and network, and the vendor, unless what is carried is itself encrypted"
+        }
+    }
+}
+
+/// Tells who can read between the agent and the upstream, where that is more than the two.
+fn behind(endpoint: &EndpointConfig) -> Option<&'static str> {
+    let loopback = |host: &str| {
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse().is_ok_and(|address: core::net::IpAddr| address.is_loopback())
+    };
+    match (&endpoint.upstream.tls, &endpoint.upstream.address) {
+        (Some(UpstreamTrust::DangerAnybody), _) => {
+            Some("its certificate is not checked: whoever is between this machine and it reads and changes everything")
+        }
+        (Some(UpstreamTrust::Host | UpstreamTrust::File(_)), _) => Some("TLS, and its certificate is checked"),
+        (None, Address::Unix(_)) => None,
+        (None, Address::Tcp { host, .. }) if loopback(host) => None,
+        (None, Address::Tcp { .. }) => {
+            Some("the agent adds no TLS: whoever is between this machine and it reads what callers do not encrypt")
+        }
+    }
+}
+
+fn described(rule: &Rule) -> String {
+    let endpoints = listed(&strings(&rule.endpoints));
+    let mut text = vec![format!("`{}`: from {endpoints} to {}", rule.name, listed(&strings(&rule.hosts)))];
+    if !rule.ports.is_empty() {
+        text.push(format!("ports {}", listed(&strings(&rule.ports))));
+    }
+    if !rule.addresses.is_empty() {
+        text.push(format!("only at {}", listed(&strings(&rule.addresses))));
+    }
+    text.push(format!("speaking {}", listed(&strings(&rule.protocols))));
+    text.extend(bounded(&rule.bounds));
+    text.join("; ")
+}
+
+fn bounded(bounds: &Bounds) -> Vec<String> {
+    let limits = &bounds.limits;
+    let mut text = Vec::new();
+    text.extend(bounds.expires.map(|expires| format!("until {}", crate::clock::utc(expires))));
+    if !bounds.hours.is_empty() {
+        text.push(format!("at {}", listed(&strings(&bounds.hours))));
+    }
+    text.extend(limits.connections.map(|most| format!("at most {most} connections at once")));
+    text.extend(limits.connections_per_second.map(|most| format!("at most {most} new connections a second")));
+    text.extend(limits.bytes_per_second.map(|most| format!("at most {most} octets a second")));
+    text.extend(limits.total_bytes.map(|most| format!("{most} octets in all")));
+    text
+}
+
+fn strings<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn shown(files: &[PathBuf]) -> Vec<String> {
+    files.iter().map(|file| file.display().to_string()).collect()
+}
+
+fn listed(items: &[String]) -> String {
+    if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
+}
+
+#[cfg(test)]
+#[path = "explain_tests.rs"]
+mod tests;

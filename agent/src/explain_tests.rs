@@ -1,0 +1,105 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::Overrides;
+
+const CONFIGURATION: &str = "\
+version: 1
+agent:
+  connect_url: connect.example.com
+  authtoken: hunter2
+  remote_management: { stop: true, restart: true }
+endpoints:
+  - name: crm
+    url: https://crm.example.com
+    upstream: { url: 'http://crm.corp:8080' }
+  - name: db
+    url: tls://db.example.com
+    upstream: { url: 'tcp://localhost:5432' }
+";
+
+const POLICY: &str = "\
+version: 1
+expires: 2030-01-01T00:00:00Z
+commands: { stop: true }
+allow:
+  - name: crm
+    endpoints: ['https://crm.example.com']
+    hosts: ['*.corp']
+    addresses: [10.0.0.0/8]
+    ports: [8080]
+    protocols: [http]
+    hours: [mon-fri 08:00-18:00 +01:00]
+    max_connections: 5
+";
+
+/// A Monday at noon.
+const NOON: i64 = 1_795_435_200;
+
+fn told(configuration: &str, policy: Option<&str>) -> Explanation {
+    let text = crate::config::Text { text: configuration.to_owned(), mode: Some(0o600) };
+    let config = Config::parse(&["0.yml".into()], &[text], &Overrides::default()).unwrap();
+    let policy = policy.map(|text| Policy::parse(Path::new("policy.yml"), text).unwrap());
+    let policy = policy.as_ref().map(|policy| (policy, Path::new("/etc/adit/policy.yml"), "0123abcd"));
+    explain(&config, &Situation { policy, frozen: None, state: Some(Path::new("/var/lib/adit")), now: NOON })
+}
+
+#[test]
+fn it_says_who_reaches_what_who_reads_it_and_what_is_refused_by_which_rule() {
+    let text = told(CONFIGURATION, Some(POLICY)).text();
+
+    for line in [
+        "  dials        connect.example.com:443; the agent itself listens nowhere",
+        "  file         /etc/adit/policy.yml, version 0123abcd; what no rule allows is refused",
+        "  as a whole   until 2030-01-01 00:00:00 UTC",
+        "  rule         `crm`: from https://crm.example.com to *.corp; ports 8080; only at 10.0.0.0/8; speaking http; at mon-fri 08:00-18:00 +01:00; at most 5 connections at once",
+        "Endpoint crm\n  callers      come in at https://crm.example.com\n  leads to     crm.corp:8080 (http)\n  read by      the vendor: TLS of callers ends at the network. Nobody between callers, network and agent\n",
+        "  allowed      by rule `crm`; at mon-fri 08:00-18:00 +01:00; at most 5 connections at once",
+        "  read by      the upstream alone: TLS of callers passes through untouched. Not the vendor, nor this machine",
+        "  refused      no rule is for the endpoint tls://db.example.com",
+        "  stop         accepted: it ends the agent",
+        "  restart      refused: commands.restart of the policy is not true",
+        "  update       refused: remote_management.update of the configuration is not true",
+        "  authtoken    in 0.yml or the environment, until it is taken out",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn without_a_policy_it_says_that_nothing_of_the_customer_holds_the_configuration_back() {
+    let text = told(CONFIGURATION, None).text();
+
+    assert!(text.contains("there is none: the agent carries whatever its configuration names"), "{text}");
+    assert!(text.contains("  stop         accepted") && text.contains("  restart      accepted"), "{text}");
+}
+
+#[test]
+fn programs_are_told_the_same() {
+    let value = told(CONFIGURATION, Some(POLICY)).json();
+
+    assert_eq!((&value["endpoints"][0]["rule"], &value["endpoints"][0]["tls_end"]), (&"crm".into(), &"network".into()));
+    assert_eq!(
+        (&value["endpoints"][1]["allowed"], &value["endpoints"][1]["reason"]),
+        (&false.into(), &"endpoint".into())
+    );
+    assert_eq!((&value["commands"]["stop"], &value["commands"]["restart"]), (&true.into(), &false.into()));
+    assert_eq!((&value["capture"], &value["policy"]["version"]), (&false.into(), &"0123abcd".into()));
+    assert_eq!(statements(&value.to_string()), Some(told(CONFIGURATION, Some(POLICY)).statements));
+}
+
+#[test]
+fn what_has_changed_stands_beside_what_it_was() {
+    let old = told(CONFIGURATION, Some(POLICY)).statements;
+    let new = told(&CONFIGURATION.replace("crm.corp:8080", "hr.corp:9090"), Some(POLICY)).statements;
+
+    assert_eq!(
+        differences_text(&differences(&old, &new)),
+        "- Endpoint crm, leads to: crm.corp:8080 (http)\n\
+         + Endpoint crm, leads to: hr.corp:9090 (http)\n\
+         - Endpoint crm, allowed: by rule `crm`; at mon-fri 08:00-18:00 +01:00; at most 5 connections at once\n\
+         + Endpoint crm, refused: rule `crm`: the port of hr.corp:9090 is none of 8080\n"
+    );
+    assert_eq!(differences_text(&differences(&old, &old)), "nothing has changed\n");
+}

@@ -1,0 +1,356 @@
+//! The policy that is in force, and everything that goes on under it.
+
+use core::{
+    fmt,
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Commands, Facts, Found, Limits, Policy, Reason, Refusal, Ticket, Usage, Verdict,
+    meter::Meter,
+    ticket::{Signal, Target},
+};
+use crate::config::{EndpointConfig, RemoteManagement};
+
+/// What an agent asks before it does anything: may it? Without a policy it may, as long as nothing is frozen.
+pub struct Guard {
+    state: Mutex<State>,
+    start: Instant,
+    /// Whether there is a policy to count for.
+    counts: AtomicBool,
+    /// Counts changes of what is allowed.
+    turn: watch::Sender<u64>,
+}
+
+/// The time: of the wall clock in seconds since 1970, and since the guard was made.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    wall: i64,
+    passed: Duration,
+}
+
+/// What the guard knows; no IO, time is an argument.
+#[derive(Debug, Default)]
+struct State {
+    policy: Option<Arc<Policy>>,
+    /// What tells one policy from another.
+    version: String,
+    frozen: Option<String>,
+    whole: Meter,
+    /// By the names of rules, so that a policy that is read again begins no count anew.
+    meters: BTreeMap<String, Meter>,
+    live: BTreeMap<u64, Live>,
+    next: u64,
+    /// Which bounds hold at the moment: of the whole, and of each rule.
+    holding: Vec<bool>,
+}
+
+/// A connection that was admitted.
+#[derive(Debug)]
+struct Live {
+    target: Arc<Target>,
+    address: Option<IpAddr>,
+    rule: Option<usize>,
+    signal: Arc<Signal>,
+}
+
+impl Guard {
+    /// Returns a guard without a policy.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            start: Instant::now(),
+            counts: AtomicBool::new(false),
+            turn: watch::Sender::new(0),
+        })
+    }
+
+    /// Puts a policy in force, at once and for what is open as well; returns how many connections it ends.
+    pub fn set(&self, found: Found, version: String) -> usize {
+        let ended = self.change(|state, now| state.set(found.policy, version, now));
+        self.counts.store(true, Ordering::Relaxed);
+        ended
+    }
+
+    /// Closes everything, or ends that. Returns how many connections end.
+    pub fn freeze(&self, frozen: Option<String>) -> usize {
+        self.change(|state, now| {
+            state.frozen = frozen;
+            state.judge_again(now)
+        })
+    }
+
+    /// Lets the time pass: what has expired ends. Returns how many connections do.
+    pub fn tick(&self) -> usize {
+        let now = self.now();
+        if self.lock().holds_as_before(now.wall) { 0 } else { self.change(State::judge_again) }
+    }
+
+    /// Returns what tells of changes of what is allowed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.turn.subscribe()
+    }
+
+    /// Returns the policy in force.
+    pub fn policy(&self) -> Option<Arc<Policy>> {
+        self.lock().policy.clone()
+    }
+
+    /// Returns what names the policy in force; empty without one.
+    pub fn version(&self) -> String {
+        self.lock().version.clone()
+    }
+
+    /// Returns why everything is closed, if it is.
+    pub fn frozen(&self) -> Option<String> {
+        self.lock().frozen.clone()
+    }
+
+    /// Returns what both the policy and the configuration let the vendor ask for.
+    pub fn commands(&self, configured: RemoteManagement) -> RemoteManagement {
+        match &self.lock().policy {
+            Some(policy) => policy.commands.intersect(configured),
+            None => Commands { stop: true, restart: true, update: true, configuration: false }.intersect(configured),
+        }
+    }
+
+    /// Decides about an endpoint, as it is asked for or, with `url`, as the network has bound it.
+    ///
+    /// # Errors
+    /// Why no connection to it could be carried at this moment, limits apart.
+    pub fn endpoint(&self, endpoint: &EndpointConfig, url: Option<&str>) -> Result<(), Refusal> {
+        let now = self.now().wall;
+        let state = self.lock();
+        let Some(policy) = &state.policy else { return Ok(()) };
+        let facts = Facts::of(endpoint, now);
+        match policy.judge(&Facts { endpoint: url.unwrap_or(facts.endpoint), ..facts }) {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    /// Decides about a connection that has come.
+    ///
+    /// # Errors
+    /// Why it may not be carried.
+    pub(crate) fn admit(self: &Arc<Self>, target: Arc<Target>) -> Result<Ticket, Refusal> {
+        let now = self.now();
+        let (number, signal) = self.lock().admit(target, now)?;
+        Ok(Ticket::new(Arc::clone(self), number, signal))
+    }
+
+    pub(super) fn settle(&self, number: u64, address: IpAddr) -> Result<(), Refusal> {
+        let now = self.now();
+        self.lock().settle(number, address, now)
+    }
+
+    /// Counts octets; returns when more may be carried, if not at once.
+    pub(super) fn carried(&self, number: u64, octets: u64) -> Option<Instant> {
+        if !self.counts.load(Ordering::Relaxed) {
+            return None;
+        }
+        let now = self.now();
+        let mut state = self.lock();
+        if state.carried(number, octets, now) {
+            state.judge_again(now);
+        }
+        let ready = state.ready(number);
+        (ready > now.passed).then(|| self.start + ready)
+    }
+
+    pub(super) fn leave(&self, number: u64) {
+        self.lock().leave(number);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State, Now) -> usize) -> usize {
+        let now = self.now();
+        let ended = change(&mut self.lock(), now);
+        self.turn.send_modify(|turn| *turn += 1);
+        ended
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Now { wall: i64::try_from(wall).unwrap_or(i64::MAX), passed: self.start.elapsed() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("version", &self.version())
+            .field("frozen", &self.frozen())
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn set(&mut self, policy: Policy, version: String, now: Now) -> usize {
+        self.meters.retain(|name, _| policy.rules.iter().any(|rule| rule.name == *name));
+        for rule in &policy.rules {
+            self.meters.entry(rule.name.clone()).or_default();
+        }
+        (self.policy, self.version) = (Some(Arc::new(policy)), version);
+        self.judge_again(now)
+    }
+
+    fn admit(&mut self, target: Arc<Target>, now: Now) -> Result<(u64, Arc<Signal>), Refusal> {
+        let rule = self.judge(&target, None, now, Stage::New)?;
+        self.count(rule);
+        self.each_meter(rule, |meter, limits| meter.arrived(limits, now.passed));
+        let (number, signal) = (self.next, Arc::<Signal>::default());
+        self.next += 1;
+        self.live.insert(number, Live { target, address: None, rule, signal: Arc::clone(&signal) });
+        Ok((number, signal))
+    }
+
+    /// Decides again, of the address that is dialed. The connection counts under the rule that allows it.
+    fn settle(&mut self, number: u64, address: IpAddr, now: Now) -> Result<(), Refusal> {
+        let Some(Live { target, rule: before, .. }) = self.live.get(&number) else { return Ok(()) };
+        let (target, before) = (Arc::clone(target), *before);
+        self.discount(before);
+        let decided = self.judge(&target, Some(address), now, Stage::Standing);
+        let rule = decided.as_ref().map_or(before, |rule| *rule);
+        self.count(rule);
+        if let (Some(live), true) = (self.live.get_mut(&number), decided.is_ok()) {
+            (live.address, live.rule) = (Some(address), rule);
+        }
+        decided.map(|_| ())
+    }
+
+    /// Counts octets of a connection; returns whether they are the last that its rule has.
+    fn carried(&mut self, number: u64, octets: u64, now: Now) -> bool {
+        let Some(live) = self.live.get(&number) else { return false };
+        let mut is_last = false;
+        self.each_meter(live.rule, |meter, limits| is_last |= meter.carried(octets, limits, now.passed));
+        is_last
+    }
+
+    fn ready(&mut self, number: u64) -> Duration {
+        let Some(live) = self.live.get(&number) else { return Duration::ZERO };
+        let mut ready = Duration::ZERO;
+        self.each_meter(live.rule, |meter, limits| ready = ready.max(meter.ready(limits)));
+        ready
+    }
+
+    fn leave(&mut self, number: u64) {
+        if let Some(live) = self.live.remove(&number) {
+            self.discount(live.rule);
+        }
+    }
+
+    /// Decides about everything that is open again, the oldest first: beyond a limit the newest end. Returns how many do.
+    fn judge_again(&mut self, now: Now) -> usize {
+        self.holding = self.holding_at(now.wall);
+        self.whole.connections = 0;
+        self.meters.values_mut().for_each(|meter| meter.connections = 0);
+        let mut ended = 0;
+        for (number, mut live) in core::mem::take(&mut self.live) {
+            match self.judge(&live.target, live.address, now, Stage::Standing) {
+                Ok(rule) => {
+                    self.count(rule);
+                    live.rule = rule;
+                    self.live.insert(number, live);
+                }
+                Err(refusal) => {
+                    live.signal.revoke(refusal);
+                    ended += 1;
+                }
+            }
+        }
+        ended
+    }
+
+    fn judge(
+        &self,
+        target: &Target,
+        address: Option<IpAddr>,
+        now: Now,
+        stage: Stage,
+    ) -> Result<Option<usize>, Refusal> {
+        if let Some(why) = &self.frozen {
+            return Err(Refusal { reason: Reason::Frozen, rule: None, detail: format!("frozen: {why}") });
+        }
+        let Some(policy) = &self.policy else { return Ok(None) };
+        let usage = |meter: &Meter, limits: &Limits| {
+            let usage = meter.usage(limits, now.passed);
+            Usage { hurried: usage.hurried && stage == Stage::New, ..usage }
+        };
+        let rules: Vec<Usage> = policy
+            .rules
+            .iter()
+            .map(|rule| {
+                self.meters.get(&rule.name).map_or_else(Usage::default, |meter| usage(meter, &rule.bounds.limits))
+            })
+            .collect();
+        let facts = Facts {
+            endpoint: &target.endpoint,
+            upstream: &target.upstream,
+            protocol: target.protocol,
+            address,
+            now: now.wall,
+            whole: usage(&self.whole, &policy.bounds.limits),
+            rules: &rules,
+        };
+        match policy.judge(&facts) {
+            Verdict::Allowed { rule } => Ok(Some(rule)),
+            Verdict::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    fn count(&mut self, rule: Option<usize>) {
+        self.each_meter(rule, |meter, _| meter.connections = meter.connections.saturating_add(1));
+    }
+
+    fn discount(&mut self, rule: Option<usize>) {
+        self.each_meter(rule, |meter, _| meter.connections = meter.connections.saturating_sub(1));
+    }
+
+    /// Calls `act` for what a connection under `rule` counts in: the rule, and the whole.
+    fn each_meter(&mut self, rule: Option<usize>, mut act: impl FnMut(&mut Meter, &Limits)) {
+        let Some(policy) = &self.policy else { return };
+        let Some(rule) = rule.and_then(|rule| policy.rules.get(rule)) else { return };
+        act(&mut self.whole, &policy.bounds.limits);
+        if let Some(meter) = self.meters.get_mut(&rule.name) {
+            act(meter, &rule.bounds.limits);
+        }
+    }
+
+    fn holds_as_before(&self, now: i64) -> bool {
+        self.holding == self.holding_at(now)
+    }
+
+    fn holding_at(&self, now: i64) -> Vec<bool> {
+        let Some(policy) = &self.policy else { return Vec::new() };
+        let rules = policy.rules.iter().map(|rule| &rule.bounds);
+        core::iter::once(&policy.bounds)
+            .chain(rules)
+            .map(|bounds| bounds.is_valid(now) && bounds.is_open(now))
+            .collect()
+    }
+}
+
+/// Whether a connection comes, or has come before: a rate is about those that come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    New,
+    Standing,
+}
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

@@ -1,0 +1,164 @@
+use core::task::{Context, Poll, Waker};
+use std::path::Path;
+
+use super::*;
+use crate::{policy::Protocol, upstream::Address};
+
+/// A policy of one rule with these lines, and what is said of the whole.
+fn policy(whole: &str, rule: &str) -> Policy {
+    let text = format!(
+        "version: 1\n{whole}\nallow:\n  - name: db\n    endpoints: ['tcp://:5432']\n    hosts: [db.corp, localhost]\n    \
+         addresses: [10.0.0.0/8]\n    ports: [5432]\n    protocols: [tcp]\n{rule}\n"
+    );
+    Policy::parse(Path::new("policy.yml"), &text).unwrap()
+}
+
+fn target() -> Arc<Target> {
+    target_of("tcp://:5432", "db.corp")
+}
+
+fn target_of(endpoint: &str, host: &str) -> Arc<Target> {
+    let upstream = Address::Tcp { host: host.into(), port: 5432 };
+    Arc::new(Target { endpoint: endpoint.into(), upstream, protocol: Protocol::Tcp })
+}
+
+const fn at(wall: i64) -> Now {
+    Now { wall, passed: Duration::from_secs(1_000) }
+}
+
+/// A state under a policy in which `count` connections are open, and what tells each of its end.
+fn state(policy: Policy, count: usize) -> (State, Vec<(u64, Arc<Signal>)>) {
+    let mut state = State::default();
+    state.set(policy, "one".into(), at(0));
+    let open = (0..count).map(|_| state.admit(target(), at(0)).unwrap()).collect();
+    (state, open)
+}
+
+fn reason(signal: &Signal) -> Option<Reason> {
+    match signal.poll(&Context::from_waker(Waker::noop())) {
+        Poll::Ready(refusal) => Some(refusal.reason),
+        Poll::Pending => None,
+    }
+}
+
+fn refused<T>(result: Result<T, Refusal>) -> Option<Reason> {
+    result.err().map(|refusal| refusal.reason)
+}
+
+#[test]
+fn without_a_policy_everything_is_carried_and_frozen_nothing() {
+    let mut state = State::default();
+    let (_, signal) = state.admit(target(), at(0)).unwrap();
+    state.frozen = Some("why".into());
+
+    assert_eq!(state.judge_again(at(0)), 1);
+    assert_eq!(reason(&signal), Some(Reason::Frozen));
+    assert_eq!(refused(state.admit(target(), at(0))), Some(Reason::Frozen));
+}
+
+#[test]
+fn a_policy_that_comes_ends_what_it_does_not_allow_and_nothing_else() {
+    let mut state = State::default();
+    let (_, kept) = state.admit(target(), at(0)).unwrap();
+    let (_, other) = state.admit(target_of("tcp://:5433", "db.corp"), at(0)).unwrap();
+
+    assert_eq!(state.set(policy("", ""), "one".into(), at(0)), 1);
+
+    assert_eq!((reason(&kept), reason(&other)), (None, Some(Reason::Endpoint)));
+}
+
+#[test]
+fn the_address_that_is_dialed_is_judged_and_another_may_still_do() {
+    let (mut state, open) = state(policy("", "    max_connections: 1"), 1);
+    let number = open[0].0;
+    let mut settle = |address: &str| refused(state.settle(number, address.parse().unwrap(), at(0)));
+
+    assert_eq!(settle("192.0.2.1"), Some(Reason::Address));
+    assert_eq!(settle("::ffff:11.0.0.1"), Some(Reason::Address));
+    assert_eq!(settle("10.1.2.3"), None);
+    assert_eq!(refused(state.admit(target(), at(0))), Some(Reason::Connections), "it counts once");
+    state.leave(number);
+    assert!(state.admit(target(), at(0)).is_ok());
+}
+
+#[test]
+fn the_address_is_judged_again_when_the_policy_changes() {
+    let (mut state, open) = state(policy("", ""), 1);
+    state.settle(open[0].0, "10.1.2.3".parse().unwrap(), at(0)).unwrap();
+    let mut tighter = policy("", "");
+    tighter.rules[0].addresses.clear();
+
+    assert_eq!(state.set(tighter, "two".into(), at(0)), 1);
+    assert_eq!(reason(&open[0].1), Some(Reason::Address));
+}
+
+#[test]
+fn beyond_a_limit_that_was_lowered_the_newest_end() {
+    let (mut state, open) = state(policy("", "    max_connections: 4"), 4);
+    assert_eq!(refused(state.admit(target(), at(0))), Some(Reason::Connections));
+
+    assert_eq!(state.set(policy("", "    max_connections: 2"), "two".into(), at(0)), 2);
+
+    let ended: Vec<_> = open.iter().map(|(_, signal)| reason(signal)).collect();
+    assert_eq!(ended, [None, None, Some(Reason::Connections), Some(Reason::Connections)]);
+    state.leave(open[3].0); // it was counted out already
+    assert_eq!(refused(state.admit(target(), at(0))), Some(Reason::Connections));
+    state.leave(open[0].0);
+    assert!(state.admit(target(), at(0)).is_ok());
+}
+
+#[test]
+fn a_rate_is_about_connections_that_come() {
+    let (mut state, open) = state(policy("connections_per_second: 2", ""), 2);
+    assert_eq!(refused(state.admit(target(), at(0))), Some(Reason::Rate));
+
+    assert_eq!(state.set(policy("connections_per_second: 1", ""), "two".into(), at(0)), 0);
+    assert_eq!(reason(&open[0].1), None);
+}
+
+#[test]
+fn the_last_octet_ends_everything_under_the_rule_and_a_policy_read_again_begins_no_count_anew() {
+    let (mut state, open) = state(policy("", "    total_bytes: 1kB"), 2);
+    assert!(!state.carried(open[0].0, 999, at(0)));
+    assert!(state.carried(open[0].0, 1, at(0)));
+
+    assert_eq!(state.judge_again(at(0)), 2);
+    assert_eq!(reason(&open[1].1), Some(Reason::Bytes));
+    state.set(policy("", "    total_bytes: 1kB"), "two".into(), at(0));
+    assert_eq!(refused(state.admit(target(), at(0))), Some(Reason::Bytes));
+    state.set(policy("", "    total_bytes: 2kB"), "three".into(), at(0));
+    assert!(state.admit(target(), at(0)).is_ok());
+}
+
+#[test]
+fn octets_wait_for_the_rate_of_the_rule_and_of_the_whole() {
+    for (whole, rule) in [("bytes_per_second: 1kB", ""), ("", "    bytes_per_second: 1kB")] {
+        let (mut state, open) = state(policy(whole, rule), 1);
+        state.carried(open[0].0, 5_000, at(0));
+        assert!(state.ready(open[0].0) > Duration::from_secs(1_004), "{whole}{rule}");
+    }
+}
+
+#[test]
+fn what_expires_ends_at_that_second() {
+    for (whole, rule) in [("expires: 1970-01-01T00:01:40Z", ""), ("", "    expires: 1970-01-01T00:01:40Z")] {
+        let (mut state, open) = state(policy(whole, rule), 1);
+
+        assert!(state.holds_as_before(99));
+        assert!(!state.holds_as_before(100));
+        assert_eq!(state.judge_again(at(100)), 1);
+        assert_eq!(reason(&open[0].1), Some(Reason::Expired));
+        assert!(state.holds_as_before(101));
+    }
+}
+
+#[test]
+fn what_is_open_at_the_end_of_the_hours_ends_and_the_next_hours_open_again() {
+    // The first day of 1970 was a Thursday.
+    let (mut state, open) = state(policy("hours: [thu 00:00-01:00]", ""), 1);
+    assert_eq!(state.judge_again(at(3_599)), 0);
+    assert_eq!(state.judge_again(at(3_600)), 1);
+    assert_eq!(reason(&open[0].1), Some(Reason::Hours));
+    assert_eq!(refused(state.admit(target(), at(3_600))), Some(Reason::Hours));
+    assert!(state.admit(target(), at(7 * 86_400)).is_ok());
+}

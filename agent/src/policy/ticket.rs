@@ -1,0 +1,109 @@
+//! What a connection holds while it is carried: its place under a rule, which can be taken back.
+
+use core::{
+    future::{Future as _, poll_fn},
+    net::IpAddr,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::{Sleep, sleep_until};
+
+use super::{Guard, Protocol, Refusal};
+use crate::upstream::Address;
+
+/// Where a connection leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The endpoint's URL, as bound or as asked for.
+    pub(crate) endpoint: String,
+    pub(crate) upstream: Address,
+    pub(crate) protocol: Protocol,
+}
+
+/// A connection's place under the policy. Dropped, it counts no longer.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    guard: Arc<Guard>,
+    number: u64,
+    signal: Arc<Signal>,
+    /// Runs while the rate of octets is reached.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// Tells a connection that it is not allowed any more.
+#[derive(Debug, Default)]
+pub(super) struct Signal(Mutex<(Option<Refusal>, Option<Waker>)>);
+
+impl Signal {
+    pub(super) fn revoke(&self, refusal: Refusal) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 = Some(refusal);
+        let waker = state.1.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Refusal> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refusal) = &state.0 {
+            return Poll::Ready(refusal.clone());
+        }
+        if !state.1.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.1 = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Ticket {
+    pub(super) const fn new(guard: Arc<Guard>, number: u64, signal: Arc<Signal>) -> Self {
+        Self { guard, number, signal, pause: None }
+    }
+
+    /// Decides about the address that is going to be dialed: what a name meant a moment ago does not count (V78).
+    ///
+    /// # Errors
+    /// Why it may not be dialed; another address may.
+    pub(crate) fn settle(&self, address: IpAddr) -> Result<(), Refusal> {
+        self.guard.settle(self.number, address)
+    }
+
+    /// Waits until the connection is not allowed any more.
+    pub(crate) async fn revoked(&self) -> Refusal {
+        poll_fn(|cx| self.poll_revoked(cx)).await
+    }
+
+    pub(crate) fn poll_revoked(&self, cx: &Context<'_>) -> Poll<Refusal> {
+        self.signal.poll(cx)
+    }
+
+    /// Counts octets that were carried.
+    pub(crate) fn carried(&mut self, octets: usize) {
+        if octets == 0 {
+            return;
+        }
+        let ready = self.guard.carried(self.number, u64::try_from(octets).unwrap_or(u64::MAX));
+        if let Some(ready) = ready {
+            self.pause = Some(Box::pin(sleep_until(ready.into())));
+        }
+    }
+
+    /// Returns when more may be carried.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            core::task::ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.guard.leave(self.number);
+    }
+}

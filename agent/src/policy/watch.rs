@@ -1,0 +1,198 @@
+//! Keeps a guard as the files say: a policy that changes holds at once, one that is wrong changes nothing and is shouted about.
+
+use core::time::Duration;
+use std::{
+    fs::Metadata,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::crypto::CryptoProvider;
+use tokio::{
+    sync::Notify,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{Found, Freezer, Guard, find, load};
+use crate::{
+    config::{ConfigFault, fault},
+    errors::Fault,
+    trust::sha256,
+};
+
+/// What looks at the files of a guard.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    guard: Arc<Guard>,
+    named: Option<PathBuf>,
+    configuration: Option<PathBuf>,
+    freezer: Freezer,
+    provider: Arc<CryptoProvider>,
+    again: Arc<Notify>,
+    seen: Option<Seen>,
+    ambiguous: bool,
+}
+
+/// Where a policy was, and what tells one content from another without reading it.
+type Seen = (PathBuf, Option<Stamp>);
+
+/// What changes whenever a file does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp(Vec<i128>);
+
+impl Watch {
+    /// Reads everything for the first time: the policy that `named` says, else that of the machine or beside `configuration`.
+    ///
+    /// # Errors
+    /// Every fault of the policy; a policy that was named has to exist.
+    pub fn open(
+        named: Option<PathBuf>,
+        configuration: Option<PathBuf>,
+        freezer: Freezer,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, Vec<ConfigFault>> {
+        let guard = Guard::new();
+        let again = Arc::default();
+        let mut watch = Self { guard, named, configuration, freezer, provider, again, seen: None, ambiguous: false };
+        let file = find(watch.named.as_deref(), watch.configuration.as_deref())?;
+        watch.seen = Some((file.clone(), stamp(&file)));
+        match load(&file)? {
+            Some(found) => watch.take(&file, found),
+            None if watch.named.is_some() => {
+                let remedy = "Write it, or leave --policy and ADIT_POLICY out";
+                return Err(vec![fault(&file, None, "does not exist", remedy)]);
+            }
+            None => {}
+        }
+        watch.look_frozen();
+        Ok(watch)
+    }
+
+    /// Returns the guard.
+    pub fn guard(&self) -> Arc<Guard> {
+        Arc::clone(&self.guard)
+    }
+
+    /// Returns the file of the policy, be it there or not.
+    pub fn file(&self) -> Option<&Path> {
+        self.seen.as_ref().map(|(file, _)| file.as_path())
+    }
+
+    /// Returns what makes it read the policy again, changed or not.
+    pub fn again(&self) -> Arc<Notify> {
+        Arc::clone(&self.again)
+    }
+
+    /// Returns what freezes the agent.
+    pub const fn freezer(&self) -> &Freezer {
+        &self.freezer
+    }
+
+    /// Looks at the files four times a second, for ever.
+    pub async fn run(mut self) {
+        let mut clock = interval(PERIOD);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let again = self.again();
+        loop {
+            let forced = tokio::select! {
+                _ = clock.tick() => false,
+                () = again.notified() => true,
+            };
+            // A disk that hangs holds up nobody else.
+            let looked = tokio::task::spawn_blocking(move || {
+                self.look(forced);
+                self
+            });
+            match looked.await {
+                Ok(watch) => self = watch,
+                Err(_) => return tracing::error!(error = %Fault::Internal, "the policy is not looked at any more"),
+            }
+        }
+    }
+
+    /// Looks once; `forced` reads the policy whether it has changed or not.
+    pub fn look(&mut self, forced: bool) {
+        self.look_frozen();
+        self.look_policy(forced);
+        let ended = self.guard.tick();
+        if ended > 0 {
+            tracing::warn!(connections = ended, "the policy allows less at this hour: connections are ended");
+        }
+    }
+
+    fn look_frozen(&self) {
+        let (frozen, before) = (self.freezer.frozen(), self.guard.frozen());
+        if frozen.is_some() == before.is_some() {
+            return;
+        }
+        let ended = self.guard.freeze(frozen.clone());
+        match frozen {
+            Some(why) => tracing::warn!(why, connections = ended, "frozen: everything is closed"),
+            None => tracing::warn!("thawed"),
+        }
+    }
+
+    fn look_policy(&mut self, forced: bool) {
+        let file = match find(self.named.as_deref(), self.configuration.as_deref()) {
+            Ok(file) => file,
+            Err(faults) => {
+                if !self.ambiguous || forced {
+                    shout(&faults);
+                }
+                self.ambiguous = true;
+                return;
+            }
+        };
+        self.ambiguous = false;
+        let seen = Some((file.clone(), stamp(&file)));
+        if !forced && self.seen == seen {
+            return;
+        }
+        self.seen = seen;
+        match load(&file) {
+            Ok(Some(found)) => self.take(&file, found),
+            Ok(None) if self.guard.policy().is_some() => {
+                shout(&[fault(&file, None, "is gone", "Put it back; to do without a policy, start the agent anew")]);
+            }
+            Ok(None) => {}
+            Err(faults) => shout(&faults),
+        }
+    }
+
+    fn take(&self, file: &Path, found: Found) {
+        let print = sha256(found.text.as_bytes(), &self.provider).unwrap_or_default();
+        let version: String = print.chars().filter(char::is_ascii_hexdigit).take(16).collect::<String>().to_lowercase();
+        let rules = found.policy.rules.len();
+        let ended = self.guard.set(found, version.clone());
+        tracing::info!(file = %file.display(), version, rules, connections_ended = ended, "policy in force");
+    }
+}
+
+fn shout(faults: &[ConfigFault]) {
+    for fault in faults {
+        let error = Fault::PolicyInvalid;
+        tracing::error!(%error, %fault, "policy not taken: what was in force stays");
+    }
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    file.metadata().ok().map(|metadata| Stamp(marks(&metadata)))
+}
+
+#[cfg(unix)]
+fn marks(metadata: &Metadata) -> Vec<i128> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
+    let numbers = [metadata.dev(), metadata.ino(), metadata.size()];
+    times.into_iter().map(i128::from).chain(numbers.into_iter().map(i128::from)).collect()
+}
+
+#[cfg(not(unix))]
+fn marks(metadata: &Metadata) -> Vec<i128> {
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    vec![i128::from(metadata.len()), modified.map_or(0, |time| i128::try_from(time.as_nanos()).unwrap_or_default())]
+}
+
+/// How often the files are looked at: what is closed is closed within a second.
+const PERIOD: Duration = Duration::from_millis(250);
