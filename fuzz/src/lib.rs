@@ -7,6 +7,7 @@
 mod body;
 mod choices;
 mod config;
+mod customer;
 mod decoder;
 mod driver;
 mod expression;
@@ -23,6 +24,7 @@ mod tls;
 pub use body::body;
 pub use choices::Choices;
 pub use config::config;
+pub use customer::customer;
 pub use decoder::decoder;
 pub use driver::driver;
 pub use expression::expression;
@@ -51,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     ("command", command),
     ("command_result", command_result),
     ("config", config),
+    ("customer", customer),
     ("decoder", decoder),
     ("driver", driver),
     ("expression", expression),

@@ -1,0 +1,165 @@
+//! The customer's own policy: any text, and documents that are nearly right; anything that may want to be carried.
+
+use std::path::Path;
+
+use adit::{
+    Address,
+    policy::{Facts, Policy, Protocol, Reason, Usage, Verdict},
+};
+
+use crate::Choices;
+
+/// Any text is a policy or has faults with places. One that is read decides each case in one way; a rule more never refuses, a
+/// rule less, an hour less or more use never allows; what is allowed is allowed by the rule that is named, alone too.
+pub fn customer(octets: &[u8]) {
+    let mut choices = Choices::new(octets);
+    let text = if choices.coin() { made(&mut choices) } else { String::from_utf8_lossy(choices.rest()).into_owned() };
+    let policy = match Policy::parse(Path::new("policy.yml"), &text) {
+        Ok(policy) => policy,
+        Err(faults) => {
+            assert!(!faults.is_empty(), "{text}");
+            let lines = text.lines().count() as u64 + 1;
+            assert!(faults.iter().all(|fault| fault.line.is_none_or(|line| line <= lines)), "{text}");
+            return;
+        }
+    };
+    let upstream = upstream(&mut choices);
+    let usage = [(); 4].map(|()| used(&mut choices));
+    let address = [None, Some("10.1.2.3"), Some("::ffff:10.1.2.3"), Some("fd00::1"), Some("127.0.0.1")];
+    let facts = Facts {
+        endpoint: choices.one_of(ENDPOINTS),
+        upstream: &upstream,
+        protocol: choices.one_of(&Protocol::ALL),
+        address: choices.one_of(&address).and_then(|address| address.parse().ok()),
+        now: choices.one_of(&[0, 1_795_435_200, 4_000_000_000, i64::MAX, i64::MIN]),
+        whole: used(&mut choices),
+        rules: &usage,
+    };
+    let verdict = policy.judge(&facts);
+    assert_eq!(verdict, policy.judge(&facts), "{text}");
+    match &verdict {
+        Verdict::Allowed { rule } => allowed(&policy, *rule, &facts, &text),
+        Verdict::Refused(refusal) => {
+            assert!(refusal.reason != Reason::Frozen && !refusal.detail.is_empty(), "{text}");
+            let known = |name: &String| policy.rules.iter().any(|rule| rule.name == *name);
+            assert!(refusal.rule.as_ref().is_none_or(known), "{text}");
+            refused(&policy, &facts, &text);
+        }
+    }
+}
+
+fn is_allowed(policy: &Policy, facts: &Facts<'_>) -> bool {
+    matches!(policy.judge(facts), Verdict::Allowed { .. })
+}
+
+fn allowed(policy: &Policy, rule: usize, facts: &Facts<'_>, text: &str) {
+    let mut alone = policy.clone();
+    alone.rules.truncate(rule + 1);
+    alone.rules.drain(..rule);
+    let usage = [facts.rules.get(rule).copied().unwrap_or_default()];
+    assert!(is_allowed(&alone, &Facts { rules: &usage, ..*facts }), "{text}");
+    alone.rules.clear();
+    assert!(!is_allowed(&alone, facts), "{text}");
+    let mut expired = policy.clone();
+    expired.bounds.expires = Some(facts.now);
+    assert!(!is_allowed(&expired, facts), "{text}");
+    assert!(is_allowed(policy, &Facts { whole: Usage::default(), rules: &[], ..*facts }), "{text}");
+}
+
+fn refused(policy: &Policy, facts: &Facts<'_>, text: &str) {
+    for kept in 0..policy.rules.len() {
+        let mut fewer = policy.clone();
+        fewer.rules.swap(0, kept);
+        fewer.rules.truncate(1);
+        let usage = [facts.rules.get(kept).copied().unwrap_or_default()];
+        assert!(!is_allowed(&fewer, &Facts { rules: &usage, ..*facts }), "{text}");
+    }
+}
+
+fn used(choices: &mut Choices<'_>) -> Usage {
+    let numbers = [0, 1, 9, 1 << 20, u64::MAX];
+    Usage { connections: choices.one_of(&numbers), bytes: choices.one_of(&numbers), hurried: choices.coin() }
+}
+
+fn upstream(choices: &mut Choices<'_>) -> Address {
+    if choices.below(4) == 3 {
+        return Address::Unix(choices.one_of(&["/run/db.sock", "/run/../run/db.sock", "/"]).into());
+    }
+    Address::Tcp { host: choices.one_of(HOSTS).to_owned(), port: choices.one_of(&[1, 443, 8_050, 65_535]) }
+}
+
+/// Makes a document that is right but for what the choices put in.
+fn made(choices: &mut Choices<'_>) -> String {
+    let mut text = "version: 1\n".to_owned();
+    bounds(choices, "", &mut text);
+    text.push_str("allow:\n");
+    for number in 0..choices.below(4) {
+        text.push_str(&format!("  - name: r{number}\n"));
+        for (key, values) in [
+            ("endpoints", ENDPOINT_PATTERNS),
+            ("hosts", HOST_PATTERNS),
+            ("addresses", RANGES),
+            ("ports", &["443", "8000-8099", "1-65535", "0"]),
+            ("protocols", &["http", "https", "tcp", "tls"]),
+        ] {
+            let items: Vec<_> = (0..=choices.below(3)).map(|_| format!("'{}'", choices.one_of(values))).collect();
+            text.push_str(&format!("    {key}: [{}]\n", items.join(", ")));
+        }
+        bounds(choices, "    ", &mut text);
+    }
+    if choices.below(8) == 7 {
+        text.push_str(&String::from_utf8_lossy(choices.octets(16)));
+    }
+    text
+}
+
+fn bounds(choices: &mut Choices<'_>, indent: &str, text: &mut String) {
+    let hours = &["mon-fri 08:00-18:00 +01:00", "daily 22:00-06:00", "sun 00:00-24:00 -14:00", "mon"];
+    let expires = &["2026-12-31T18:00:00Z", "9999-12-31T23:59:59Z", "2026-02-30T00:00:00Z"];
+    let numbers = &["1", "10", "1MiB", "18446744073709551615", "0"];
+    for (key, values) in [
+        ("hours", &hours[..]),
+        ("expires", expires),
+        ("max_connections", numbers),
+        ("connections_per_second", numbers),
+        ("bytes_per_second", numbers),
+        ("total_bytes", numbers),
+    ] {
+        if choices.below(4) == 3 {
+            text.push_str(&format!("{indent}{key}: {}\n", choices.one_of(values)));
+        }
+    }
+}
+
+const ENDPOINTS: &[&str] = &[
+    "https://a.example.com",
+    "https://*.example.com",
+    "https://",
+    "http://A.example.com./",
+    "tls://a.example.com:443",
+    "tcp://:5000",
+    "tcp://a.internal:5000",
+    "tcp://",
+    "",
+    "://:",
+];
+
+const ENDPOINT_PATTERNS: &[&str] = &[
+    "*",
+    "https://*",
+    "https://a.example.com",
+    "https://*.example.com",
+    "http://a.example.com",
+    "tls://*.com",
+    "tcp://:5000-5999",
+    "tcp://a.internal:5000",
+    "tcp://*",
+    "tcp://",
+];
+
+const HOSTS: &[&str] = &["a.corp", "A.CORP.", "localhost", "10.1.2.3", "::1", "0x7f.1", "", "*.corp"];
+
+const HOST_PATTERNS: &[&str] =
+    &["*", "a.corp", "*.corp", "localhost", "10.0.0.0/8", "::1", "unix:/run/db.sock", "::ffff:10.0.0.0/104", "a/b"];
+
+const RANGES: &[&str] = &["0.0.0.0/0", "::/0", "10.0.0.0/8", "127.0.0.1", "::ffff:0:0/96", "fd00::/8", "10.0.0.0/33"];
