@@ -8,7 +8,7 @@ from .messages import encode
 class App:
     def __init__(self, role, say):
         self.role, self.say = role, say
-        self.echoes, self.readers, self.urls, self.ends, self.bind_again = set(), set(), {}, {}, None
+        self.echoes, self.readers, self.urls, self.ends_at, self.bind_again = set(), set(), {}, {}, None
 
     def begins(self, session):
         """An agent has a session that is new."""
@@ -110,7 +110,7 @@ class App:
             session.say_message(wire.REJECTED, "BindRefusal", {"id": number, "refusal": refusal})
             return
         session.binds[number] = "bound"
-        self.ends[number] = (url, tls_end)
+        self.ends_at[number] = (url, tls_end)
         if "call" in url and bug("opens-before-bound"):
             self.call(session, number)
         said = 0 if bug("says-nothing-of-tls") else 1 if bug("ends-tls-at-the-network") else tls_end
@@ -131,7 +131,7 @@ class App:
         fitting = {"https": (0, 1) if internal else (0, 1, 2), "tls": (0, 2, 3)}.get(scheme, (0,))
         if tls_end not in fitting and not bug("takes-any-model-of-tls"):
             return "UNSUPPORTED"  # spec: BIND-018
-        others = (ends for number, ends in self.ends.items() if session.binds.get(number) == "bound")
+        others = (ends for number, ends in self.ends_at.items() if session.binds.get(number) == "bound")
         if any(self.differs(url, tls_end, *other) for other in others) and not bug("changes-where-tls-ends"):
             return "IN_USE"  # spec: BIND-019
         return None
