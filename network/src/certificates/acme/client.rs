@@ -78,10 +78,14 @@ impl HttpClient for Client {
                 Ok(answer) => answer.map_err(Error::Other)?,
                 Err(_) => return Err(Error::Other("the CA does not answer".into())),
             };
-            if matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-                && let Some(asked) = answer.headers().get(header::RETRY_AFTER).and_then(retry_after)
-            {
-                let _ = ASKED.try_with(|cell| cell.set(Some(asked))); // outside of an order nobody asks
+            let asked = answer.headers().get(header::RETRY_AFTER).and_then(retry_after);
+            let asked = match answer.status() {
+                StatusCode::TOO_MANY_REQUESTS => Some(asked.unwrap_or_default()), // a limit, whatever stands in the body
+                StatusCode::SERVICE_UNAVAILABLE => asked,
+                _ => None,
+            };
+            if asked.is_some() {
+                let _ = ASKED.try_with(|cell| cell.set(asked)); // outside of an order nobody asks
             }
             Ok(BytesResponse::from(answer.map(Full::new)))
         })
@@ -205,8 +209,8 @@ mod tests {
             (body("429 Too Many Requests", "Retry-After: 120\n", limited), Some(120), Blame::Limit(Some(120))),
             (body("429 Too Many Requests", "Retry-After: 7200\n", html), Some(7_200), Blame::Limit(Some(7_200))),
             (body("503 Slow Down", "Retry-After: 30\n", ""), Some(30), Blame::Limit(Some(30))),
-            (body("429 Too Many Requests", "Retry-After: soon\n", html), None, Blame::Limit(None)),
-            (body("429 Too Many Requests", "", limited), None, Blame::Limit(None)),
+            (body("429 Too Many Requests", "Retry-After: soon\n", html), Some(0), Blame::Limit(Some(0))),
+            (body("429 Too Many Requests", "", limited), Some(0), Blame::Limit(Some(0))),
             (body("500 Oops", "Retry-After: 30\n", html), None, Blame::Ca),
             (
                 body("429 Too Many Requests", "Retry-After: 18446744073709551615\n", html),
