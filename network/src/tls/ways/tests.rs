@@ -68,6 +68,7 @@ fn rules_choose_for_each_caller_before_the_handshake_and_where_they_cannot_nobod
 
 #[test]
 fn a_policy_may_bring_a_certificate_and_its_key_is_shown_nowhere() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (own, other) = (Authority::new("Acme CA").issue("a.example"), Authority::new("Other CA").issue("a.example"));
     let key = pem("PRIVATE KEY", other_key(&own));
     let brings = |shown: &Shown, key: &str| {
