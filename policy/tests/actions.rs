@@ -3,6 +3,7 @@
 mod support;
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use adit_policy::{
     document::Document,
@@ -89,6 +90,15 @@ fn restrict_ips_serves_who_is_allowed_and_not_denied() {
 }
 
 #[test]
+fn restrict_ips_reads_so_many_networks_each_time_and_no_more() {
+    for (count, reads) in [(64, true), (65, false)] {
+        let networks = "'${conn.client_ip}', ".repeat(count);
+        let text = format!("on_tcp_connect: [{{actions: [{{type: restrict-ips, config: {{allow: [{networks}]}}}}]}}]");
+        assert_eq!(Document::parse(&text).is_ok(), reads, "{count}");
+    }
+}
+
+#[test]
 fn restrict_ips_tells_what_it_would_do_and_why() {
     let text = "\
 on_http_request:
@@ -117,6 +127,9 @@ fn custom_response_answers_with_what_it_renders() {
         ("{}", r#"respond 200 [] "#),
         ("{status_code: 404, body: none}", r#"respond 404 ["content-type: text/plain; charset=utf-8"] none"#),
         ("{body: '<!DOCTYPE HTML>'}", r#"respond 200 ["content-type: text/html; charset=utf-8"] <!DOCTYPE HTML>"#),
+        ("{body: '<html lang=en>'}", r#"respond 200 ["content-type: text/html; charset=utf-8"] <html lang=en>"#),
+        ("{body: ' <HTML>'}", r#"respond 200 ["content-type: text/html; charset=utf-8"]  <HTML>"#),
+        ("{body: '[1]'}", r#"respond 200 ["content-type: application/json"] [1]"#),
         (
             "{body: '{\"ip\": \"${conn.client_ip}\"}'}",
             r#"respond 200 ["content-type: application/json"] {"ip": "192.0.2.7"}"#,
@@ -216,12 +229,33 @@ fn forward_internal_names_an_internal_endpoint_and_nothing_else() {
         ("{url: 'https://${req.headers[\"x-to\"][0]}'}", "refuse 500 Failed(Url)"),
         ("{url: 'https://x@${req.url.path.substring(1)}.internal'}", "refuse 500 Failed(Url)"),
         ("{url: '${req.url.path}'}", "refuse 500 Failed(Url)"),
+        ("{url: 'https://crm.internal?${req.method}'}", "refuse 500 Failed(Url)"),
+        ("{url: 'https://crm.internal/${req.method}'}", "refuse 500 Failed(Url)"),
+        ("{url: 'tcp://${req.url.path.substring(1)}.internal'}", "refuse 500 Failed(Url)"),
+        ("{url: 'https://crm.internal:${string(0)}'}", "refuse 500 Failed(Url)"),
+        ("{url: 'https://crm.internal:${string(8)}'}", "forward https://crm.internal:8"),
+        ("{url: \"https://crm.internal:${''}\"}", "refuse 500 Failed(Url)"),
+        ("{url: 'https://-${req.url.path.substring(1)}.internal'}", "refuse 500 Failed(Url)"),
+        ("{url: 'https://${req.url.path.substring(1)}-.internal'}", "refuse 500 Failed(Url)"),
     ] {
         assert_eq!(request(&mut caller, &format!("forward-internal, config: {config}")), told, "{config}");
     }
     for url in ["tcp://db.internal:5432", "tls://db.internal"] {
         let told = outcome(&mut caller, Phase::TcpConnect, &format!("forward-internal, config: {{url: '{url}'}}"));
         assert_eq!(told, format!("forward {url}"));
+    }
+}
+
+#[test]
+fn the_name_of_an_internal_endpoint_is_no_longer_than_a_name_may_be() {
+    let label = |length: usize| "a".repeat(length);
+    let whole = |rest: usize| [label(63), label(63), label(63), label(rest)].join(".");
+    for (name, is_name) in [(label(63), true), (label(64), false), (whole(52), true), (whole(53), false)] {
+        let action = format!("forward-internal, config: {{url: \"https://${{'{name}'}}.internal\"}}");
+        let told = request(&mut Caller::new("GET", "https://a.example/"), &action);
+        let expected =
+            if is_name { format!("forward https://{name}.internal") } else { "refuse 500 Failed(Url)".into() };
+        assert_eq!(told, expected);
     }
 }
 
@@ -335,8 +369,73 @@ fn what_is_counted_goes_on_in_a_document_that_limits_alike() {
     caller.run(&old, REQUEST);
     for (capacity, told) in [(1, "refuse 429 Limited after 66"), (2, "continue")] {
         let document = Document::parse(&text(capacity)).unwrap();
-        let new = std::sync::Arc::new(Policy::succeed(document, &old));
+        let new = Arc::new(Policy::succeed(document, &old));
         assert_eq!(short(caller.run(&new, REQUEST).0), told);
+    }
+}
+
+#[test]
+fn what_is_counted_goes_on_for_each_of_two_that_are_alike_and_not_for_another_name() {
+    let limit = |name: &str| {
+        format!(
+            "{{type: rate-limit, config: {{name: '{name}', algorithm: sliding_window, capacity: 2, rate: 60s, bucket_key: [conn.client_ip]}}}}"
+        )
+    };
+    let two = format!("on_http_request: [{{actions: [{}, {}]}}]", limit("a"), limit("a"));
+    let named = |name: &str| format!("on_http_request: [{{actions: [{}]}}]", limit(name));
+    let succeed = |text: &str, old: &Policy| Arc::new(Policy::succeed(Document::parse(text).unwrap(), old));
+    let mut caller = Caller::new("GET", "https://a.example/");
+
+    let old = policy(&two);
+    caller.run(&old, REQUEST);
+    let new = succeed(&two, &old);
+    assert_eq!(short(caller.run(&new, REQUEST).0), "continue");
+    assert_eq!(short(caller.run(&new, REQUEST).0), "refuse 429 Limited after 66");
+    assert_eq!(short(caller.run(&succeed(&named("a"), &new), REQUEST).0), "refuse 429 Limited after 66");
+    assert_eq!(short(caller.run(&succeed(&named("b"), &new), REQUEST).0), "continue");
+}
+
+const BREAKER: &str = "{type: circuit-breaker, config: {volume_threshold: 1, tripped_duration: 30s, enforce: true}}";
+
+/// Calls an upstream that does not answer, until calls are refused.
+fn trip(caller: &mut Caller, policy: &Arc<Policy>) {
+    let (outcome, run) = caller.run(policy, REQUEST);
+    assert_eq!(short(outcome), "continue");
+    run.into_carried().conclude(None, caller.now().instant);
+    assert_eq!(short(caller.run(policy, REQUEST).0), "refuse 503 Tripped after 30");
+}
+
+#[test]
+fn what_was_called_before_the_breaker_tripped_neither_closes_it_nor_keeps_it_open() {
+    let policy = policy(&format!("on_http_request: [{{actions: [{BREAKER}]}}]"));
+    let mut caller = Caller::new("GET", "https://a.example/");
+    let [well, badly] = [(); 2].map(|()| caller.run(&policy, REQUEST).1.into_carried());
+
+    trip(&mut caller, &policy);
+    for (mut before, status) in [(well, Some(StatusCode::OK)), (badly, None)] {
+        caller.pass(Duration::from_secs(10));
+        before.conclude(status, caller.now().instant);
+        assert!(short(caller.run(&policy, REQUEST).0).starts_with("refuse 503 Tripped after "));
+    }
+
+    caller.pass(Duration::from_secs(10));
+    assert_eq!(short(caller.run(&policy, REQUEST).0), "continue");
+}
+
+#[test]
+fn a_breaker_goes_on_in_a_document_that_breaks_alike() {
+    let other = BREAKER.replace("30s", "31s");
+    let told_only = BREAKER.replace("true", "false");
+    for (actions, told) in [
+        (BREAKER.to_owned(), "refuse 503 Tripped after 30"),
+        (other, "continue"),
+        (format!("{told_only}, {BREAKER}"), "refuse 503 Tripped after 30"),
+    ] {
+        let old = policy(&format!("on_http_request: [{{actions: [{BREAKER}]}}]"));
+        let mut caller = Caller::new("GET", "https://a.example/");
+        trip(&mut caller, &old);
+        let document = Document::parse(&format!("on_http_request: [{{actions: [{actions}]}}]")).unwrap();
+        assert_eq!(short(caller.run(&Arc::new(Policy::succeed(document, &old)), REQUEST).0), told, "{actions}");
     }
 }
 
@@ -419,6 +518,9 @@ on_tcp_connect:
         r#"TerminateTls { min_version: Tls12, max_version: Tls13, identity: Some(Identity { certificate: "-----BEGIN CERTIFICATE-----\n", .. }), authorities: ["-----BEGIN CERTIFICATE-----\n"], verification: RequireAny }"#
     );
     assert_eq!(policy.tls().count(), 3);
+    assert!(policy.tls_depends());
+    let always = support::policy("on_tcp_connect: [{actions: [{type: terminate-tls}]}]");
+    assert!(!always.tls_depends() && always.tls().count() == 1);
 }
 
 #[test]
@@ -609,5 +711,82 @@ fn a_header_is_found_in_whatever_case_it_is_written() {
             phase.name()
         );
         assert_eq!(short(caller.run(&policy(&text), phase).0), "continue", "{expression}");
+    }
+}
+
+#[test]
+fn headers_of_an_answer_are_removed() {
+    let mut caller = Caller::new("GET", "https://a.example/").header("server", "a");
+    caller.respond(200);
+    caller.response.as_mut().unwrap().headers.insert("server", HeaderValue::from_static("b"));
+
+    let told = outcome(&mut caller, Phase::HttpResponse, "remove-headers, config: {headers: [Server, x-none]}");
+
+    assert_eq!(told, "continue");
+    assert!(caller.response.as_ref().unwrap().headers.is_empty());
+    assert_eq!(caller.request.headers["server"], "a");
+}
+
+#[test]
+fn what_is_configured_is_read_up_to_its_bounds_and_not_beyond() {
+    let entries = |count: usize| (0..count).map(|at| format!("a{at}: b,")).collect::<String>();
+    let query =
+        |key: &str| format!("http-request, config: {{url: 'http://a/', query_params: [{{key: '{key}', value: b}}]}}");
+    for (action, is_read) in [
+        ("redirect, config: {to: /a, status_code: 399}".to_owned(), true),
+        ("redirect, config: {to: /a, status_code: 400}".into(), false),
+        ("deny, config: {status_code: 599}".into(), true),
+        ("deny, config: {status_code: 600}".into(), false),
+        (format!("log, config: {{metadata: {{{}}}}}", entries(64)), true),
+        (format!("log, config: {{metadata: {{{}}}}}", entries(65)), false),
+        (format!("http-request, config: {{url: 'http://a/', headers: {{{}}}}}", entries(10)), true),
+        (format!("http-request, config: {{url: 'http://a/', headers: {{{}}}}}", entries(11)), false),
+        (query(&"k".repeat(128)), true),
+        (query(&"k".repeat(129)), false),
+        (query(""), false),
+    ] {
+        let document = Document::parse(&format!("on_http_request: [{{actions: [{{type: {action}}}]}}]"));
+        assert_eq!(document.is_ok(), is_read, "{action}");
+    }
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    let limit = "rate-limit, config: {algorithm: token_bucket, capacity: 1, rate: 60s, bucket_key: 7}";
+    let problems = Document::parse(&format!("on_http_request: [{{actions: [{{type: {limit}}}]}}]")).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+}
+
+#[test]
+fn a_key_is_told_from_a_certificate() {
+    let certificate = "'-----BEGIN CERTIFICATE-----'";
+    let text = format!(
+        "on_tcp_connect: [{{actions: [{{type: terminate-tls, config: {{server_private_key: {certificate}, server_certificate: {certificate}}}}}]}}]"
+    );
+    let problems = Document::parse(&text).unwrap_err();
+    assert!(problems[0].to_string().contains("config.server_private_key: not PEM"), "{problems:?}");
+}
+
+#[test]
+fn headers_that_were_added_and_removed_are_told() {
+    let policy = policy(
+        "on_http_request:
+  - actions:
+      - {type: add-headers, config: {headers: {X-A: '${req.method}'}}}
+      - {type: remove-headers, config: {headers: [X-B]}}
+  - expressions: [\"actions.ngrok.add_headers.headers_added == {'x-a': 'GET'} && actions.ngrok.remove_headers.headers_removed == ['x-b']\"]
+    actions: [{type: close-connection}]",
+    );
+    assert_eq!(short(Caller::new("GET", "https://a.example/").run(&policy, REQUEST).0), "close");
+}
+
+#[test]
+fn a_request_that_names_no_authority_is_known_by_its_host() {
+    for (url, told) in [("/a", "https://b.example/a"), ("http://c.example/a", "http://c.example/a")] {
+        let mut caller = Caller::new("GET", url).header("host", "b.example");
+        let policy = policy(&format!(
+            "on_http_request: [{{expressions: [\"string(req.url) == '{told}'\"], actions: [{{type: close-connection}}]}}]"
+        ));
+        assert_eq!(short(caller.run(&policy, REQUEST).0), "close", "{url}");
     }
 }

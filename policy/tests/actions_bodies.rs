@@ -108,6 +108,11 @@ fn what_a_compression_will_do_is_told() {
     caller.respond(200);
     let (outcome, _) = caller.run(&policy(told), Phase::HttpResponse);
     assert!(matches!(outcome, Outcome::Respond(_)), "{outcome:?}");
+    caller.respond(200);
+    caller.response.as_mut().expect("an answer").headers.insert("content-encoding", "br".parse().expect("a value"));
+    let already = told.replace("== 'gzip'", "== ''").replace("'!actions", "'actions");
+    let (outcome, _) = caller.run(&policy(&already), Phase::HttpResponse);
+    assert!(matches!(outcome, Outcome::Respond(_)), "{outcome:?}");
 }
 
 #[test]
@@ -133,7 +138,8 @@ fn what_cannot_be_replaced_is_refused() {
         "{type: request-body-find-replace, config: {replacements: [".to_owned() + &"{from: a},".repeat(16) + "]}}";
     assert_eq!(sent(&[&*action; 2].join(","), "a"), "");
     let mut caller = Caller::new("POST", "https://a.example/");
-    let document = format!("on_http_request: [{{actions: [{}]}}]", [&*action; 3].join(","));
+    let one = "{type: request-body-find-replace, config: {replacements: [{from: a}]}}";
+    let document = format!("on_http_request: [{{actions: [{action}, {action}, {one}]}}]");
     let (outcome, _) = caller.run(&policy(&document), Phase::HttpRequest);
     assert!(matches!(&outcome, Outcome::Refuse(refusal) if refusal.status == 500), "{outcome:?}");
 }
@@ -380,4 +386,89 @@ fn wishes_are_taken_once() {
     let (_, mut run) = caller.run(&policy, Phase::HttpRequest);
     assert!(matches!(run.take_transforms()[..], [Wish::Replace(_)]));
     assert!(run.take_transforms().is_empty());
+}
+
+#[test]
+fn an_action_on_a_body_is_told_by_its_name() {
+    for (phase, name) in [("request", "request_body"), ("response", "response_body")] {
+        let action = format!("{}-find-replace", name.replace('_', "-"));
+        let document = format!(
+            "on_http_{phase}:
+  - actions: [{{type: {action}, config: {{replacements: [{{from: a}}]}}}}]
+  - expressions: ['actions.ngrok.{name}_find_replace.replacements == []']
+    actions: [{{type: custom-response}}]"
+        );
+        let mut caller = Caller::new("GET", "https://a.example/");
+        caller.respond(200);
+        let phase = if phase == "request" { Phase::HttpRequest } else { Phase::HttpResponse };
+        let (outcome, _) = caller.run(&policy(&document), phase);
+        assert!(matches!(outcome, Outcome::Respond(_)), "{action}: {outcome:?}");
+    }
+}
+
+#[test]
+fn patterns_that_are_made_for_each_request_cost_their_time() {
+    let replacements = "{from: \"${'a' + 'b'}\"}, ".repeat(12);
+    let document = format!(
+        "on_http_request: [{{actions: [{{type: request-body-find-replace, config: {{replacements: [{replacements}]}}}}]}}]"
+    );
+    let (outcome, _) = Caller::new("POST", "https://a.example/").run(&policy(&document), Phase::HttpRequest);
+    let Outcome::Refuse(refusal) = outcome else { panic!("{outcome:?}") };
+    assert!(matches!(&refusal.why, Why::Failed(failure) if failure.is_limit()), "{refusal:?}");
+}
+
+#[test]
+fn a_parameter_is_no_longer_than_it_may_be() {
+    for (length, is_asked) in [(8192, true), (8193, false)] {
+        let document = "on_http_request: [{actions: [{type: http-request, config: {url: 'http://b.example/', query_params: [{key: a, value: \"${getReqHeader('x-long')[0]}\"}]}}]}]";
+        let mut caller = Caller::new("GET", "https://a.example/").header("x-long", &"a".repeat(length));
+        let mut run = policy(document).begin(Phase::HttpRequest, Carried::default());
+        let step = caller.step(&mut run);
+        assert_eq!(matches!(step, Step::Ask(_)), is_asked, "{length}: {step:?}");
+        assert_eq!(matches!(step, Step::Done(Outcome::Refuse(_))), !is_asked);
+    }
+}
+
+#[test]
+fn a_redirect_keeps_the_method_that_it_does_not_change() {
+    for (status, method, expected) in
+        [(303, "PUT", "GET"), (302, "PUT", "PUT"), (302, "POST", "GET"), (307, "POST", "POST"), (308, "PUT", "PUT")]
+    {
+        let (mut asking, _) = Asking::new(&format!("url: 'http://b.example/', method: {method}, body: x"));
+        let next = asking.answer(Ok(response(status, &[("location", "/two")], ""))).asked().request;
+        let body: &[u8] = if expected == "GET" { b"" } else { b"x" };
+        assert_eq!((next.method().as_str(), &next.body()[..]), (expected, body), "{status} {method}");
+    }
+}
+
+#[test]
+fn what_is_tried_again_begins_where_it_began() {
+    let config = "url: 'http://b.example/one', max_redirects: 2, retry_condition: last_attempt.res.statusCode == 500";
+    let (mut asking, _) = Asking::new(config);
+    let mut to = |location: &str| asking.answer(Ok(response(307, &[("location", location)], ""))).asked().request;
+    assert_eq!(to("/two").uri().path(), "/two");
+    assert_eq!(to("/three").uri().path(), "/three");
+    let again = asking.answer(Ok(response(500, &[], ""))).asked().request;
+    assert_eq!(again.uri().path(), "/one");
+    // The redirects of the first attempt do not count against the second one's.
+    let mut to = |location: &str| asking.answer(Ok(response(307, &[("location", location)], ""))).asked().request;
+    assert_eq!(to("/two").uri().path(), "/two");
+    assert_eq!(to("/three").uri().path(), "/three");
+}
+
+#[test]
+fn a_condition_of_another_attempt_that_costs_too_much_refuses() {
+    let all = "[1,2,3,4,5,6,7,8,9,10]";
+    let costly = format!(
+        "{all}.all(a, {all}.all(b, {all}.all(c, {all}.all(d, {all}.all(e, a + b + c + d + e > attempts - 5)))))"
+    );
+    let document = format!(
+        "on_http_request: [{{actions: [{{type: http-request, config: {{url: 'http://b.example/', retry_condition: '{costly}'}}}}]}}]"
+    );
+    let mut caller = Caller::new("GET", "https://a.example/");
+    let mut run = policy(&document).begin(Phase::HttpRequest, Carried::default());
+    assert!(matches!(caller.step(&mut run), Step::Ask(Ask::Fetch(_))));
+    let step = caller.answer(&mut run, Some(Answer::Fetched(Ok(response(500, &[], "")))));
+    let Step::Done(Outcome::Refuse(refusal)) = step else { panic!("{step:?}") };
+    assert!(matches!(&refusal.why, Why::Failed(failure) if failure.is_limit()), "{refusal:?}");
 }

@@ -347,6 +347,44 @@ fn every_token_that_is_named_must_be_there_and_right_also_one_in_the_body() {
 }
 
 #[test]
+fn a_field_of_the_body_is_found_in_whatever_case_and_there_is_one_alone() {
+    let policy =
+        policy(&JWT.replace("method: header, name: Authorization, prefix: 'Bearer '", "method: body, name: ID_token"));
+    let token = token(CLAIMS);
+    for (kind, body, passes) in [
+        ("application/json", format!(r#"{{"id_TOKEN": "{token}"}}"#), true),
+        ("application/json", format!(r#"{{"id_TOKEN": "{token}", "ID_token": "{token}"}}"#), false),
+        ("application/json", r#"{"id_TOKEN": 7}"#.into(), false),
+        ("application/x-www-form-urlencoded", format!("id_TOKEN={token}"), true),
+        ("application/x-www-form-urlencoded", format!("id_TOKEN={token}&ID_token={token}"), false),
+    ] {
+        let mut caller = Caller::new("POST", "https://a.example/").header("content-type", kind);
+        let mut run = policy.begin(REQUEST, adit_policy::engine::Carried::default());
+        let mut step = caller.step(&mut run);
+        let outcome = loop {
+            let answer = match step {
+                Step::Done(outcome) => break outcome,
+                Step::Ask(Ask::Body { .. }) => Answer::Body(Some(body.clone().into())),
+                Step::Ask(Ask::Keys { .. }) => Answer::Keys(Ok(Keys { sets: vec![keys("one")], fresh: false })),
+                Step::Ask(other) => panic!("{other:?}"),
+            };
+            step = caller.answer(&mut run, Some(answer));
+        };
+        assert_eq!(matches!(outcome, Outcome::Continue), passes, "{kind} {body}");
+    }
+}
+
+#[test]
+fn keys_are_asked_for_over_https_alone() {
+    for url in ["${endpoint.host}/jku", "https://x@${endpoint.host}/jku", "http://${endpoint.host}/jku"] {
+        let policy = policy(&JWT.replace("https://${endpoint.host}/jku", url));
+        let mut caller = caller(&format!("Bearer {}", token(CLAIMS)));
+        let (outcome, asked) = validated(&policy, &mut caller, Some("one"), None);
+        assert_eq!((refused(outcome), asked), ((503, "60".into()), 0), "{url}");
+    }
+}
+
+#[test]
 fn a_bad_configuration_of_jwt_validation_is_told() {
     for (from, to, told) in [
         (
@@ -528,4 +566,12 @@ fn a_bad_configuration_of_verify_webhook_is_told_without_its_secret() {
     );
     let shown = format!("{policy:?}");
     assert!(!shown.contains("sesame"), "{shown}");
+}
+
+#[test]
+fn a_question_that_is_not_signed_is_not_answered() {
+    let policy = policy(&WEBHOOK.replace("github", "zoom"));
+    let asked = r#"{"event":"endpoint.url_validation","payload":{"plainToken":"transfer everything"}}"#;
+    let outcome = called(&policy, &mut Caller::new("POST", "https://a.example/"), Some(asked));
+    assert!(matches!(outcome, Outcome::Refuse(_)), "{outcome:?}");
 }

@@ -48,6 +48,8 @@ on_http_request:
             "on_http_request[3] last: deny: refused with 404",
         ]
     );
+    let fired: Vec<_> = run.trace().lines(&policy).filter(|line| !line.ends_with(": not matched")).collect();
+    assert_eq!(run.trace().fired(&policy).collect::<Vec<_>>(), fired);
 }
 
 #[test]
@@ -65,6 +67,15 @@ fn what_cannot_be_decided_refuses_unless_the_rule_only_tells() {
             "on_http_request: [{actions: [{type: add-headers, config: {headers: {a: \"${req.url.query_params['q'][0]}\"}}}]}]",
             Some("on_http_request[0]: add-headers: failed: a header would have a control character"),
         ),
+        (
+            // What is no control character of ASCII is one, too.
+            "on_http_request: [{actions: [{type: add-headers, config: {headers: {a: \"${req.url.query_params['c'][0]}\"}}}]}]",
+            Some("on_http_request[0]: add-headers: failed: a header would have a control character"),
+        ),
+        (
+            "on_http_request: [{expressions: [vars.none], actions: [{type: log, config: {metadata: {a: b}}}, {type: add-headers, config: {headers: {a: b}}}]}]",
+            Some("on_http_request[0]: failed: 1:6: no such key"),
+        ),
         ("on_http_request: [{expressions: [\"vars.none\"], actions: [{type: log, config: {metadata: {a: b}}}]}]", None),
         (
             "on_http_request: [{actions: [{type: log, config: {metadata: {a: \"${vars.none}\"}}}, {type: log, config: {metadata: {a: b}}}]}]",
@@ -76,7 +87,7 @@ fn what_cannot_be_decided_refuses_unless_the_rule_only_tells() {
         ),
     ] {
         let policy = policy(text);
-        let mut caller = Caller::new("GET", "https://a.example/a?q=%0d%0aset-cookie:%20x");
+        let mut caller = Caller::new("GET", "https://a.example/a?q=%0d%0aset-cookie:%20x&c=%C2%85");
         let (outcome, run) = caller.run(&policy, Phase::HttpRequest);
 
         match told {

@@ -67,9 +67,9 @@ fn internal(url: &str, phase: Phase) -> Option<String> {
         (1..64).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
     };
     let named = host.len() < 254 && host.strip_suffix(".internal").is_some_and(|name| name.split('.').all(label));
-    let bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.as_str().contains('@');
+    let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
     let ported = authority.port().is_none_or(|port| port.as_u16() != 0);
-    // A colon without a number is no port and no name either.
+    // Whatever else there is, a user or a colon without a number, is no part of such a URL.
     let whole = authority.as_str().len() == host.len() + authority.port().map_or(0, |port| port.as_str().len() + 1);
     if !(schemes.contains(&scheme) && named && bare && ported && whole) {
         return None;

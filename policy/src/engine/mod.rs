@@ -176,7 +176,6 @@ impl Policy {
             policy: Arc::clone(self),
             phase,
             at: At::default(),
-            asked: 0,
             kept: None,
             budget: BUDGET,
             vars: Store::default(),
@@ -229,8 +228,6 @@ pub struct Run {
     policy: Arc<Policy>,
     phase: Phase,
     at: At,
-    /// How often the action has asked.
-    asked: u32,
     /// What the action keeps while it asks.
     kept: Option<Box<Fetching>>,
     budget: Budget,
@@ -296,7 +293,6 @@ impl Run {
                     now,
                     phase: self.phase,
                     answer: answer.take(),
-                    asked: self.asked,
                     kept: &mut self.kept,
                     tells: self.policy.tells,
                     budget: &mut self.budget,
@@ -308,7 +304,6 @@ impl Run {
                 let effect = action.act(&mut turn);
                 let verdict = Verdict::of(&effect);
                 self.trace.add(self.at.rule, self.at.action, verdict);
-                self.asked = if let Ok(Effect::Ask(_)) = &effect { self.asked + 1 } else { 0 };
                 match effect {
                     Ok(Effect::Next) => {}
                     Ok(Effect::Change(changes)) => {

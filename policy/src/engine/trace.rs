@@ -115,8 +115,11 @@ impl Trace {
     fn line(&self, entry: &Entry, policy: &Policy) -> String {
         let Entry { rule, action, verdict } = entry;
         let found = policy.document().rules(self.phase).get(*rule);
-        let name = found.and_then(|rule| rule.name.as_deref()).map(|name| format!(" {name}")).unwrap_or_default();
-        let action = action.and_then(|at| found?.actions.get(at)).map(|action| format!(" {}:", action.name()));
-        format!("{}[{rule}]{name}:{} {verdict}", self.phase.name(), action.unwrap_or_default())
+        let name = found.and_then(|rule| rule.name.as_deref());
+        let action = action.and_then(|at| found?.actions.get(at)).map(|action| action.name());
+        let (before, colon) = (name.map_or("", |_| " "), action.map_or("", |_| ":"));
+        let (phase, name) = (self.phase.name(), name.unwrap_or_default());
+        let (between, action) = (action.map_or("", |_| " "), action.unwrap_or_default());
+        format!("{phase}[{rule}]{before}{name}:{between}{action}{colon} {verdict}")
     }
 }

@@ -50,8 +50,6 @@ pub struct Turn<'t, 'a> {
     pub phase: Phase,
     /// The answer to what the action asked last.
     pub answer: Option<Answer>,
-    /// How often the action has asked.
-    pub asked: u32,
     /// What the action keeps while it asks.
     pub(crate) kept: &'t mut Option<Box<Fetching>>,
     /// What is left of the budget of the phase.
