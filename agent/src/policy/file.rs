@@ -80,7 +80,7 @@ fn read(file: &Path) -> Result<Option<String>, (String, String)> {
     owned(file, &metadata, 0)?;
     // Who may write the folder can put another file in the place of this one.
     for path in [Some(file.to_owned()), file.canonicalize().ok()].into_iter().flatten() {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         owned(folder, &folder.metadata().map_err(cannot)?, STICKY)?;
     }
     let mut octets = Vec::new();
