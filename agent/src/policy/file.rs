@@ -123,7 +123,8 @@ const STICKY: u32 = 0o1000;
 /// A policy is not larger, in octets.
 const MAX_FILE: u64 = 1 << 20;
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 

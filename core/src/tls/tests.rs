@@ -106,11 +106,11 @@ impl Pair {
     }
 
     fn next(&mut self, turn: usize) -> Vec<u8> {
-        drain(if turn % 2 == 0 { &mut self.client } else { &mut self.server })
+        drain(if turn.is_multiple_of(2) { &mut self.client } else { &mut self.server })
     }
 
     fn reader(&mut self, turn: usize) -> &mut Tls {
-        if turn % 2 == 0 { &mut self.server } else { &mut self.client }
+        if turn.is_multiple_of(2) { &mut self.server } else { &mut self.client }
     }
 }
 

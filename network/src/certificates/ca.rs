@@ -216,9 +216,9 @@ impl PrivateCa {
         let own = || {
             let (_, pem) = parse_x509_pem(self.certificate.as_bytes()).ok()?;
             let certificate = pem.parse_x509().ok()?;
-            certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
-                ParsedExtension::SubjectKeyIdentifier(id) => Some(KeyIdMethod::PreSpecified(id.0.to_vec())),
-                _ => None,
+            certificate.iter_extensions().find_map(|extension| {
+                let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() else { return None };
+                Some(KeyIdMethod::PreSpecified(id.0.to_vec()))
             })
         };
         own().unwrap_or(KeyIdMethod::Sha256)
@@ -263,7 +263,7 @@ fn serial_number() -> Result<[u8; 16], CertificateError> {
 
 /// Reads hexadecimal, of any number of digits.
 fn octets(hex: &str) -> Option<Vec<u8>> {
-    let even = if hex.len() % 2 == 0 { hex.to_owned() } else { format!("0{hex}") };
+    let even = if hex.len().is_multiple_of(2) { hex.to_owned() } else { format!("0{hex}") };
     (0..even.len()).step_by(2).map(|at| u8::from_str_radix(even.get(at..at + 2)?, 16).ok()).collect()
 }
 

@@ -237,7 +237,7 @@ fn replace(path: &Path, octets: &[u8], mode: u32) -> Result<(), CertificateError
     let new = path.with_added_extension("new");
     let write = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
         give(&file, folder);
         file.write_all(octets)?;
         file.sync_all()?;

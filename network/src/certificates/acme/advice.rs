@@ -55,9 +55,9 @@ impl Desk {
 /// Returns how the CA calls a certificate: by its issuer's key and its serial number.
 pub(super) fn identifier(certificate: &CertificateDer<'_>) -> Option<CertificateIdentifier<'static>> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let issuer = parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
-        _ => None,
+    let issuer = parsed.iter_extensions().find_map(|extension| {
+        let ParsedExtension::AuthorityKeyIdentifier(id) = extension.parsed_extension() else { return None };
+        id.key_identifier.as_ref().map(|id| id.0.to_vec())
     })?;
     Some(CertificateIdentifier::new(Der::from_slice(&issuer), Der::from_slice(parsed.raw_serial())).into_owned())
 }

@@ -25,7 +25,7 @@ const DAY: u64 = 86_400;
 fn a_revoked_certificate_is_refused_in_every_mode_and_what_no_authority_issued_is_as_it_was() {
     let (folder, ours) = (Folder::new("modes"), Authority::new("Acme CA"));
     let (good, revoked, foreign) = (serial(&ours, 1), serial(&ours, 2), Authority::new("Other CA").issue("x"));
-    folder.write("list.pem", &ours.list(1, &[2]).pem().unwrap());
+    folder.write("list.pem", ours.list(1, &[2]).pem().unwrap());
     for mode in [ClientMode::Request, ClientMode::Require, ClientMode::Verify] {
         let terms = terms(&folder.settings(&ours, mode));
         let verified = |shown| shake(&terms, shown).map(|it| terms.identity(&it).map(|it| it.certificate.verified));
@@ -106,7 +106,7 @@ fn a_list_that_is_over_refuses_the_certificates_of_its_issuer_and_a_grace_is_wha
     let now = unix_now();
     (params.this_update, params.next_update) = (time(now - 3 * DAY).into(), time(now - DAY).into());
     let lists = [params.signed_by(&ours.issuer).unwrap().pem().unwrap(), other.list(1, &[]).pem().unwrap()];
-    folder.write("list.pem", &lists.concat());
+    folder.write("list.pem", lists.concat());
     let of = |grace: u64| {
         let grace = Duration::from_secs(grace);
         let settings = Revocation { grace, ..folder.revocation() };
@@ -130,7 +130,7 @@ fn a_list_that_is_over_refuses_the_certificates_of_its_issuer_and_a_grace_is_wha
 #[test]
 fn a_certificate_for_which_no_list_speaks_is_refused() {
     let (folder, ours, other) = (Folder::new("unknown"), Authority::new("Acme CA"), Authority::new("Other CA"));
-    folder.write("list.pem", &other.list(1, &[]).pem().unwrap());
+    folder.write("list.pem", other.list(1, &[]).pem().unwrap());
     let trusted = [ours.der(), other.der()];
     let of = |settings| Revocations::new(settings, &trusted, &provider(), &Arc::default()).unwrap();
     let check = |it: &Revocations| it.check(&ours.issue("client").0, &[], UnixTime::now());
@@ -154,7 +154,7 @@ fn a_list_of_a_part_speaks_for_that_part_only() {
     let distribution_point = CrlDistributionPoint { uris };
     params.issuing_distribution_point =
         Some(CrlIssuingDistributionPoint { distribution_point, scope: Some(CrlScope::CaCertsOnly) });
-    folder.write("list.pem", &params.signed_by(&ours.issuer).unwrap().pem().unwrap());
+    folder.write("list.pem", params.signed_by(&ours.issuer).unwrap().pem().unwrap());
     let it = Revocations::new(folder.revocation(), &[ours.der()], &provider(), &Arc::default()).unwrap();
 
     assert_eq!(it.check(&ours.issue("client").0, &[], UnixTime::now()), Err(UNKNOWN));
@@ -168,7 +168,7 @@ async fn an_older_list_is_refused_while_the_network_runs_and_after_a_restart() {
     let (good, revoked) = (serial(&ours, 1), serial(&ours, 0x7f02));
     let new = |ledger| Revocations::new(folder.revocation(), &[ours.der()], &provider(), ledger);
     let check = |it: &Revocations, shown: &Shown| it.check(&shown.0, &[], UnixTime::now());
-    let list = |number, serials: &[u64]| folder.write("list.pem", &ours.list(number, serials).pem().unwrap());
+    let list = |number, serials: &[u64]| folder.write("list.pem", ours.list(number, serials).pem().unwrap());
 
     list(255, &[0x7f02]);
     let it = new(&ledger).unwrap();
@@ -206,7 +206,7 @@ fn a_list_speaks_for_an_authority_below_only_if_it_is_named_and_issued_by_ours()
     let chain = [below.der()];
     let lists = |of_root: &[u64], of_below: &[u64]| {
         let lists = [root.list(1, of_root), below.list(1, of_below)].map(|list| list.pem().unwrap());
-        folder.write("list.pem", &lists.concat());
+        folder.write("list.pem", lists.concat());
     };
     let new = |issuers: &[&str], depth| {
         let issuers = issuers.iter().map(|name| folder.path(name)).collect();
@@ -225,7 +225,7 @@ fn a_list_speaks_for_an_authority_below_only_if_it_is_named_and_issued_by_ours()
     lists(&[9], &[]);
     assert_eq!(check(&new(&["below.pem"], Depth::Chain).unwrap()), Err(REVOKED), "the authority below is revoked");
     assert_eq!(check(&new(&["below.pem"], Depth::EndEntity).unwrap()), Ok(()), "and nobody asks");
-    folder.write("list.pem", &below.list(1, &[]).pem().unwrap());
+    folder.write("list.pem", below.list(1, &[]).pem().unwrap());
     assert_eq!(check(&new(&["below.pem"], Depth::Chain).unwrap()), Err(UNKNOWN), "no list speaks for it");
     assert_eq!(check(&new(&["below.pem"], Depth::EndEntity).unwrap()), Ok(()));
 }
@@ -235,7 +235,7 @@ fn who_is_revoked_or_whose_list_is_over_loses_its_standing_connection() {
     let (folder, ours) = (Folder::new("standing"), Authority::new("Acme CA"));
     let (good, other) = (serial(&ours, 1), serial(&ours, 2));
     let now = unix_now();
-    folder.write("list.pem", &ours.list(1, &[]).pem().unwrap());
+    folder.write("list.pem", ours.list(1, &[]).pem().unwrap());
     let name = NamePattern::parse("a.example").unwrap();
     let wanted = [(name, Ways::one(folder.settings(&ours, ClientMode::Verify)))];
     let (table, faults) = TermsTable::read(&maker(), wanted, &TermsTable::default());
@@ -247,7 +247,7 @@ fn who_is_revoked_or_whose_list_is_over_loses_its_standing_connection() {
 
     watch::look(&table, &metrics, now);
     assert!(stands(&good) && stands(&other) && terms.stands(None));
-    folder.write("list.pem", &ours.list(2, &[2]).pem().unwrap());
+    folder.write("list.pem", ours.list(2, &[2]).pem().unwrap());
     watch::look(&table, &metrics, now);
     assert!(stands(&good) && !stands(&other), "V31");
     let text = metrics.text().unwrap();
