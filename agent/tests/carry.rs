@@ -332,9 +332,13 @@ async fn an_upstream_that_does_not_answer_keeps_nobody_from_another() {
     network.wait_for(&Seen::Bound(URL.into())).await;
 
     let held: Vec<_> = (0..600).map(|_| network.open("tcp://:1001")).collect();
+    let mut silenced = Vec::new();
+    while silenced.len() < 512 {
+        silenced.push(timeout(PATIENCE, silent.accept()).await.unwrap().unwrap()); // so many may be dialed at once
+    }
     let stream = network.open(URL);
 
     let accepted = timeout(Duration::from_secs(5), stream.accepted()).await;
     assert_eq!(accepted.expect("within half of what one dial may take"), Ok(()));
-    drop(held);
+    drop((held, silenced));
 }

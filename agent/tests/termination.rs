@@ -213,7 +213,9 @@ async fn only_who_shows_a_certificate_of_the_authorities_reaches_the_upstream_an
     let mut octets = vec![0; 4_096];
     let mut length = 0;
     let header = loop {
-        length += timeout(PATIENCE, socket.read(&mut octets[length..])).await.unwrap().unwrap();
+        let count = timeout(PATIENCE, socket.read(&mut octets[length..])).await.unwrap().unwrap();
+        assert!(count > 0, "the first connection is that of who was let in");
+        length += count;
         if let Ok((header, size)) = ProxyHeader::parse(&octets[..length], ParseConfig::default())
             && length >= size + 3
         {
