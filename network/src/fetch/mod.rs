@@ -2,7 +2,7 @@
 //!
 //! A name is resolved once, every address is judged, and the very address that was judged is dialed: a name that answers otherwise the next
 //! time gains nothing. Redirects are not followed: who follows one asks again. No proxy is taken from the environment. A connection
-//! may serve other requests of the same account after one ([`idle`]).
+//! may serve other requests of the same account after one (`idle`).
 
 mod exchange;
 mod idle;
