@@ -351,11 +351,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Peer<IO> {
 
     /// Reads until `text` has been seen; returns what came up to its end, and forgets that.
     pub async fn until(&mut self, text: &str) -> String {
+        let mut searched = 0;
         loop {
-            if let Some(at) = find(&self.seen, text.as_bytes()) {
-                let taken: Vec<u8> = self.seen.drain(..at + text.len()).collect();
+            if let Some(at) = find(&self.seen[searched..], text.as_bytes()) {
+                let taken: Vec<u8> = self.seen.drain(..searched + at + text.len()).collect();
                 return String::from_utf8_lossy(&taken).into_owned();
             }
+            searched = self.seen.len().saturating_sub(text.len());
             let mut room = [0; 4096];
             let count = soon(self.stream.read(&mut room)).await.unwrap_or(0);
             assert!(count > 0, "ended before {text:?}: {:?}", String::from_utf8_lossy(&self.seen));
@@ -451,7 +453,9 @@ pub async fn says(answer: &'static [u8], closes: bool) -> FakeMember {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Peer<IO> {
     /// Reads a head; `None` at the end of the connection.
     pub async fn head(&mut self) -> Option<String> {
-        while find(&self.seen, b"\r\n\r\n").is_none() {
+        let mut searched = 0;
+        while find(&self.seen[searched..], b"\r\n\r\n").is_none() {
+            searched = self.seen.len().saturating_sub(4);
             let mut room = [0; 4096];
             match self.stream.read(&mut room).await {
                 Ok(0) | Err(_) => return None,
