@@ -118,7 +118,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         }
     }
     let mut pem = Vec::new();
-    file.take(MAX_PEM).read_to_end(&mut pem)?;
+    file.take(MAX_PEM + 1).read_to_end(&mut pem)?;
+    if pem.len() as u64 > MAX_PEM {
+        return Err(io::Error::other(format!("longer than {MAX_PEM} octets"))); // a part of it is not what was meant
+    }
     Ok(pem)
 }
 

@@ -61,7 +61,12 @@ pub fn read(authorities: &[Authorities]) -> Result<Vec<CertificateDer<'static>>,
             Authorities::File(path) => {
                 let failed = |error| TrustError::File { path: path.clone(), error };
                 let mut text = String::new();
-                File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)).map_err(failed)?;
+                File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text)).map_err(failed)?;
+                if text.len() as u64 > MAX_FILE {
+                    // A part of it may be whole certificates, and would leave others out without a word.
+                    let problem = format!("it is longer than {MAX_FILE} octets");
+                    return Err(TrustError::Invalid { source_name: path.display().to_string(), problem });
+                }
                 (path.display().to_string(), text)
             }
         };
@@ -197,6 +202,7 @@ impl ClientCertVerifier for Judge {
     }
 }
 
+/// The octets of a file of authorities.
 const MAX_FILE: u64 = 1 << 20;
 const MAX_AUTHORITIES: usize = 100;
 /// The names of all authorities together, in octets.
@@ -204,3 +210,22 @@ const MAX_NAMES: usize = 16 << 10;
 /// The certificates that a caller may show, its own included.
 const MAX_CHAIN: usize = 8;
 const MAX_CHAIN_SIZE: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused_and_never_cut() {
+        let path = std::env::temp_dir().join(format!("adit-tls-long-{}.pem", std::process::id()));
+        let read_with = |octets: u64| {
+            let text = " ".repeat(usize::try_from(octets).unwrap());
+            std::fs::write(&path, text).unwrap();
+            read(&[Authorities::File(path.clone())]).unwrap_err().to_string()
+        };
+
+        assert!(read_with(MAX_FILE + 1).contains("longer"));
+        assert!(!read_with(MAX_FILE).contains("longer"));
+        std::fs::remove_file(&path).unwrap();
+    }
+}

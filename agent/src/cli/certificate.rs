@@ -173,8 +173,11 @@ fn given(path: &Path) -> Result<String, Failure> {
         return read_public(path, MAX_FILE).map_err(|problem| unusable(path, &problem));
     }
     let mut text = String::new();
-    let read = io::stdin().lock().take(MAX_FILE).read_to_string(&mut text);
-    read.map_err(|error| unusable(path, &format!("standard input: {error}")))?;
+    let read = io::stdin().lock().take(MAX_FILE + 1).read_to_string(&mut text);
+    let length = read.map_err(|error| unusable(path, &format!("standard input: {error}")))?;
+    if length as u64 > MAX_FILE {
+        return Err(unusable(path, &format!("standard input: longer than {MAX_FILE} octets")));
+    }
     Ok(text)
 }
 
