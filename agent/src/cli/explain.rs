@@ -1,6 +1,6 @@
 //! `adit explain`.
 
-use std::{fs, path::Path, sync::Arc, time::SystemTime};
+use std::{fs::File, io::Read as _, path::Path, sync::Arc, time::SystemTime};
 
 use rustls::crypto::CryptoProvider;
 
@@ -48,8 +48,11 @@ fn compare(old: &[Statement], new: &Explanation, as_json: bool) -> Result<(), Fa
 /// Returns what was so before: as it was written down then, or as an earlier configuration says under today's policy.
 fn before(old: &Path, situation: &Situation<'_>, global: &Global) -> Result<Vec<Statement>, Failure> {
     let unreadable = |error| Error::new(Fault::ConfigInvalid, format!("{}: {error}", old.display()));
-    let length = fs::metadata(old).map_err(unreadable)?.len();
-    let text = if length <= MAX_OLD { fs::read_to_string(old).unwrap_or_default() } else { String::new() };
+    let mut text = String::new();
+    let read = File::open(old).map_err(unreadable)?.take(MAX_OLD).read_to_string(&mut text);
+    if read.is_err() {
+        text.clear(); // not text: what reads configurations says so
+    }
     if let Some(statements) = statements(&text) {
         return Ok(statements);
     }
