@@ -23,5 +23,5 @@ mod view;
 
 pub use agent::{Agent, Detached, Outcome};
 pub use config::Config;
-pub use status::{Board, EndpointState, SessionState, Status};
+pub use status::{Attempt, Board, Disconnect, EndpointState, SessionState, Status, StepOutcome, StepState};
 pub use upstream::{Address, ProxyVersion};

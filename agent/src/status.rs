@@ -1,13 +1,21 @@
 //! What is known of a running agent, for whoever shows it.
 
+mod connection;
+
 use core::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use adit_core::TlsEnd;
+use adit_core::{Heartbeat, TlsEnd};
 use tokio::sync::Notify;
+
+pub(crate) use connection::note;
+pub use connection::{Attempt, Disconnect, StepOutcome, StepState};
 
 /// What is known of a running agent.
 #[derive(Debug, Default)]
@@ -41,6 +49,20 @@ pub struct Board {
     pub trouble: Option<String>,
     /// Why the customer has closed everything, while that lasts.
     pub frozen: Option<String>,
+    /// The last attempt to connect that is over.
+    pub attempt: Option<Attempt>,
+    /// The heartbeat in force, as agreed upon with the network; before that there is none.
+    pub heartbeat: Option<Heartbeat>,
+    /// The last ten ends of connections to the network, the latest last.
+    pub disconnects: VecDeque<Disconnect>,
+}
+
+impl Board {
+    /// Returns after how long a silence the connection is taken for dead: until the next question, and the tolerance.
+    #[must_use]
+    pub fn dead_after(&self) -> Option<Duration> {
+        self.heartbeat.map(|heartbeat| heartbeat.interval.saturating_add(heartbeat.tolerance))
+    }
 }
 
 /// The state of the session.

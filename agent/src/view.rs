@@ -139,8 +139,7 @@ mod tests {
             ],
             live: 2,
             total: 9,
-            trouble: None,
-            frozen: None,
+            ..Board::default()
         }
     }
 

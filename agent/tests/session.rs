@@ -244,3 +244,48 @@ async fn until(agent: &Running, wanted: impl Fn(&adit::Board) -> bool) -> adit::
     };
     timeout(PATIENCE, look).await.unwrap()
 }
+
+#[tokio::test]
+async fn each_step_of_connecting_the_heartbeat_in_force_and_each_disconnect_are_known() {
+    let mut network = Network::start(Rules::default()).await;
+    let more = "  heartbeat_interval: 20s\n  heartbeat_tolerance: 12s\n";
+    let agent = Running::start(&write_config(&folder(), &network, more, &endpoint("a", A, "url: 1")));
+    assert_eq!(agent.status.board().dead_after(), None, "nothing is agreed upon");
+    network.wait_for(&Seen::Bound(A.into())).await;
+
+    let board = until(&agent, |board| board.attempt.is_some()).await;
+
+    let attempt = board.attempt.as_ref().unwrap();
+    let steps: Vec<_> = attempt.steps.iter().map(|step| (step.step, step.outcome.word())).collect();
+    assert_eq!(steps, [("dns", "ok"), ("tcp", "ok"), ("tls", "ok"), ("session", "ok")]);
+    assert!(attempt.steps[0].detail.contains("127.0.0.1"), "{attempt:?}");
+    assert_eq!(attempt.steps[1].detail, network.address.to_string());
+    assert_eq!(
+        (attempt.network.as_str(), attempt.error.as_str()),
+        (&*format!("localhost:{}", network.address.port()), "")
+    );
+    assert_eq!(board.dead_after(), Some(Duration::from_secs(32)));
+    assert!(board.disconnects.is_empty());
+
+    network.session().close(Code::INTERNAL, "a bad day");
+    let board = until(&agent, |board| !board.disconnects.is_empty()).await;
+
+    assert_eq!((board.disconnects[0].lane, board.disconnects[0].kept), (0, false));
+    assert_eq!(board.disconnects[0].reason, "ADIT-2012: network cannot check tokens at present: a bad day");
+}
+
+#[tokio::test]
+async fn the_step_that_failed_is_the_last_and_says_why() {
+    let network = Network::start(Rules { token: b"another", ..Rules::default() }).await;
+    let file = write_config(&folder(), &network, "", &endpoint("a", A, "url: 1"));
+    let agent = Running::start(&file);
+    let status = std::sync::Arc::clone(&agent.status);
+    assert!(matches!(agent.outcome().await, Outcome::Failed(_)));
+
+    let attempt = status.board().attempt.unwrap();
+
+    let steps: Vec<_> = attempt.steps.iter().map(|step| (step.step, step.outcome.word())).collect();
+    assert_eq!(steps, [("dns", "ok"), ("tcp", "ok"), ("tls", "ok"), ("session", "failed")]);
+    assert!(attempt.error.starts_with("ADIT-2001: authtoken not valid"), "{attempt:?}");
+    assert_eq!(attempt.steps[3].detail, attempt.error);
+}

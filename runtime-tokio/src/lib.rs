@@ -101,7 +101,7 @@ pub use adit_core as proto;
 pub use adit_core::tls::{client_config, danger_client_config, server_config};
 pub use adit_runtime::{
     CHUNK, CommandReply, ConnectError, ConnectOptions, DialError, IntakeStats, Keepalive, ListenOptions, SetupError,
-    SocketOptions, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
+    SocketOptions, Step, StepResult, StepTaken, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
 };
 pub use runtime::{Io, Timer, Tokio};
 #[cfg(feature = "axum")]

@@ -16,7 +16,7 @@ use core::{
 };
 use std::io;
 
-use super::{Runtime, Sleep, SocketOptions, timer::within};
+use super::{Runtime, Sleep, SocketOptions, Step, steps::Steps, timer::within};
 use adit_core::Retry;
 
 /// How to connect.
@@ -57,21 +57,40 @@ impl Default for ConnectOptions {
 /// # Errors
 /// [`ConnectError`]; of several addresses that failed, what the most telling one said.
 pub async fn connect<R: Runtime>(host: &str, port: u16, options: &ConnectOptions) -> Result<R::Tcp, ConnectError> {
-    let attempt = async {
-        let addresses = resolve::<R>(host, port, options.resolve_timeout, options.first).await?;
-        let again = options.again;
-        let dial = move |address| async move {
-            match again {
-                Some(after) => dial_again::<R>(address, after).await,
-                None => R::dial(address).await,
-            }
-        };
-        let tcp = race::<R, _, _>(addresses, options.stagger, dial).await?;
-        let address = peer::<R>(&tcp).unwrap_or_else(|| SocketAddr::from(([0; 4], port)));
-        options.socket.apply(R::socket(&tcp)).map_err(|error| ConnectError::from_io(&error, address))?;
-        Ok(tcp)
-    };
+    connect_told::<R>(host, port, options, &Steps::default()).await
+}
+
+/// Like [`connect`], and notes the steps.
+pub(super) async fn connect_told<R: Runtime>(
+    host: &str,
+    port: u16,
+    options: &ConnectOptions,
+    steps: &Steps,
+) -> Result<R::Tcp, ConnectError> {
+    let attempt = dial::<R>(host, port, options, steps);
     within::<R, _>(options.timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
+}
+
+async fn dial<R: Runtime>(
+    host: &str,
+    port: u16,
+    options: &ConnectOptions,
+    steps: &Steps,
+) -> Result<R::Tcp, ConnectError> {
+    let addresses = resolve::<R>(host, port, options, steps).await?;
+    let again = options.again;
+    let dial = move |address| async move {
+        match again {
+            Some(after) => dial_again::<R>(address, after).await,
+            None => R::dial(address).await,
+        }
+    };
+    steps.begin(Step::Connect);
+    let tcp = race::<R, _, _>(addresses, options.stagger, dial).await?;
+    let address = peer::<R>(&tcp).unwrap_or_else(|| SocketAddr::from(([0; 4], port)));
+    options.socket.apply(R::socket(&tcp)).map_err(|error| ConnectError::from_io(&error, address))?;
+    steps.done(address.to_string());
+    Ok(tcp)
 }
 
 /// Returns whom a socket is connected to.
@@ -172,18 +191,24 @@ impl core::error::Error for ConnectError {}
 async fn resolve<R: Runtime>(
     host: &str,
     port: u16,
-    limit: Duration,
-    first: usize,
+    options: &ConnectOptions,
+    steps: &Steps,
 ) -> Result<VecDeque<SocketAddr>, ConnectError> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(VecDeque::from([SocketAddr::new(address, port)]));
     }
+    steps.begin(Step::Resolve);
     let failed = |kind| ConnectError::Resolve { host: host.into(), kind };
-    let found = within::<R, _>(limit, R::resolve(host.to_string(), port)).await;
+    let found = within::<R, _>(options.resolve_timeout, R::resolve(host.to_string(), port)).await;
     let found = found.ok_or_else(|| failed(io::ErrorKind::TimedOut))?.map_err(|error| failed(error.kind()))?;
-    let addresses = interleave(found.into_iter(), first);
-    if addresses.is_empty() { Err(ConnectError::NoAddress { host: host.into() }) } else { Ok(addresses) }
+    let addresses = interleave(found.into_iter(), options.first);
+    if addresses.is_empty() {
+        return Err(ConnectError::NoAddress { host: host.into() });
+    }
+    let named: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    steps.done(named.join(", "));
+    Ok(addresses)
 }
 
 /// Orders addresses by turns of family, beginning with the one that the resolver prefers, and in it with address `start`.

@@ -13,6 +13,7 @@ mod listen;
 mod options;
 mod queue;
 mod session;
+mod steps;
 mod stream;
 mod tasks;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use connect::{ConnectError, ConnectOptions, connect};
 pub use listen::{Intake, IntakeStats, ListenOptions, listen};
 pub use options::{Keepalive, SocketOptions, leave_to_kernel, reset_when_closed};
 pub use session::{Event, Events, Incoming, Session, SetupError, accept, connect_over};
+pub use steps::{Step, StepResult, StepTaken};
 pub use stream::{CHUNK, ReadHalf, Stream, WriteHalf, code_of};
 pub use uplink::{CommandReply, DialError, Endpoint, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions};
 

@@ -11,7 +11,7 @@ use std::io;
 
 use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 
-use super::{Runtime, Stream, SystemClock, drive::Drive};
+use super::{Runtime, Step, Stream, SystemClock, drive::Drive, steps::Steps};
 use adit_core::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRefusal, BindRequest, Bound, Cause, Code, Command,
     CommandRequest, CommandResult, Config, Duration, GoAway, Hello, Link, Loss, Open, OpenError, Refusal, SessionId,
@@ -133,19 +133,43 @@ pub async fn accept<R: Runtime>(
 /// [`SetupError`]: the connection is closed.
 pub async fn connect_over<R: Runtime>(
     io: impl Transport + Send + 'static,
-    (tls, name): (Arc<ClientConfig>, ServerName<'static>),
+    tls: (Arc<ClientConfig>, ServerName<'static>),
     config: Config,
     hello: Hello,
     seed: u64,
 ) -> Result<(Session<side::Agent, R>, Events<side::Agent, R>, Welcome), SetupError> {
+    connect_told(io, tls, config, hello, seed, &Steps::default()).await
+}
+
+/// Like [`connect_over`], and notes the steps.
+pub(super) async fn connect_told<R: Runtime>(
+    io: impl Transport + Send + 'static,
+    (tls, name): (Arc<ClientConfig>, ServerName<'static>),
+    config: Config,
+    hello: Hello,
+    seed: u64,
+    steps: &Steps,
+) -> Result<(Session<side::Agent, R>, Events<side::Agent, R>, Welcome), SetupError> {
+    steps.begin(Step::Secure);
     let link = Link::<side::Agent>::new(config, hello, seed, SystemClock.now());
     let handle = spawn::<R, _>(link, Tls::client(tls, name).map_err(SetupError::Tls)?, io);
-    match poll_fn(|cx| handle.poll_event(cx)).await {
+    let event = poll_fn(|cx| handle.poll_event(cx)).await;
+    secured(&handle, steps);
+    match event {
         Some(PollEvent::Event(adit_core::Event::Established(welcome))) => {
+            steps.done(welcome.session.to_string());
             let session = Session::new(handle.clone(), welcome.session);
             Ok((session, Events { handle, runtime: PhantomData }, welcome))
         }
         other => Err(setup_error(&handle, other)),
+    }
+}
+
+/// Notes when TLS was done, if it was.
+fn secured(handle: &Handle<side::Agent>, steps: &Steps) {
+    if let Some(at) = handle.secured_at() {
+        steps.done_at("TLS 1.3".into(), at); // there is no other, TLS-001
+        steps.begin_at(Step::Session, at);
     }
 }
 
@@ -335,9 +359,28 @@ impl<R: Runtime> Session<side::Agent, R> {
         hello: Hello,
         seed: u64,
     ) -> Result<(), SetupError> {
+        self.resume_told(io, (tls, name), config, hello, seed, &Steps::default()).await
+    }
+
+    /// Like [`Self::resume_over`], and notes the steps.
+    pub(super) async fn resume_told(
+        &self,
+        io: impl Transport + Send + 'static,
+        (tls, name): (Arc<ClientConfig>, ServerName<'static>),
+        config: Config,
+        hello: Hello,
+        seed: u64,
+        steps: &Steps,
+    ) -> Result<(), SetupError> {
+        steps.begin(Step::Secure);
         let tls = Tls::client(tls, name).map_err(SetupError::Tls)?;
         let task = self.handle.resume(tls, config, hello, seed);
-        self.resume_by(task, io).await
+        let resumed = self.resume_by(task, io).await;
+        secured(&self.handle, steps);
+        if resumed.is_ok() {
+            steps.done(self.id.to_string());
+        }
+        resumed
     }
 
     /// Goes on with the session over a connection that is secured, unless its link speaks.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use adit_core::{BindId, Cause, Code, Command, GiveUp, Refusal, TlsEnd, escape};
-use adit_tokio::{CommandReply, DialError, UplinkEvent};
+use adit_tokio::{CommandReply, DialError, StepTaken, UplinkEvent};
 use rustls::crypto::CryptoProvider;
 
 use super::{Agent, Outcome, Patience};
@@ -15,7 +15,7 @@ use crate::{
     config::RemoteManagement,
     errors::{Error, Fault},
     policy::Guard,
-    status::{EndpointState, SessionState, Status},
+    status::{Attempt, EndpointState, SessionState, Status, note},
     trust::{Witness, explain_dial, explain_end},
 };
 
@@ -79,18 +79,26 @@ impl Memory {
                 tracing::debug!(lane, attempt, network = self.target(target), "dialing");
                 Next::Continue
             }
-            UplinkEvent::DialFailed { target, error, retry_in, .. } => self.dial_failed(target, &error, retry_in),
-            UplinkEvent::Connected { lane, welcome, remote } => {
+            UplinkEvent::DialFailed { lane, target, error, retry_in, steps } => {
+                self.dial_failed((lane, target), &error, retry_in, steps)
+            }
+            UplinkEvent::Connected { lane, target, welcome, remote, steps } => {
                 tracing::debug!(%remote, "connected");
                 let (region, node) = (escape(&welcome.region), escape(&welcome.node));
                 tracing::info!(lane, session = %welcome.session, %region, %node, "session established");
                 self.was_connected = true;
-                self.status.change(|board| (board.region, board.node) = (welcome.region, welcome.node));
+                let attempt = Attempt::new(lane, self.target(target), steps, None);
+                self.status.change(|board| {
+                    (board.region, board.node) = (welcome.region, welcome.node);
+                    (board.heartbeat, board.attempt) = (Some(welcome.heartbeat), Some(attempt));
+                });
                 self.back(lane, names);
                 Next::Continue
             }
             UplinkEvent::Suspended { lane, cause, retry_in } => self.suspended(lane, &cause, retry_in, names),
-            UplinkEvent::Resumed { lane, remote } => {
+            UplinkEvent::Resumed { lane, target, remote, steps } => {
+                let attempt = Attempt::new(lane, self.target(target), steps, None);
+                self.status.change(|board| board.attempt = Some(attempt));
                 tracing::debug!(%remote, "connected");
                 tracing::info!(lane, "session resumed: open connections go on");
                 self.back(lane, names);
@@ -131,13 +139,21 @@ impl Memory {
         self.targets.get(target).map_or("", String::as_str)
     }
 
-    fn dial_failed(&mut self, target: usize, error: &DialError, retry_in: Option<Duration>) -> Next {
+    fn dial_failed(
+        &mut self,
+        (lane, target): (u8, usize),
+        error: &DialError,
+        retry_in: Option<Duration>,
+        steps: Vec<StepTaken>,
+    ) -> Next {
         let seen = self.witness.take();
         let told = explain_dial(error, seen.as_ref(), &self.provider);
         let network = self.target(target);
         let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
         tracing::warn!(network, error = %told, remedy, retry_in, "dial failed");
+        let attempt = Attempt::new(lane, network, steps, Some(&told));
         self.failures += 1;
+        self.status.change(|board| board.attempt = Some(attempt));
         self.trouble(&told);
         self.last = Some(told.clone());
         // Later it may be the network that errs, restored from a copy that does not know the token yet.
@@ -185,6 +201,7 @@ impl Memory {
         tracing::warn!(
             lane, error = %told, retry_in, "connection lost: the session and its open connections wait for the next"
         );
+        self.status.change(|board| note(&mut board.disconnects, lane, &told, true));
         self.trouble(&told);
         self.online.remove(&lane);
         self.show(names);
@@ -201,6 +218,7 @@ impl Memory {
         let told = explain_end(cause);
         let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
         tracing::warn!(lane, error = %told, remedy, retry_in, "session lost");
+        self.status.change(|board| note(&mut board.disconnects, lane, &told, false));
         self.trouble(&told);
         self.online.remove(&lane);
         for lanes in self.bound.values_mut() {

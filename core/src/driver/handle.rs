@@ -10,8 +10,8 @@ use super::shared::{Port, Seat, Shared, State, TaskId, Wait};
 use super::{Failure, Task};
 use crate::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRequest, Cause, Code, Command, CommandResult, Config,
-    Duration, Event, Hello, Link, Loss, Open, OpenError, ReadError, Refusal, Side, Stats, StreamId, Unbind, Welcome,
-    WriteError, side, tls::Tls,
+    Duration, Event, Hello, Instant, Link, Loss, Open, OpenError, ReadError, Refusal, Side, Stats, StreamId, Unbind,
+    Welcome, WriteError, side, tls::Tls,
 };
 
 /// A link and its session; clones are the same link.
@@ -110,6 +110,11 @@ impl<S: Side> Handle<S> {
         Wait::new(&self.shared, |state| &mut state.leaving, |state| state.gone.then_some(())).await;
     }
 
+    /// Returns when TLS was agreed upon below the present link: not while it is under way, nor where it was secured before.
+    pub fn secured_at(&self) -> Option<Instant> {
+        self.shared.lock().secured
+    }
+
     /// Returns why the session ended, if it has.
     pub fn cause(&self) -> Option<Cause> {
         self.shared.lock().cause.clone()
@@ -162,7 +167,7 @@ impl<S: Side> Handle<S> {
     }
 
     /// Runs `act`, then wakes whoever its outcome concerns, and the task in any case.
-    fn settled<T>(&self, act: impl FnOnce(&mut State<S>, crate::Instant) -> T) -> T {
+    fn settled<T>(&self, act: impl FnOnce(&mut State<S>, Instant) -> T) -> T {
         let now = self.shared.now();
         let mut wake: Vec<Waker> = Vec::new();
         let mut state = self.shared.lock();
@@ -207,7 +212,7 @@ impl Handle<side::Agent> {
         let replaced = core::mem::replace(&mut state.driver, driver);
         let place = Arc::new(Shared::new(old, replaced, Arc::clone(&clock)));
         state.forward.insert(replaced, place);
-        (state.failure, state.gone) = (None, false);
+        (state.failure, state.secured, state.gone) = (None, None, false);
         let waker = state.task.take();
         drop(state);
         if let Some(waker) = waker {

@@ -51,6 +51,8 @@ pub(super) struct State<S: Side> {
     pub(super) cause: Option<Cause>,
     /// What failed below the link.
     pub(super) failure: Option<Failure>,
+    /// When TLS was agreed upon below the link, if the task did that.
+    pub(super) secured: Option<Instant>,
     /// Streams that the peer opened and nobody has taken.
     pub(super) incoming: VecDeque<StreamId>,
     pub(super) listener: Option<Waker>,
@@ -185,6 +187,7 @@ impl<S: Side> Shared<S> {
                 task: None,
                 cause: None,
                 failure: None,
+                secured: None,
                 incoming: VecDeque::new(),
                 listener: None,
                 closed: Waiters::default(),

@@ -284,6 +284,7 @@ impl<S: Side> Task<S> {
                 return;
             }
             self.phase = Phase::Open;
+            self.seat.with(|state| state.secured = Some(now));
         }
         if self.tls.peer_closed() {
             self.on_eof(now);

@@ -1,11 +1,11 @@
 //! What an uplink tells: what happens to its sessions, endpoints and dials, in order.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
 use adit_core::{BindId, Cause, Code, Command, CommandResult, GiveUp, Refusal, Retry, Welcome, driver::Handle, side};
 
-use crate::{ConnectError, SetupError, queue::Receiver};
+use crate::{ConnectError, SetupError, StepTaken, queue::Receiver};
 
 /// What happens to an uplink, in order.
 #[derive(Debug)]
@@ -36,15 +36,21 @@ pub enum UplinkEvent {
         error: DialError,
         /// When the next target is dialed; `None` when that is under way or will not happen.
         retry_in: Option<Duration>,
+        /// The steps until there.
+        steps: Vec<StepTaken>,
     },
     /// There is a session.
     Connected {
         /// The place among the sessions of this uplink, from 0.
         lane: u8,
+        /// The index of the target.
+        target: usize,
         /// What the network said.
         welcome: Welcome,
-        /// The address of the network.
+        /// The address of the network, or of the proxy before it.
         remote: SocketAddr,
+        /// The steps that led there.
+        steps: Vec<StepTaken>,
     },
     /// The connection is lost; the session, its endpoints and its streams wait for the next one.
     Suspended {
@@ -59,8 +65,12 @@ pub enum UplinkEvent {
     Resumed {
         /// The place among the sessions of this uplink, from 0.
         lane: u8,
-        /// The address of the network.
+        /// The index of the target.
+        target: usize,
+        /// The address of the network, or of the proxy before it.
         remote: SocketAddr,
+        /// The steps that led there.
+        steps: Vec<StepTaken>,
     },
     /// The session is lost.
     Disconnected {

@@ -6,7 +6,7 @@ use core::{net::SocketAddr, task::Waker};
 use adit_core::{BindId, GiveUp, Instant, side};
 
 use super::places::Place;
-use crate::{Session, queue::Sender, tasks::Abort};
+use crate::{Session, queue::Sender, steps::Steps, tasks::Abort};
 
 /// What handles, sessions and the supervisor know in common.
 pub(super) struct State<R> {
@@ -14,8 +14,8 @@ pub(super) struct State<R> {
     pub(super) lanes: Vec<Lane>,
     pub(super) places: BTreeMap<BindId, Place>,
     pub(super) last_place: u32,
-    /// Dials under way, and whom they dial.
-    pub(super) dials: BTreeMap<Name, (usize, Abort)>,
+    /// Dials under way, whom they dial, and how far they are.
+    pub(super) dials: BTreeMap<Name, (usize, Abort, Steps)>,
     /// Connections beside a silent link: each waits for a consent to go on.
     pub(super) standbys: BTreeMap<Name, Sender<()>>,
     /// Sessions that live, the current ones and those that drain.

@@ -21,11 +21,11 @@ use adit_core::{
 };
 
 use crate::{
-    ConnectError, ConnectOptions, Event, Events, Runtime, Session, SetupError, Stream, SystemClock,
-    connect::{connect, peer},
-    connect_over,
+    ConnectError, ConnectOptions, Event, Events, Runtime, Session, SetupError, Step, StepResult, Stream, SystemClock,
+    connect::{connect_told, peer},
     queue::{Receiver, queue},
-    session::News,
+    session::{self, News},
+    steps::Steps,
     tasks::Tasks,
     timer::{Alarm, within},
 };
@@ -141,14 +141,14 @@ fn perform<R: Runtime>(
 }
 
 fn dial<R: Runtime>(shared: &Shared<R>, options: &Arc<UplinkOptions>, attempts: &mut Tasks<()>, attempt: Attempt<R>) {
-    let (name, target) = (attempt.name, attempt.target);
+    let (name, target, steps) = (attempt.name, attempt.target, attempt.steps.clone());
     if !attempt.is_standby() {
         shared.tell(UplinkEvent::Dialing { lane: name.lane, attempt: name.attempt, target });
     }
     // Under the lock: the task must find its handle in place.
     let mut state = shared.lock();
     let handle = attempts.spawn::<R>(run(attempt, Arc::clone(options)));
-    state.dials.insert(name, (target, handle));
+    state.dials.insert(name, (target, handle, steps));
 }
 
 fn session<R>(shared: &Shared<R>, name: Name) -> Option<Session<side::Agent, R>> {
@@ -161,12 +161,13 @@ fn hang_up<R: Runtime>(shared: &Shared<R>, name: Name) {
         return;
     }
     shared.apply(|state, now| {
-        if let Some((target, dial)) = state.dials.remove(&name) {
+        if let Some((target, dial, steps)) = state.dials.remove(&name) {
             // Under the lock: the task learns from its missing handle that it is too late.
             dial.abort();
             let retry_in = state.core(name.lane).redial_in(now);
             if state.standbys.remove(&name).is_none() {
-                shared.tell(UplinkEvent::DialFailed { lane: name.lane, target, error: DialError::Abandoned, retry_in });
+                let (lane, error, steps) = (name.lane, DialError::Abandoned, steps.take(StepResult::Unfinished));
+                shared.tell(UplinkEvent::DialFailed { lane, target, error, retry_in, steps });
             }
         }
     });
@@ -179,6 +180,7 @@ struct Attempt<R: Runtime> {
     /// The index among the options' targets.
     target: usize,
     purpose: Purpose,
+    steps: Steps,
 }
 
 /// What a dial is for.
@@ -216,7 +218,7 @@ impl<R: Runtime> Attempt<R> {
     /// Each lane begins at another target, and goes round from there.
     fn new(shared: &Arc<Shared<R>>, options: &UplinkOptions, name: Name, target: usize, purpose: Purpose) -> Self {
         let target = (target + usize::from(name.lane)) % options.targets.len().max(1);
-        Self { shared: Arc::clone(shared), name, target, purpose }
+        Self { shared: Arc::clone(shared), name, target, purpose, steps: Steps::default() }
     }
 
     const fn is_standby(&self) -> bool {
@@ -237,7 +239,8 @@ impl<R: Runtime> Attempt<R> {
     ) -> Result<(Session<side::Agent, R>, Events<side::Agent, R>, Welcome, SocketAddr), DialError> {
         let (tcp, remote, name) = self.connect(options, &options.connect).await?;
         let tls = (Arc::clone(&options.tls), name);
-        let made = connect_over(R::Socket::from(tcp), tls, options.config.clone(), self.hello(options), seed()).await;
+        let (io, hello) = (R::Socket::from(tcp), self.hello(options));
+        let made = session::connect_told(io, tls, options.config.clone(), hello, seed(), &self.steps).await;
         let (session, events, welcome) = made.map_err(DialError::Setup)?;
         Ok((session, events, welcome, remote))
     }
@@ -248,8 +251,8 @@ impl<R: Runtime> Attempt<R> {
         let connect = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
         let (tcp, remote, name) = self.connect(options, &connect).await?;
         let tls = (Arc::clone(&options.tls), name);
-        let resumed =
-            session.resume_over(R::Socket::from(tcp), tls, options.config.clone(), self.hello(options), seed()).await;
+        let (io, hello) = (R::Socket::from(tcp), self.hello(options));
+        let resumed = session.resume_told(io, tls, options.config.clone(), hello, seed(), &self.steps).await;
         resumed.map(|()| remote).map_err(DialError::Setup)
     }
 
@@ -265,7 +268,7 @@ impl<R: Runtime> Attempt<R> {
         let remote = self.shared.lock().lanes[usize::from(self.name.lane)].remote.ok_or(DialError::Abandoned)?;
         let (config, name) = (&options.config, self.server_name(options)?);
         let connect = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
-        let tcp = crate::connect::<R>(&remote.ip().to_string(), remote.port(), &connect).await;
+        let tcp = connect_told::<R>(&remote.ip().to_string(), remote.port(), &connect, &self.steps).await;
         let mut spare = Spare(Some(R::Socket::from(tcp.map_err(DialError::Connect)?)));
         let Some(socket) = &mut spare.0 else { return Err(DialError::Abandoned) };
         self.shared.act(|state, now| state.core(self.name.lane).handle_connected(self.name.attempt, now));
@@ -273,13 +276,19 @@ impl<R: Runtime> Attempt<R> {
 
         let setup = |error| DialError::Setup(error);
         let mut tls = Tls::client(Arc::clone(&options.tls), name).map_err(|error| setup(SetupError::Tls(error)))?;
+        self.steps.begin(Step::Secure);
         let secured = within::<R, _>(config.handshake_timeout, secure(socket, &mut tls)).await;
         secured.ok_or(DialError::Abandoned)?.map_err(|failure| setup(failure.into()))?;
+        self.steps.done("TLS 1.3".into());
         self.shared.act(|state, now| state.core(self.name.lane).handle_secured(self.name.attempt, now));
         consent.recv().await.ok_or(DialError::Abandoned)?;
 
         let Some(socket) = spare.0.take() else { return Err(DialError::Abandoned) };
+        self.steps.begin(Step::Session);
         let resumed = session.resume_silent(socket, tls, config.clone(), self.hello(options), seed()).await;
+        if resumed.is_ok() {
+            self.steps.done(session.id().to_string());
+        }
         resumed.map(|()| remote).map_err(setup)
     }
 
@@ -291,7 +300,7 @@ impl<R: Runtime> Attempt<R> {
         let Some(target) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
         let name = self.server_name(options)?;
         let how = ConnectOptions { first: usize::from(self.name.lane), ..how.clone() };
-        let tcp = connect::<R>(&target.host, target.port, &how).await.map_err(DialError::Connect)?;
+        let tcp = connect_told::<R>(&target.host, target.port, &how, &self.steps).await.map_err(DialError::Connect)?;
         let remote = peer::<R>(&tcp).ok_or(DialError::Connect(ConnectError::Timeout))?;
         Ok((tcp, remote, name))
     }
@@ -331,7 +340,9 @@ impl<R: Runtime> Attempt<R> {
             state.standbys.remove(&self.name);
             state.lanes[usize::from(self.name.lane)].remote = Some(remote);
             state.core(self.name.lane).handle_resumed(self.name.attempt, now);
-            self.shared.tell(UplinkEvent::Resumed { lane: self.name.lane, remote });
+            let steps = self.steps.take(StepResult::Unfinished);
+            let Self { name: Name { lane, .. }, target, .. } = *self;
+            self.shared.tell(UplinkEvent::Resumed { lane, target, remote, steps });
             // Lost again already: that may have been told before it was known to be there.
             if state.sessions.get(&session).is_some_and(Session::is_parked) {
                 state.core(session.lane).handle_suspended(session.attempt, Retry::Backoff, now);
@@ -354,7 +365,9 @@ impl<R: Runtime> Attempt<R> {
             if wanted {
                 state.sessions.insert(self.name, session);
                 state.lanes[usize::from(lane)].remote = Some(remote);
-                self.shared.tell(UplinkEvent::Connected { lane, welcome, remote });
+                let steps = self.steps.take(StepResult::Unfinished);
+                let target = self.target;
+                self.shared.tell(UplinkEvent::Connected { lane, target, welcome, remote, steps });
                 state.core(lane).handle_established(attempt, now);
                 state.core(lane).handle_offer(attempt, resumable);
             }
@@ -374,7 +387,8 @@ impl<R: Runtime> Attempt<R> {
                 state.core(lane).handle_closed(attempt, error.retry(), now);
                 if state.standbys.remove(&self.name).is_none() {
                     let retry_in = state.core(lane).redial_in(now);
-                    self.shared.tell(UplinkEvent::DialFailed { lane, target: self.target, error, retry_in });
+                    let (target, steps) = (self.target, self.steps.take(StepResult::Failed));
+                    self.shared.tell(UplinkEvent::DialFailed { lane, target, error, retry_in, steps });
                 }
             }
         });
