@@ -2,7 +2,7 @@
 //! endpoints there are. Names are asked for in an order that no cache foresees.
 
 use core::hint::black_box;
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use adit_core::{AgentId, BindId, SessionId, UpstreamProtocol};
 use adit_network::{
@@ -15,7 +15,8 @@ const LOOKUPS: usize = 1_000_000;
 
 fn main() {
     println!(
-        "| endpoints | exact, ns | below a wildcard, ns | found and chosen, ns | beside {} endpoints |\n|---|---|---|---|---|",
+        "| endpoints | exact, ns | below a wildcard, ns | found and chosen, ns | beside {} endpoints | a HashMap of as many names, ns | beside it |\n\
+         |---|---|---|---|---|---|---|",
         SIZES[0]
     );
     let mut first = None;
@@ -31,8 +32,17 @@ fn main() {
         let by_wildcard = time(&below, |name| drop(black_box(find(name))));
         let (rules, now) = (Rules::default(), Instant::now());
         let chosen = time(&exact, |name| drop(black_box(router.choose(&find(name), &[], 1_000, &rules, now))));
+        // What grows with it as well is the cost of memory that no cache holds.
+        let plain: HashMap<String, usize> = exact.iter().enumerate().map(|(at, name)| (name.to_string(), at)).collect();
+        let by_map = time(&exact, |name| {
+            black_box(plain.get(name.as_str()));
+        });
         let base = *first.get_or_insert(by_exact);
-        println!("| {size} | {by_exact:.0} | {by_wildcard:.0} | {chosen:.0} | {:.2} |", by_exact / base);
+        println!(
+            "| {size} | {by_exact:.0} | {by_wildcard:.0} | {chosen:.0} | {:.2} | {by_map:.0} | {:.2} |",
+            by_exact / base,
+            by_exact / by_map
+        );
     }
 }
 

@@ -97,6 +97,13 @@ pub struct Caller {
     pub identity: Option<Arc<Identity>>,
 }
 
+impl Caller {
+    /// A caller of whom only the addresses are known.
+    pub const fn plain(address: SocketAddr, local: SocketAddr, scheme: Scheme) -> Self {
+        Self { address, local, scheme, tls: None, name: None, terms: None, identity: None }
+    }
+}
+
 /// A stream to an agent. Dropping it frees its place.
 #[derive(Debug)]
 pub struct Carried {

@@ -1,15 +1,22 @@
 """`terminate-tls` as policies of ngrok have it: versions, callers' certificates and a certificate of the policy, by rule."""
 
+import hashlib
+import os
 import signal
+import socket
+import ssl
+import threading
 
 import pytest
 
 from harness.authority import Authority
 from harness.certificates import OwnTls
-from harness.clients import curl
+from harness import payload
+from harness.clients import curl, dial, receive, tls_context
 from harness.deployment import DOMAIN, yaml
 from harness.http_upstream import HttpUpstream
 from harness.process import run
+from harness.raw_upstream import RawUpstream, echo, read_all, reset
 
 REFUSED = "curl: \\((35|52|55|56)\\)"
 
@@ -91,3 +98,121 @@ def test_a_policy_brings_its_certificate_and_nobody_sees_its_key(registry):
     secret = key.splitlines()[1]
     assert not any(secret in line for line in network.process.lines)
     assert secret not in network.metrics()
+
+
+class Carried:
+    """A cloud endpoint `tls://db…` that ends TLS and forwards what is inside to a TCP service, which asks for certificates or not."""
+
+    def __init__(self, registry, serve, url="tcp://db.internal:5432", **config):
+        self.name = name("db")
+        self.network = registry.network()
+        path = self.network.directory / "db.yml"
+        forward = {"actions": [{"type": "forward-internal", "config": {"url": url}}]}
+        path.write_text(yaml({"on_tcp_connect": [terminate(**config), forward]}) + "\n")
+        self.network.settings["endpoints"] = [{"url": f"tls://{self.name}", "account": "e2e", "policy": str(path)}]
+        self.network.write_config()
+        self.network.start()
+        upstream = registry.upstream(RawUpstream(serve))
+        urls = {"db": "tcp://db.internal:5432", "secure": "tls://db.internal"}
+        binds = {label: {"url": url, "upstream": {"url": f"tcp://{upstream.target}"}} for label, url in urls.items()}
+        registry.agent(self.network, self.network.token("*.internal"), binds).start()
+
+    def call(self, context=None):
+        context = context or tls_context(self.network)
+        return context.wrap_socket(dial(self.network.ports["https"]), server_hostname=self.name, suppress_ragged_eofs=False)
+
+
+def test_a_cloud_endpoint_ends_tls_and_carries_what_is_inside_both_ways(registry):
+    ended = threading.Event()
+
+    def serve(sock):
+        octets = receive(sock, total)
+        sock.sendall(octets)
+        assert sock.recv(1) == b""
+        ended.set()
+
+    total = 8 << 20
+    site = Carried(registry, serve, min_version="1.3")
+    with site.call(tls_context(site.network, "postgresql")) as caller:
+        assert (caller.version(), caller.selected_alpn_protocol()) == ("TLSv1.3", None)
+        for block in payload.blocks(total):
+            caller.sendall(block)
+        assert hashlib.sha256(receive(caller, total)).hexdigest() == payload.digest(total)
+        caller.unwrap().close()
+    assert ended.wait(30), "the end of TLS is the end at the upstream"
+
+
+def test_tls_that_breaks_off_is_no_end_for_the_upstream(registry):
+    seen = []
+    broken = threading.Event()
+
+    def serve(sock):
+        try:
+            sock.sendall(b"hello")
+            seen.append(read_all(sock))
+        except ConnectionError as error:
+            seen.append(error)
+        broken.set()
+
+    site = Carried(registry, serve)
+    caller = site.call()
+    assert receive(caller, 5) == b"hello"
+    caller.sendall(b"half")
+    socket.socket(fileno=caller.detach()).close()  # no close_notify
+    assert broken.wait(30)
+    assert isinstance(seen[0], ConnectionError), "it looks complete to the upstream"
+
+
+def test_an_upstream_that_ends_or_resets_shows_as_that_inside_tls(registry):
+    def serve(sock):
+        if sock.recv(1) == b"e":
+            sock.sendall(b"last words")
+        else:
+            reset(sock)
+
+    site = Carried(registry, serve)
+    with site.call() as caller:
+        caller.sendall(b"e")
+        assert read_all(caller) == b"last words"
+    with site.call() as caller:
+        caller.sendall(b"r")
+        with socket.socket(fileno=os.dup(caller.fileno())) as below, pytest.raises(ConnectionResetError):
+            below.settimeout(30)
+            while below.recv(1 << 16):
+                pass
+
+
+def test_what_was_inside_is_not_given_to_an_endpoint_that_expects_tls(registry):
+    """Which `config check` cannot see: the rule makes up the endpoint for each caller."""
+    accepted = []
+    site = Carried(registry, accepted.append, url="tls://${conn.tls.sni.split('.')[0]}.internal")
+    with site.call() as caller, pytest.raises((ssl.SSLError, ConnectionError)):
+        caller.sendall(b"secret")
+        caller.recv(1)
+    assert accepted == []
+
+
+def test_callers_of_a_cloud_endpoint_show_their_certificates_before_a_byte_is_carried(registry):
+    ours, theirs = Authority(registry.root, "ours"), Authority(registry.root, "theirs")
+    accepted = []
+
+    def serve(sock):
+        accepted.append(sock)
+        echo(sock)
+
+    site = Carried(registry, serve, mutual_tls_certificate_authorities=[ours.pem.read_text()])
+
+    def ask(authority):
+        context = tls_context(site.network)
+        if authority:
+            _, certificate, _, key = authority.issue("alice")
+            context.load_cert_chain(certificate, key)
+        with site.call(context) as caller:
+            caller.sendall(b"question")
+            return receive(caller, 8)
+
+    for authority in (None, theirs):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            ask(authority)
+    assert accepted == []
+    assert ask(ours) == b"question"

@@ -160,7 +160,7 @@ fn tls(item: &mut Section<'_>, folder: &Path) -> EndpointTls {
     section.finish();
     let authorities = files.into_iter().map(Authorities::File).collect();
     let clients = mode.map(|mode| ClientCertificates { mode, authorities });
-    EndpointTls { min, max, clients, revocation, certificate: None }
+    EndpointTls { min, max, clients, revocation, ..EndpointTls::default() }
 }
 
 /// Reads how revocation is checked, if it is.

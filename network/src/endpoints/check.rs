@@ -14,6 +14,7 @@ use crate::{
     policy::PolicyFault,
     router::{Internal, Key, Scheme},
     store::{Acl, Object},
+    tls::Place,
 };
 
 /// What the database knows.
@@ -62,6 +63,9 @@ impl Draft {
                     let problem = format!("{target} carries something else");
                     let remedy = "Forward http and https to http and https, tls and tcp to tls and tcp";
                     faults.push(fault(place, problem, remedy));
+                } else if read.policy.tls().next().is_some() && matches!(target, Internal::Name(Scheme::Tls, _)) {
+                    let problem = format!("{target} carries TLS of callers, which ends here");
+                    faults.push(fault(place, problem, "Forward to tcp://NAME.internal:PORT, or remove terminate-tls"));
                 } else if !self.sets(&endpoint.account, &target)
                     && known.is_some_and(|known| !known.may_have(&endpoint.account, &target))
                 {
@@ -94,18 +98,18 @@ pub(super) fn unusable(
 ) -> Option<PolicyFault> {
     let whole =
         |problem: String, remedy: &str| Some(PolicyFault::whole(file, format!("{}: {problem}", endpoint.url), remedy));
-    let https = match &endpoint.url {
-        EndpointUrl::Public(Key::Name(Scheme::Https, name)) => Some(name),
-        EndpointUrl::Public(_) | EndpointUrl::Internal(_) => None,
+    let place = Place::of(endpoint);
+    let ways = match endpoint.tls.with_policy(Some(policy), place) {
+        Ok(ways) => ways,
+        Err((problem, remedy)) => return whole(problem.to_owned(), remedy),
     };
-    match (endpoint.tls.with_policy(Some(policy), https.is_some()), https) {
-        (Err((problem, remedy)), _) => return whole(problem.to_owned(), remedy),
-        (Ok(ways), Some(name)) if !ways.has_certificate() && !config.has_certificate(name) => {
-            let remedy =
-                "List one under certificates, set private_ca or acme, or add server_certificate to terminate-tls";
-            return whole("the name has no certificate".to_owned(), remedy);
-        }
-        (Ok(_), _) => {}
+    if let EndpointUrl::Public(Key::Name(_, name)) = &endpoint.url
+        && (place == Place::Here || ways.is_of_octets())
+        && !ways.has_certificate()
+        && !config.has_certificate(name)
+    {
+        let remedy = "List one under certificates, set private_ca or acme, or add server_certificate to terminate-tls";
+        return whole("the name has no certificate".to_owned(), remedy);
     }
     let phase = [Phase::HttpRequest, Phase::HttpResponse].into_iter().find(|phase| policy.has(*phase))?;
     if is_http(endpoint) {
@@ -224,11 +228,40 @@ mod tests {
             ("tcp://:5000", "on_http_request: [{actions: [{type: deny}]}]", "rules of on_http_request would never run"),
             ("tls://a.example", "on_http_response: [{actions: [{type: custom-response}]}]", "would never run"),
             ("tls://a.example", "on_tcp_connect: [{actions: [{type: terminate-tls}]}]", "does not end here"),
+            ("tcp://:5000", "on_tcp_connect: [{actions: [{type: terminate-tls}]}]", "does not end here"),
         ] {
             let faults = draft(url, "agent", policy).unwrap_err();
             assert!(faults[0].to_string().contains(problem), "{policy}: {faults:?}");
         }
         assert!(draft("tcp://:5000", "agent", "on_tcp_connect: [{actions: [{type: deny}]}]").is_ok());
+    }
+
+    /// Whose TLS ends at the network without HTTP inside: no agent was promised anything, and all callers are treated alike.
+    #[test]
+    fn a_cloud_endpoint_may_end_tls_and_carry_what_it_says_to_what_expects_no_tls() {
+        let policy = |rule: &str, url: &str| {
+            format!(
+                "on_tcp_connect: [{{{rule}actions: [{{type: terminate-tls}}]}}, \
+                 {{actions: [{{type: forward-internal, config: {{url: '{url}'}}}}]}}]"
+            )
+        };
+        let found = |url: &str, policy: &str| {
+            let faults = draft(url, "cloud", policy).map_or_else(|faults| faults, |draft| draft.check(None));
+            faults.iter().map(ToString::to_string).collect::<String>()
+        };
+        let tls = "tls://a.example";
+
+        assert_eq!(found(tls, &policy("", "tcp://db.internal:5432")), "");
+        assert!(found(tls, &policy("", "tls://db.internal")).contains("carries TLS of callers, which ends here"));
+        let depends =
+            found(tls, &policy("expressions: [\"conn.client_ip == '192.0.2.1'\"], ", "tcp://db.internal:5432"));
+        assert!(depends.contains("TLS or not for all callers alike"), "{depends}");
+        for url in ["tls://a.internal", "tcp://:5000"] {
+            assert!(found(url, &policy("", "tcp://db.internal:5432")).contains("does not end here"), "{url}");
+        }
+        let ends = |policy: &str| draft(tls, "cloud", policy).unwrap().tls().count();
+        assert_eq!(ends(&policy("", "tcp://db.internal:5432")), 1);
+        assert_eq!(ends("on_tcp_connect: [{actions: [{type: deny}]}]"), 0, "without the action TLS passes through");
     }
 
     fn draft(url: &str, kind: &str, policy: &str) -> Result<Draft, Vec<PolicyFault>> {

@@ -20,7 +20,7 @@ use crate::{
     config::{Config, EndpointConfig, EndpointKind, EndpointUrl, Health},
     policy::{PolicyFault, World, load},
     router::{Configured, Internal, Key, Scheme},
-    tls::{EndpointTls, Ways},
+    tls::{EndpointTls, Place, Ways},
 };
 
 pub use check::Known;
@@ -113,14 +113,17 @@ impl Draft {
 
     /// Returns how TLS ends for each endpoint where it ends here, by its settings or its policy.
     pub fn tls(&self) -> impl Iterator<Item = (NamePattern, Ways)> {
-        self.items.iter().filter_map(|Item { endpoint, policy }| match &endpoint.url {
-            EndpointUrl::Public(Key::Name(Scheme::Https, name)) => {
-                let policy = policy.as_ref().map(|read| &read.policy);
-                // A policy that says what cannot be done was refused when it was read.
-                Some((name.clone(), endpoint.tls.with_policy(policy, true).ok()?))
-            }
-            EndpointUrl::Public(Key::Name(Scheme::Http | Scheme::Tls, _) | Key::Port(_) | Key::Internal(..))
-            | EndpointUrl::Internal(_) => None,
+        self.items.iter().filter_map(|Item { endpoint, policy }| {
+            let EndpointUrl::Public(Key::Name(_, name)) = &endpoint.url else { return None };
+            let (place, policy) = (Place::of(endpoint), policy.as_ref().map(|read| &read.policy));
+            // A policy that says what cannot be done was refused when it was read.
+            let ways = endpoint.tls.with_policy(policy, place).ok()?;
+            let is_here = match place {
+                Place::Here => true,
+                Place::Carried => ways.is_of_octets(),
+                Place::Further => false,
+            };
+            is_here.then(|| (name.clone(), ways))
         })
     }
 

@@ -1,47 +1,52 @@
-//! One connection of a caller, carried octet by octet: TCP, and TLS that passes through.
+//! One connection of a caller, carried octet by octet: TCP, TLS that passes through, and what TLS that ends here says.
 
-use core::time::Duration;
 use std::sync::Arc;
 
-use adit_core::{Code, Open, TlsInfo};
+use adit_core::{Code, Open};
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::{
-    Visitor,
+    Room,
+    line::Line,
     relay::{Ending, Relay},
 };
 use crate::{
     Caller, Carried, Edge, Fault, Phase,
     patience::patient,
     policy::{admit, connection},
-    router::{Key, Outcome, Scheme},
+    router::{Key, Outcome},
     seeing::Visit,
 };
 
-/// Carries a connection to an agent that serves `key`, and to the next one when the first could not hand it over. `first`
-/// is what the caller has sent already.
-pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls: Option<Box<TlsInfo>>, first: Vec<u8>) {
-    let Visitor { socket, address, local, _admitted, _counted } = visitor;
-    let tls = tls.map(|tls| *tls);
+/// A connection that is to be carried.
+pub(super) struct Entered {
+    pub(super) line: Line,
+    pub(super) caller: Caller,
+    pub(super) room: Room,
+    /// What the caller has sent already.
+    pub(super) first: Vec<u8>,
+}
+
+/// Carries a connection to an agent that serves `key`, and to the next one when the first could not hand it over.
+pub(super) async fn carry(edge: Arc<Edge>, entered: Entered, key: Arc<Key>) {
+    let Entered { mut line, caller, room: _room, first } = entered;
     let mut phase = edge.phase();
-    let scheme = if tls.is_some() { Scheme::Tls } else { Scheme::Http };
-    let caller = Caller { address, local, scheme, tls: tls.clone(), name: None, terms: None, identity: None };
+    let (address, local, tls, ends_here) = (caller.address, caller.local, caller.tls.clone(), line.is_secured());
     let mut visit = Visit::begin(&edge, &key, caller);
     let key = if edge.settings(&key).is_some() {
         let connection = connection(visit.caller());
         let admitted = tokio::select! {
             biased;
             admitted = Box::pin(admit(&edge, key, &connection, &mut visit)) => admitted,
-            _ = phase.wait_for(|phase| *phase == Phase::Ending) => return reset(&socket),
+            _ = phase.wait_for(|phase| *phase == Phase::Ending) => return line.reset(),
         };
-        match admitted {
+        // What expects TLS of the caller's own is not given what was inside.
+        match admitted.and_then(|key| if ends_here && key.passes_tls() { Err(Fault::PolicyFailed) } else { Ok(key) }) {
             Ok(key) => key,
             Err(fault) => {
                 edge.metrics.refuse(fault);
                 visit.refuse(fault);
-                return reset(&socket);
+                return line.reset();
             }
         }
     } else {
@@ -56,26 +61,26 @@ pub(super) async fn carry(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls:
     };
     tokio::select! {
         biased;
-        ended = attempt(&edge, &socket, &key, (open, first), &mut visit) => match ended {
+        ended = attempt(&edge, &mut line, &key, (open, first), &mut visit) => match ended {
             Ok(Ending::Complete) => visit.whole = true,
-            Ok(Ending::Caller) | Err(()) => reset(&socket),
+            Ok(Ending::Caller) | Err(()) => line.reset(),
             Ok(Ending::Stalled) => {
                 edge.metrics.limit("stall_timeout");
-                reset(&socket);
+                line.reset();
             }
             Ok(Ending::Upstream(code)) => {
                 edge.metrics.stream_failure(code);
-                reset(&socket);
+                line.reset();
             }
         },
-        _ = phase.wait_for(|phase| *phase == Phase::Ending) => reset(&socket),
+        _ = phase.wait_for(|phase| *phase == Phase::Ending) => line.reset(),
     }
 }
 
 /// Finds an agent whose upstream takes the connection, and carries it to its end.
 async fn attempt(
     edge: &Edge,
-    socket: &TcpStream,
+    line: &mut Line,
     key: &Key,
     (open, first): (Open, Vec<u8>),
     visit: &mut Visit,
@@ -100,7 +105,7 @@ async fn attempt(
             };
         #[cfg(test)]
         crate::injection::strike(crate::injection::Place::Caller);
-        let mut relay = Relay::new(socket, stream, &kept.octets, stall);
+        let mut relay = Relay::new(line, stream, &kept.octets, stall);
         // An agent that did not say so in time may hand the connection over at this very moment.
         let accepted = patient(wait, || session.waited(), relay.accepted(&mut kept)).await;
         drop(pending);
@@ -197,12 +202,6 @@ fn may_repeat(refused: Refused, sent: usize) -> bool {
                 | Code::SHUTDOWN
         ),
     }
-}
-
-/// Makes the close of a socket a reset, so that the caller does not take what it got for everything.
-fn reset(socket: &TcpStream) {
-    // A socket that is gone needs no reset.
-    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 #[cfg(test)]

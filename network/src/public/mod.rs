@@ -2,6 +2,7 @@
 
 mod carry;
 mod challenge;
+mod line;
 mod ports;
 mod proxied;
 mod relay;
@@ -38,11 +39,16 @@ pub struct Public {
     pub tls: Arc<Terminator>,
 }
 
-/// A connection of a caller that was let in. Dropping it makes room.
+/// A connection of a caller that was let in.
 struct Visitor {
     socket: TcpStream,
     address: SocketAddr,
     local: SocketAddr,
+    room: Room,
+}
+
+/// The place of a connection among those that are let in, and counted. Dropping it makes room.
+struct Room {
     _admitted: Admitted,
     _counted: Counted,
 }
@@ -54,9 +60,8 @@ impl Public {
     /// The address cannot be listened on.
     pub fn listen_http(&self, address: SocketAddr) -> io::Result<SocketAddr> {
         self.listen(address, Entrance::Http, |public, visitor| async move {
-            let Visitor { socket, address, local, _admitted, _counted } = visitor;
-            let caller =
-                Caller { address, local, scheme: Scheme::Http, tls: None, name: None, terms: None, identity: None };
+            let Visitor { socket, address, local, room: _room } = visitor;
+            let caller = Caller::plain(address, local, Scheme::Http);
             let phase = public.edge.phase();
             http::serve(socket, caller, public.http, phase).await;
         })
@@ -116,7 +121,7 @@ impl Public {
         // A connection that is gone already says so at its first read.
         let _ = SocketOptions::default().apply(&socket);
         let counted = self.edge.metrics.connection(entrance);
-        Ok(Visitor { socket, address, local, _admitted: admitted, _counted: counted })
+        Ok(Visitor { socket, address, local, room: Room { _admitted: admitted, _counted: counted } })
     }
 }
 

@@ -6,8 +6,18 @@ use std::{collections::HashMap, io, sync::Arc};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-use super::{Public, carry::carry, next};
-use crate::{admission::Full, metrics::Entrance, router::Key};
+use super::{
+    Public, Visitor,
+    carry::{Entered, carry},
+    line::Line,
+    next,
+};
+use crate::{
+    Caller,
+    admission::Full,
+    metrics::Entrance,
+    router::{Key, Scheme},
+};
 
 /// The ports that are open.
 pub struct Ports {
@@ -39,8 +49,10 @@ impl Ports {
             while let Some(arrival) = next(&mut intake, &mut phase).await {
                 match public.admit(arrival, Entrance::Tcp) {
                     Ok(visitor) => {
-                        let carrying = carry(Arc::clone(&public.edge), visitor, Arc::clone(&key), None, Vec::new());
-                        drop(tokio::spawn(carrying));
+                        let Visitor { socket, address, local, room } = visitor;
+                        let caller = Caller::plain(address, local, Scheme::Http);
+                        let entered = Entered { line: Line::plain(socket), caller, room, first: Vec::new() };
+                        drop(tokio::spawn(carry(Arc::clone(&public.edge), entered, Arc::clone(&key))));
                     }
                     Err(Full(limit)) => public.edge.metrics.limit(limit),
                 }

@@ -1,30 +1,26 @@
 //! Octets between a caller's socket and a stream, each direction by itself. While nothing moves, nothing is buffered.
 
 use core::{
-    cell::RefCell,
     future::poll_fn,
     mem,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
-use std::{
-    collections::VecDeque,
-    io::{self, IoSlice},
-    net::Shutdown,
-};
+use std::{collections::VecDeque, io};
 
 use adit_core::Code;
 use adit_tokio::{CHUNK, Stream, code_of};
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use socket2::SockRef;
+use bytes::Bytes;
 use tokio::{
     io::Interest,
-    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::carry::{Kept, Refused};
+use super::{
+    carry::{Kept, Refused},
+    line::Line,
+};
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +38,7 @@ pub(super) enum Ending {
 /// One connection on its way.
 #[derive(Debug)]
 pub(super) struct Relay<'a> {
-    socket: &'a TcpStream,
+    line: &'a mut Line,
     stream: Stream,
     inward: Inward,
     outward: Outward,
@@ -88,11 +84,11 @@ enum Direction {
 impl<'a> Relay<'a> {
     /// Returns a relay that begins with what the caller has sent already. What waits for the caller longer than `stall`
     /// without any progress ends the connection.
-    pub(super) fn new(socket: &'a TcpStream, stream: Stream, first: &[Bytes], stall: Duration) -> Self {
+    pub(super) fn new(line: &'a mut Line, stream: Stream, first: &[Bytes], stall: Duration) -> Self {
         let waiting = first.iter().cloned().collect();
         let stall = Stall { most: stall, since: None, sleep: None };
         Self {
-            socket,
+            line,
             stream,
             inward: Inward { waiting, state: Direction::Open, listens: false, carried: 0 },
             outward: Outward { waiting: VecDeque::new(), queued: 0, state: Direction::Open, stall, carried: 0 },
@@ -121,7 +117,8 @@ impl<'a> Relay<'a> {
 
     /// Waits for `poll`; `None` when the caller resets the connection while nothing is read from it.
     async fn watched<T>(&mut self, mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>) -> Option<T> {
-        let mut reset = pin!(self.socket.ready(Interest::ERROR));
+        let socket = self.line.socket();
+        let mut reset = pin!(socket.ready(Interest::ERROR));
         poll_fn(|cx| match poll(self, cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending if self.inward.listens => Poll::Pending,
@@ -197,7 +194,7 @@ impl<'a> Relay<'a> {
             if room == 0 {
                 return Poll::Pending;
             }
-            let read = poll_read(self.socket, room, cx);
+            let read = self.line.poll_read(room, cx);
             *listens = read.is_pending();
             match ready!(read) {
                 Ok(chunk) if chunk.is_empty() => *state = Direction::Ending,
@@ -232,19 +229,23 @@ impl<'a> Relay<'a> {
             }
             if waiting.is_empty() {
                 drop(mem::take(waiting));
-                match *state {
-                    Direction::Open => return Poll::Pending,
-                    Direction::Ending => {
-                        *state = Direction::Ended;
-                        if SockRef::from(self.socket).shutdown(Shutdown::Write).is_err() {
-                            return Poll::Ready(Err(Ending::Caller));
-                        }
-                    }
-                    Direction::Ended => {}
+                let written = match *state {
+                    Direction::Open => self.line.poll_flush(cx),
+                    Direction::Ending => self.line.poll_shutdown(cx),
+                    Direction::Ended => return Poll::Ready(Ok(())),
+                };
+                match written {
+                    Poll::Ready(Ok(())) => stall.since = None,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Ending::Caller)),
+                    Poll::Pending => return stall.poll(cx).map(|()| Err(Ending::Stalled)),
                 }
+                if *state == Direction::Open {
+                    return Poll::Pending;
+                }
+                *state = Direction::Ended;
                 return Poll::Ready(Ok(()));
             }
-            match poll_write(self.socket, waiting, cx) {
+            match self.line.poll_write(waiting, cx) {
                 Poll::Ready(Ok(written)) => {
                     *queued -= written;
                     *carried += written as u64;
@@ -285,66 +286,8 @@ fn stopped(error: &io::Error, state: &mut Direction, waiting: &mut VecDeque<Byte
     Err(Ending::Upstream(code_of(error).unwrap_or(Code::INTERNAL)))
 }
 
-/// Reads at most `most` octets when there are some; empty at the end.
-fn poll_read(socket: &TcpStream, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    loop {
-        ready!(socket.poll_read_ready(cx))?;
-        let read = SCRATCH.with_borrow_mut(|scratch| {
-            scratch.clear();
-            scratch.reserve(CHUNK);
-            let count = socket.try_read_buf(&mut (&mut *scratch).limit(most.min(CHUNK)))?;
-            // A small piece must not hold a large buffer while it waits.
-            Ok(if count >= CHUNK / 4 { scratch.split().freeze() } else { Bytes::copy_from_slice(scratch) })
-        });
-        match read {
-            Err(error) if io::Error::kind(&error) == io::ErrorKind::WouldBlock => {}
-            result => return Poll::Ready(result),
-        }
-    }
-}
-
-/// Writes from the front of `waiting`; returns how many octets.
-fn poll_write(socket: &TcpStream, waiting: &mut VecDeque<Bytes>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    loop {
-        let mut parts = [IoSlice::new(&[]); PARTS];
-        let mut count = 0;
-        for (part, chunk) in parts.iter_mut().zip(waiting.iter()) {
-            *part = IoSlice::new(chunk);
-            count += 1;
-        }
-        match socket.try_write_vectored(parts.get(..count).unwrap_or_default()) {
-            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Ok(written) => {
-                advance(waiting, written);
-                return Poll::Ready(Ok(written));
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(socket.poll_write_ready(cx))?,
-            Err(error) => return Poll::Ready(Err(error)),
-        }
-    }
-}
-
-fn advance(waiting: &mut VecDeque<Bytes>, mut written: usize) {
-    while written > 0
-        && let Some(front) = waiting.front_mut()
-    {
-        let count = written.min(front.len());
-        front.advance(count);
-        written -= count;
-        if front.is_empty() {
-            waiting.pop_front();
-        }
-    }
-}
-
-thread_local! {
-    /// What a read fills; large pieces leave with it.
-    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
-}
-
 /// What is gathered before it is written, in octets.
 const GATHER: usize = 256 << 10;
-const PARTS: usize = 16;
 /// Pieces that one direction moves before the other has its turn.
 const TURN: usize = 16;
 

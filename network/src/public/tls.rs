@@ -12,17 +12,23 @@ use rustls::{
     CertificateError, HandshakeKind, ServerConfig,
     crypto::CryptoProvider,
     server::{Acceptor, ServerConnection},
+    sign::CertifiedKey,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     time::{Instant, error::Elapsed, timeout_at},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{Public, Visitor, carry::carry, challenge};
+use super::{
+    Public, Visitor,
+    carry::{Entered, carry},
+    challenge,
+    line::{Line, Shared},
+};
 use crate::{
-    Caller, EndpointName, NamePattern,
+    Caller, Edge, EndpointName, NamePattern,
     certificates::{ByName, Certificates},
     http::{self, Rewound},
     metrics::ReasonLabel,
@@ -82,6 +88,8 @@ struct Hello {
 /// Who ends TLS.
 enum Ends {
     Network,
+    /// The network too, and what it says is carried on as it is: a `tls://` endpoint whose policy says so.
+    Carried(Arc<Key>),
     /// The agent or its upstream.
     Further(Arc<Key>),
 }
@@ -99,58 +107,102 @@ pub(super) async fn serve(public: Public, mut visitor: Visitor) {
     let Ok(Ok((hello, octets))) = hello else {
         return failed(&public, "no_hello");
     };
-    if hello.alpn == challenge::PROTOCOL
-        && let Some(certified) = hello.name.as_ref().and_then(|name| public.tls.certificates.challenge_tls(name))
-    {
+    if let Some(certified) = challenged(&public, &hello) {
         let answering = challenge::answer(Rewound { first: octets, io: visitor.socket }, certified);
         return drop(timeout_at(until, answering).await);
     }
-    let mut chosen = hello.name.and_then(|name| Some((choose(&public, &name)?, name)));
-    let mut offer = Offer::Stopped;
-    if let Some((Ends::Network, name)) = &chosen {
-        let connection = || Connection::new(visitor.address, visitor.local, wall(), None);
-        offer = public.edge.terms.load().find(name).settle(connection);
-        let brings_one = matches!(&offer, Offer::Own(terms) if terms.has_certificate());
-        if !brings_one && !matches!(timeout_at(until, has_certificate(&public, name)).await, Ok(true)) {
-            chosen = None;
-        }
-    }
-    match chosen {
-        Some((Ends::Further(key), name)) => {
+    let Some((ends, name)) = hello.name.and_then(|name| Some((choose(&public, &name)?, name))) else {
+        return unknown(&public, &mut visitor, until).await;
+    };
+    let offer = match &ends {
+        Ends::Further(key) => {
             drop(place);
             let tls = TlsInfo { sni: name.to_string(), alpn: hello.alpn, ..TlsInfo::default() };
-            Box::pin(carry(public.edge, visitor, key, Some(Box::new(tls)), octets)).await;
+            return Box::pin(pass(public.edge, visitor, Arc::clone(key), tls, octets)).await;
         }
-        Some((Ends::Network, name)) => {
-            let (config, terms) = match offer {
-                Offer::Default => (Arc::clone(&public.tls.config), None),
-                Offer::Own(terms) => (terms.server(), Some(terms)),
-                Offer::Stopped | Offer::Choice(_) => {
-                    failed(&public, "stopped");
-                    return drop(timeout_at(until, visitor.socket.write_all(INTERNAL_ERROR)).await); // V30
-                }
-            };
-            let Visitor { socket, address, local, _admitted, _counted } = visitor;
-            let accepting = TlsAcceptor::from(config).accept(Rewound { first: octets, io: socket });
-            let accepted =
-                timeout_at(until, accepting).await.inspect_err(|_| public.edge.metrics.limit("handshake_timeout"));
-            let stream = match shaken(accepted) {
-                Ok(stream) => stream,
-                Err(reason) => return failed(&public, reason),
+        Ends::Network => {
+            let connection = || Connection::new(visitor.address, visitor.local, wall(), None);
+            public.edge.terms.load().find(&name).settle(connection)
+        }
+        Ends::Carried(key) => public.edge.terms.load().find_carried(key).unwrap_or(Offer::Stopped),
+    };
+    let brings_one = matches!(&offer, Offer::Own(terms) if terms.has_certificate());
+    if !brings_one && !matches!(timeout_at(until, has_certificate(&public, &ends, &name)).await, Ok(true)) {
+        return unknown(&public, &mut visitor, until).await;
+    }
+    let (config, terms) = match offer {
+        Offer::Default => (Arc::clone(&public.tls.config), None),
+        Offer::Own(terms) => (terms.server(), Some(terms)),
+        Offer::Stopped | Offer::Choice(_) => {
+            failed(&public, "stopped");
+            return drop(timeout_at(until, visitor.socket.write_all(INTERNAL_ERROR)).await); // V30
+        }
+    };
+    let Visitor { socket, address, local, room } = visitor;
+    let told = |connection: &ServerConnection, scheme| {
+        let tls = Some(facts(connection, &name));
+        let identity = terms.as_ref().and_then(|terms| terms.identity(connection)).map(Arc::new);
+        Caller { address, local, scheme, tls, name: Some(name.clone()), terms: terms.clone(), identity }
+    };
+    match ends {
+        Ends::Carried(key) => {
+            let io = Rewound { first: octets, io: Shared::new(socket) };
+            let Some(stream) = shake(&public, config, io, until).await else { return };
+            drop(place);
+            let caller = told(stream.get_ref().1, Scheme::Tls);
+            let entered = Entered { line: Line::secured(stream), caller, room, first: Vec::new() };
+            Box::pin(carry(public.edge, entered, key)).await;
+        }
+        Ends::Network | Ends::Further(_) => {
+            let Some(stream) = shake(&public, config, Rewound { first: octets, io: socket }, until).await else {
+                return;
             };
             drop(place);
-            let connection = stream.get_ref().1;
-            public.edge.metrics.handshake(connection.handshake_kind() == Some(HandshakeKind::Resumed));
-            let tls = Some(facts(connection, &name));
-            let identity = terms.as_ref().and_then(|terms| terms.identity(connection)).map(Arc::new);
-            let caller = Caller { address, local, scheme: Scheme::Https, tls, name: Some(name), terms, identity };
+            let caller = told(stream.get_ref().1, Scheme::Https);
             let phase = public.edge.phase();
             Box::pin(http::serve(stream, caller, public.http, phase)).await;
+            drop(room);
         }
-        // Without a name, or with one that nobody has, no certificate fits (V27).
-        None => {
-            failed(&public, "unknown_name");
-            drop(timeout_at(until, visitor.socket.write_all(UNRECOGNIZED_NAME)).await);
+    }
+}
+
+/// Returns the certificate that a CA asks for, if it is one that asks.
+fn challenged(public: &Public, hello: &Hello) -> Option<Arc<CertifiedKey>> {
+    let name = hello.name.as_ref().filter(|_| hello.alpn == challenge::PROTOCOL)?;
+    public.tls.certificates.challenge_tls(name)
+}
+
+/// Carries TLS that ends further on.
+async fn pass(edge: Arc<Edge>, visitor: Visitor, key: Arc<Key>, tls: TlsInfo, first: Vec<u8>) {
+    let Visitor { socket, address, local, room } = visitor;
+    let caller = Caller { tls: Some(tls), ..Caller::plain(address, local, Scheme::Tls) };
+    carry(edge, Entered { line: Line::plain(socket), caller, room, first }, key).await;
+}
+
+/// Refuses a caller without a name, or with one that nobody has: no certificate fits (V27).
+async fn unknown(public: &Public, visitor: &mut Visitor, until: Instant) {
+    failed(public, "unknown_name");
+    drop(timeout_at(until, visitor.socket.write_all(UNRECOGNIZED_NAME)).await);
+}
+
+/// Shakes hands, and counts what came of it.
+async fn shake<IO: AsyncRead + AsyncWrite + Unpin>(
+    public: &Public,
+    config: Arc<ServerConfig>,
+    io: IO,
+    until: Instant,
+) -> Option<TlsStream<IO>> {
+    let accepted = timeout_at(until, TlsAcceptor::from(config).accept(io)).await;
+    let accepted = accepted.inspect_err(|_| public.edge.metrics.limit("handshake_timeout"));
+    match shaken(accepted) {
+        Ok(stream) => {
+            let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+            public.edge.metrics.handshake(resumed);
+            Some(stream)
+        }
+        Err(reason) => {
+            failed(public, reason);
+            None
         }
     }
 }
@@ -183,6 +235,7 @@ fn shaken<IO>(outcome: Result<io::Result<TlsStream<IO>>, Elapsed>) -> Result<Tls
 /// Decides who ends TLS for a name.
 fn choose(public: &Public, name: &EndpointName) -> Option<Ends> {
     match passed_through(public.edge.find_tls(name)) {
+        Some(Some(key)) if public.edge.terms.load().find_carried(&key).is_some() => Some(Ends::Carried(key)),
         Some(Some(key)) => Some(Ends::Further(key)),
         Some(None) => Some(Ends::Network),
         None => public.tls.answers(name).then_some(Ends::Network),
@@ -220,11 +273,14 @@ fn nearness(key: &Key) -> (bool, usize) {
 }
 
 /// Returns whether a name has a certificate, which may be under way.
-async fn has_certificate(public: &Public, name: &EndpointName) -> bool {
+async fn has_certificate(public: &Public, ends: &Ends, name: &EndpointName) -> bool {
     if public.tls.certificates.is_ready(name) {
         return true;
     }
-    let held = public.edge.find_name(Scheme::Https, name).ok();
+    let held = match ends {
+        Ends::Carried(key) => Some(Arc::clone(key)),
+        Ends::Network | Ends::Further(_) => public.edge.find_name(Scheme::Https, name).ok(),
+    };
     let pattern = held.as_deref().and_then(|key| match key {
         Key::Name(_, pattern) => Some(pattern),
         Key::Port(_) | Key::Internal(..) => None,

@@ -184,6 +184,11 @@ impl Key {
 }
 
 impl Key {
+    /// Returns whether what is carried there is TLS that ends further on.
+    pub const fn passes_tls(&self) -> bool {
+        matches!(self, Self::Name(Scheme::Tls, _) | Self::Internal(_, Internal::Name(Scheme::Tls, _)))
+    }
+
     /// Returns the endpoint of the same name whose TLS ends elsewhere, if there is TLS.
     pub fn with_other_tls(&self) -> Option<Self> {
         match self {

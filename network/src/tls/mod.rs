@@ -23,13 +23,14 @@ use rustls::{
 use crate::{
     EndpointName, NameMap, NamePattern,
     certificates::{CertificateError, certified_key},
+    router::{Key, Scheme},
 };
 
 pub use adit_tls::{Authorities, ClientCertificates, ClientMode, TlsVersion, TrustError};
 pub use identity::Identity;
 use revocation::Revocations;
 pub use revocation::{Depth, Ledger, Revocation, fetch as fetch_revocations, watch as watch_revocations};
-pub use ways::{Choice, PolicyCertificate, Ways};
+pub use ways::{Choice, Place, PolicyCertificate, Ways};
 
 /// How TLS ends for one endpoint: its keys `tls` and `client_certificates`, or the action `terminate-tls` of its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,11 +45,30 @@ pub struct EndpointTls {
     pub revocation: Option<Revocation>,
     /// `server_certificate` of a policy: without it callers are shown a certificate of the network.
     pub certificate: Option<PolicyCertificate>,
+    /// What is inside; HTTP.
+    pub inside: Inside,
+}
+
+/// What the network does with what TLS that ends here says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inside {
+    /// It serves HTTP.
+    #[default]
+    Http,
+    /// It carries octets, whatever they are: no application protocol is agreed on.
+    Octets,
 }
 
 impl Default for EndpointTls {
     fn default() -> Self {
-        Self { min: TlsVersion::V12, max: TlsVersion::V13, clients: None, revocation: None, certificate: None }
+        Self {
+            min: TlsVersion::V12,
+            max: TlsVersion::V13,
+            clients: None,
+            revocation: None,
+            certificate: None,
+            inside: Inside::Http,
+        }
     }
 }
 
@@ -67,7 +87,7 @@ impl From<&Arc<TerminateTls>> for EndpointTls {
         let clients = (!authorities.is_empty()).then_some(ClientCertificates { mode, authorities });
         let certificate = action.identity.as_ref().map(|_| PolicyCertificate(Arc::clone(action)));
         let (min, max) = (version(action.min_version), version(action.max_version));
-        Self { min, max, clients, revocation: None, certificate }
+        Self { min, max, clients, revocation: None, certificate, inside: Inside::Http }
     }
 }
 
@@ -167,7 +187,10 @@ impl Maker {
     ) -> Result<ServerConfig, TrustError> {
         let (versions, asks) = ((settings.min, settings.max), verifier.is_some());
         let mut config = adit_tls::server_config(versions, verifier, self.shown(settings)?, &self.provider)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = match settings.inside {
+            Inside::Http => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Inside::Octets => Vec::new(),
+        };
         if !asks {
             // Sealed with a key that changes every six hours; nothing is kept for callers that take tickets.
             config.ticketer = Ticketer::new()?;
@@ -194,6 +217,8 @@ impl Maker {
 #[derive(Debug, Default)]
 pub struct TermsTable {
     names: NameMap<Offer>,
+    /// Of endpoints whose octets are carried on.
+    carried: NameMap<Offer>,
     len: usize,
 }
 
@@ -247,11 +272,15 @@ impl TermsTable {
     ) -> (Self, Vec<(NamePattern, TrustError)>) {
         let (mut table, mut faults) = (Self::default(), Vec::new());
         for (name, ways) in wanted {
-            let offer = Offer::make(maker, &name, ways, old.names.get(&name)).unwrap_or_else(|fault| {
+            let (names, before) = match ways.usual.inside {
+                Inside::Http => (&mut table.names, &old.names),
+                Inside::Octets => (&mut table.carried, &old.carried),
+            };
+            let offer = Offer::make(maker, &name, ways, before.get(&name)).unwrap_or_else(|fault| {
                 faults.push((name.clone(), fault));
                 Offer::Stopped
             });
-            table.names.insert(name, offer);
+            names.insert(name, offer);
             table.len += 1;
         }
         (table, faults)
@@ -259,13 +288,23 @@ impl TermsTable {
 
     /// Returns whether callers of a name are shown a certificate of its policy: then none is ordered for it.
     pub(crate) fn has_certificate(&self, name: &NamePattern) -> bool {
-        matches!(self.names.get(name), Some(Offer::Own(terms)) if terms.has_certificate())
+        let brings_one = |offer: &Offer| matches!(offer, Offer::Own(terms) if terms.has_certificate());
+        let found = [&self.names, &self.carried].map(|names| names.get(name).map(brings_one));
+        found.contains(&Some(true)) && !found.contains(&Some(false))
     }
 
     /// Returns the revocation lists of each endpoint that has some.
     pub(crate) fn revocations(&self) -> impl Iterator<Item = (NamePattern, &Arc<Revocations>)> {
         let terms = self.names.iter().flat_map(|(name, offer)| offer.terms().iter().map(move |it| (name.clone(), it)));
         terms.filter_map(|(name, terms)| Some((name, terms.revocations.as_ref()?)))
+    }
+
+    /// Returns what callers of an endpoint are offered whose TLS ends here while its octets are carried on; nothing where TLS passes through.
+    pub fn find_carried(&self, key: &Key) -> Option<Offer> {
+        match key {
+            Key::Name(Scheme::Tls, name) => self.carried.get(name).cloned(),
+            Key::Name(Scheme::Http | Scheme::Https, _) | Key::Port(_) | Key::Internal(..) => None,
+        }
     }
 
     /// Returns what a caller of this name is offered: by the settings of the exact name, else of the nearest wildcard.

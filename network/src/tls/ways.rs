@@ -9,8 +9,12 @@ use adit_policy::{
 };
 use tracing::warn;
 
-use super::{EndpointTls, Offer, Terms};
-use crate::policy::wall;
+use super::{EndpointTls, Inside, Offer, Terms};
+use crate::{
+    config::{EndpointConfig, EndpointKind, EndpointUrl},
+    policy::wall,
+    router::{Key, Scheme},
+};
 
 /// How TLS ends for one endpoint.
 #[derive(Clone, Debug)]
@@ -27,9 +31,36 @@ impl Ways {
         Self { usual: settings, rules: None }
     }
 
+    /// Returns whether TLS ends here while octets are carried on.
+    pub fn is_of_octets(&self) -> bool {
+        self.usual.inside == Inside::Octets
+    }
+
     /// Returns whether callers are shown a certificate of the policy, whatever its rules choose.
     pub fn has_certificate(&self) -> bool {
         self.rules.is_none() && self.usual.certificate.is_some() // of several rules none may choose
+    }
+}
+
+/// Where TLS of an endpoint ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Here, and HTTP is inside.
+    Here,
+    /// Here if its policy says so: a cloud endpoint, of whose callers no agent was promised anything.
+    Carried,
+    /// At the agent or the upstream, or there is none.
+    Further,
+}
+
+impl Place {
+    /// Returns where TLS of a configured endpoint ends.
+    pub fn of(endpoint: &EndpointConfig) -> Self {
+        match (&endpoint.url, endpoint.kind) {
+            (EndpointUrl::Public(Key::Name(Scheme::Https, _)), _) => Self::Here,
+            (EndpointUrl::Public(Key::Name(Scheme::Tls, _)), EndpointKind::Cloud) => Self::Carried,
+            (EndpointUrl::Public(_) | EndpointUrl::Internal(_), _) => Self::Further,
+        }
     }
 }
 
@@ -41,15 +72,15 @@ impl EndpointTls {
     pub fn with_policy(
         &self,
         policy: Option<&Arc<Policy>>,
-        ends_here: bool,
+        place: Place,
     ) -> Result<Ways, (&'static str, &'static str)> {
         let Some((policy, last)) = policy.and_then(|policy| Some((policy, policy.tls().last()?))) else {
             return Ok(Ways::one(self.clone()));
         };
-        if !ends_here {
+        if place == Place::Further {
             return Err((
                 "terminate-tls, and TLS of such an endpoint does not end here",
-                "Remove it, or make it https://NAME",
+                "Remove it, or make it https://NAME, or a cloud endpoint tls://NAME that forwards to tcp://NAME.internal:PORT",
             ));
         }
         if *self != Self::default() {
@@ -62,7 +93,14 @@ impl EndpointTls {
             ));
         }
         if !policy.tls_depends() {
-            return Ok(Ways::one(Self::from(last))); // of several the last one counts
+            let inside = if place == Place::Carried { Inside::Octets } else { Inside::Http };
+            return Ok(Ways::one(Self { inside, ..Self::from(last) })); // of several the last one counts
+        }
+        if place == Place::Carried {
+            return Err((
+                "terminate-tls in a rule with expressions, and what is carried is TLS or not for all callers alike",
+                "Remove the expressions",
+            ));
         }
         let ways = policy.tls().map(Self::from).collect();
         Ok(Ways { usual: self.clone(), rules: Some((Arc::clone(policy), ways)) })

@@ -228,12 +228,14 @@ impl Issuer {
                 wanted.entry(name.clone()).or_insert(Some(account));
             }
         }
+        let terms = edge.terms.load();
         for Configured { key, account, cloud } in edge.endpoints.load().configured() {
-            if let (true, Key::Name(Scheme::Https, name)) = (cloud, &key) {
+            if let (true, Key::Name(scheme, name)) = (cloud, &key)
+                && (*scheme == Scheme::Https || terms.find_carried(&key).is_some())
+            {
                 wanted.entry(name.clone()).or_insert(Some(account));
             }
         }
-        let terms = edge.terms.load();
         wanted
             .retain(|name, _| self.can_order(name) && !edge.certificates.has_own(name) && !terms.has_certificate(name));
         let now = unix_now();

@@ -14,8 +14,8 @@ use crate::{
 #[test]
 fn a_policy_says_how_tls_ends_where_it_can_be_done_and_is_refused_where_it_cannot() {
     let asks = authorities(&Authority::new("Acme CA"));
-    let with = |rules: &str, here: bool| EndpointTls::default().with_policy(Some(&policy(rules)), here);
-    let usual = |rules: &str| with(rules, true).unwrap().usual;
+    let with = |rules: &str, place| EndpointTls::default().with_policy(Some(&policy(rules)), place);
+    let usual = |rules: &str| with(rules, Place::Here).unwrap().usual;
 
     let verify = usual(&rule("", &asks));
     let any = usual(&rule("", &format!("{asks}        mutual_tls_verification_strategy: require-any\n")));
@@ -27,19 +27,29 @@ fn a_policy_says_how_tls_ends_where_it_can_be_done_and_is_refused_where_it_canno
     assert_eq!(any.clients.map(|clients| clients.mode), Some(ClientMode::Require));
     assert_eq!(modern, EndpointTls { min: TlsVersion::V13, ..EndpointTls::default() });
     assert_eq!(last, EndpointTls { max: TlsVersion::V12, ..EndpointTls::default() }, "the last one counts");
-    assert!(with(&rule("", &asks), false).is_err(), "TLS does not end here");
+    assert!(with(&rule("", &asks), Place::Further).is_err(), "TLS does not end here");
+    let carried = with(&rule("", &asks), Place::Carried).unwrap();
+    assert!(carried.is_of_octets() && carried.usual.clients.is_some());
+    assert!(
+        !with("  - actions: [{type: deny}]\n", Place::Carried).unwrap().is_of_octets(),
+        "without the action TLS passes through"
+    );
+    assert!(
+        with(&rule("conn.client_ip == '192.0.2.7'", &asks), Place::Carried).is_err(),
+        "TLS for some and not for others"
+    );
     for needs in [
         "conn.tls.version == '1.3'",
         "has(conn.tls.client.subject)",
         "[1].exists(x, vars['a'] == x)",
         "actions.ngrok.log.metadata.size() > 0",
     ] {
-        let error = with(&rule(needs, &asks), true).err();
+        let error = with(&rule(needs, &asks), Place::Here).err();
         assert!(error.is_some_and(|(problem, _)| problem.contains("before the handshake")), "{needs}");
     }
     let configured = asking(ClientMode::Request, Vec::new());
-    assert!(configured.with_policy(Some(&policy(&rule("", &asks))), true).is_err(), "both");
-    assert_eq!(configured.with_policy(None, true).unwrap().usual, configured);
+    assert!(configured.with_policy(Some(&policy(&rule("", &asks))), Place::Here).is_err(), "both");
+    assert_eq!(configured.with_policy(None, Place::Here).unwrap().usual, configured);
 }
 
 #[test]
@@ -80,13 +90,14 @@ fn a_policy_may_bring_a_certificate_and_its_key_is_shown_nowhere() {
         )
     };
 
-    let ways = EndpointTls::default().with_policy(Some(&policy(&rule("", &brings(&own, &key)))), true).unwrap();
+    let ways = EndpointTls::default().with_policy(Some(&policy(&rule("", &brings(&own, &key)))), Place::Here).unwrap();
     assert!(ways.has_certificate());
     let terms = maker().terms(ways.usual.clone(), None).unwrap();
     assert!(terms.has_certificate());
     let server = shake(&terms, None).unwrap();
     assert!(!server.is_handshaking());
-    let foreign = EndpointTls::default().with_policy(Some(&policy(&rule("", &brings(&other, &key)))), true).unwrap();
+    let foreign =
+        EndpointTls::default().with_policy(Some(&policy(&rule("", &brings(&other, &key)))), Place::Here).unwrap();
     let error = maker().terms(foreign.usual, None).err().unwrap().to_string();
     assert!(error.contains("do not belong together"), "{error}");
 
@@ -109,7 +120,7 @@ fn other_key(shown: &Shown) -> &[u8] {
 
 /// The table with the endpoint `a.example` under these rules.
 fn table(rules: &str) -> TermsTable {
-    let ways = EndpointTls::default().with_policy(Some(&policy(rules)), true).unwrap();
+    let ways = EndpointTls::default().with_policy(Some(&policy(rules)), Place::Here).unwrap();
     let wanted = [(NamePattern::parse("a.example").unwrap(), ways)];
     let (table, faults) = TermsTable::read(&maker(), wanted, &TermsTable::default());
     assert!(faults.is_empty(), "{faults:?}");
