@@ -11,6 +11,7 @@ pub mod errors;
 mod explain;
 mod identity;
 pub mod log;
+mod notify;
 pub mod policy;
 mod relay;
 mod status;

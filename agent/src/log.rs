@@ -52,7 +52,13 @@ pub fn start(config: &AgentConfig, shown: bool) -> Result<(), Error> {
         }
     };
     let format = config.log_format.unwrap_or(if on_terminal { LogFormat::Term } else { LogFormat::Logfmt });
-    let lines = Lines { format, colour: on_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()) };
+    let colour = on_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let to_journal = match &config.log {
+        LogOutput::Auto | LogOutput::Stderr => is_journal(2),
+        LogOutput::Stdout => is_journal(1),
+        LogOutput::File(_) | LogOutput::Off => false,
+    };
+    let lines = Lines { format, colour, to_journal };
     let builder = builder.event_format(lines);
     let started = match (set, &config.log) {
         (Some(file), _) => builder.with_writer(Mutex::new(file)).try_init(),
@@ -74,10 +80,27 @@ fn filter(text: &str) -> Option<EnvFilter> {
     known.then(|| EnvFilter::builder().parse(text).ok()).flatten()
 }
 
+/// Returns whether what is written to a file of this process arrives in the journal of systemd, which says so by device and inode.
+#[cfg(target_os = "linux")]
+fn is_journal(file: u8) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let metadata = std::fs::metadata(format!("/proc/self/fd/{file}"));
+    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn is_journal(_: u8) -> bool {
+    false
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Lines {
     format: LogFormat,
     colour: bool,
+    /// Whether a line begins with its priority, as the journal reads it.
+    to_journal: bool,
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -90,12 +113,24 @@ where
         event.record(&mut fields);
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        let line = self.line(&time, *event.metadata().level(), &fields);
-        writeln!(out, "{line}")
+        let level = *event.metadata().level();
+        let line = self.line(&time, level, &fields);
+        writeln!(out, "{}{line}", self.priority(level))
     }
 }
 
 impl Lines {
+    /// Returns what stands before a line: `<3>` to `<7>`, as sd-daemon(3) says.
+    const fn priority(self, level: Level) -> &'static str {
+        match level {
+            _ if !self.to_journal => "",
+            Level::ERROR => "<3>",
+            Level::WARN => "<4>",
+            Level::INFO => "<6>",
+            Level::DEBUG | Level::TRACE => "<7>",
+        }
+    }
+
     fn line(self, time: &str, level: Level, fields: &Fields) -> String {
         match self.format {
             LogFormat::Json => json(time, level, fields),
@@ -203,10 +238,23 @@ mod tests {
         Fields { message: "endpoint bound".into(), others: vec![("text", hostile.into()), ("count", 3.into())] }
     }
 
+    fn lines(format: LogFormat) -> Lines {
+        Lines { format, colour: false, to_journal: false }
+    }
+
+    #[test]
+    fn the_journal_is_told_how_grave_it_is() {
+        let journal = Lines { to_journal: true, ..lines(LogFormat::Json) };
+        let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+
+        assert_eq!(levels.map(|level| journal.priority(level)), ["<3>", "<4>", "<6>", "<7>", "<7>"]);
+        assert_eq!(levels.map(|level| lines(LogFormat::Json).priority(level)), [""; 5]);
+    }
+
     #[test]
     fn text_of_others_stays_in_its_line_and_moves_no_cursor() {
         for format in [LogFormat::Term, LogFormat::Logfmt, LogFormat::Json] {
-            let line = Lines { format, colour: false }.line("2026-11-24T12:00:00Z", Level::INFO, &fields());
+            let line = lines(format).line("2026-11-24T12:00:00Z", Level::INFO, &fields());
 
             assert!(line.chars().all(|c| !c.is_control()), "{line:?}");
             assert!(format == LogFormat::Json || !line.contains('\u{202e}'), "{line:?}");
@@ -216,7 +264,7 @@ mod tests {
 
     #[test]
     fn json_has_the_message_and_the_fields_at_the_top() {
-        let line = Lines { format: LogFormat::Json, colour: false }.line("t", Level::WARN, &fields());
+        let line = lines(LogFormat::Json).line("t", Level::WARN, &fields());
 
         let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&parsed["message"], &parsed["level"]), (&"endpoint bound".into(), &"warn".into()));
@@ -227,7 +275,7 @@ mod tests {
     fn logfmt_quotes_what_is_not_a_word() {
         let fields = Fields { message: "m".into(), others: vec![("a", "x y\"z".into()), ("b", "".into())] };
 
-        let line = Lines { format: LogFormat::Logfmt, colour: false }.line("t", Level::DEBUG, &fields);
+        let line = lines(LogFormat::Logfmt).line("t", Level::DEBUG, &fields);
 
         assert_eq!(line, "time=t level=debug message=m a=\"x y\\\"z\" b=\"\"");
     }

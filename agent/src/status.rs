@@ -23,6 +23,7 @@ pub struct Status {
     board: Mutex<Board>,
     changed: Notify,
     traffic: Traffic,
+    turns: AtomicU64,
 }
 
 /// The state of everything at one moment.
@@ -129,6 +130,12 @@ impl Status {
 
     pub(crate) fn measured(&self, round_trip: Option<Duration>) {
         self.lock().round_trip = round_trip;
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns a number that grows each second while the loop of the agent turns.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// Counts a connection for as long as what is returned lives.

@@ -29,6 +29,7 @@ use crate::{
     errors::{Error, Exit, Fault},
     identity::state_folder,
     log,
+    notify::Notifier,
     policy::Watch,
     upstream::ProxyVersion,
     view,
@@ -109,6 +110,7 @@ pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvide
     let token = token(&config.agent.token)?;
     // Over restarts that the vendor asks for, so that nothing is counted anew.
     let watch = policy::open(global, provider)?;
+    let notifier = Notifier::from_environment().map(Arc::new);
     loop {
         let (sender, reloads) = mpsc::channel(1);
         let mut agent = Agent::new(config.clone(), token.clone(), Arc::clone(provider))?.with_reloads(reloads);
@@ -116,7 +118,7 @@ pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvide
         if let Some(folder) = state_folder() {
             agent = agent.with_state(folder);
         }
-        let reload = (source.clone(), sender);
+        let reload = Reload { source: source.clone(), sender, notifier: notifier.clone() };
         match drive_reloading(agent, shown, watch.clone(), reload)? {
             Some(Outcome::Ended) => return Ok(Exit::Fine),
             Some(Outcome::Failed(error)) => return Err(error.into()),
@@ -186,23 +188,26 @@ fn drive(agent: Agent, shown: bool, watch: Watch) -> Result<Option<Outcome>, Fai
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         look_after(watch);
-        until_interrupted(agent, shown).await
+        until_interrupted(agent, shown, None).await
     });
     runtime.shutdown_background();
     outcome
 }
 
-fn drive_reloading(
-    agent: Agent,
-    shown: bool,
-    watch: Watch,
-    (source, sender): (Source, mpsc::Sender<Config>),
-) -> Result<Option<Outcome>, Failure> {
+/// What is read again, who is given it, and who is told.
+struct Reload {
+    source: Source,
+    sender: mpsc::Sender<Config>,
+    notifier: Option<Arc<Notifier>>,
+}
+
+fn drive_reloading(agent: Agent, shown: bool, watch: Watch, reload: Reload) -> Result<Option<Outcome>, Failure> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        tokio::spawn(reload_on_signal(source, sender, watch.again()));
+        let notifier = reload.notifier.clone();
+        tokio::spawn(reload_on_signal(reload, watch.again()));
         look_after(watch);
-        until_interrupted(agent, shown).await
+        until_interrupted(agent, shown, notifier).await
     });
     runtime.shutdown_background();
     outcome
@@ -214,8 +219,13 @@ fn look_after(watch: Watch) {
     tokio::spawn(watch.run());
 }
 
-async fn until_interrupted(agent: Agent, shown: bool) -> Result<Option<Outcome>, Failure> {
+async fn until_interrupted(
+    agent: Agent,
+    shown: bool,
+    notifier: Option<Arc<Notifier>>,
+) -> Result<Option<Outcome>, Failure> {
     let status = agent.status();
+    let telling = notifier.clone().map(|notifier| tokio::spawn(notifier.tell(Arc::clone(&status))));
     let (end, ended) = oneshot::channel();
     let mut signals = Signals::new()?;
     let view = shown.then(|| tokio::spawn(view::show(status)));
@@ -230,6 +240,9 @@ async fn until_interrupted(agent: Agent, shown: bool) -> Result<Option<Outcome>,
     let outcome = match first {
         Some(outcome) => Some(outcome),
         None => {
+            if let Some(notifier) = &notifier {
+                notifier.stopping();
+            }
             let _ = end.send(()); // it waits for that
             tokio::select! {
                 outcome = &mut run => Some(outcome),
@@ -237,8 +250,8 @@ async fn until_interrupted(agent: Agent, shown: bool) -> Result<Option<Outcome>,
             }
         }
     };
-    if let Some(view) = view {
-        view.abort();
+    for task in view.into_iter().chain(telling) {
+        task.abort();
     }
     Ok(outcome)
 }
@@ -281,30 +294,38 @@ impl Signals {
 }
 
 #[cfg(unix)]
-async fn reload_on_signal(source: Source, sender: mpsc::Sender<Config>, policy: Arc<Notify>) {
+async fn reload_on_signal(reload: Reload, policy: Arc<Notify>) {
     use tokio::signal::unix::{SignalKind, signal};
 
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
         policy.notify_one();
-        let source = source.clone();
+        if let Some(notifier) = &reload.notifier {
+            notifier.reloading();
+        }
+        let source = reload.source.clone();
         let loaded = tokio::task::spawn_blocking(move || source.load()).await;
-        match loaded {
+        let problem = match loaded {
             Ok(Ok(config)) => {
-                if sender.send(config).await.is_err() {
+                if reload.sender.send(config).await.is_err() {
                     return;
                 }
+                None
             }
-            Ok(Err(failure)) => {
-                tracing::error!(error = failure.text, "configuration not taken: the last one stays");
-            }
-            Err(_) => tracing::error!(error = %Fault::Internal, "configuration not taken: the last one stays"),
+            Ok(Err(failure)) => Some(failure.text),
+            Err(_) => Some(Fault::Internal.to_string()),
+        };
+        if let Some(error) = &problem {
+            tracing::error!(error, "configuration not taken: the last one stays");
+        }
+        if let Some(notifier) = &reload.notifier {
+            notifier.reloaded(problem.as_deref());
         }
     }
 }
 
 #[cfg(not(unix))]
-async fn reload_on_signal(_: Source, _: mpsc::Sender<Config>, _: Arc<Notify>) {}
+async fn reload_on_signal(_: Reload, _: Arc<Notify>) {}
 
 /// Asks for as many open files as the system gives: each connection is one.
 #[cfg(unix)]
