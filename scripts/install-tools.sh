@@ -29,6 +29,7 @@ debian_packages() {
     have chromium || missing+=(chromium)
     have certutil || missing+=(libnss3-tools)
     have slowhttptest || missing+=(slowhttptest)
+    have systemd-analyze && have systemctl || missing+=(systemd)
     have ssh || missing+=(openssh-client)
     have sshd || missing+=(openssh-server)
     have psql || missing+=(postgresql-client)

@@ -6,6 +6,7 @@ mod configuration;
 mod explain;
 mod policy;
 mod run;
+mod service;
 
 use std::{
     io::{self, Write as _},
@@ -40,6 +41,7 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Config(ConfigCommand::AddAuthtoken) => configuration::add_authtoken(&global),
         Command::Config(ConfigCommand::Path(output)) => configuration::path(&global, output.output),
         Command::Explain(explain) => explain::explain(&global, &explain, provider),
+        Command::Service(command) => service::run(&global, command, provider),
         Command::Freeze(freeze) => policy::freeze(&global, &freeze),
         Command::Thaw(output) => policy::thaw(&global, output.output),
         Command::Errors(output) => errors(output.output),

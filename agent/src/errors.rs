@@ -120,6 +120,16 @@ faults! {
     CertificateUnusable = 1010, Config, Customer, "certificate of the endpoint not usable",
         "Check the files that agent_tls_termination names; `adit certificate request` makes a key and asks for a certificate.";
 
+    /// What is to be a service would not work as one.
+    ServiceUnfit = 1021, Config, Customer, "not fit for a service",
+        "Do what is said, and run the command again: nothing was installed.";
+    /// The system's manager of services did not do what it was told.
+    ServiceManager = 1022, Failed, Customer, "service manager failed",
+        "Look into what it says; `adit service install --dry-run` prints every step, to be done by hand.";
+    /// The user may not do that.
+    ServiceRights = 1023, Failed, Customer, "rights of the administrator needed",
+        "Run it by sudo, or as Administrator; --dry-run needs no rights.";
+
     /// The network's name cannot be resolved.
     HostUnknown = 1101, Unreachable, Customer, "network's name not known",
         "Check agent.connect_url, and that this machine's DNS resolves the name.";

@@ -14,6 +14,7 @@ pub mod log;
 mod notify;
 pub mod policy;
 mod relay;
+mod service;
 mod status;
 mod termination;
 #[cfg(test)]

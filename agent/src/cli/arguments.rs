@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::service::arguments::ServiceCommand;
+
 /// Carries connections from a network to services beside this agent, over one connection that it dials itself.
 #[derive(Debug, Parser)]
 #[command(name = "adit", version, about, after_help = AFTER_HELP, disable_help_subcommand = true)]
@@ -15,7 +17,7 @@ pub(crate) struct Arguments {
 }
 
 /// Flags of every command. They outrank the environment, which outranks the files.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// A configuration file; given several times, what the later says wins [default: ~/.config/adit/adit.yml].
     #[arg(long, global = true, value_name = "FILE")]
@@ -61,6 +63,9 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Say in plain words what the vendor can reach, by which endpoints, who can read it, and what is refused.
     Explain(Explain),
+    /// Let the system start the agent at boot and after a crash: install, look, start, stop, remove.
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Close everything within a second, over restarts too, until `adit thaw`.
     Freeze(Freeze),
     /// End what `adit freeze` or SIGUSR1 began.

@@ -76,7 +76,7 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
 }
 
 /// Returns what is well written and cannot be used.
-fn unusable(config: &Config, provider: &Arc<CryptoProvider>) -> Vec<Error> {
+pub(super) fn unusable(config: &Config, provider: &Arc<CryptoProvider>) -> Vec<Error> {
     let network = NetworkTls::new(&config.agent.roots, provider).err();
     let upstreams = config.endpoints.iter().filter_map(|endpoint| Upstream::new(endpoint, provider).err());
     let terminations = config.endpoints.iter().filter_map(|endpoint| Termination::new(endpoint, provider).err());
