@@ -3,6 +3,7 @@
 mod carry;
 mod embed;
 mod events;
+mod replay;
 
 use core::{
     future::Future,
@@ -21,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    capture::{Sight, Store},
     config::{Config, EndpointConfig},
     errors::{Error, Fault},
     identity,
@@ -36,6 +38,8 @@ pub use embed::Detached;
 use carry::{Limits, Service, serve};
 use events::{Memory, Next};
 
+pub(crate) use replay::{Doors, ReplayError};
+
 /// An agent that is ready to run.
 pub struct Agent {
     config: Config,
@@ -47,6 +51,8 @@ pub struct Agent {
     reloads: Option<mpsc::Receiver<Config>>,
     state: Option<PathBuf>,
     guard: Arc<Guard>,
+    store: Option<Arc<Store>>,
+    doors: Arc<Doors>,
 }
 
 /// What to do about a network that does not answer, or not as hoped.
@@ -81,7 +87,8 @@ impl Agent {
         let tls = NetworkTls::new(&config.agent.roots, &provider)?;
         let status = Arc::default();
         let (patience, guard) = (Patience::Service, Guard::new());
-        Ok(Self { config, token, provider, tls, status, patience, reloads: None, state: None, guard })
+        let (reloads, state, store, doors) = (None, None, None, Arc::default());
+        Ok(Self { config, token, provider, tls, status, patience, reloads, state, guard, store, doors })
     }
 
     /// Gives up at the first failure, for a person who waits for it.
@@ -110,6 +117,27 @@ impl Agent {
     pub fn with_guard(mut self, guard: Arc<Guard>) -> Self {
         self.guard = guard;
         self
+    }
+
+    /// Lets requests be kept in `store`, which must ask the agent's own guard.
+    pub(crate) fn with_store(mut self, store: Arc<Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Returns the configuration that it began with.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns who says what is allowed.
+    pub(crate) fn guard(&self) -> Arc<Guard> {
+        Arc::clone(&self.guard)
+    }
+
+    /// Returns the endpoints whose requests can be sent again.
+    pub(crate) fn doors(&self) -> Arc<Doors> {
+        Arc::clone(&self.doors)
     }
 
     /// Returns what is known of the agent while it runs.
@@ -324,6 +352,8 @@ struct Places {
     status: Arc<Status>,
     limits: Arc<Limits>,
     guard: Arc<Guard>,
+    store: Option<Arc<Store>>,
+    doors: Arc<Doors>,
     running: BTreeMap<String, Running>,
     names: BTreeMap<BindId, String>,
     /// Endpoints whose certificate could not be used when that was tried last.
@@ -350,6 +380,8 @@ impl Places {
             status: agent.status(),
             limits: Arc::new(limits),
             guard: Arc::clone(&agent.guard),
+            store: agent.store.clone(),
+            doors: Arc::clone(&agent.doors),
             running: BTreeMap::new(),
             names: BTreeMap::new(),
             waiting: Vec::new(),
@@ -381,11 +413,12 @@ impl Places {
     /// # Errors
     /// When nothing is left to do, or anything is wrong for a command.
     fn update(&mut self, wanted: &[EndpointConfig], patience: Patience) -> Result<(), Error> {
-        let (names, guard) = (&mut self.names, &self.guard);
+        let (names, guard, doors) = (&mut self.names, &self.guard, &self.doors);
         self.running.retain(|_, running| {
             let stays = wanted.contains(&running.config) && !is_barred(guard, &running.config, None);
             if !stays {
                 names.remove(&running.id);
+                doors.close(&running.config.name);
                 tracing::info!(name = running.config.name, "endpoint given up");
             }
             stays
@@ -448,6 +481,7 @@ impl Places {
         let Some((id, url)) = refused else { return };
         self.running.retain(|_, running| running.id != id);
         let name = self.names.remove(&id).unwrap_or_default();
+        self.doors.close(&name);
         let (error, url) = (Fault::PolicyRefused, escape(&url).to_string());
         tracing::error!(name, %error, url, reason = Reason::Endpoint.word(), "the network bound what no rule is for: given up");
         self.status.change(|board| {
@@ -497,14 +531,23 @@ impl Places {
             termination,
             limits: Arc::clone(&self.limits),
             status: Arc::clone(&self.status),
+            capture: (self.store.clone(), Sight::of(endpoint)),
             told: AtomicU64::new(0),
             refusals: Default::default(),
             start: std::time::Instant::now(),
         };
         self.names.insert(bound.id(), endpoint.name.clone());
         self.running.insert(endpoint.name.clone(), Running { config: endpoint.clone(), id: bound.id(), _stop: stop });
-        tokio::spawn(serve(bound, Arc::new(service), stopped));
+        let service = Arc::new(service);
+        self.doors.open(&service);
+        tokio::spawn(serve(bound, service, stopped));
         Ok(())
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.doors.close_all();
     }
 }
 

@@ -2,11 +2,14 @@
 
 mod arguments;
 mod certificate;
+mod client;
 mod configuration;
 mod explain;
 mod policy;
+mod requests;
 mod run;
 mod service;
+mod status;
 
 use std::{
     io::{self, Write as _},
@@ -42,6 +45,9 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Config(ConfigCommand::Path(output)) => configuration::path(&global, output.output),
         Command::Explain(explain) => explain::explain(&global, &explain, provider),
         Command::Service(command) => service::run(&global, command, provider),
+        Command::Status(asked) => status::status(&global, &asked, provider),
+        Command::Logs(asked) => status::logs(&global, &asked, provider),
+        Command::Requests(command) => requests::run(&global, &command, provider),
         Command::Freeze(freeze) => policy::freeze(&global, &freeze),
         Command::Thaw(output) => policy::thaw(&global, output.output),
         Command::Errors(output) => errors(output.output),

@@ -1,11 +1,20 @@
 //! Times of the wall clock, for people.
 
+use std::time::SystemTime;
+
 /// Writes seconds since 1970 as `2026-11-24 12:08:02 UTC`.
 pub(crate) fn utc(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = date(days.clamp(-1_000_000, 100_000_000));
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// Writes a time as `2026-11-24T12:08:02.125Z`.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let text = utc(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    format!("{}.{:03}Z", text.trim_end_matches(" UTC").replacen(' ', "T", 1), since.subsec_millis())
 }
 
 /// Returns the date so many days after 1970-01-01, by counting 400-year eras that begin in March.
@@ -36,6 +45,8 @@ mod tests {
         ] {
             assert_eq!(utc(seconds), text);
         }
+        let time = SystemTime::UNIX_EPOCH + core::time::Duration::from_millis(1_795_522_082_125);
+        assert_eq!(rfc3339(time), "2026-11-24T12:08:02.125Z");
         utc(i64::MAX);
         utc(i64::MIN);
     }

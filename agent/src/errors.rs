@@ -34,6 +34,8 @@ pub enum Exit {
     Unreachable = 5,
     /// The customer's own policy refuses.
     Policy = 6,
+    /// No agent runs that could be asked.
+    Absent = 7,
     /// It was interrupted before it could end in order.
     Interrupted = 130,
 }
@@ -214,6 +216,28 @@ faults! {
     /// Everything is closed.
     Frozen = 1403, Policy, Customer, "frozen by the customer",
         "Run `adit thaw`, or remove the file that is named, when it may go on.";
+
+    /// What programs on this machine would ask the agent by cannot be had.
+    LocalUnusable = 1471, Failed, Customer, "local interface not possible",
+        "Correct agent.local in the configuration or what is named. Connections are carried all the same.";
+    /// No agent answers on this machine.
+    NoAgent = 1472, Absent, Customer, "no agent answers here",
+        "Start one: `adit start --all`. If one runs, name its configuration with --config, or its socket with --socket.";
+    /// The agent answers others.
+    LocalForbidden = 1473, Failed, Customer, "agent does not answer you",
+        "Ask as the agent's user or as root; over TCP with the token of the file that agent.local.token_file names, and to its own name.";
+    /// The local interface has nothing of that kind.
+    LocalUnknown = 1474, Failed, Customer, "agent has no such thing",
+        "Look at what there is: `adit status`, `adit requests list`.";
+    /// What was asked cannot be understood.
+    LocalRequest = 1475, Failed, Customer, "agent does not understand the question",
+        "Use an `adit` of the agent's own version, or ask as docs/local.md says.";
+    /// No requests are kept.
+    CaptureOff = 1476, Policy, Customer, "requests are not captured",
+        "If it is wanted: `capture: true` in the policy, and a number in agent.local.capture.requests; then start the agent anew.";
+    /// A request that was kept cannot be sent again.
+    ReplayRefused = 1477, Failed, Customer, "request not sent again",
+        "Do what the detail says, or send the request by other means.";
 
     /// The authtoken is not valid.
     Credentials = 2001, Refused, Customer, "authtoken not valid",

@@ -6,7 +6,10 @@ use adit_core::{TlsEnd, escape};
 use serde_json::{Value, json};
 
 use crate::{
-    config::{AgentConfig, Config, EndpointConfig, LogOutput, Roots, Token, UpstreamTrust},
+    config::{
+        AgentConfig, CaptureConfig, Config, EndpointConfig, LogOutput, Roots, SocketMode, SocketPlace, Token,
+        UpstreamTrust,
+    },
     policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict},
     upstream::Address,
 };
@@ -46,7 +49,7 @@ pub(crate) fn explain(config: &Config, situation: &Situation<'_>) -> Explanation
     let endpoints: Vec<Value> = config.endpoints.iter().map(|endpoint| teller.endpoint(endpoint, situation)).collect();
     let commands = teller.commands(&config.agent, situation);
     teller.kept(config, situation);
-    let capture = situation.policy.is_some_and(|(policy, ..)| policy.capture);
+    let capture = teller.local(config, situation);
     let facts = json!({
         "policy": situation.policy.map(|(_, file, version)| json!({ "file": file, "version": version })),
         "frozen": situation.frozen,
@@ -140,7 +143,11 @@ impl Teller {
 
     fn network(&mut self, agent: &AgentConfig) {
         let targets: Vec<_> = agent.targets.iter().map(|target| format!("{}:{}", target.host, target.port)).collect();
-        self.say("Network", "dials", format!("{}; the agent itself listens nowhere", listed(&targets)));
+        let listens = match agent.local.address {
+            None => "the agent itself listens to no network".to_owned(),
+            Some(address) => format!("the agent itself listens at {address} alone, to programs of this machine"),
+        };
+        self.say("Network", "dials", format!("{}; {listens}", listed(&targets)));
         let trusted = match &agent.roots {
             Roots::Bundled(_) => "the roots that came with the configuration, and nobody else".to_owned(),
             Roots::Host => "whomever this machine trusts".to_owned(),
@@ -233,14 +240,45 @@ impl Teller {
         json!({ "stop": both.stop, "restart": both.restart, "update": both.update, "configuration": false })
     }
 
+    /// Tells who on this machine may ask the running agent what; returns whether requests are captured.
+    fn local(&mut self, config: &Config, situation: &Situation<'_>) -> bool {
+        let topic = "Asked on this machine";
+        let local = &config.agent.local;
+        let socket = match &local.socket {
+            SocketPlace::Off => "there is none".to_owned(),
+            SocketPlace::Default => "beside what the agent keeps, for its own user and root".to_owned(),
+            SocketPlace::At(path) => match local.mode {
+                SocketMode::Owner => format!("{}, for the agent's own user and root", path.display()),
+                SocketMode::Group => format!("{}, for the agent's own user, its group and root", path.display()),
+            },
+        };
+        self.say(topic, "socket", format!("{socket}: how the agent is, who is connected, its log"));
+        if let Some(address) = local.address {
+            self.say(topic, "address", format!("{address}, for whoever can read the file of its token"));
+        }
+        let on = captures(config, situation);
+        let requests = local.capture.requests;
+        let text = match (on, requests > 0, situation.policy) {
+            (true, ..) => format!("on: the last {requests} requests over HTTP can be read and sent again there"),
+            (false, false, _) => "off: agent.local.capture.requests of the configuration is 0".to_owned(),
+            (false, true, None) => "off: only a policy can allow it, and there is none".to_owned(),
+            (false, true, Some(_)) => "off: the policy does not say `capture: true`, or has expired".to_owned(),
+        };
+        self.say(topic, "capture", text);
+        on
+    }
+
     fn kept(&mut self, config: &Config, situation: &Situation<'_>) {
         let topic = "Kept on this machine";
-        let capture = match situation.policy {
-            Some((Policy { capture: true, .. }, ..)) => {
-                "the policy would allow it to be recorded; this build records nothing"
-            }
-            Some(_) => "never written down: the policy does not allow it, and this build does not do it",
-            None => "never written down; in memory for as long as it is on its way",
+        let capture = if captures(config, situation) {
+            let CaptureConfig { requests, head, body, .. } = &config.agent.local.capture;
+            format!(
+                "the last {requests} requests over HTTP and their answers, in memory alone, each with a head of at most {head} octets and \
+                 the first {body} octets of its body; until others take their place, the agent ends, or the policy allows it no more. \
+                 Values of fields that let somebody in are left out"
+            )
+        } else {
+            "never written down; in memory for as long as it is on its way".to_owned()
         };
         self.say(topic, "traffic", capture);
         let files: Vec<PathBuf> = config.files.clone();
@@ -279,6 +317,12 @@ impl Teller {
             "what the network keeps is for the vendor to say: it cannot be seen from here",
         );
     }
+}
+
+/// Returns whether requests are kept: the configuration asks for it, and a policy that has not expired allows it.
+fn captures(config: &Config, situation: &Situation<'_>) -> bool {
+    let allowed = situation.policy.is_some_and(|(policy, ..)| policy.captures(situation.now));
+    allowed && config.agent.local.capture.requests > 0
 }
 
 /// What becomes of an endpoint.

@@ -49,7 +49,7 @@ fn it_says_who_reaches_what_who_reads_it_and_what_is_refused_by_which_rule() {
     let text = told(CONFIGURATION, Some(POLICY)).text();
 
     for line in [
-        "  dials        connect.example.com:443; the agent itself listens nowhere",
+        "  dials        connect.example.com:443; the agent itself listens to no network",
         "  file         /etc/adit/policy.yml, version 0123abcd; what no rule allows is refused",
         "  as a whole   until 2030-01-01 00:00:00 UTC",
         "  rule         `crm`: from https://crm.example.com to *.corp; ports 8080; only at 10.0.0.0/8; speaking http; at mon-fri 08:00-18:00 +01:00; at most 5 connections at once",
@@ -65,6 +65,40 @@ fn it_says_who_reaches_what_who_reads_it_and_what_is_refused_by_which_rule() {
         assert!(text.contains(line), "{line}\n{text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn it_says_whether_requests_are_captured_where_they_are_and_for_how_long() {
+    let asks = CONFIGURATION
+        .replace("endpoints:", "  local: { address: '127.0.0.1:4040', capture: { requests: 50 } }\nendpoints:");
+    let allows = format!("{POLICY}capture: true\n");
+    let told = |configuration: &str, policy: Option<&str>| {
+        let explanation = told(configuration, policy);
+        (explanation.text(), explanation.json()["capture"].clone())
+    };
+
+    let (text, on) = told(&asks, Some(&allows));
+    for line in [
+        "dials        connect.example.com:443; the agent itself listens at 127.0.0.1:4040 alone, to programs of this machine",
+        "socket       beside what the agent keeps, for its own user and root: how the agent is, who is connected, its log",
+        "address      127.0.0.1:4040, for whoever can read the file of its token",
+        "capture      on: the last 50 requests over HTTP can be read and sent again there",
+        "traffic      the last 50 requests over HTTP and their answers, in memory alone",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert_eq!(on, true);
+    let expired = allows.replace("2030", "2020");
+    for (configuration, policy, line) in [
+        (&*asks, Some(POLICY), "off: the policy does not say `capture: true`, or has expired"),
+        (&*asks, Some(&*expired), "off: the policy does not say `capture: true`, or has expired"),
+        (&*asks, None, "off: only a policy can allow it, and there is none"),
+        (CONFIGURATION, Some(&*allows), "off: agent.local.capture.requests of the configuration is 0"),
+    ] {
+        let (text, on) = told(configuration, policy);
+        assert!(text.contains(line) && text.contains("traffic      never written down"), "{line}\n{text}");
+        assert_eq!(on, false);
+    }
 }
 
 #[test]

@@ -4,12 +4,14 @@
 //! choice: nothing is installed for the process.
 
 mod agent;
+pub mod capture;
 pub mod cli;
 mod clock;
 pub mod config;
 pub mod errors;
 mod explain;
 mod identity;
+mod local;
 pub mod log;
 mod notify;
 pub mod policy;

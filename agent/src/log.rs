@@ -2,11 +2,13 @@
 //!
 //! Whatever stands in a field, it stays in its line and moves no cursor (V94); secrets have no `Display`.
 
+mod recent;
+
 use core::fmt;
 use std::{
     fs::OpenOptions,
     io::{self, IsTerminal as _},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use adit_core::escape;
@@ -15,13 +17,15 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer as _,
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::Writer,
         time::{FormatTime as _, SystemTime},
     },
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
 use crate::{
@@ -29,17 +33,27 @@ use crate::{
     errors::{Error, Fault, clip},
 };
 
-/// Sends what is traced in this process where the configuration says. `shown` tells that a terminal shows the state.
+pub use recent::Recent;
+
+use recent::Keeper;
+
+/// Sends what is traced in this process where the configuration says, and keeps the last of it. `shown` tells that a terminal
+/// shows the state.
 ///
 /// # Errors
 /// [`Fault::LogUnwritable`].
-pub fn start(config: &AgentConfig, shown: bool) -> Result<(), Error> {
+pub fn start(config: &AgentConfig, shown: bool) -> Result<Arc<Recent>, Error> {
     let unwritable = |detail: String| Error::new(Fault::LogUnwritable, detail);
     let filter = filter(&config.log_level).ok_or_else(|| unwritable("the filter is not one".to_owned()))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let recent = Arc::<Recent>::default();
+    let registry = tracing_subscriber::registry().with(filter).with(Keeper(Arc::clone(&recent)));
+    let started = |done: Result<(), tracing_subscriber::util::TryInitError>| match done {
+        Ok(()) => Ok(recent),
+        Err(error) => Err(unwritable(error.to_string())),
+    };
     let (on_terminal, set) = match &config.log {
-        LogOutput::Off => return Ok(()),
-        LogOutput::Auto if shown => return Ok(()),
+        LogOutput::Off => return started(registry.try_init()),
+        LogOutput::Auto if shown => return started(registry.try_init()),
         LogOutput::Auto | LogOutput::Stderr => (io::stderr().is_terminal(), None),
         LogOutput::Stdout => (io::stdout().is_terminal(), None),
         LogOutput::File(path) => {
@@ -59,13 +73,13 @@ pub fn start(config: &AgentConfig, shown: bool) -> Result<(), Error> {
         LogOutput::File(_) | LogOutput::Off => false,
     };
     let lines = Lines { format, colour, to_journal };
-    let builder = builder.event_format(lines);
-    let started = match (set, &config.log) {
-        (Some(file), _) => builder.with_writer(Mutex::new(file)).try_init(),
-        (None, LogOutput::Stdout) => builder.with_writer(io::stdout).try_init(),
-        (None, _) => builder.with_writer(io::stderr).try_init(),
+    let layer = tracing_subscriber::fmt::layer().event_format(lines);
+    let layer = match (set, &config.log) {
+        (Some(file), _) => layer.with_writer(Mutex::new(file)).boxed(),
+        (None, LogOutput::Stdout) => layer.with_writer(io::stdout).boxed(),
+        (None, _) => layer.with_writer(io::stderr).boxed(),
     };
-    started.map_err(|error| unwritable(error.to_string()))
+    started(registry.with(layer).try_init())
 }
 
 /// Returns whether `text` says what to log: a level, or levels by module.

@@ -8,7 +8,10 @@ use core::{
     task::{Context, Poll},
     time::Duration,
 };
-use std::io::{self, IoSlice};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
 
 use adit_core::Code;
 use adit_tokio::code_of;
@@ -16,7 +19,9 @@ use bytes::{Buf as _, Bytes};
 use tokio::time::{Sleep, sleep};
 
 use crate::{
+    capture::Tee,
     policy::{Refusal, Ticket},
+    status::Carried,
     upstream::Socket,
 };
 
@@ -42,15 +47,44 @@ pub(crate) enum Ending {
 /// What is ready when a connection may not go on.
 pub(crate) type Cut = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Who looks on while a connection is carried.
+pub(crate) struct Onlooker {
+    pub(crate) carried: Arc<Carried>,
+    /// Reads along, where that is allowed and asked for.
+    pub(crate) tee: Option<Tee>,
+}
+
+impl Onlooker {
+    fn up(&self, data: &[u8]) {
+        self.carried.sent(data.len());
+        if let Some(tee) = &self.tee {
+            tee.up(data);
+        }
+    }
+
+    fn down(&self, data: &[u8]) {
+        self.carried.received(data.len());
+        if let Some(tee) = &self.tee {
+            tee.down(data);
+        }
+    }
+}
+
 /// Carries until both directions have ended, or until `cut` is ready or `ticket` revoked. `first` goes to the upstream before all
 /// else.
-pub(crate) async fn relay(front: Front, socket: Socket, first: Bytes, cut: Option<Cut>, ticket: Ticket) -> Ending {
+pub(crate) async fn relay(
+    front: Front,
+    socket: Socket,
+    first: Bytes,
+    (cut, ticket): (Option<Cut>, Ticket),
+    onlooker: Onlooker,
+) -> Ending {
     let mut up = Up { waiting: Vec::new(), ended: false };
     if !first.is_empty() {
         up.waiting.push(first);
     }
     let down = Down { rest: Bytes::new(), ended: false };
-    let mut relay = Relay { front, socket, up: Some(up), down: Some(down), tick: None, cut, ticket };
+    let mut relay = Relay { front, socket, up: Some(up), down: Some(down), tick: None, cut, ticket, onlooker };
     let ending = poll_fn(|cx| relay.poll(cx)).await;
     let Relay { front, socket, down, .. } = relay;
     match &ending {
@@ -76,6 +110,7 @@ struct Relay {
     tick: Option<Pin<Box<Sleep>>>,
     cut: Option<Cut>,
     ticket: Ticket,
+    onlooker: Onlooker,
 }
 
 /// Towards the upstream.
@@ -129,7 +164,7 @@ impl Relay {
         for _ in 0..TURN {
             // At the rate of the policy nothing more is taken; what was taken goes on.
             let is_ready = self.ticket.poll_ready(cx).is_ready();
-            let (more, octets) = if is_ready { up.gather(&mut self.front, cx)? } else { (false, 0) };
+            let (more, octets) = if is_ready { up.gather(&mut self.front, &self.onlooker, cx)? } else { (false, 0) };
             self.ticket.carried(octets);
             let written = if up.waiting.is_empty() {
                 let done = if up.ended { self.socket.poll_shutdown(cx) } else { self.socket.poll_flush(cx) };
@@ -179,9 +214,13 @@ impl Relay {
             }
             match self.socket.poll_read(cx) {
                 Poll::Pending => return Ok(Wait::Socket),
-                Poll::Ready(Ok(data)) if data.is_empty() => down.ended = true,
+                Poll::Ready(Ok(data)) if data.is_empty() => {
+                    self.onlooker.down(&data);
+                    down.ended = true;
+                }
                 Poll::Ready(Ok(data)) => {
                     self.ticket.carried(data.len());
+                    self.onlooker.down(&data);
                     down.rest = data;
                 }
                 Poll::Ready(Err(_)) => return Err(Ending::Upstream),
@@ -209,7 +248,12 @@ impl Relay {
 
 impl Up {
     /// Takes what the caller has sent; returns whether there may be more, and how many octets it took.
-    fn gather(&mut self, front: &mut Front, cx: &mut Context<'_>) -> Result<(bool, usize), Ending> {
+    fn gather(
+        &mut self,
+        front: &mut Front,
+        onlooker: &Onlooker,
+        cx: &mut Context<'_>,
+    ) -> Result<(bool, usize), Ending> {
         let mut octets = 0;
         while !self.ended && self.waiting.len() < BATCH {
             match front.poll_read(cx) {
@@ -217,6 +261,7 @@ impl Up {
                 Poll::Ready(Ok(Some(data))) if data.is_empty() => {}
                 Poll::Ready(Ok(Some(data))) => {
                     octets += data.len();
+                    onlooker.up(&data);
                     self.waiting.push(data);
                 }
                 Poll::Ready(Ok(None)) => self.ended = true,

@@ -1,5 +1,6 @@
 //! What is known of a running agent, for whoever shows it.
 
+mod carried;
 mod connection;
 
 use core::{
@@ -7,13 +8,14 @@ use core::{
     time::Duration,
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use adit_core::{Heartbeat, TlsEnd};
 use tokio::sync::Notify;
 
+pub(crate) use carried::{Carried, Counted};
 pub(crate) use connection::note;
 pub use connection::{Attempt, Disconnect, StepOutcome, StepState};
 
@@ -24,6 +26,7 @@ pub struct Status {
     changed: Notify,
     traffic: Traffic,
     turns: AtomicU64,
+    open: Mutex<BTreeMap<u64, Arc<Carried>>>,
 }
 
 /// The state of everything at one moment.
@@ -138,13 +141,6 @@ impl Status {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Counts a connection for as long as what is returned lives.
-    pub(crate) fn connection(self: &Arc<Self>) -> Counted {
-        self.traffic.live.fetch_add(1, Ordering::Relaxed);
-        self.traffic.total.fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(self))
-    }
-
     /// Returns how many connections are carried.
     pub fn live(&self) -> usize {
         self.traffic.live.load(Ordering::Relaxed)
@@ -152,15 +148,5 @@ impl Status {
 
     fn lock(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection that is counted.
-#[derive(Debug)]
-pub(crate) struct Counted(Arc<Status>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.traffic.live.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -17,9 +17,10 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use crate::{
+    capture::{Sight, Store, Tee},
     errors::Fault,
     policy::{Guard, Reason, Refusal, Target, Ticket},
-    relay::{Cut, Ending, Front, relay},
+    relay::{Cut, Ending, Front, Onlooker, relay},
     status::{Counted, Status},
     termination::{Caller, Termination},
     upstream::{Failure, Socket, Upstream, header},
@@ -38,6 +39,8 @@ pub(super) struct Service {
     pub(super) termination: Option<Arc<Termination>>,
     pub(super) limits: Arc<Limits>,
     pub(super) status: Arc<Status>,
+    /// Where requests are kept, and whether any can be seen.
+    pub(super) capture: (Option<Arc<Store>>, Sight),
     /// When a failure was logged last, in milliseconds since `start`, plus one.
     pub(super) told: AtomicU64,
     /// The same of refusals by the policy, each reason for itself: no flood of one hides another.
@@ -76,7 +79,8 @@ pub(super) async fn serve(mut endpoint: Endpoint, service: Arc<Service>, mut sto
                 continue;
             }
         };
-        let counted = service.status.connection();
+        let caller = stream.open().and_then(|open| open.caller);
+        let counted = service.status.connection(&service.name, caller, service.target.upstream.to_string());
         tokio::spawn(carry(stream, Arc::clone(&service), ticket, (permit, counted)));
     }
 }
@@ -101,7 +105,8 @@ async fn carry(
             }
         })
     });
-    match relay(front, socket, first, cut, ticket).await {
+    let onlooker = Onlooker { carried: Arc::clone(&counted.carried), tee: service.tee(address) };
+    match relay(front, socket, first, (cut, ticket), onlooker).await {
         Ending::Complete => tracing::debug!(name = service.name, stream = number, "connection ended"),
         Ending::Caller(code) => tracing::debug!(name = service.name, stream = number, %code, "caller gone"),
         Ending::Truncated => {
@@ -187,8 +192,18 @@ impl Service {
         header(version, open.unwrap_or(&unknown), caller)
     }
 
+    /// Begins to read along, where there is something to see, it is asked for and the policy allows it.
+    fn tee(&self, caller: Option<SocketAddr>) -> Option<Tee> {
+        let (store, sight) = &self.capture;
+        store.as_ref().filter(|_| sight.blind().is_none())?.tee(
+            (&self.name, &self.target.upstream.to_string()),
+            caller,
+            None,
+        )
+    }
+
     /// Returns what a connection is to the policy: the endpoint is the one that the network says it has bound.
-    fn target(&self, bound: Option<String>) -> Arc<Target> {
+    pub(super) fn target(&self, bound: Option<String>) -> Arc<Target> {
         match bound {
             Some(url) if url != self.target.endpoint => Arc::new(Target { endpoint: url, ..(*self.target).clone() }),
             Some(_) | None => Arc::clone(&self.target),
@@ -196,7 +211,7 @@ impl Service {
     }
 
     /// The policy refuses a connection, or allows it no longer.
-    fn refused(&self, refusal: &Refusal, caller: Option<SocketAddr>) {
+    pub(super) fn refused(&self, refusal: &Refusal, caller: Option<SocketAddr>) {
         let (error, reason, rule) = (Fault::PolicyRefused, refusal.reason.word(), refusal.rule.as_deref());
         let told = refusal.reason.code();
         tracing::debug!(name = self.name, ?caller, %refusal, reason, %told, "refused by the policy");

@@ -66,6 +66,13 @@ pub(crate) enum Command {
     /// Let the system start the agent at boot and after a crash: install, look, start, stop, remove.
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Show how the running agent is: its session, each step of connecting, endpoints, connections.
+    Status(Status),
+    /// Show the last lines of the running agent's log.
+    Logs(Logs),
+    /// Look at the last requests over HTTP, where policy and configuration let them be kept.
+    #[command(subcommand)]
+    Requests(RequestsCommand),
     /// Close everything within a second, over restarts too, until `adit thaw`.
     Freeze(Freeze),
     /// End what `adit freeze` or SIGUSR1 began.
@@ -133,6 +140,56 @@ pub(crate) struct Explain {
     /// Say what has changed since: an earlier configuration, or what `explain --json` printed then.
     #[arg(long, value_name = "OLD")]
     pub(crate) diff: Option<PathBuf>,
+}
+
+/// Which of the running agents is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Running {
+    /// The socket of the agent [default: that of the agent with this configuration, else of the only one that runs].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The form of what is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// Show it anew every second, until Ctrl-C.
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// How many lines, 1 to 1000.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) lines: u64,
+    /// Go on with what is logged from now on, until Ctrl-C.
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RequestsCommand {
+    /// List them, the newest first.
+    List(Running),
+    /// Show one, with its answer.
+    Show(OneRequest),
+    /// Send one again to the same upstream, and show the answer.
+    Replay(OneRequest),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneRequest {
+    /// Its number in the list.
+    pub(crate) id: u64,
+    #[command(flatten)]
+    pub(crate) running: Running,
 }
 
 #[derive(Debug, Args)]
@@ -225,6 +282,7 @@ Exit codes:
     4  the network refused for good: credentials, ACL, revoked
     5  the network cannot be reached
     6  the customer's own policy refuses
+    7  no agent runs that could be asked
   130  it was interrupted before it could end in order
 
 SIGTERM and SIGINT let open connections finish; the second ends at once. SIGHUP reads configuration and policy again.
@@ -256,7 +314,8 @@ mod tests {
     fn the_help_says_what_the_exit_codes_mean() {
         let help = Arguments::command().render_long_help().to_string();
 
-        for code in ["0  it did", "1  it failed", "2  the", "3  the", "4  the", "5  the", "6  the", "130  it"] {
+        for code in ["0  it did", "1  it failed", "2  the", "3  the", "4  the", "5  the", "6  the", "7  no", "130  it"]
+        {
             assert!(help.contains(code), "{code}");
         }
     }

@@ -22,13 +22,15 @@ use super::{
 };
 use crate::{
     agent::{Agent, Outcome},
+    capture::Store,
     config::{
         AgentConfig, Authorities, ClientCertificates, ClientMode, Config, EndpointConfig, Kind, LogOutput, Overrides,
         TerminationConfig, TlsVersion, UpstreamTrust, endpoint_without_file, nearest, token,
     },
     errors::{Error, Exit, Fault},
     identity::state_folder,
-    log,
+    local::{self, Local, Place, Sources},
+    log::{self, Recent},
     notify::Notifier,
     policy::Watch,
     upstream::ProxyVersion,
@@ -43,12 +45,16 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
     files.retain(|file| !global.config.is_empty() || std::env::var_os("ADIT_CONFIG").is_some() || file.exists());
     let mut config = load(&files, &overrides(global))?;
     config.endpoints = vec![endpoint];
-    let shown = start_log(&config.agent)?;
+    let (shown, recent) = start_log(&config.agent)?;
     let token = token(&config.agent.token)?;
     let watch = policy::open(global, provider)?;
+    let store = Store::new(&config.agent.local.capture, watch.guard());
+    let place = Place { config: config.agent.local.clone(), name: std::process::id().to_string() };
+    let view = Shown { shown, recent, store: Arc::clone(&store), place, provider: Arc::clone(provider) };
     // Without a lasting name: two commands in two terminals share a configuration and are two agents.
-    let agent = Agent::new(config, token, Arc::clone(provider))?.impatient().with_guard(watch.guard());
-    match drive(agent, shown, watch)? {
+    let agent =
+        Agent::new(config, token, Arc::clone(provider))?.impatient().with_guard(watch.guard()).with_store(store);
+    match drive(agent, &view, watch)? {
         Some(Outcome::Failed(error)) => Err(error.into()),
         Some(Outcome::Ended | Outcome::Restart) => Ok(Exit::Fine),
         None => Ok(Exit::Interrupted),
@@ -106,20 +112,23 @@ pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvide
     let source =
         Source { files: files(global), overrides: overrides(global), names: (!start.all).then(|| start.names.clone()) };
     let mut config = source.load()?;
-    let shown = start_log(&config.agent)?;
+    let (shown, recent) = start_log(&config.agent)?;
     let token = token(&config.agent.token)?;
     // Over restarts that the vendor asks for, so that nothing is counted anew.
     let watch = policy::open(global, provider)?;
+    let store = Store::new(&config.agent.local.capture, watch.guard());
+    let place = Place { config: config.agent.local.clone(), name: local::name_of(&config.files, provider) };
+    let view = Shown { shown, recent, store, place, provider: Arc::clone(provider) };
     let notifier = Notifier::from_environment().map(Arc::new);
     loop {
         let (sender, reloads) = mpsc::channel(1);
         let mut agent = Agent::new(config.clone(), token.clone(), Arc::clone(provider))?.with_reloads(reloads);
-        agent = agent.with_guard(watch.guard());
+        agent = agent.with_guard(watch.guard()).with_store(Arc::clone(&view.store));
         if let Some(folder) = state_folder() {
             agent = agent.with_state(folder);
         }
         let reload = Reload { source: source.clone(), sender, notifier: notifier.clone() };
-        match drive_reloading(agent, shown, watch.clone(), reload)? {
+        match drive_reloading(agent, &view, watch.clone(), reload)? {
             Some(Outcome::Ended) => return Ok(Exit::Fine),
             Some(Outcome::Failed(error)) => return Err(error.into()),
             None => return Ok(Exit::Interrupted),
@@ -159,17 +168,26 @@ impl Source {
     }
 }
 
-/// Starts the log; returns whether the state is shown on the terminal.
-fn start_log(agent: &AgentConfig) -> Result<bool, Failure> {
+/// What shows how the agent is: on its terminal, and to whoever asks.
+struct Shown {
+    shown: bool,
+    recent: Arc<Recent>,
+    store: Arc<Store>,
+    place: Place,
+    provider: Arc<CryptoProvider>,
+}
+
+/// Starts the log; returns whether the state is shown on the terminal, and what keeps the last lines.
+fn start_log(agent: &AgentConfig) -> Result<(bool, Arc<Recent>), Failure> {
     let free = match agent.log {
         LogOutput::Auto => agent.log_format.is_none(),
         LogOutput::Off | LogOutput::File(_) => true,
         LogOutput::Stderr | LogOutput::Stdout => false,
     };
     let shown = free && io::stdout().is_terminal();
-    log::start(agent, shown)?;
+    let recent = log::start(agent, shown)?;
     raise_file_limit();
-    Ok(shown)
+    Ok((shown, recent))
 }
 
 /// Returns the runtime of the process: workers on half of the cores, or as many as `TOKIO_WORKER_THREADS` says. The
@@ -184,7 +202,7 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// Runs an agent to its end; `None` when it was interrupted.
-fn drive(agent: Agent, shown: bool, watch: Watch) -> Result<Option<Outcome>, Failure> {
+fn drive(agent: Agent, shown: &Shown, watch: Watch) -> Result<Option<Outcome>, Failure> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         look_after(watch);
@@ -201,7 +219,7 @@ struct Reload {
     notifier: Option<Arc<Notifier>>,
 }
 
-fn drive_reloading(agent: Agent, shown: bool, watch: Watch, reload: Reload) -> Result<Option<Outcome>, Failure> {
+fn drive_reloading(agent: Agent, shown: &Shown, watch: Watch, reload: Reload) -> Result<Option<Outcome>, Failure> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let notifier = reload.notifier.clone();
@@ -221,14 +239,16 @@ fn look_after(watch: Watch) {
 
 async fn until_interrupted(
     agent: Agent,
-    shown: bool,
+    shown: &Shown,
     notifier: Option<Arc<Notifier>>,
 ) -> Result<Option<Outcome>, Failure> {
     let status = agent.status();
     let telling = notifier.clone().map(|notifier| tokio::spawn(notifier.tell(Arc::clone(&status))));
+    let sources = Sources::of(&agent, Arc::clone(&shown.store), Arc::clone(&shown.recent));
     let (end, ended) = oneshot::channel();
     let mut signals = Signals::new()?;
-    let view = shown.then(|| tokio::spawn(view::show(status)));
+    let local = Local::start(shown.place.clone(), Arc::new(sources), Arc::clone(&shown.provider));
+    let view = shown.shown.then(|| tokio::spawn(view::show(status)));
     let run = agent.run(async move {
         let _ = ended.await; // gone without a word means the same
     });
@@ -253,6 +273,7 @@ async fn until_interrupted(
     for task in view.into_iter().chain(telling) {
         task.abort();
     }
+    local.stop().await;
     Ok(outcome)
 }
 

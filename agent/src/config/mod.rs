@@ -4,6 +4,7 @@
 
 mod edit;
 mod load;
+mod local;
 mod merge;
 mod read;
 pub(crate) mod section;
@@ -11,7 +12,7 @@ mod termination;
 pub(crate) mod values;
 pub(crate) mod yaml;
 
-use core::time::Duration;
+use core::{net::SocketAddr, time::Duration};
 use std::path::PathBuf;
 
 use adit_core::{Heartbeat, Secret, TlsEnd, UpstreamProtocol};
@@ -76,6 +77,76 @@ pub struct AgentConfig {
     pub max_connections: usize,
     /// `drain_timeout`: how long open connections may take after a signal, 30 s.
     pub drain_timeout: Duration,
+    /// `local`: what programs on this machine may ask the running agent.
+    pub local: LocalConfig,
+}
+
+/// The section `local` of `agent`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LocalConfig {
+    /// `socket`: a Unix socket; where the agent keeps its state, unless it is said otherwise.
+    pub socket: SocketPlace,
+    /// `mode` of the socket: 0600, or 0660 for its group.
+    pub mode: SocketMode,
+    /// `address`: loopback, and TCP, in addition; not without.
+    pub address: Option<SocketAddr>,
+    /// `token_file`: what who comes over TCP must know; made where there is none.
+    pub token_file: Option<PathBuf>,
+    /// `capture`: the last requests over HTTP.
+    pub capture: CaptureConfig,
+}
+
+/// Where the local socket is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SocketPlace {
+    /// Where the agent keeps its state.
+    #[default]
+    Default,
+    /// Nowhere.
+    Off,
+    /// There.
+    At(PathBuf),
+}
+
+/// Who may speak to the local socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SocketMode {
+    /// The agent's user, and root.
+    #[default]
+    Owner,
+    /// The socket's group as well.
+    Group,
+}
+
+impl SocketMode {
+    /// Returns the bits.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o660,
+        }
+    }
+}
+
+/// The section `capture` of `local`. Nothing is kept unless the customer's own policy allows it as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CaptureConfig {
+    /// `requests`: how many are kept, in memory; none.
+    pub requests: usize,
+    /// `head`: the longest head that is read, 16 KiB.
+    pub head: usize,
+    /// `body`: how many octets of a body are kept, 16 KiB.
+    pub body: usize,
+    /// `redact`: names of fields and parameters whose values are not kept, in addition to those that never are.
+    pub redact: Vec<String>,
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self { requests: 0, head: 16 << 10, body: 16 << 10, redact: Vec::new() }
+    }
 }
 
 /// One item of `endpoints`.

@@ -6,7 +6,7 @@ use adit_core::{Heartbeat, LANES, Secret, TlsEnd, UpstreamProtocol};
 
 use super::{
     AgentConfig, EndpointConfig, Kind, LogFormat, LogOutput, RemoteManagement, Roots, Token, UpstreamConfig,
-    UpstreamTrust,
+    UpstreamTrust, local,
     section::{Context, Scalar, Section},
     termination,
     values::{self, count, duration, endpoint_url, flag},
@@ -65,6 +65,7 @@ fn agent(mut section: Section<'_, '_>) -> AgentConfig {
             count(text).filter(|count| (1..=1_000_000).contains(count))
         }),
         drain_timeout: section.value("drain_timeout", Duration::from_secs(30), "a time such as 30s", duration),
+        local: local::read(section.section("local")),
     };
     section.finish();
     config

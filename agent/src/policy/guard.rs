@@ -106,6 +106,12 @@ impl Guard {
         self.lock().policy.clone()
     }
 
+    /// Returns whether what is carried may be recorded: only a policy that is in force and has not expired allows that.
+    pub(crate) fn captures(&self) -> bool {
+        let now = self.now().wall;
+        self.lock().policy.as_ref().is_some_and(|policy| policy.captures(now))
+    }
+
     /// Returns what names the policy in force; empty without one.
     pub fn version(&self) -> String {
         self.lock().version.clone()

@@ -171,6 +171,11 @@ impl Policy {
         read::policy(file, text)
     }
 
+    /// Returns whether what is carried may be recorded at a time, in seconds since 1970.
+    pub fn captures(&self, now: i64) -> bool {
+        self.capture && self.bounds.is_valid(now)
+    }
+
     /// Decides. The same facts have the same verdict: nothing is asked, remembered or counted here.
     pub fn judge(&self, facts: &Facts<'_>) -> Verdict {
         judge::judge(self, facts)
