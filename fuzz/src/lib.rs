@@ -5,6 +5,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a broken law is told")]
 
 mod body;
+mod capture;
 mod choices;
 mod config;
 mod customer;
@@ -22,6 +23,7 @@ mod text;
 mod tls;
 
 pub use body::body;
+pub use capture::capture;
 pub use choices::Choices;
 pub use config::config;
 pub use customer::customer;
@@ -49,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     ("bind_refusal", bind_refusal),
     ("body", body),
     ("bound", bound),
+    ("capture", capture),
     ("close", close),
     ("command", command),
     ("command_result", command_result),
