@@ -1,7 +1,7 @@
 """`adit service`: what is installed, what is refused, how systemd is told, and what it could not do if it wanted.
 
-systemd does not run where these tests do. Its own programs do: `systemd-analyze verify` and `security` judge the unit, `systemctl --root` enables
-it in an image of a system. Where the manager itself is asked (start, stop, status), a program in its place answers and notes what it was asked.
+`systemd-analyze verify` and `security` judge the unit, `systemctl --root` enables it in an image of a system. Where it matters what is said whatever the
+manager answers, a program in the place of systemctl answers. The service under systemd itself: test_service_runs.py.
 """
 
 import json

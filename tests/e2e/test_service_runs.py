@@ -1,0 +1,147 @@
+"""The installed service under the real systemd, which runs in namespaces of its own: started, crashed, refused, booted again."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import tempfile
+
+import pytest
+
+from harness.clients import curl
+from harness.deployment import AGENT, DOMAIN, yaml
+from harness.http_upstream import HttpUpstream
+from harness.process import wait_until
+from harness.systemd import Machine
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and services need root")
+
+
+class Installed:
+    """A network here, and a machine with the agent's program, configuration and token, as a customer would put them."""
+
+    def __init__(self, registry, folder):
+        self.network = registry.network().start()
+        self.token = self.network.token(f"web.{DOMAIN}")
+        self.upstream = registry.upstream(HttpUpstream())
+        self.machine = Machine(folder)
+        self.program = folder / "adit"
+        shutil.copyfile(AGENT, self.program)
+        self.program.chmod(0o755)
+        files = self.machine.state / "adit"
+        shutil.copyfile(self.network.ca, files / "ca.pem")
+        (files / "ca.pem").chmod(0o644)
+        agent = {"connect_url": self.network.connect_url, "connect_cas": "ca.pem", "log_level": "debug", "drain_timeout": "1s"}
+        endpoint = {"name": "web", "url": f"https://web.{DOMAIN}", "upstream": {"url": f"http://127.0.0.1:{self.upstream.port}"}}
+        self.config = files / "adit.yml"
+        self.config.write_text(yaml({"version": 1, "agent": agent, "endpoints": [endpoint]}) + "\n")
+        self.config.chmod(0o644)
+
+    def adit(self, *argv, **how):
+        return self.machine.run(self.program, "service", *argv, **how)
+
+    def install(self, token=None):
+        return self.adit("install", "--authtoken-file", "-", stdin=(token or self.token.secret).encode() + b"\n")
+
+    def main(self):
+        """The process of the service as this machine knows it."""
+        inside = self.machine.show("adit.service", "MainPID")
+        for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+            try:
+                numbers = re.search(r"^NSpid:\t(.*)$", status.read_text(), re.M).group(1).split()
+                where = os.readlink(status.parent / "ns/pid")
+            except (OSError, AttributeError):
+                continue
+            if numbers[-1] == inside and where == os.readlink(f"/proc/{self.machine.first}/ns/pid"):
+                return status.parent
+        raise AssertionError(f"no process {inside}")
+
+    def answers(self):
+        return curl(self.network, f"https://web.{DOMAIN}/hello").status == 200
+
+
+@pytest.fixture
+def installed(registry):
+    # Not below /tmp, which the service does not see.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="adit-e2e-", dir="/opt"))
+    folder.chmod(0o755)
+    installed = Installed(registry, folder)
+    installed.machine.boot()
+    yield installed
+    installed.machine.kill()
+    shutil.rmtree(folder)
+
+
+def status(process):
+    return dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
+
+
+def test_a_service_is_bound_when_it_is_started_has_no_rights_and_comes_back_after_a_crash_and_a_boot(installed):
+    machine = installed.machine
+    installed.install()
+    started = installed.adit("start", "--wait", "60").stdout.decode()
+
+    assert "adit: active (running)" in started and "online; 1 of 1 endpoints bound" in started
+    assert installed.answers()
+
+    process = installed.main()
+    facts = status(process)
+    users = [int(user) for user in facts["Uid"].split()]
+    assert all(61_184 <= user <= 65_519 for user in users), users  # those of DynamicUser=
+    assert (facts["NoNewPrivs"], facts["Seccomp"], int(facts["CapBnd"], 16), int(facts["CapPrm"], 16)) == ("1", "2", 0, 0)
+    # Neither in the command line nor in the environment, and in no file that others read.
+    for place in ("cmdline", "environ"):
+        assert installed.token.secret.encode() not in (process / place).read_bytes()
+    kept = machine.state / "adit" / "adit.token"
+    assert (kept.stat().st_mode & 0o777, kept.stat().st_uid) == (0o600, 0)
+    log = machine.run("journalctl", "--no-pager", "-u", "adit.service").stdout.decode()
+    assert "endpoint bound" in log and installed.token.secret not in log
+    graver = machine.run("journalctl", "--no-pager", "-u", "adit.service", "-p", "warning").stdout.decode()
+    assert "endpoint bound" not in graver
+
+    os.kill(int(process.name), signal.SIGKILL)
+    machine.wait_for("adit.service", "NRestarts", "1")
+    machine.wait_for("adit.service", "ActiveState", "active")
+    assert installed.answers()
+
+    machine.kill()
+    machine.boot()
+    machine.wait_for("adit.service", "ActiveState", "active")
+    assert installed.answers()
+
+    machine.run("systemctl", "reload", "adit.service")
+    assert machine.show("adit.service", "ActiveState") == "active"
+    installed.adit("stop")
+    assert machine.show("adit.service", "Result") == "success" and machine.show("adit.service", "ActiveState") == "inactive"
+    installed.adit("uninstall")
+    assert machine.show("adit.service", "LoadState") == "not-found" and installed.config.exists() and kept.exists()
+
+
+def test_a_service_that_is_refused_for_good_or_is_misconfigured_is_not_started_again(installed):
+    machine = installed.machine
+    wrong = installed.network.token(f"web.{DOMAIN}")
+    installed.network.revoke(wrong)
+    installed.install(wrong.secret)
+
+    failed = installed.adit("start", "--wait", "60", check=False)
+
+    assert failed.returncode == 4, failed.stderr.decode()
+    assert machine.show("adit.service", "NRestarts") == "0" and machine.show("adit.service", "ActiveState") == "failed"
+    installed.config.write_text("version: 1\nagents: {}\n")
+    failed = installed.adit("start", "--wait", "60", check=False)
+    assert failed.returncode == 3 and machine.show("adit.service", "NRestarts") == "0"
+
+
+def test_a_service_without_a_network_goes_on_trying_and_is_started_when_it_is_bound(installed):
+    machine = installed.machine
+    installed.install()
+    installed.network.process.kill()
+
+    waiting = installed.adit("start", "--wait", "2", check=False)
+
+    assert waiting.returncode == 5 and b"it goes on trying" in waiting.stderr, waiting.stderr.decode()
+    assert machine.show("adit.service", "ActiveState") == "activating"
+    installed.network.restart()
+    machine.wait_for("adit.service", "ActiveState", "active")
+    wait_until(installed.answers, "the endpoint to answer")
