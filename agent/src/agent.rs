@@ -1,5 +1,6 @@
 //! The running agent: one uplink, its endpoints, and what both tell.
 
+mod account;
 mod carry;
 mod embed;
 mod events;
@@ -22,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    audit::Draft,
     capture::{Sight, Store},
     config::{Config, EndpointConfig},
     errors::{Error, Fault},
@@ -419,6 +421,7 @@ impl Places {
             if !stays {
                 names.remove(&running.id);
                 doors.close(&running.config.name);
+                guard.note(|| Draft::bind("given up", &running.config.name).text("url", &running.config.url));
                 tracing::info!(name = running.config.name, "endpoint given up");
             }
             stays
@@ -483,6 +486,10 @@ impl Places {
         let name = self.names.remove(&id).unwrap_or_default();
         self.doors.close(&name);
         let (error, url) = (Fault::PolicyRefused, escape(&url).to_string());
+        self.guard.note(|| {
+            let record = Draft::bind("given up", &name).text("decision", "refused").text("url", &url);
+            record.text("why", "the network bound what no rule is for")
+        });
         tracing::error!(name, %error, url, reason = Reason::Endpoint.word(), "the network bound what no rule is for: given up");
         self.status.change(|board| {
             if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == name) {
@@ -495,6 +502,10 @@ impl Places {
         if let Err(refusal) = self.guard.endpoint(endpoint, None)
             && refusal.reason == Reason::Endpoint
         {
+            self.guard.note(|| {
+                let record = Draft::bind("not asked for", &endpoint.name).text("decision", "refused");
+                record.text("url", &endpoint.url).text("why", &refusal.to_string())
+            });
             return Err(Error::new(Fault::PolicyRefused, refusal.to_string()));
         }
         let upstream = Upstream::new(endpoint, &self.provider)?;
@@ -534,6 +545,7 @@ impl Places {
             capture: (self.store.clone(), Sight::of(endpoint)),
             told: AtomicU64::new(0),
             refusals: Default::default(),
+            tallies: Default::default(),
             start: std::time::Instant::now(),
         };
         self.names.insert(bound.id(), endpoint.name.clone());

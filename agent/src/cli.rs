@@ -1,6 +1,7 @@
 //! The command line.
 
 mod arguments;
+mod audit;
 mod certificate;
 mod client;
 mod configuration;
@@ -48,6 +49,7 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Status(asked) => status::status(&global, &asked, provider),
         Command::Logs(asked) => status::logs(&global, &asked, provider),
         Command::Requests(command) => requests::run(&global, &command, provider),
+        Command::Audit(command) => audit::run(&global, &command, provider),
         Command::Freeze(freeze) => policy::freeze(&global, &freeze),
         Command::Thaw(output) => policy::thaw(&global, output.output),
         Command::Errors(output) => errors(output.output),

@@ -17,6 +17,23 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     format!("{}.{:03}Z", text.trim_end_matches(" UTC").replacen(' ', "T", 1), since.subsec_millis())
 }
 
+/// Writes microseconds since 1970 as `2026-11-24T12:08:02.000001Z`.
+pub(crate) fn precise(micros: u64) -> String {
+    let seconds = i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX).min(LAST);
+    let text = utc(seconds);
+    let (date, time) = (text.get(..10).unwrap_or_default(), text.get(11..19).unwrap_or_default());
+    format!("{date}T{time}.{:06}Z", micros % 1_000_000)
+}
+
+/// Reads what [`precise`] writes.
+pub(crate) fn parse_precise(text: &str) -> Option<u64> {
+    let micros = text.get(19..)?.strip_prefix('.')?.strip_suffix('Z').filter(|digits| digits.len() == 6)?;
+    let micros: u64 = micros.parse().ok().filter(|_| micros.bytes().all(|digit| digit.is_ascii_digit()))?;
+    let seconds =
+        crate::policy::moment(&format!("{}Z", text.get(..19).filter(|text| text.as_bytes().get(10) == Some(&b'T'))?))?;
+    u64::try_from(seconds).ok()?.checked_mul(1_000_000)?.checked_add(micros)
+}
+
 /// Returns the date so many days after 1970-01-01, by counting 400-year eras that begin in March.
 fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
@@ -28,6 +45,9 @@ fn date(days: i64) -> (i64, i64, i64) {
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
+
+/// The end of the year 9999, in seconds since 1970.
+const LAST: i64 = 253_402_300_799;
 
 #[cfg(test)]
 mod tests {
@@ -49,5 +69,20 @@ mod tests {
         assert_eq!(rfc3339(time), "2026-11-24T12:08:02.125Z");
         utc(i64::MAX);
         utc(i64::MIN);
+    }
+
+    #[test]
+    fn precise_times_are_written_and_read() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (1_795_522_082_000_001, "2026-11-24T12:08:02.000001Z"),
+            (253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!((precise(micros).as_str(), parse_precise(text)), (text, Some(micros)));
+        }
+        assert_eq!(precise(u64::MAX).len(), 27);
+        for text in ["", "2026-11-24T12:08:02Z", "2026-11-24 12:08:02.000001Z", "2026-11-24T12:08:02.00000+Z"] {
+            assert_eq!(parse_precise(text), None, "{text}");
+        }
     }
 }

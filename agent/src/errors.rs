@@ -217,6 +217,19 @@ faults! {
     Frozen = 1403, Policy, Customer, "frozen by the customer",
         "Run `adit thaw`, or remove the file that is named, when it may go on.";
 
+    /// Nothing can be written to the audit log.
+    AuditUnwritable = 1404, Failed, Customer, "audit log cannot be written",
+        "Make room, or correct the folder and its rights; `audit.on_failure` of the policy says what becomes of connections meanwhile.";
+    /// The audit log is not as it was written.
+    AuditBroken = 1405, Failed, Customer, "audit log does not fit together",
+        "Find out who changed it. Keep the folder as evidence under another name: the agent begins a new chain.";
+    /// There is no audit log to be read.
+    AuditMissing = 1406, Failed, Customer, "audit log cannot be read",
+        "Name its folder with --path, as a user who may read it.";
+    /// What was carried before is not known.
+    TotalsUnknown = 1407, Failed, Customer, "totals of the policy are not known",
+        "Nothing is carried under a rule with total_bytes. Correct the file that is named, or remove it to count from zero.";
+
     /// What programs on this machine would ask the agent by cannot be had.
     LocalUnusable = 1471, Failed, Customer, "local interface not possible",
         "Correct agent.local in the configuration or what is named. Connections are carried all the same.";

@@ -6,11 +6,12 @@ use adit_core::{TlsEnd, escape};
 use serde_json::{Value, json};
 
 use crate::{
+    audit::OnFailure,
     config::{
         AgentConfig, CaptureConfig, Config, EndpointConfig, LogOutput, Roots, SocketMode, SocketPlace, Token,
         UpstreamTrust,
     },
-    policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict},
+    policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
     upstream::Address,
 };
 
@@ -56,6 +57,10 @@ pub(crate) fn explain(config: &Config, situation: &Situation<'_>) -> Explanation
         "endpoints": endpoints,
         "commands": commands,
         "capture": capture,
+        "audit": situation.policy.filter(|(policy, ..)| policy.audit.enabled).map(|(policy, ..)| json!({
+            "path": audit_folder(&policy.audit, situation.state), "keep": policy.audit.keep, "max_size": policy.audit.max_size,
+            "max_age_seconds": policy.audit.max_age.as_secs(), "on_failure_refuse": policy.audit.on_failure == OnFailure::Refuse,
+        })),
     });
     Explanation { statements: teller.statements, facts }
 }
@@ -310,6 +315,8 @@ impl Teller {
             );
             self.say(topic, "name", text);
         }
+        self.say(topic, "audit log", audited(situation));
+        self.say(topic, "totals", counted(situation));
         self.say(topic, "addresses", "of upstream names: 5 s in memory, judged again at each connection");
         self.say(
             "Kept by the vendor",
@@ -323,6 +330,42 @@ impl Teller {
 fn captures(config: &Config, situation: &Situation<'_>) -> bool {
     let allowed = situation.policy.is_some_and(|(policy, ..)| policy.captures(situation.now));
     allowed && config.agent.local.capture.requests > 0
+}
+
+/// Tells where the audit log is, what is in it, for how long, and what if it cannot be written.
+fn audited(situation: &Situation<'_>) -> String {
+    let Some((policy, ..)) = situation.policy else {
+        return "there is none: a policy asks for it, and there is no policy".to_owned();
+    };
+    let settings = &policy.audit;
+    if !settings.enabled {
+        return "there is none: audit.enabled of the policy is false".to_owned();
+    }
+    let place = audit_folder(settings, situation.state);
+    let place = place.map_or_else(|| "nowhere: no folder is known".to_owned(), |place| place.display().to_string());
+    let (size, days) = (settings.max_size / 1_024, settings.max_age.as_secs() / 86_400);
+    let failure = match settings.on_failure {
+        OnFailure::Refuse => "while it cannot be written new connections are refused",
+        OnFailure::Continue => "while it cannot be written connections are carried, and counted",
+    };
+    format!(
+        "{place}: sessions, binds, commands, changes of the policy, and each connection with caller, target, times and octets; content never. \
+         The last {} files, each of {size} KiB or {days} days; {failure}",
+        settings.keep
+    )
+}
+
+fn counted(situation: &Situation<'_>) -> &'static str {
+    let counts = |policy: &Policy| {
+        let mut bounds = core::iter::once(&policy.bounds).chain(policy.rules.iter().map(|rule| &rule.bounds));
+        bounds.any(|bounds| bounds.limits.total_bytes.is_some())
+    };
+    match situation.policy {
+        Some((policy, ..)) if counts(policy) => {
+            "how many octets were carried under each rule, in the state folder, until they are deleted"
+        }
+        Some(_) | None => "none: no rule has total_bytes",
+    }
 }
 
 /// What becomes of an endpoint.

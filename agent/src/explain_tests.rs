@@ -61,6 +61,9 @@ fn it_says_who_reaches_what_who_reads_it_and_what_is_refused_by_which_rule() {
         "  restart      refused: commands.restart of the policy is not true",
         "  update       refused: remote_management.update of the configuration is not true",
         "  authtoken    in 0.yml or the environment, until it is taken out",
+        "  audit log    /var/lib/adit/audit: sessions, binds, commands",
+        "The last 64 files, each of 16384 KiB or 7 days; while it cannot be written new connections are refused",
+        "  totals       none: no rule has total_bytes",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -106,6 +109,7 @@ fn without_a_policy_it_says_that_nothing_of_the_customer_holds_the_configuration
     let text = told(CONFIGURATION, None).text();
 
     assert!(text.contains("there is none: the agent carries whatever its configuration names"), "{text}");
+    assert!(text.contains("  audit log    there is none: a policy asks for it"), "{text}");
     assert!(text.contains("  stop         accepted") && text.contains("  restart      accepted"), "{text}");
 }
 

@@ -4,6 +4,7 @@
 //! choice: nothing is installed for the process.
 
 mod agent;
+pub mod audit;
 pub mod capture;
 pub mod cli;
 mod clock;

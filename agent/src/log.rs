@@ -192,7 +192,7 @@ fn term(time: &str, level: Level, fields: &Fields, colour: bool) -> String {
     line
 }
 
-fn plain(value: &serde_json::Value) -> String {
+pub(crate) fn plain(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), word)
 }
 

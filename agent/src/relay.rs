@@ -20,7 +20,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::{
     capture::Tee,
-    policy::{Refusal, Ticket},
+    policy::{Refusal, Ticket, Way},
     status::Carried,
     upstream::Socket,
 };
@@ -165,7 +165,7 @@ impl Relay {
             // At the rate of the policy nothing more is taken; what was taken goes on.
             let is_ready = self.ticket.poll_ready(cx).is_ready();
             let (more, octets) = if is_ready { up.gather(&mut self.front, &self.onlooker, cx)? } else { (false, 0) };
-            self.ticket.carried(octets);
+            self.ticket.carried(Way::Up, octets);
             let written = if up.waiting.is_empty() {
                 let done = if up.ended { self.socket.poll_shutdown(cx) } else { self.socket.poll_flush(cx) };
                 match done {
@@ -219,7 +219,7 @@ impl Relay {
                     down.ended = true;
                 }
                 Poll::Ready(Ok(data)) => {
-                    self.ticket.carried(data.len());
+                    self.ticket.carried(Way::Down, data.len());
                     self.onlooker.down(&data);
                     down.rest = data;
                 }

@@ -16,6 +16,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+use super::account::{End, Entry, REASONS, Refused, Tally};
 use crate::{
     capture::{Sight, Store, Tee},
     errors::Fault,
@@ -45,6 +46,8 @@ pub(super) struct Service {
     pub(super) told: AtomicU64,
     /// The same of refusals by the policy, each reason for itself: no flood of one hides another.
     pub(super) refusals: [AtomicU64; Reason::ALL.len()],
+    /// What of them the audit log was not told yet.
+    pub(super) tallies: [Arc<Tally>; REASONS],
     pub(super) start: std::time::Instant,
 }
 
@@ -92,8 +95,23 @@ async fn carry(
     (permit, counted): (OwnedSemaphorePermit, Counted),
 ) {
     let trust = service.termination.as_ref().and_then(|termination| termination.changed_trust());
-    // In a box of its own, which is gone before the long part begins.
-    let Some((front, socket, caller)) = Box::pin(service.set_up(stream, &ticket)).await else { return };
+    // In boxes of their own, which are gone before the long part begins. Nothing is reached before it is written down.
+    let about = (&*service.guard, service.name.as_str(), &*service.target);
+    let begun = Box::pin(Entry::begin(about, stream.open(), &ticket)).await;
+    let mut entry = match begun {
+        Ok(entry) => entry,
+        Err(refusal) => {
+            service.refused(&refusal, stream.open().and_then(|open| open.caller));
+            return stream.abort(refusal.reason.code());
+        }
+    };
+    let (front, socket, caller) = match Box::pin(service.set_up(stream, &ticket)).await {
+        Ok(ready) => ready,
+        Err(end) => return service.ended(entry, end).await,
+    };
+    if let Some(entry) = &mut entry {
+        entry.reached(&ticket, caller.as_ref());
+    }
     let first = service.first(front.open(), caller.as_ref());
     drop(caller);
     let (address, number) = (front.open().and_then(|open| open.caller), front.number());
@@ -106,7 +124,9 @@ async fn carry(
         })
     });
     let onlooker = Onlooker { carried: Arc::clone(&counted.carried), tee: service.tee(address) };
-    match relay(front, socket, first, (cut, ticket), onlooker).await {
+    let ending = relay(front, socket, first, (cut, ticket), onlooker).await;
+    let end = End::from(&ending);
+    match ending {
         Ending::Complete => tracing::debug!(name = service.name, stream = number, "connection ended"),
         Ending::Caller(code) => tracing::debug!(name = service.name, stream = number, %code, "caller gone"),
         Ending::Truncated => {
@@ -116,18 +136,22 @@ async fn carry(
         Ending::Cut => {
             tracing::debug!(name = service.name, stream = number, "whom to believe has changed: connection cut")
         }
-        Ending::Revoked(refusal) => service.refused(&refusal, address),
+        Ending::Revoked(refusal) => service.told_refused(&refusal, address),
     }
+    service.ended(entry, end).await;
     drop((permit, counted));
 }
 
 impl Service {
-    /// Reaches the upstream, and shakes hands with the caller where its TLS ends here; `None` when one of them failed.
-    async fn set_up(&self, stream: Stream, ticket: &Ticket) -> Option<(Front, Socket, Option<Caller>)> {
+    /// Reaches the upstream, and shakes hands with the caller where its TLS ends here.
+    ///
+    /// # Errors
+    /// What becomes of the connection when one of them failed, which was told.
+    async fn set_up(&self, stream: Stream, ticket: &Ticket) -> Result<(Front, Socket, Option<Caller>), End> {
         let Some(termination) = &self.termination else {
             let socket = self.dial(&stream, ticket).await?;
             stream.accept();
-            return Some((Front::Plain(stream), socket, None));
+            return Ok((Front::Plain(stream), socket, None));
         };
         // Who has not shown yet who it is reaches nothing. Elsewhere the network may still try another agent.
         let early = if termination.asks() { None } else { Some(self.dial(&stream, ticket).await?) };
@@ -135,8 +159,8 @@ impl Service {
         let (tls, caller) = tokio::select! {
             biased;
             refusal = ticket.revoked() => {
-                self.refused(&refusal, None);
-                return None;
+                self.told_refused(&refusal, None);
+                return Err(End::before(refusal.to_string()));
             }
             done = self.shake(termination, stream) => done?,
         };
@@ -144,43 +168,43 @@ impl Service {
             Some(socket) => socket,
             None => self.dial(tls.get_ref().0, ticket).await?,
         };
-        Some((Front::Tls(Box::new(tls)), socket, Some(caller)))
+        Ok((Front::Tls(Box::new(tls)), socket, Some(caller)))
     }
 
-    async fn dial(&self, stream: &Stream, ticket: &Ticket) -> Option<Socket> {
+    async fn dial(&self, stream: &Stream, ticket: &Ticket) -> Result<Socket, End> {
         let dialed = tokio::select! {
             biased;
             refusal = ticket.revoked() => Err(refusal.into()),
             dialed = self.upstream.connect(&self.dials, ticket) => dialed,
         };
         match dialed {
-            Ok(socket) => Some(socket), // spec: ADDR-003, whatever OPEN names
+            Ok(socket) => Ok(socket), // spec: ADDR-003, whatever OPEN names
             Err(failure) => {
                 self.failed(&failure, stream.open().and_then(|open| open.caller));
                 stream.abort(failure.code);
-                None
+                Err(End::before(failure.error.to_string()))
             }
         }
     }
 
-    async fn shake(&self, termination: &Termination, stream: Stream) -> Option<(TlsStream<Stream>, Caller)> {
+    async fn shake(&self, termination: &Termination, stream: Stream) -> Result<(TlsStream<Stream>, Caller), End> {
         let deadline = Instant::now() + HANDSHAKE;
         let address = stream.open().and_then(|open| open.caller);
         let turn = timeout_at(deadline, self.limits.handshakes.acquire()).await;
         if turn.is_err() {
             self.tell(&self.told, || tracing::warn!(name = self.name, "too many handshakes: one is refused"));
             stream.abort(Code::LIMIT);
-            return None;
+            return Err(End::before("too many handshakes".to_owned()));
         }
         match termination.accept(stream, deadline).await {
-            Ok(done) => Some(done),
+            Ok(done) => Ok(done),
             Err(error) => {
                 tracing::debug!(name = self.name, caller = ?address, %error, "not carried");
                 self.tell(&self.told, || {
                     let remedy = error.fault.entry().remedy;
                     tracing::warn!(name = self.name, %error, remedy, "handshake with a caller failed");
                 });
-                None
+                Err(End::before(error.to_string()))
             }
         }
     }
@@ -210,9 +234,25 @@ impl Service {
         }
     }
 
-    /// The policy refuses a connection, or allows it no longer.
+    /// The policy refuses a connection of which nothing is written down yet.
     pub(super) fn refused(&self, refusal: &Refusal, caller: Option<SocketAddr>) {
-        let (error, reason, rule) = (Fault::PolicyRefused, refusal.reason.word(), refusal.rule.as_deref());
+        let at = Reason::ALL.iter().position(|known| *known == refusal.reason);
+        if let Some(tally) = at.and_then(|at| self.tallies.get(at)) {
+            tally.refused(&self.guard, &Refused { name: &self.name, target: &self.target, caller, refusal });
+        }
+        self.told_refused(refusal, caller);
+    }
+
+    pub(super) async fn ended(&self, entry: Option<Entry>, end: End) {
+        if let Some(entry) = entry {
+            Box::pin(entry.end(&self.guard, &self.name, end)).await;
+        }
+    }
+
+    /// Tells that the policy refuses a connection, or allows it no longer.
+    pub(super) fn told_refused(&self, refusal: &Refusal, caller: Option<SocketAddr>) {
+        let error = if refusal.reason == Reason::Audit { Fault::AuditUnwritable } else { Fault::PolicyRefused };
+        let (reason, rule) = (refusal.reason.word(), refusal.rule.as_deref());
         let told = refusal.reason.code();
         tracing::debug!(name = self.name, ?caller, %refusal, reason, %told, "refused by the policy");
         let at = Reason::ALL.iter().position(|known| *known == refusal.reason);
@@ -226,7 +266,7 @@ impl Service {
 
     fn failed(&self, failure: &Failure, caller: Option<SocketAddr>) {
         if let Some(refusal) = &failure.refusal {
-            return self.refused(refusal, caller);
+            return self.told_refused(refusal, caller);
         }
         let error = &failure.error;
         tracing::debug!(name = self.name, ?caller, %error, "not carried");

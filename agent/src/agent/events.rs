@@ -12,6 +12,7 @@ use rustls::crypto::CryptoProvider;
 
 use super::{Agent, Outcome, Patience};
 use crate::{
+    audit::Draft,
     config::RemoteManagement,
     errors::{Error, Fault},
     policy::Guard,
@@ -86,6 +87,11 @@ impl Memory {
                 tracing::debug!(%remote, "connected");
                 let (region, node) = (escape(&welcome.region), escape(&welcome.node));
                 tracing::info!(lane, session = %welcome.session, %region, %node, "session established");
+                self.guard.note(|| {
+                    let record = Draft::session("began", lane).text("session", &welcome.session.to_string());
+                    let record = record.text("region", &welcome.region).text("node", &welcome.node);
+                    record.text("network", &remote.to_string())
+                });
                 self.was_connected = true;
                 let attempt = Attempt::new(lane, self.target(target), steps, None);
                 self.status.change(|board| {
@@ -101,12 +107,14 @@ impl Memory {
                 self.status.change(|board| board.attempt = Some(attempt));
                 tracing::debug!(%remote, "connected");
                 tracing::info!(lane, "session resumed: open connections go on");
+                self.guard.note(|| Draft::session("resumed", lane).text("network", &remote.to_string()));
                 self.back(lane, names);
                 Next::Continue
             }
             UplinkEvent::Disconnected { lane, cause, retry_in } => self.disconnected(lane, &cause, retry_in, names),
             UplinkEvent::Draining { lane } => {
                 tracing::info!(lane, "the network ends this session: another is made, open connections may finish");
+                self.guard.note(|| Draft::session("draining", lane));
                 Next::Continue
             }
             UplinkEvent::Bound { lane, id, url } => {
@@ -120,6 +128,10 @@ impl Memory {
                         tls = state.tls;
                     });
                     // An answer that says another was taken for a refusal (BIND-018).
+                    self.guard.note(|| {
+                        let record = Draft::bind("bound", name).number("lane", lane.into());
+                        record.text("decision", "allowed").text("url", &shown).text("tls", tls.word())
+                    });
                     tracing::info!(name, lane, url = shown, tls = tls.word(), "endpoint bound");
                 }
                 Next::Continue
@@ -202,6 +214,7 @@ impl Memory {
             lane, error = %told, retry_in, "connection lost: the session and its open connections wait for the next"
         );
         self.status.change(|board| note(&mut board.disconnects, lane, &told, true));
+        self.guard.note(|| Draft::session("lost its connection", lane).text("why", &told.to_string()));
         self.trouble(&told);
         self.online.remove(&lane);
         self.show(names);
@@ -219,6 +232,7 @@ impl Memory {
         let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
         tracing::warn!(lane, error = %told, remedy, retry_in, "session lost");
         self.status.change(|board| note(&mut board.disconnects, lane, &told, false));
+        self.guard.note(|| Draft::session("ended", lane).text("why", &told.to_string()));
         self.trouble(&told);
         self.online.remove(&lane);
         for lanes in self.bound.values_mut() {
@@ -244,6 +258,11 @@ impl Memory {
         let (error, act) = (told.to_string(), entry.actor.word());
         let message = if was_bound { "endpoint taken back" } else { "endpoint refused" };
         tracing::warn!(name, lane, error, to_act = act, remedy = entry.remedy, retry_in = shown(retry_in), "{message}");
+        self.guard.note(|| {
+            let record =
+                Draft::bind(if was_bound { "taken back" } else { "refused" }, name).number("lane", lane.into());
+            record.text("decision", "refused").text("why", &error)
+        });
         let lanes = self.bound.entry(id).or_default();
         lanes.remove(&lane);
         let bound = !lanes.is_empty();
@@ -264,22 +283,27 @@ impl Memory {
             Command::Unknown(_) => {
                 reply.answer(Code::UNKNOWN, "this agent does not know the command");
                 tracing::warn!(text = %escape(text), "remote command not known");
+                self.guard.note(|| Draft::command("unknown", text, "refused"));
                 return Next::Continue;
             }
         };
-        let text = escape(text);
+        let (said, text) = (text, escape(text));
+        let refused = |why: &str| {
+            self.guard.note(|| Draft::command(word, said, "refused").text("why", why));
+            Next::Continue
+        };
         if configured && !allowed {
             let error = Fault::PolicyRefused;
             let detail = format!("commands.{word} of the policy is not true");
             reply.answer(Code::FORBIDDEN, "the customer's policy does not allow it"); // spec: CMD-001
             tracing::warn!(command = word, %text, %error, detail, remedy = error.entry().remedy, "remote command refused");
-            return Next::Continue;
+            return refused(&detail);
         }
         if !allowed {
             let error = Fault::CommandForbidden;
             reply.answer(Code::FORBIDDEN, "the agent's configuration does not allow it"); // spec: CMD-001
             tracing::warn!(command = word, %text, %error, remedy = error.entry().remedy, "remote command refused");
-            return Next::Continue;
+            return refused(&error.to_string());
         }
         let outcome = match command {
             // spec: CMD-004
@@ -289,10 +313,11 @@ impl Memory {
                 let error = Fault::CommandUnsupported;
                 reply.answer(Code::UNSUPPORTED, "this build cannot replace itself");
                 tracing::warn!(command = word, %text, %error, remedy = error.entry().remedy, "remote command refused");
-                return Next::Continue;
+                return refused(&error.to_string());
             }
         };
         tracing::warn!(command = word, %text, "remote command obeyed");
+        self.guard.note(|| Draft::command(word, said, "obeyed"));
         reply.answer(Code::NO_ERROR, "");
         Next::End(outcome)
     }

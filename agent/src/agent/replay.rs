@@ -10,11 +10,14 @@ use std::{
 use adit_core::Open;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::carry::Service;
+use super::{
+    account::{End, Entry},
+    carry::Service,
+};
 use crate::{
     capture::{Record, Sight, Store, Tee, Unrepeatable},
     errors::{Error, Fault},
-    policy::Ticket,
+    policy::{Ticket, Way},
     status::Carried,
     upstream::{Socket, header},
 };
@@ -109,20 +112,49 @@ impl Service {
             ReplayError::Failed(Error::new(Fault::PolicyRefused, refusal.to_string()))
         };
         let mut ticket = self.guard.admit(self.target(bound)).map_err(refused)?;
+        // Whoever asks for it: no connection without its record.
+        let about = (&*self.guard, self.name.as_str(), &*self.target);
+        let mut entry = Entry::begin(about, None, &ticket).await.map_err(refused)?;
+        let sent = self.replay_admitted(octets, tee, (&mut ticket, &mut entry)).await;
+        let end = match &sent {
+            Ok(()) => End::complete(),
+            Err(error) => End::before(if let ReplayError::Failed(error) = error {
+                error.to_string()
+            } else {
+                format!("{error:?}")
+            }),
+        };
+        self.ended(entry, end).await;
+        sent
+    }
+
+    async fn replay_admitted(
+        &self,
+        octets: Vec<u8>,
+        tee: &Tee,
+        (ticket, entry): (&mut Ticket, &mut Option<Entry>),
+    ) -> Result<(), ReplayError> {
+        let refused = |refusal: crate::policy::Refusal| {
+            self.told_refused(&refusal, None);
+            ReplayError::Failed(Error::new(Fault::PolicyRefused, refusal.to_string()))
+        };
         let counted = self.status.connection(&self.name, None, self.target.upstream.to_string());
         let dialed = tokio::select! {
             biased;
             refusal = ticket.revoked() => return Err(refused(refusal)),
-            dialed = self.upstream.connect(&self.dials, &ticket) => dialed,
+            dialed = self.upstream.connect(&self.dials, ticket) => dialed,
         };
         let mut socket = dialed.map_err(|failure| ReplayError::Failed(failure.error))?;
+        if let Some(entry) = entry {
+            entry.reached(ticket, None);
+        }
         let mut first = match self.upstream.config().proxy_protocol {
             Some(version) => header(version, &Open::default(), None).to_vec(),
             None => Vec::new(),
         };
         let from = first.len();
         first.extend_from_slice(&octets);
-        let talking = talk(&mut socket, (&first, from), &mut ticket, (&counted.carried, tee));
+        let talking = talk(&mut socket, (&first, from), ticket, (&counted.carried, tee));
         match timeout(PATIENCE, talking).await {
             Err(_) => Err(ReplayError::Unanswered),
             Ok(Ok(())) => Ok(()),
@@ -154,7 +186,7 @@ async fn talk(
 ) -> Result<(), Stop> {
     tee.up(octets.get(from..).unwrap_or_default());
     carried.sent(octets.len());
-    ticket.carried(octets.len());
+    ticket.carried(Way::Up, octets.len());
     let mut rest = octets;
     poll_fn(|cx| {
         if let Poll::Ready(refusal) = ticket.poll_revoked(cx) {
@@ -184,7 +216,7 @@ async fn talk(
                 return Poll::Ready(Ok(()));
             }
             carried.received(data.len());
-            ticket.carried(data.len());
+            ticket.carried(Way::Down, data.len());
         }
     })
     .await

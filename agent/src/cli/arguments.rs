@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Look at the last requests over HTTP, where policy and configuration let them be kept.
     #[command(subcommand)]
     Requests(RequestsCommand),
+    /// Look at the audit log: what this agent did, in records that hold together.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Close everything within a second, over restarts too, until `adit thaw`.
     Freeze(Freeze),
     /// End what `adit freeze` or SIGUSR1 began.
@@ -200,6 +203,75 @@ pub(crate) struct Freeze {
     /// The form of what is printed.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Print records.
+    Show(AuditShow),
+    /// Say whether all records are there and as they were written; else the first that does not fit, and exit with 1.
+    Verify(AuditVerify),
+    /// Write records for other programs, as they are or in the form of syslog.
+    Export(AuditExport),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditPlace {
+    /// The folder of the log [default: the policy's audit.path, or audit in the agent's state folder].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditShow {
+    #[command(flatten)]
+    pub(crate) place: AuditPlace,
+    /// Records since then: 2026-11-29T08:00:00Z, 2026-11-29, or 30m, 12h, 7d ago.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Records of an endpoint, by its name in the configuration or its URL.
+    #[arg(long, value_name = "NAME|URL")]
+    pub(crate) endpoint: Option<String>,
+    /// Records with this decision: allowed, refused or obeyed.
+    #[arg(long, value_parser = ["allowed", "refused", "obeyed"])]
+    pub(crate) decision: Option<String>,
+    /// Records of this kind: connection, end, refused, session, bind, command, policy and others.
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Go on with what is written from now on, until interrupted.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditVerify {
+    #[command(flatten)]
+    pub(crate) place: AuditPlace,
+    /// A record that was known before, SEQ:HASH as this command printed it: it must still be there.
+    #[arg(long, value_name = "SEQ:HASH")]
+    pub(crate) head: Option<String>,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditExport {
+    #[command(flatten)]
+    pub(crate) place: AuditPlace,
+    /// The number of the last record that is known already.
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// json: the records as they are, one a line; syslog: RFC 5424 with the record as message.
+    #[arg(long, value_name = "json|syslog", value_parser = ["json", "syslog"], default_value = "json")]
+    pub(crate) format: String,
+    /// A file to write to, at its end [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+    /// Go on with what is written from now on, until interrupted.
+    #[arg(long)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::{TlsEnd, UpstreamProtocol};
+use adit_core::{Secret, TlsEnd, UpstreamProtocol};
 use rustls::crypto::CryptoProvider;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -47,14 +47,17 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
     config.endpoints = vec![endpoint];
     let (shown, recent) = start_log(&config.agent)?;
     let token = token(&config.agent.token)?;
-    let watch = policy::open(global, provider)?;
+    let mut watch = policy::open(global, provider)?;
+    watch.keep(state_folder())?;
     let store = Store::new(&config.agent.local.capture, watch.guard());
     let place = Place { config: config.agent.local.clone(), name: std::process::id().to_string() };
     let view = Shown { shown, recent, store: Arc::clone(&store), place, provider: Arc::clone(provider) };
     // Without a lasting name: two commands in two terminals share a configuration and are two agents.
     let agent =
         Agent::new(config, token, Arc::clone(provider))?.impatient().with_guard(watch.guard()).with_store(store);
-    match drive(agent, &view, watch)? {
+    let outcome = drive(agent, &view, watch.clone());
+    watch.close();
+    match outcome? {
         Some(Outcome::Failed(error)) => Err(error.into()),
         Some(Outcome::Ended | Outcome::Restart) => Ok(Exit::Fine),
         None => Ok(Exit::Interrupted),
@@ -111,14 +114,28 @@ fn termination(endpoint: &EndpointConfig, one: &One) -> Result<Option<Terminatio
 pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
     let source =
         Source { files: files(global), overrides: overrides(global), names: (!start.all).then(|| start.names.clone()) };
-    let mut config = source.load()?;
+    let config = source.load()?;
     let (shown, recent) = start_log(&config.agent)?;
     let token = token(&config.agent.token)?;
     // Over restarts that the vendor asks for, so that nothing is counted anew.
-    let watch = policy::open(global, provider)?;
+    let mut watch = policy::open(global, provider)?;
+    watch.keep(state_folder())?;
     let store = Store::new(&config.agent.local.capture, watch.guard());
     let place = Place { config: config.agent.local.clone(), name: local::name_of(&config.files, provider) };
     let view = Shown { shown, recent, store, place, provider: Arc::clone(provider) };
+    let exit = run_again(&source, config, (&token, &view), &watch, provider);
+    watch.close();
+    exit
+}
+
+/// Runs agents one after the other, for as long as the vendor asks for another start.
+fn run_again(
+    source: &Source,
+    mut config: Config,
+    (token, view): (&Secret, &Shown),
+    watch: &Watch,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Exit, Failure> {
     let notifier = Notifier::from_environment().map(Arc::new);
     loop {
         let (sender, reloads) = mpsc::channel(1);
@@ -128,7 +145,7 @@ pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvide
             agent = agent.with_state(folder);
         }
         let reload = Reload { source: source.clone(), sender, notifier: notifier.clone() };
-        match drive_reloading(agent, &view, watch.clone(), reload)? {
+        match drive_reloading(agent, view, watch.clone(), reload)? {
             Some(Outcome::Ended) => return Ok(Exit::Fine),
             Some(Outcome::Failed(error)) => return Err(error.into()),
             None => return Ok(Exit::Interrupted),

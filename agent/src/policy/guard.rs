@@ -16,8 +16,10 @@ use tokio::sync::watch;
 
 use super::{
     Commands, Facts, Found, Limits, Policy, Reason, Refusal, Ticket, Usage, Verdict,
+    audited::Audited,
     meter::Meter,
     ticket::{Signal, Target},
+    totals::Totals,
 };
 use crate::config::{EndpointConfig, RemoteManagement};
 
@@ -29,6 +31,8 @@ pub struct Guard {
     counts: AtomicBool,
     /// Counts changes of what is allowed.
     turn: watch::Sender<u64>,
+    /// Where it is written down what goes on.
+    pub(super) audited: Audited,
 }
 
 /// The time: of the wall clock in seconds since 1970, and since the guard was made.
@@ -52,6 +56,8 @@ struct State {
     next: u64,
     /// Which bounds hold at the moment: of the whole, and of each rule.
     holding: Vec<bool>,
+    /// Why what was counted before is not known: totals count as used up.
+    uncounted: Option<String>,
 }
 
 /// A connection that was admitted.
@@ -72,6 +78,7 @@ impl Guard {
             start: Instant::now(),
             counts: AtomicBool::new(false),
             turn: watch::Sender::new(0),
+            audited: Audited::default(),
         })
     }
 
@@ -176,6 +183,38 @@ impl Guard {
 
     pub(super) fn leave(&self, number: u64) {
         self.lock().leave(number);
+    }
+
+    /// Returns the rule that a connection counts under, and the address that was dialed for it.
+    pub(super) fn facts(&self, number: u64) -> (Option<String>, Option<IpAddr>) {
+        let state = self.lock();
+        let Some(live) = state.live.get(&number) else { return (None, None) };
+        let rule = state.policy.as_ref().zip(live.rule).and_then(|(policy, rule)| policy.rules.get(rule));
+        (rule.map(|rule| rule.name.clone()), live.address)
+    }
+
+    /// Returns the octets that were carried under each rule and in all.
+    pub(super) fn totals(&self) -> Totals {
+        self.lock().totals()
+    }
+
+    /// Adds what was counted by an agent before this one.
+    pub(super) fn add(&self, totals: &Totals) {
+        self.change(|state, now| {
+            state.add(totals);
+            state.judge_again(now)
+        });
+    }
+
+    /// Says why totals are not known, or that they are; returns how many connections that ends.
+    pub(super) fn uncounted(&self, why: Option<String>) -> usize {
+        if self.lock().uncounted == why {
+            return 0;
+        }
+        self.change(|state, now| {
+            state.uncounted = why;
+            state.judge_again(now)
+        })
     }
 
     fn change(&self, change: impl FnOnce(&mut State, Now) -> usize) -> usize {
@@ -294,7 +333,8 @@ impl State {
         let Some(policy) = &self.policy else { return Ok(None) };
         let usage = |meter: &Meter, limits: &Limits| {
             let usage = meter.usage(limits, now.passed);
-            Usage { hurried: usage.hurried && stage == Stage::New, ..usage }
+            let bytes = if self.uncounted.is_some() { u64::MAX } else { usage.bytes };
+            Usage { hurried: usage.hurried && stage == Stage::New, bytes, ..usage }
         };
         let rules: Vec<Usage> = policy
             .rules
@@ -314,7 +354,26 @@ impl State {
         };
         match policy.judge(&facts) {
             Verdict::Allowed { rule } => Ok(Some(rule)),
-            Verdict::Refused(refusal) => Err(refusal),
+            Verdict::Refused(mut refusal) => {
+                if let (Reason::Bytes, Some(why)) = (refusal.reason, &self.uncounted) {
+                    refusal.detail = format!("total_bytes: what was carried before is not known: {why}");
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let rules = self.meters.iter().map(|(name, meter)| (name.clone(), meter.bytes)).collect();
+        Totals { whole: self.whole.bytes, rules }
+    }
+
+    fn add(&mut self, totals: &Totals) {
+        self.whole.bytes = self.whole.bytes.saturating_add(totals.whole);
+        for (name, bytes) in &totals.rules {
+            if let Some(meter) = self.meters.get_mut(name) {
+                meter.bytes = meter.bytes.saturating_add(*bytes);
+            }
         }
     }
 

@@ -162,3 +162,21 @@ fn what_is_open_at_the_end_of_the_hours_ends_and_the_next_hours_open_again() {
     assert_eq!(refused(state.admit(target(), at(3_600))), Some(Reason::Hours));
     assert!(state.admit(target(), at(7 * 86_400)).is_ok());
 }
+
+#[test]
+fn what_was_carried_before_counts_and_where_it_is_not_known_it_counts_as_used_up() {
+    let mut state = State::default();
+    state.set(policy("", "    total_bytes: 100"), "one".into(), at(0));
+    state.add(&Totals { whole: 60, rules: [("db".to_owned(), 60), ("gone".to_owned(), 9)].into() });
+    let (number, _) = state.admit(target(), at(0)).unwrap();
+    assert!(!state.carried(number, 39, at(0)) && state.carried(number, 1, at(0)));
+    assert_eq!(state.totals(), Totals { whole: 100, rules: [("db".to_owned(), 100)].into() });
+    assert_eq!(refused(state.admit(target(), at(0))), Some(Reason::Bytes));
+
+    let mut unknown = State { uncounted: Some("why".into()), ..State::default() };
+    unknown.set(policy("", "    total_bytes: 100"), "one".into(), at(0));
+    let refusal = unknown.admit(target(), at(0)).unwrap_err();
+    assert_eq!(refusal.to_string(), "rule `db`: total_bytes: what was carried before is not known: why");
+    unknown.set(policy("", ""), "two".into(), at(0));
+    assert!(unknown.admit(target(), at(0)).is_ok(), "nothing is to be counted");
+}

@@ -101,7 +101,7 @@ fn two(text: &str) -> Option<i64> {
 }
 
 /// Reads `2026-12-31T18:00:00Z` or `2026-12-31T18:00:00+01:00` as seconds since 1970.
-pub(super) fn moment(text: &str) -> Option<i64> {
+pub(crate) fn moment(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', ' '])?;
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, two(parts.next()?)?, two(parts.next()?)?);

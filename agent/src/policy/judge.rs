@@ -85,11 +85,13 @@ pub enum Reason {
     Connections,
     /// More connections come a second than may.
     Rate,
+    /// Nothing can be written to the audit log.
+    Audit,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Frozen,
         Self::Endpoint,
         Self::Host,
@@ -101,6 +103,7 @@ impl Reason {
         Self::Bytes,
         Self::Connections,
         Self::Rate,
+        Self::Audit,
     ];
 
     /// Returns the word for the log and for programs.
@@ -117,13 +120,14 @@ impl Reason {
             Self::Bytes => "bytes",
             Self::Connections => "connections",
             Self::Rate => "rate",
+            Self::Audit => "audit",
         }
     }
 
     /// Returns the code that tells the vendor: what another agent may have room for is LIMIT (CODE-005), all else POLICY.
     pub const fn code(self) -> Code {
         match self {
-            Self::Connections | Self::Rate => Code::LIMIT,
+            Self::Connections | Self::Rate | Self::Audit => Code::LIMIT,
             Self::Frozen
             | Self::Endpoint
             | Self::Host
@@ -141,7 +145,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.rule {
             Some(rule) => write!(f, "rule `{rule}`: ")?,
-            None if self.reason == Reason::Endpoint || self.reason == Reason::Frozen => {}
+            None if matches!(self.reason, Reason::Endpoint | Reason::Frozen | Reason::Audit) => {}
             None => f.write_str("the policy as a whole: ")?,
         }
         f.write_str(&self.detail)
@@ -214,7 +218,8 @@ impl Rule {
             | Reason::Hours
             | Reason::Bytes
             | Reason::Connections
-            | Reason::Rate => bounds_detail(reason, &self.bounds, facts.now),
+            | Reason::Rate
+            | Reason::Audit => bounds_detail(reason, &self.bounds, facts.now),
         }
     }
 }
@@ -263,9 +268,13 @@ fn bounds_detail(reason: Reason, bounds: &Bounds, now: i64) -> String {
         Reason::Rate => {
             format!("more than connections_per_second, {}", number(bounds.limits.connections_per_second))
         }
-        Reason::Frozen | Reason::Endpoint | Reason::Host | Reason::Port | Reason::Protocol | Reason::Address => {
-            reason.word().to_owned()
-        }
+        Reason::Frozen
+        | Reason::Endpoint
+        | Reason::Host
+        | Reason::Port
+        | Reason::Protocol
+        | Reason::Address
+        | Reason::Audit => reason.word().to_owned(),
     }
 }
 

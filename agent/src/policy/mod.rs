@@ -3,20 +3,26 @@
 //! Its file is the customer's, not the vendor's; once there is one, all is refused that it does not allow. What it decides is a
 //! function of facts alone ([`Policy::judge`]): the configuration is held against it and never laid over it.
 
+mod audited;
 mod file;
 mod freeze;
 mod guard;
 mod hours;
 mod judge;
+mod keep;
 mod meter;
 mod pattern;
 mod read;
 mod ticket;
+mod totals;
 mod watch;
 
 use core::fmt;
 
-use crate::config::{ConfigFault, EndpointConfig, Kind, RemoteManagement};
+use crate::{
+    audit::Settings,
+    config::{ConfigFault, EndpointConfig, Kind, RemoteManagement},
+};
 
 pub use file::{Found, find, load};
 pub use freeze::Freezer;
@@ -26,7 +32,9 @@ pub use judge::{Facts, Reason, Refusal, Usage, Verdict};
 pub use pattern::{EndpointPattern, HostPattern, Ports, Range};
 pub use watch::Watch;
 
-pub(crate) use ticket::{Target, Ticket};
+pub(crate) use hours::moment;
+pub(crate) use keep::folder as audit_folder;
+pub(crate) use ticket::{Moved, Target, Ticket, Way};
 
 /// What the customer allows. Without a rule nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +48,8 @@ pub struct Policy {
     pub commands: Commands,
     /// `capture`: whether what is carried may be recorded; no.
     pub capture: bool,
+    /// `audit`: what is written down of what this agent does, and what if that fails.
+    pub audit: Settings,
 }
 
 /// One item of `allow`.

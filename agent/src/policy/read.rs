@@ -1,15 +1,19 @@
 //! From YAML to a policy.
 
+use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use super::{
     Bounds, Commands, EndpointPattern, HostPattern, Limits, Policy, Ports, Protocol, Range, Rule, Window, hours,
 };
-use crate::config::{
-    ConfigFault, Overrides, fault,
-    section::{Context, Section},
-    values::flag,
-    yaml,
+use crate::{
+    audit::{OnFailure, Settings, SyncWhen},
+    config::{
+        ConfigFault, Overrides, fault,
+        section::{Context, Section},
+        values::{duration, flag},
+        yaml,
+    },
 };
 
 /// Reads everything.
@@ -38,6 +42,7 @@ pub(super) fn policy(file: &Path, text: &str) -> Result<Policy, Vec<ConfigFault>
         ..Policy::default()
     };
     policy.commands = commands(root.section("commands"));
+    policy.audit = audit(root.section("audit"));
     for (number, section) in root.sections("allow").into_iter().enumerate() {
         if number == MAX_RULES {
             section.missing("", "there are too many rules", &format!("Join some: at most {MAX_RULES} are read"));
@@ -61,6 +66,51 @@ fn commands(mut section: Section<'_, '_>) -> Commands {
     };
     section.finish();
     commands
+}
+
+fn audit(mut section: Section<'_, '_>) -> Settings {
+    let default = Settings::default();
+    let path = section.path("path");
+    if let Some((path, scalar)) = path.as_ref().filter(|(path, _)| path.file_name().is_none()) {
+        let problem = format!("`{}` names no folder", path.display());
+        section.reject("path", scalar, &problem, "Write a path such as /var/lib/adit/audit");
+    }
+    let on_failure = section.value("on_failure", default.on_failure, "refuse or continue", |text| match text {
+        "refuse" => Some(OnFailure::Refuse),
+        "continue" => Some(OnFailure::Continue),
+        _ => None,
+    });
+    let sync = section.value("sync", default.sync, "second or each", |text| match text {
+        "second" => Some(SyncWhen::Second),
+        "each" => Some(SyncWhen::Each),
+        _ => None,
+    });
+    let within = |low, high| move |number: &u64| (low..=high).contains(number);
+    let settings = Settings {
+        enabled: section.value("enabled", default.enabled, "true or false", flag),
+        path: path.map(|(path, _)| path),
+        on_failure,
+        sync,
+        max_size: section.value("max_size", default.max_size, "a size of 64KiB to 1GiB", |text| {
+            number(text).filter(within(64 << 10, 1 << 30))
+        }),
+        max_age: section.value("max_age", default.max_age, "a time of 1m to 3650d", |text| {
+            age(text).filter(|age| (60..=3_650 * 86_400).contains(&age.as_secs()))
+        }),
+        keep: section.value("keep", default.keep, "a number of files, 2 to 10000", |text| {
+            number(text).filter(within(2, 10_000))
+        }),
+    };
+    section.finish();
+    settings
+}
+
+/// Reads a time that may be in days.
+fn age(text: &str) -> Option<Duration> {
+    match text.strip_suffix('d') {
+        Some(days) => Some(Duration::from_secs(days.parse::<u32>().ok().map(u64::from)? * 86_400)),
+        None => duration(text),
+    }
 }
 
 fn bounds(section: &mut Section<'_, '_>) -> Bounds {

@@ -216,7 +216,7 @@ fn the_vendor_is_told_by_a_code_and_the_customer_by_a_word_of_its_own() {
     let words: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.word()).collect();
     assert_eq!(words.len(), Reason::ALL.len());
     for reason in Reason::ALL {
-        let limit = matches!(reason, Reason::Connections | Reason::Rate);
+        let limit = matches!(reason, Reason::Connections | Reason::Rate | Reason::Audit);
         assert_eq!(reason.code(), if limit { adit_core::Code::LIMIT } else { adit_core::Code::POLICY }, "{reason:?}");
     }
 }
@@ -230,5 +230,36 @@ fn the_policy_in_the_documentation_is_valid() {
     assert_eq!(parse(text).unwrap().rules.len(), 2);
     for reason in Reason::ALL {
         assert!(page.contains(&format!("| `{}` |", reason.word())), "{reason:?}");
+    }
+}
+
+#[test]
+fn there_is_a_log_unless_the_policy_says_otherwise_and_its_bounds_are_checked() {
+    use crate::audit::{OnFailure, SyncWhen};
+
+    let audit = |text: &str| parse(&format!("version: 1\naudit: {text}\n")).map(|policy| policy.audit);
+    assert_eq!(parse(WHOLE).unwrap().audit, Settings::default());
+    assert!(Settings::default().enabled);
+    let all = "{ path: log, on_failure: continue, sync: each, max_size: 1MiB, max_age: 2d, keep: 3 }";
+    let wanted = Settings {
+        enabled: true,
+        path: Some("/etc/adit/log".into()),
+        on_failure: OnFailure::Continue,
+        sync: SyncWhen::Each,
+        max_size: 1 << 20,
+        max_age: core::time::Duration::from_secs(172_800),
+        keep: 3,
+    };
+    assert_eq!(audit(all), Ok(wanted));
+    assert!(!audit("{ enabled: false }").unwrap().enabled);
+    for wrong in [
+        "{ keep: 1 }",
+        "{ max_size: 1kB }",
+        "{ max_age: 1s }",
+        "{ on_failure: ignore }",
+        "{ sync: never }",
+        "{ path: / }",
+    ] {
+        assert_eq!(audit(wrong).unwrap_err().len(), 1, "{wrong}");
     }
 }

@@ -4,6 +4,7 @@ use core::{
     future::{Future as _, poll_fn},
     net::IpAddr,
     pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Waker},
 };
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,28 @@ pub(crate) struct Ticket {
     signal: Arc<Signal>,
     /// Runs while the rate of octets is reached.
     pause: Option<Pin<Box<Sleep>>>,
+    moved: Arc<Moved>,
+}
+
+/// Octets that a connection has carried.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+/// From a caller to its upstream, or back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Up,
+    Down,
+}
+
+impl Moved {
+    /// Returns the octets towards the upstream, and towards the caller.
+    pub(crate) fn both(&self) -> (u64, u64) {
+        (self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed))
+    }
 }
 
 /// Tells a connection that it is not allowed any more.
@@ -60,8 +83,18 @@ impl Signal {
 }
 
 impl Ticket {
-    pub(super) const fn new(guard: Arc<Guard>, number: u64, signal: Arc<Signal>) -> Self {
-        Self { guard, number, signal, pause: None }
+    pub(super) fn new(guard: Arc<Guard>, number: u64, signal: Arc<Signal>) -> Self {
+        Self { guard, number, signal, pause: None, moved: Arc::default() }
+    }
+
+    /// Returns the rule that it counts under, and the address that was dialed.
+    pub(crate) fn facts(&self) -> (Option<String>, Option<IpAddr>) {
+        self.guard.facts(self.number)
+    }
+
+    /// Returns what counts what it carries.
+    pub(crate) fn moved(&self) -> Arc<Moved> {
+        Arc::clone(&self.moved)
     }
 
     /// Decides about the address that is going to be dialed: what a name meant a moment ago does not count (V78).
@@ -82,11 +115,14 @@ impl Ticket {
     }
 
     /// Counts octets that were carried.
-    pub(crate) fn carried(&mut self, octets: usize) {
+    pub(crate) fn carried(&mut self, way: Way, octets: usize) {
         if octets == 0 {
             return;
         }
-        let ready = self.guard.carried(self.number, u64::try_from(octets).unwrap_or(u64::MAX));
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+        let counter = if way == Way::Up { &self.moved.up } else { &self.moved.down };
+        counter.fetch_add(octets, Ordering::Relaxed);
+        let ready = self.guard.carried(self.number, octets);
         if let Some(ready) = ready {
             self.pause = Some(Box::pin(sleep_until(ready.into())));
         }

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::{
     fs::Metadata,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustls::crypto::CryptoProvider;
@@ -13,10 +13,11 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Found, Freezer, Guard, find, load};
+use super::{Found, Freezer, Guard, find, keep::Keeper, load};
 use crate::{
+    audit::Record,
     config::{ConfigFault, fault},
-    errors::Fault,
+    errors::{Error, Fault},
     trust::sha256,
 };
 
@@ -31,6 +32,10 @@ pub struct Watch {
     again: Arc<Notify>,
     seen: Option<Seen>,
     ambiguous: bool,
+    /// The SHA-256 of the policy in force, as hexadecimal digits.
+    print: String,
+    /// What is kept on the disk, once the agent runs.
+    keeper: Option<Arc<Mutex<Keeper>>>,
 }
 
 /// Where a policy was, and what tells one content from another without reading it.
@@ -53,7 +58,18 @@ impl Watch {
     ) -> Result<Self, Vec<ConfigFault>> {
         let guard = Guard::new();
         let again = Arc::default();
-        let mut watch = Self { guard, named, configuration, freezer, provider, again, seen: None, ambiguous: false };
+        let mut watch = Self {
+            guard,
+            named,
+            configuration,
+            freezer,
+            provider,
+            again,
+            seen: None,
+            ambiguous: false,
+            print: String::new(),
+            keeper: None,
+        };
         let file = find(watch.named.as_deref(), watch.configuration.as_deref())?;
         watch.seen = Some((file.clone(), stamp(&file)));
         match load(&file)? {
@@ -66,6 +82,36 @@ impl Watch {
         }
         watch.look_frozen();
         Ok(watch)
+    }
+
+    /// Begins to keep what the policy says on the disk, below `state` where it names no other place: the audit log, and what was
+    /// carried. Without it nothing is written, and totals count from the start of the process.
+    ///
+    /// # Errors
+    /// When there is no audit log although the policy wants one and no connection without.
+    pub fn keep(&mut self, state: Option<PathBuf>) -> Result<(), Error> {
+        let mut keeper = Keeper::new(self.guard(), state, &self.provider);
+        let followed = self.guard.policy().map_or(Ok(()), |policy| keeper.follow(&policy));
+        self.keeper = Some(Arc::new(Mutex::new(keeper)));
+        if let Err(error) = followed {
+            if self.guard.is_audited() {
+                return Err(error);
+            }
+            tracing::error!(%error, remedy = error.fault.entry().remedy, "audit log cannot be written");
+        }
+        self.record("in force", 0);
+        if let Some(why) = self.guard.frozen() {
+            self.guard.note(|| Record::new("freeze").text("why", &why));
+        }
+        if let Some(folder) = self.guard.audit_folder() {
+            tracing::info!(folder = %folder.display(), "audit log");
+        }
+        Ok(())
+    }
+
+    /// Ends what [`Self::keep`] began, and waits for the disk. Blocks.
+    pub fn close(&self) {
+        self.with_keeper(Keeper::end);
     }
 
     /// Returns the guard.
@@ -114,6 +160,8 @@ impl Watch {
     pub fn look(&mut self, forced: bool) {
         self.look_frozen();
         self.look_policy(forced);
+        let policy = self.guard.policy();
+        self.with_keeper(|keeper| keeper.tick(policy.as_deref()));
         let ended = self.guard.tick();
         if ended > 0 {
             tracing::warn!(connections = ended, "the policy allows less at this hour: connections are ended");
@@ -127,8 +175,14 @@ impl Watch {
         }
         let ended = self.guard.freeze(frozen.clone());
         match frozen {
-            Some(why) => tracing::warn!(why, connections = ended, "frozen: everything is closed"),
-            None => tracing::warn!("thawed"),
+            Some(why) => {
+                self.guard.note(|| Record::new("freeze").text("why", &why).number("connections_ended", ended as u64));
+                tracing::warn!(why, connections = ended, "frozen: everything is closed");
+            }
+            None => {
+                self.guard.note(|| Record::new("thaw"));
+                tracing::warn!("thawed");
+            }
         }
     }
 
@@ -137,7 +191,7 @@ impl Watch {
             Ok(file) => file,
             Err(faults) => {
                 if !self.ambiguous || forced {
-                    shout(&faults);
+                    self.shout(&faults);
                 }
                 self.ambiguous = true;
                 return;
@@ -152,26 +206,58 @@ impl Watch {
         match load(&file) {
             Ok(Some(found)) => self.take(&file, found),
             Ok(None) if self.guard.policy().is_some() => {
-                shout(&[fault(&file, None, "is gone", "Put it back; to do without a policy, start the agent anew")]);
+                self.shout(&[fault(
+                    &file,
+                    None,
+                    "is gone",
+                    "Put it back; to do without a policy, start the agent anew",
+                )]);
             }
             Ok(None) => {}
-            Err(faults) => shout(&faults),
+            Err(faults) => self.shout(&faults),
         }
     }
 
-    fn take(&self, file: &Path, found: Found) {
+    fn take(&mut self, file: &Path, found: Found) {
         let print = sha256(found.text.as_bytes(), &self.provider).unwrap_or_default();
-        let version: String = print.chars().filter(char::is_ascii_hexdigit).take(16).collect::<String>().to_lowercase();
+        self.print = print.replace(':', "").to_lowercase();
+        let version: String = self.print.chars().take(16).collect();
         let rules = found.policy.rules.len();
+        self.with_keeper(|keeper| keeper.expect(&found.policy));
         let ended = self.guard.set(found, version.clone());
+        if let Some(policy) = self.guard.policy() {
+            let followed = self.with_keeper(|keeper| keeper.follow(&policy));
+            if let Some(Err(error)) = followed {
+                tracing::error!(%error, remedy = error.fault.entry().remedy, "audit log cannot be written");
+            }
+        }
+        self.record("taken", ended);
         tracing::info!(file = %file.display(), version, rules, connections_ended = ended, "policy in force");
     }
-}
 
-fn shout(faults: &[ConfigFault]) {
-    for fault in faults {
-        let error = Fault::PolicyInvalid;
-        tracing::error!(%error, %fault, "policy not taken: what was in force stays");
+    /// Writes which policy is in force.
+    fn record(&self, event: &str, ended: usize) {
+        let Some(policy) = self.guard.policy() else { return };
+        let file = self.file().map(|file| file.display().to_string());
+        self.guard.note(|| {
+            let record =
+                Record::new("policy").text("event", event).maybe("file", file.as_deref()).text("sha256", &self.print);
+            record.number("rules", policy.rules.len() as u64).number("connections_ended", ended as u64)
+        });
+    }
+
+    fn shout(&self, faults: &[ConfigFault]) {
+        for fault in faults {
+            let error = Fault::PolicyInvalid;
+            tracing::error!(%error, %fault, "policy not taken: what was in force stays");
+        }
+        let first = faults.first().map(ToString::to_string);
+        self.guard.note(|| Record::new("policy").text("event", "not taken").maybe("fault", first.as_deref()));
+    }
+
+    fn with_keeper<T>(&self, act: impl FnOnce(&mut Keeper) -> T) -> Option<T> {
+        let keeper = self.keeper.as_ref()?;
+        Some(act(&mut keeper.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
