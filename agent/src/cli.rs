@@ -7,6 +7,7 @@ mod client;
 mod configuration;
 mod explain;
 mod policy;
+mod prove;
 mod requests;
 mod run;
 mod service;
@@ -50,6 +51,7 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Logs(asked) => status::logs(&global, &asked, provider),
         Command::Requests(command) => requests::run(&global, &command, provider),
         Command::Audit(command) => audit::run(&global, &command, provider),
+        Command::Prove(asked) => prove::prove(&global, &asked, provider),
         Command::Freeze(freeze) => policy::freeze(&global, &freeze),
         Command::Thaw(output) => policy::thaw(&global, output.output),
         Command::Errors(output) => errors(output.output),

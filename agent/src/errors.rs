@@ -229,6 +229,9 @@ faults! {
     /// What was carried before is not known.
     TotalsUnknown = 1407, Failed, Customer, "totals of the policy are not known",
         "Nothing is carried under a rule with total_bytes. Correct the file that is named, or remove it to count from zero.";
+    /// TLS of callers does not end here.
+    TlsNotOurs = 1408, Failed, Customer, "TLS of callers does not end here",
+        "Whoever holds the certificate that is served can read what callers send. Ask the vendor; see the model of the endpoint in `adit explain`.";
 
     /// What programs on this machine would ask the agent by cannot be had.
     LocalUnusable = 1471, Failed, Customer, "local interface not possible",

@@ -16,6 +16,7 @@ mod local;
 pub mod log;
 mod notify;
 pub mod policy;
+mod prove;
 mod relay;
 mod service;
 mod status;

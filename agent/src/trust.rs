@@ -24,7 +24,7 @@ use crate::{
     errors::{Error, Fault},
 };
 
-pub(crate) use certificate::{describe, describe_names, sha256};
+pub(crate) use certificate::{Description, describe, describe_names, sha256};
 pub(crate) use explain::{explain_dial, explain_end, explain_tls};
 
 /// The TLS towards the network, and a memory of the certificate that was refused last.
@@ -76,16 +76,27 @@ pub(crate) fn upstream_tls(
     alpn: Option<&[u8]>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<ClientConfig>, Error> {
-    let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        UpstreamTrust::Host => verifier(host()?, provider)?,
-        UpstreamTrust::File(path) => verifier(file(path)?, provider)?,
-        UpstreamTrust::DangerAnybody => Arc::new(Anybody(Arc::clone(provider))),
-    };
+    let verifier = upstream_verifier(trust, provider)?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions();
     let builder = builder.map_err(internal)?.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = builder.with_no_client_auth();
     config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
     Ok(Arc::new(config))
+}
+
+/// Returns who judges the certificate of an upstream, or as a caller would.
+///
+/// # Errors
+/// [`Fault::RootsUnusable`].
+pub(crate) fn upstream_verifier(
+    trust: &UpstreamTrust,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    Ok(match trust {
+        UpstreamTrust::Host => verifier(host()?, provider)?,
+        UpstreamTrust::File(path) => verifier(file(path)?, provider)?,
+        UpstreamTrust::DangerAnybody => Arc::new(Anybody(Arc::clone(provider))),
+    })
 }
 
 fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Error> {

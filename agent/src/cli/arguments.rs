@@ -76,6 +76,8 @@ pub(crate) enum Command {
     /// Look at the audit log: what this agent did, in records that hold together.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Call an endpoint as anybody would, and show whether TLS ends here: at this agent, or at the upstream.
+    Prove(Prove),
     /// Close everything within a second, over restarts too, until `adit thaw`.
     Freeze(Freeze),
     /// End what `adit freeze` or SIGUSR1 began.
@@ -272,6 +274,23 @@ pub(crate) struct AuditExport {
     /// Go on with what is written from now on, until interrupted.
     #[arg(long)]
     pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prove {
+    /// The endpoint as callers know it: https://crm.example.com, tls://db.example.com:8443.
+    pub(crate) url: String,
+    /// Where to connect in place of the host and port of the URL.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) connect_to: Option<String>,
+    /// The name of the endpoint in the configuration, where its url does not tell.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) endpoint: Option<String>,
+    /// Certificates that callers trust, PEM [default: those that this machine trusts].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) callers_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
 }
 
 #[derive(Debug, Subcommand)]

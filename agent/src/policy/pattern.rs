@@ -31,7 +31,7 @@ impl Scheme {
 
 impl EndpointPattern {
     /// Reads a pattern; nothing when it is none.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "*" {
             return Some(Self { shape: None, text: text.to_owned() });
         }
@@ -50,7 +50,7 @@ impl EndpointPattern {
 
     /// Returns whether every endpoint that a URL stands for is one of these: a wildcard is covered by one that is as wide,
     /// and a name that is left to the network by `*` alone.
-    pub(super) fn covers(&self, url: &str) -> bool {
+    pub(crate) fn covers(&self, url: &str) -> bool {
         let Some((scheme, names, ports)) = &self.shape else { return true };
         let Some((word, rest)) = url.split_once("://") else { return false };
         if Scheme::parse(word) != Some(*scheme) {
