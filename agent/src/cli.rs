@@ -6,6 +6,8 @@ mod certificate;
 mod client;
 mod configuration;
 mod explain;
+mod import;
+mod manual;
 mod policy;
 mod prove;
 mod requests;
@@ -22,7 +24,10 @@ use std::{
 use clap::Parser as _;
 use rustls::crypto::CryptoProvider;
 
-use crate::errors::{Actor, Error, Exit, Fault};
+use crate::{
+    errors::{Actor, Error, Exit, Fault},
+    schema,
+};
 
 use arguments::{Arguments, Command, ConfigCommand, Output};
 
@@ -45,6 +50,9 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Config(ConfigCommand::Check(output)) => configuration::check(&global, output.output, provider),
         Command::Config(ConfigCommand::AddAuthtoken) => configuration::add_authtoken(&global),
         Command::Config(ConfigCommand::Path(output)) => configuration::path(&global, output.output),
+        Command::Config(ConfigCommand::Import(wanted)) => import::run(&global, &wanted),
+        Command::Config(ConfigCommand::Endpoints(output)) => configuration::endpoints(&global, output.output),
+        Command::Config(ConfigCommand::Schema(schema)) => print(schema::text(schema.policy)).map(|()| Exit::Fine),
         Command::Explain(explain) => explain::explain(&global, &explain, provider),
         Command::Service(command) => service::run(&global, command, provider),
         Command::Status(asked) => status::status(&global, &asked, provider),
@@ -54,6 +62,8 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Prove(asked) => prove::prove(&global, &asked, provider),
         Command::Freeze(freeze) => policy::freeze(&global, &freeze),
         Command::Thaw(output) => policy::thaw(&global, output.output),
+        Command::Completions(wanted) => print(&manual::completions(wanted.shell)).map(|()| Exit::Fine),
+        Command::Man(wanted) => manual::pages(wanted.out.as_deref()),
         Command::Errors(output) => errors(output.output),
         Command::Version(output) => version(output.output),
     };

@@ -131,6 +131,9 @@ faults! {
     /// The user may not do that.
     ServiceRights = 1023, Failed, Customer, "rights of the administrator needed",
         "Run it by sudo, or as Administrator; --dry-run needs no rights.";
+    /// Another agent's configuration cannot be made into one of this agent.
+    ImportImpossible = 1030, Config, Customer, "configuration cannot be imported",
+        "Correct what is named in their file, with its line and key; `ngrok config check` says more about it.";
 
     /// The network's name cannot be resolved.
     HostUnknown = 1101, Unreachable, Customer, "network's name not known",

@@ -82,6 +82,10 @@ pub(crate) enum Command {
     Freeze(Freeze),
     /// End what `adit freeze` or SIGUSR1 began.
     Thaw(Printed),
+    /// Print what completes this program's words in a shell, names of endpoints too.
+    Completions(Completions),
+    /// Print the manual page, or write it and those of all commands.
+    Man(Man),
     /// Print every error that this program tells, with what to do.
     Errors(Printed),
     /// Print the version.
@@ -301,6 +305,57 @@ pub(crate) enum ConfigCommand {
     AddAuthtoken,
     /// Print the files that are read.
     Path(Printed),
+    /// Make a configuration of that of an ngrok agent (version 2 or 3), and say what does not come along.
+    Import(Import),
+    /// Print the names of the endpoints, one a line.
+    Endpoints(Printed),
+    /// Print the JSON Schema of the configuration, for editors and checks.
+    Schema(Schema),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Their configuration: ngrok.yml.
+    pub(crate) file: PathBuf,
+    /// Where to write, mode 0600; files that belong to it come beside it [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Overwrite what is there.
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
+    /// The domain below which the names of ngrok's own domains are to be.
+    #[arg(long)]
+    pub(crate) domain: Option<String>,
+    /// Carry the authtoken over; without it, it is not: it is one for another network.
+    #[arg(long, requires = "out")]
+    pub(crate) keep_authtoken: bool,
+    /// Write endpoints so that they run although what protected them at ngrok is not in force here.
+    #[arg(long)]
+    pub(crate) expose: bool,
+    /// The form of the report.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The folder to write into, made if there is none [default: standard output, of `adit` alone].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    /// That of the customer's own policy, policy.yml.
+    #[arg(long)]
+    pub(crate) policy: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,7 @@ use super::{
     policy, print,
 };
 use crate::{
-    config::{Config, ConfigFault, EditError, Overrides, default_path, set_authtoken},
+    config::{Config, ConfigFault, EditError, Overrides, Roots, UpstreamTrust, default_path, locate, set_authtoken},
     errors::{Error, Exit, Fault},
     termination::Termination,
     trust::NetworkTls,
@@ -53,45 +53,63 @@ pub(super) fn refusal(faults: &[ConfigFault], fault: Fault) -> Failure {
 pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
     let files = files(global);
     let checked = Config::load(&files, &overrides(global));
-    let (mut faults, errors) = match &checked {
-        Ok(config) => (Vec::new(), unusable(config, provider)),
-        Err(faults) => (faults.clone(), Vec::new()),
+    let mut faults: Vec<(ConfigFault, Option<Fault>)> = match checked {
+        Ok(config) => unusable(&config, provider),
+        Err(faults) => faults.into_iter().map(|fault| (fault, None)).collect(),
     };
-    faults.extend(policy::read(global, provider).err().unwrap_or_default());
+    let policy = policy::read(global, provider).err().unwrap_or_default();
+    faults.extend(policy.into_iter().map(|fault| (fault, None)));
     if output == Output::Json {
-        let shown: Vec<_> = faults.iter().map(json).chain(errors.iter().map(json_of)).collect();
+        let shown: Vec<_> = faults.iter().map(json).collect();
         let line = serde_json::json!({ "valid": shown.is_empty(), "files": files, "faults": shown });
         print(&format!("{line}\n"))?;
         return Ok(if shown.is_empty() { Exit::Fine } else { Exit::Config });
     }
-    if faults.is_empty() && errors.is_empty() {
+    if faults.is_empty() {
         let named: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
         print(&format!("{}: valid\n", named.join(", ")))?;
         return Ok(Exit::Fine);
     }
-    let faults = faults.iter().map(ToString::to_string);
-    let errors = errors.iter().map(|error| format!("{error}. {}", error.fault.entry().remedy));
-    let lines: Vec<_> = faults.chain(errors).collect();
+    let lines: Vec<_> = faults.iter().map(|(fault, _)| fault.to_string()).collect();
     Err(Failure { exit: Exit::Config, text: format!("{}\n{}", lines.join("\n"), Fault::ConfigInvalid) })
 }
 
-/// Returns what is well written and cannot be used.
-pub(super) fn unusable(config: &Config, provider: &Arc<CryptoProvider>) -> Vec<Error> {
+/// Returns what is well written and cannot be used, with the place of the key that says so.
+pub(super) fn unusable(config: &Config, provider: &Arc<CryptoProvider>) -> Vec<(ConfigFault, Option<Fault>)> {
+    let placed = |endpoint: Option<&str>, keys: &[&str], error: &Error| {
+        let (file, place) = locate(&config.files, endpoint, keys).unzip();
+        let above = endpoint.map_or_else(|| "agent".to_owned(), |name| format!("endpoints.{name}"));
+        let fault = ConfigFault {
+            file: file.or_else(|| config.files.last().cloned()),
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
+            source: None,
+            key: format!("{above}.{}", keys.join(".")),
+            problem: error.to_string(),
+            remedy: error.fault.entry().remedy.trim_end_matches('.').to_owned(),
+        };
+        (fault, Some(error.fault))
+    };
+    let roots: &[&str] =
+        if matches!(config.agent.roots, Roots::Bundled(_)) { &["connect_ca_pem"] } else { &["connect_cas"] };
     let network = NetworkTls::new(&config.agent.roots, provider).err();
-    let upstreams = config.endpoints.iter().filter_map(|endpoint| Upstream::new(endpoint, provider).err());
-    let terminations = config.endpoints.iter().filter_map(|endpoint| Termination::new(endpoint, provider).err());
-    network.into_iter().chain(upstreams).chain(terminations).collect()
+    let mut found: Vec<_> = network.iter().map(|error| placed(None, roots, error)).collect();
+    for endpoint in &config.endpoints {
+        let name = Some(endpoint.name.as_str());
+        let trusted = matches!(endpoint.upstream.tls, Some(UpstreamTrust::File(_)));
+        let key = if trusted { "ca" } else { "url" };
+        found.extend(Upstream::new(endpoint, provider).err().map(|error| placed(name, &["upstream", key], &error)));
+        let ending = Termination::new(endpoint, provider).err();
+        found.extend(ending.map(|error| placed(name, &["agent_tls_termination"], &error)));
+    }
+    found
 }
 
-fn json(fault: &ConfigFault) -> serde_json::Value {
+fn json((fault, code): &(ConfigFault, Option<Fault>)) -> serde_json::Value {
     serde_json::json!({
         "file": fault.file, "line": fault.line, "column": fault.column, "source": fault.source, "key": fault.key,
-        "problem": fault.problem, "remedy": fault.remedy,
+        "problem": fault.problem, "remedy": fault.remedy, "code": code.map(Fault::code),
     })
-}
-
-fn json_of(error: &Error) -> serde_json::Value {
-    serde_json::json!({ "code": error.fault.code(), "problem": error.to_string(), "remedy": error.fault.entry().remedy })
 }
 
 pub(super) fn path(global: &Global, output: Output) -> Result<Exit, Failure> {
@@ -99,6 +117,17 @@ pub(super) fn path(global: &Global, output: Output) -> Result<Exit, Failure> {
     match output {
         Output::Text => files.iter().try_for_each(|file| print(&format!("{}\n", file.display())))?,
         Output::Json => print(&format!("{}\n", serde_json::json!({ "files": files })))?,
+    }
+    Ok(Exit::Fine)
+}
+
+/// Prints the names of the endpoints, for people and for the completion of shells.
+pub(super) fn endpoints(global: &Global, output: Output) -> Result<Exit, Failure> {
+    let config = load(&files(global), &overrides(global))?;
+    let names: Vec<_> = config.endpoints.into_iter().map(|endpoint| endpoint.name).collect();
+    match output {
+        Output::Text => names.iter().try_for_each(|name| print(&format!("{name}\n")))?,
+        Output::Json => print(&format!("{}\n", serde_json::json!({ "endpoints": names })))?,
     }
     Ok(Exit::Fine)
 }

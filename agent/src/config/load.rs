@@ -146,7 +146,7 @@ fn secret(text: &str, from: &str) -> Result<Secret, Error> {
     Ok(Secret::new(token.as_bytes()))
 }
 
-fn read_text(path: &Path, most: u64) -> Result<Text, String> {
+pub(super) fn read_text(path: &Path, most: u64) -> Result<Text, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
     if metadata.is_dir() {
@@ -207,6 +207,6 @@ pub(crate) fn fault(file: &Path, place: Option<Place>, problem: &str, remedy: &s
 }
 
 /// A configuration is not larger, in octets.
-const MAX_FILE: u64 = 1 << 20;
+pub(crate) const MAX_FILE: u64 = 1 << 20;
 /// A token is not longer, in octets.
 const MAX_TOKEN: u64 = 512;

@@ -6,6 +6,7 @@ mod edit;
 mod load;
 mod local;
 mod merge;
+mod place;
 mod read;
 pub(crate) mod section;
 mod termination;
@@ -27,9 +28,8 @@ pub use section::{ConfigFault, Overrides};
 pub use values::Kind;
 
 pub(crate) use edit::replace;
-#[cfg(test)]
-pub(crate) use load::Text;
-pub(crate) use load::{fault, read_private, read_public};
+pub(crate) use load::{Text, fault, read_private, read_public};
+pub(crate) use place::locate;
 pub(crate) use read::endpoint_without_file;
 pub(crate) use section::nearest;
 

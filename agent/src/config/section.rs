@@ -283,6 +283,8 @@ impl<'a, 'c> Section<'a, 'c> {
 
     fn take(&mut self, key: &'static str) -> Option<(Place, Node)> {
         self.known.push(key);
+        #[cfg(test)]
+        ASKED.with_borrow_mut(|asked| asked.insert(self.key(key)));
         let at = self.entries.iter().position(|(name, ..)| name == key)?;
         let (_, place, node) = self.entries.remove(at);
         Some((place, node))
@@ -328,6 +330,18 @@ impl Scalar {
         let parts = self.text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(|part| Self { text: part.to_owned(), origin: self.origin.clone() }).collect()
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The paths that were asked for in this thread.
+    static ASKED: RefCell<std::collections::BTreeSet<String>> = const { RefCell::new(std::collections::BTreeSet::new()) };
+}
+
+/// Returns the paths that were asked for in this thread since the last call, lists as `endpoints[]`.
+#[cfg(test)]
+pub(crate) fn asked() -> std::collections::BTreeSet<String> {
+    ASKED.take().into_iter().map(|path| path.replace("[0]", "[]")).collect()
 }
 
 /// Returns a remedy that names the known word nearest to `word`, or `otherwise`.

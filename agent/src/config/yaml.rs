@@ -1,6 +1,7 @@
 //! YAML as a tree whose every node knows its place; the only module that knows the YAML library.
 
 use core::fmt;
+use std::collections::BTreeSet;
 
 use serde::{
     Deserialize, Deserializer,
@@ -37,11 +38,24 @@ pub(crate) enum Value {
 /// # Errors
 /// The place and what is wrong there: syntax, a key twice, aliases in excess.
 pub(crate) fn parse(file: usize, text: &str) -> Result<Node, (Place, String)> {
+    parse_with_types(file, text).map(|(node, _)| node)
+}
+
+/// Parses the document, and tells the places of the scalars that are not text: numbers, `true` and `false` without quotes.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_with_types(file: usize, text: &str) -> Result<(Node, BTreeSet<Place>), (Place, String)> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Ok(Node { place: Place { file, line: 0, column: 0 }, value: Value::Map(Vec::new()) });
+        let place = Place { file, line: 0, column: 0 };
+        return Ok((Node { place, value: Value::Map(Vec::new()) }, BTreeSet::new()));
     }
     match serde_saphyr::from_str::<Spanned<Raw>>(text) {
-        Ok(root) => Ok(Source { file, lines: text.lines().collect() }.node(root)),
+        Ok(root) => {
+            let mut source = Source { file, lines: text.lines().collect(), typed: BTreeSet::new() };
+            let node = source.node(root);
+            Ok((node, source.typed))
+        }
         Err(error) => {
             let place = error.location().map_or_else(|| Place { file, ..Place::default() }, |at| place(file, at));
             // The library adds a picture of the source, which may hold a secret.
@@ -68,21 +82,26 @@ enum Raw {
 struct Source<'a> {
     file: usize,
     lines: Vec<&'a str>,
+    typed: BTreeSet<Place>,
 }
 
 impl Source<'_> {
-    fn node(&self, spanned: Spanned<Raw>) -> Node {
+    fn node(&mut self, spanned: Spanned<Raw>) -> Node {
         let place = place(self.file, spanned.referenced);
         let value = match spanned.value {
             Raw::Null => Value::Null,
             Raw::Text(text) => Value::Text(text),
-            Raw::Typed(text) => Value::Text(self.written(place).unwrap_or(text)),
+            Raw::Typed(text) => {
+                self.typed.insert(place);
+                Value::Text(self.written(place).unwrap_or(text))
+            }
             Raw::List(items) => Value::List(items.into_iter().map(|item| self.node(item)).collect()),
             Raw::Map(entries) => {
-                let entry = |(key, value): (Spanned<String>, Spanned<Raw>)| {
-                    (key.value, self::place(self.file, key.referenced), self.node(value))
-                };
-                Value::Map(entries.into_iter().map(entry).collect())
+                let mut map = Vec::with_capacity(entries.len());
+                for (key, value) in entries {
+                    map.push((key.value, self::place(self.file, key.referenced), self.node(value)));
+                }
+                Value::Map(map)
             }
         };
         Node { place, value }

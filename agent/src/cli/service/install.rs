@@ -168,7 +168,7 @@ fn valid(global: &Global, provider: &Arc<CryptoProvider>) -> Result<(Config, Opt
     }
     let errors = unusable(&config, provider);
     if !errors.is_empty() {
-        let lines: Vec<_> = errors.iter().map(|error| format!("{error}. {}", error.fault.entry().remedy)).collect();
+        let lines: Vec<_> = errors.iter().map(|(fault, _)| fault.to_string()).collect();
         return Err(Failure { exit: Exit::Config, text: format!("{}\n{}", lines.join("\n"), Fault::ConfigInvalid) });
     }
     let watch = policy::read(global, provider).map_err(|faults| refusal(&faults, Fault::PolicyInvalid))?;
