@@ -28,6 +28,8 @@ debian_packages() {
     have ip || missing+=(iproute2)
     have chromium || missing+=(chromium)
     have certutil || missing+=(libnss3-tools)
+    have minisign || missing+=(minisign)
+    have strip || missing+=(binutils)
     have mandoc || missing+=(mandoc)
     have zsh || missing+=(zsh)
     have fish || missing+=(fish)

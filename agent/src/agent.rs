@@ -15,7 +15,7 @@ use core::{
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use adit_core::{Bind, BindId, Code, Secret, escape};
-use adit_tokio::{ConnectOptions, Uplink, UplinkEvent, UplinkOptions};
+use adit_tokio::{CommandReply, ConnectOptions, Uplink, UplinkEvent, UplinkOptions};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -55,6 +55,7 @@ pub struct Agent {
     guard: Arc<Guard>,
     store: Option<Arc<Store>>,
     doors: Arc<Doors>,
+    updates: Option<mpsc::Sender<CommandReply>>,
 }
 
 /// What to do about a network that does not answer, or not as hoped.
@@ -90,7 +91,8 @@ impl Agent {
         let status = Arc::default();
         let (patience, guard) = (Patience::Service, Guard::new());
         let (reloads, state, store, doors) = (None, None, None, Arc::default());
-        Ok(Self { config, token, provider, tls, status, patience, reloads, state, guard, store, doors })
+        let updates = None;
+        Ok(Self { config, token, provider, tls, status, patience, reloads, state, guard, store, doors, updates })
     }
 
     /// Gives up at the first failure, for a person who waits for it.
@@ -140,6 +142,13 @@ impl Agent {
     /// Returns the endpoints whose requests can be sent again.
     pub(crate) fn doors(&self) -> Arc<Doors> {
         Arc::clone(&self.doors)
+    }
+
+    /// Hands the vendor's wish for a newer version to whoever can fulfil it; without, it is answered that this cannot be done.
+    #[must_use]
+    pub(crate) fn with_updates(mut self, updates: mpsc::Sender<CommandReply>) -> Self {
+        self.updates = Some(updates);
+        self
     }
 
     /// Returns what is known of the agent while it runs.

@@ -14,6 +14,7 @@ mod requests;
 mod run;
 mod service;
 mod status;
+mod update;
 
 use std::{
     io::{self, Write as _},
@@ -52,7 +53,9 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Config(ConfigCommand::Path(output)) => configuration::path(&global, output.output),
         Command::Config(ConfigCommand::Import(wanted)) => import::run(&global, &wanted),
         Command::Config(ConfigCommand::Endpoints(output)) => configuration::endpoints(&global, output.output),
-        Command::Config(ConfigCommand::Schema(schema)) => print(schema::text(schema.policy)).map(|()| Exit::Fine),
+        Command::Config(ConfigCommand::Schema(schema)) => {
+            print(schema::text(schema.of == "policy")).map(|()| Exit::Fine)
+        }
         Command::Explain(explain) => explain::explain(&global, &explain, provider),
         Command::Service(command) => service::run(&global, command, provider),
         Command::Status(asked) => status::status(&global, &asked, provider),
@@ -62,6 +65,8 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Prove(asked) => prove::prove(&global, &asked, provider),
         Command::Freeze(freeze) => policy::freeze(&global, &freeze),
         Command::Thaw(output) => policy::thaw(&global, output.output),
+        Command::Update(wanted) => update::run(&global, &wanted, provider),
+        Command::Probe(wanted) => update::probe(&global, &wanted, provider),
         Command::Completions(wanted) => print(&manual::completions(wanted.shell)).map(|()| Exit::Fine),
         Command::Man(wanted) => manual::pages(wanted.out.as_deref()),
         Command::Errors(output) => errors(output.output),

@@ -135,6 +135,25 @@ faults! {
     ImportImpossible = 1030, Config, Customer, "configuration cannot be imported",
         "Correct what is named in their file, with its line and key; `ngrok config check` says more about it.";
 
+    /// Nothing says where new versions are.
+    UpdateUnconfigured = 1031, Config, Vendor, "no place for updates configured",
+        "Ask the vendor for agent.update, with its url and public_key, or update in the way that the agent was installed.";
+    /// The place of new versions cannot be reached.
+    UpdateUnreachable = 1032, Unreachable, Customer, "releases not reachable",
+        "Check agent.update.url, and that this machine may reach it over HTTPS; if both are right, tell the vendor.";
+    /// What is offered is not the vendor's, or is too old to be believed.
+    UpdateUntrusted = 1033, Failed, Vendor, "release not trusted",
+        "Nothing was changed. Ask the vendor; somebody on the path may offer something else in its place.";
+    /// There is no program for this machine.
+    UpdateNone = 1034, Failed, Vendor, "no release for this machine",
+        "Ask the vendor for one.";
+    /// Somebody else looks after the program's file.
+    UpdateManaged = 1035, Failed, Customer, "program is looked after by another",
+        "Update it in the way that it was installed; `adit update --managed` replaces it all the same.";
+    /// The new version does not run, or does not connect.
+    UpdateFailed = 1036, Failed, Vendor, "new version does not work here",
+        "The version before is in its place. Report it to the vendor; `adit update --retry` takes it once more.";
+
     /// The network's name cannot be resolved.
     HostUnknown = 1101, Unreachable, Customer, "network's name not known",
         "Check agent.connect_url, and that this machine's DNS resolves the name.";

@@ -49,6 +49,7 @@ pub(crate) fn explain(config: &Config, situation: &Situation<'_>) -> Explanation
     teller.policy(situation);
     let endpoints: Vec<Value> = config.endpoints.iter().map(|endpoint| teller.endpoint(endpoint, situation)).collect();
     let commands = teller.commands(&config.agent, situation);
+    teller.versions(&config.agent, situation);
     teller.kept(config, situation);
     let capture = teller.local(config, situation);
     let facts = json!({
@@ -219,6 +220,10 @@ impl Teller {
     fn commands(&mut self, agent: &AgentConfig, situation: &Situation<'_>) -> Value {
         let configured = agent.remote_management;
         let both = situation.policy.map_or(configured, |(policy, ..)| policy.commands.intersect(configured));
+        let update = match &agent.update {
+            Some(_) => "it takes a newer version that the vendor has signed",
+            None => "it is answered that no place for updates is configured",
+        };
         let table = [
             ("stop", configured.stop, both.stop, "it ends the agent"),
             (
@@ -227,7 +232,7 @@ impl Teller {
                 both.restart,
                 "it makes its sessions anew and reads its configuration again",
             ),
-            ("update", configured.update, both.update, "it is answered that this build cannot replace itself"),
+            ("update", configured.update, both.update, update),
         ];
         for (word, configured, both, meaning) in table {
             let text = match (configured, both) {
@@ -271,6 +276,25 @@ impl Teller {
         };
         self.say(topic, "capture", text);
         on
+    }
+
+    /// Says where newer versions of this program come from, and what happens unasked.
+    fn versions(&mut self, agent: &AgentConfig, situation: &Situation<'_>) {
+        let topic = "New versions of this program";
+        let Some(releases) = &agent.update else {
+            self.say(topic, "come from", "nowhere: the configuration names no place, and nothing is looked for");
+            return;
+        };
+        let text = format!("{}, by the vendor's signature alone, channel {}", releases.url, releases.channel.word());
+        self.say(topic, "come from", text);
+        let (check, install) =
+            situation.policy.map_or((true, false), |(policy, ..)| (policy.updates.check, policy.updates.install));
+        let text = match (releases.check && check, install) {
+            (false, _) => "nothing: none is looked for",
+            (true, false) => "they are looked for at the start, and none is installed",
+            (true, true) => "they are looked for at the start and installed",
+        };
+        self.say(topic, "unasked", text);
     }
 
     fn kept(&mut self, config: &Config, situation: &Situation<'_>) {

@@ -141,3 +141,20 @@ fn what_has_changed_stands_beside_what_it_was() {
     );
     assert_eq!(differences_text(&differences(&old, &old)), "nothing has changed\n");
 }
+
+#[test]
+fn it_says_where_new_versions_come_from_and_what_happens_unasked() {
+    let key = "RWSw/Ftq9sAsstwFr3Inb8cDRVIAerhEZ0C6wuAXvtEpWct+eYv1U1QF";
+    let update = format!("  update: {{ url: 'https://releases.example.com', public_key: {key} }}\nendpoints:\n");
+    let with = CONFIGURATION.replace("endpoints:\n", &update);
+    let installs = POLICY.replace("allow:\n", "updates: { check: true, install: true }\nallow:\n");
+    for (configuration, policy, expected) in [
+        (CONFIGURATION, None, "nowhere: the configuration names no place"),
+        (&with, None, "they are looked for at the start, and none is installed"),
+        (&with, Some(POLICY), "nothing: none is looked for"),
+        (&with, Some(&installs), "they are looked for at the start and installed"),
+    ] {
+        let text = told(configuration, policy).text();
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+}

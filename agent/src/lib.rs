@@ -26,10 +26,12 @@ mod termination;
 #[cfg(test)]
 mod testing;
 mod trust;
+mod update;
 mod upstream;
 mod view;
 
 pub use agent::{Agent, Detached, Outcome};
 pub use config::Config;
 pub use status::{Attempt, Board, Disconnect, EndpointState, SessionState, Status, StepOutcome, StepState};
+pub use update::Channel;
 pub use upstream::{Address, ProxyVersion};

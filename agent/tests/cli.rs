@@ -164,6 +164,26 @@ async fn a_running_agent_logs_in_a_pipe_and_never_its_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_vendor_s_wish_for_a_newer_version_is_looked_into_where_it_is_allowed_and_releases_are_known() {
+    let mut network = Network::start(Rules::default()).await;
+    let home = folder();
+    fs::write(home.join("releases.pem"), support::Authority::new("releases").pem()).unwrap();
+    let key = "RWSw/Ftq9sAsstwFr3Inb8cDRVIAerhEZ0C6wuAXvtEpWct+eYv1U1QF";
+    let update = format!("{{ url: 'https://127.0.0.1:1', public_key: {key}, ca: releases.pem, check: false }}");
+    let agent = format!("  remote_management: {{ update: true }}\n  update: {update}\n");
+    let file = write_config(&home, &network, &agent, &endpoint("web", URL, "url: 1"));
+    let mut child = adit(&home, &["start", "--all", "--config", file.to_str().unwrap()]).spawn().unwrap();
+    network.wait_for(&Seen::Bound(URL.into())).await;
+
+    network.command(adit_core::Command::Update);
+
+    network.wait_for(&Seen::Answer(adit_core::Code::NO_ERROR)).await;
+    let said = until_said(&mut child, "no update");
+    assert!(said.contains("ADIT-1032") && said.contains("remote command obeyed"), "{said}");
+    assert_eq!(end(child, "TERM").await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_ends_at_once() {
     let mut network = Network::start(Rules::default()).await;
     let home = folder();

@@ -78,7 +78,7 @@ def test_an_import_overwrites_nothing_and_tells_on_the_right_output(tmp_path):
     told([AGENT, "config", "import", theirs, "--keep-authtoken"], code=2)
 
     theirs.write_text("version: 9\n")
-    assert re.search(r"ngrok\.yml:1:10: version: .*\n.*ADIT-1021", told([AGENT, "config", "import", theirs], code=3))
+    assert re.search(r"ngrok\.yml:1:10: version: .*\n.*ADIT-1030", told([AGENT, "config", "import", theirs], code=3))
 
 
 # --- schema

@@ -9,6 +9,7 @@ use std::{
 use adit_core::{BindId, Cause, Code, Command, GiveUp, Refusal, TlsEnd, escape};
 use adit_tokio::{CommandReply, DialError, StepTaken, UplinkEvent};
 use rustls::crypto::CryptoProvider;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{Agent, Outcome, Patience};
 use crate::{
@@ -41,6 +42,7 @@ pub(super) struct Memory {
     provider: Arc<CryptoProvider>,
     allowed: RemoteManagement,
     guard: Arc<Guard>,
+    updates: Option<mpsc::Sender<CommandReply>>,
     patience: Patience,
     targets: Vec<String>,
     sessions: usize,
@@ -62,6 +64,7 @@ impl Memory {
             provider: Arc::clone(&agent.provider),
             allowed: agent.config.agent.remote_management,
             guard: Arc::clone(&agent.guard),
+            updates: agent.updates.clone(),
             patience: agent.patience,
             targets: targets.map(|target| format!("{}:{}", target.host, target.port)).collect(),
             sessions: agent.config.agent.sessions.into(),
@@ -309,17 +312,39 @@ impl Memory {
             // spec: CMD-004
             Command::Stop => Outcome::Ended,
             Command::Restart => Outcome::Restart,
-            Command::Update | Command::Unknown(_) => {
-                let error = Fault::CommandUnsupported;
-                reply.answer(Code::UNSUPPORTED, "this build cannot replace itself");
-                tracing::warn!(command = word, %text, %error, remedy = error.entry().remedy, "remote command refused");
-                return refused(&error.to_string());
-            }
+            Command::Update | Command::Unknown(_) => return self.update(said, reply),
         };
         tracing::warn!(command = word, %text, "remote command obeyed");
         self.guard.note(|| Draft::command(word, said, "obeyed"));
         reply.answer(Code::NO_ERROR, "");
         Next::End(outcome)
+    }
+
+    /// Hands the wish for a newer version on: whoever takes it answers.
+    fn update(&self, said: &str, reply: CommandReply) -> Next {
+        let refused = match &self.updates {
+            Some(updates) => updates.try_send(reply).err(),
+            None => Some(TrySendError::Closed(reply)),
+        };
+        let text = escape(said);
+        match refused {
+            None => {
+                tracing::info!(command = "update", %text, "remote command: looking for a newer version");
+                self.guard.note(|| Draft::command("update", said, "obeyed"));
+            }
+            Some(TrySendError::Full(reply)) => {
+                reply.answer(Code::BUSY, "an update is under way");
+                tracing::warn!(command = "update", %text, "remote command refused: an update is under way");
+                self.guard.note(|| Draft::command("update", said, "refused").text("why", "an update is under way"));
+            }
+            Some(TrySendError::Closed(reply)) => {
+                let error = Fault::CommandUnsupported;
+                reply.answer(Code::UNSUPPORTED, "this agent has no place for updates");
+                tracing::warn!(command = "update", %text, %error, remedy = error.entry().remedy, "remote command refused");
+                self.guard.note(|| Draft::command("update", said, "refused").text("why", &error.to_string()));
+            }
+        }
+        Next::Continue
     }
 
     fn endpoint(&self, name: &str, change: impl FnOnce(&mut EndpointState)) {

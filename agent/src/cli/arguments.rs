@@ -82,6 +82,11 @@ pub(crate) enum Command {
     Freeze(Freeze),
     /// End what `adit freeze` or SIGUSR1 began.
     Thaw(Printed),
+    /// Look for a newer version, and install it.
+    Update(Update),
+    /// Connect once, without an endpoint: what a new version is asked before it is taken.
+    #[command(hide = true)]
+    Probe(Probe),
     /// Print what completes this program's words in a shell, names of endpoints too.
     Completions(Completions),
     /// Print the manual page, or write it and those of all commands.
@@ -309,7 +314,7 @@ pub(crate) enum ConfigCommand {
     Import(Import),
     /// Print the names of the endpoints, one a line.
     Endpoints(Printed),
-    /// Print the JSON Schema of the configuration, for editors and checks.
+    /// Print the JSON Schema of the configuration, or of the policy, for editors and checks.
     Schema(Schema),
 }
 
@@ -338,6 +343,38 @@ pub(crate) struct Import {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// Say whether there is one, and change nothing.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// How ripe it has to be [default: what the configuration says, else stable].
+    #[arg(long, value_name = "stable|beta", value_parser = ["stable", "beta"])]
+    pub(crate) channel: Option<String>,
+    /// Take the version that is offered although it is lower or the same.
+    #[arg(long)]
+    pub(crate) allow_downgrade: bool,
+    /// Take a version that did not connect here before.
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// Replace the program although a package manager or an image looks after it.
+    #[arg(long)]
+    pub(crate) managed: bool,
+    /// Take it without seeing it connect first.
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+    /// The form of what is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Probe {
+    /// How long it may take.
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub(crate) within: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// The shell.
     #[arg(value_enum)]
@@ -353,9 +390,9 @@ pub(crate) struct Man {
 
 #[derive(Debug, Args)]
 pub(crate) struct Schema {
-    /// That of the customer's own policy, policy.yml.
-    #[arg(long)]
-    pub(crate) policy: bool,
+    /// Of what: the agent's configuration, or the customer's own policy.
+    #[arg(default_value = "agent", value_parser = ["agent", "policy"])]
+    pub(crate) of: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use adit_core::{Secret, TlsEnd, UpstreamProtocol};
+use adit_tokio::CommandReply;
 use rustls::crypto::CryptoProvider;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -18,7 +19,7 @@ use super::{
     Failure,
     arguments::{Global, One, Start},
     configuration::{files, load, overrides},
-    policy,
+    policy, update,
 };
 use crate::{
     agent::{Agent, Outcome},
@@ -114,38 +115,43 @@ fn termination(endpoint: &EndpointConfig, one: &One) -> Result<Option<Terminatio
 pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
     let source =
         Source { files: files(global), overrides: overrides(global), names: (!start.all).then(|| start.names.clone()) };
+    let trial = update::begin()?;
     let config = source.load()?;
     let (shown, recent) = start_log(&config.agent)?;
     let token = token(&config.agent.token)?;
     // Over restarts that the vendor asks for, so that nothing is counted anew.
     let mut watch = policy::open(global, provider)?;
     watch.keep(state_folder())?;
+    let versions = update::Service::new(trial, &config.agent, provider);
     let store = Store::new(&config.agent.local.capture, watch.guard());
     let place = Place { config: config.agent.local.clone(), name: local::name_of(&config.files, provider) };
     let view = Shown { shown, recent, store, place, provider: Arc::clone(provider) };
-    let exit = run_again(&source, config, (&token, &view), &watch, provider);
+    let exit = run_again(&source, config, (&token, &view, &versions), &watch, provider);
     watch.close();
-    exit
+    match exit {
+        Ok(Exit::Fine) if versions.is_replaced() => Err(update::start_anew()),
+        exit => exit,
+    }
 }
 
 /// Runs agents one after the other, for as long as the vendor asks for another start.
 fn run_again(
     source: &Source,
     mut config: Config,
-    (token, view): (&Secret, &Shown),
+    (token, view, versions): (&Secret, &Shown, &update::Service),
     watch: &Watch,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Exit, Failure> {
     let notifier = Notifier::from_environment().map(Arc::new);
     loop {
-        let (sender, reloads) = mpsc::channel(1);
+        let ((sender, reloads), (updates, asked)) = (mpsc::channel(1), mpsc::channel(1));
         let mut agent = Agent::new(config.clone(), token.clone(), Arc::clone(provider))?.with_reloads(reloads);
-        agent = agent.with_guard(watch.guard()).with_store(Arc::clone(&view.store));
+        agent = agent.with_guard(watch.guard()).with_store(Arc::clone(&view.store)).with_updates(updates);
         if let Some(folder) = state_folder() {
             agent = agent.with_state(folder);
         }
         let reload = Reload { source: source.clone(), sender, notifier: notifier.clone() };
-        match drive_reloading(agent, view, watch.clone(), reload)? {
+        match drive_reloading(agent, view, watch.clone(), reload, (versions.clone(), asked))? {
             Some(Outcome::Ended) => return Ok(Exit::Fine),
             Some(Outcome::Failed(error)) => return Err(error.into()),
             None => return Ok(Exit::Interrupted),
@@ -223,7 +229,7 @@ fn drive(agent: Agent, shown: &Shown, watch: Watch) -> Result<Option<Outcome>, F
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         look_after(watch);
-        until_interrupted(agent, shown, None).await
+        until_interrupted(agent, shown, None, core::future::pending()).await
     });
     runtime.shutdown_background();
     outcome
@@ -236,13 +242,20 @@ struct Reload {
     notifier: Option<Arc<Notifier>>,
 }
 
-fn drive_reloading(agent: Agent, shown: &Shown, watch: Watch, reload: Reload) -> Result<Option<Outcome>, Failure> {
+fn drive_reloading(
+    agent: Agent,
+    shown: &Shown,
+    watch: Watch,
+    reload: Reload,
+    (versions, asked): (update::Service, mpsc::Receiver<CommandReply>),
+) -> Result<Option<Outcome>, Failure> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let notifier = reload.notifier.clone();
         tokio::spawn(reload_on_signal(reload, watch.again()));
+        tokio::spawn(versions.clone().look_after(agent.status(), watch.guard(), asked));
         look_after(watch);
-        until_interrupted(agent, shown, notifier).await
+        until_interrupted(agent, shown, notifier, versions.again()).await
     });
     runtime.shutdown_background();
     outcome
@@ -254,10 +267,12 @@ fn look_after(watch: Watch) {
     tokio::spawn(watch.run());
 }
 
+/// Runs an agent until it ends, is interrupted, or is to be started `again`.
 async fn until_interrupted(
     agent: Agent,
     shown: &Shown,
     notifier: Option<Arc<Notifier>>,
+    again: impl Future<Output = ()>,
 ) -> Result<Option<Outcome>, Failure> {
     let status = agent.status();
     let telling = notifier.clone().map(|notifier| tokio::spawn(notifier.tell(Arc::clone(&status))));
@@ -270,14 +285,19 @@ async fn until_interrupted(
         let _ = ended.await; // gone without a word means the same
     });
     let mut run = core::pin::pin!(run);
+    let mut stays = false;
     let first = tokio::select! {
         outcome = &mut run => Some(outcome),
         () = signals.next() => None,
+        () = again => {
+            stays = true; // the process goes on as another program: systemd is not told that it ends
+            None
+        }
     };
     let outcome = match first {
         Some(outcome) => Some(outcome),
         None => {
-            if let Some(notifier) = &notifier {
+            if let Some(notifier) = notifier.as_ref().filter(|_| !stays) {
                 notifier.stopping();
             }
             let _ = end.send(()); // it waits for that

@@ -19,7 +19,10 @@ use std::path::PathBuf;
 use adit_core::{Heartbeat, Secret, TlsEnd, UpstreamProtocol};
 use adit_tokio::Target;
 
-use crate::upstream::{Address, ProxyVersion};
+use crate::{
+    update::Channel,
+    upstream::{Address, ProxyVersion},
+};
 
 pub use adit_tls::{Authorities, ClientCertificates, ClientMode, TlsVersion};
 pub use edit::{EditError, set_authtoken};
@@ -73,6 +76,8 @@ pub struct AgentConfig {
     pub log_format: Option<LogFormat>,
     /// `remote_management`: what the vendor may ask for.
     pub remote_management: RemoteManagement,
+    /// `update`: where new versions of this program are.
+    pub update: Option<Releases>,
     /// `max_connections`: how many connections are carried at once, 10,000.
     pub max_connections: usize,
     /// `drain_timeout`: how long open connections may take after a signal, 30 s.
@@ -285,6 +290,24 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object a line.
     Json,
+}
+
+/// The section `update`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Releases {
+    /// `url`: the folder of the releases, over HTTPS.
+    pub url: String,
+    /// `public_key`: minisign keys of which one has signed a release; one, or that and the next.
+    pub keys: Vec<String>,
+    /// `channel`: stable.
+    pub channel: Channel,
+    /// `ca`: a PEM file of whom the place's certificate must be from; without, whom this machine trusts.
+    pub ca: Option<PathBuf>,
+    /// `check`: whether the agent looks for a newer version when it starts, if the policy lets it; yes.
+    pub check: bool,
+    /// `trial`: how long a new version may take to connect before the one before is put back, 2 min.
+    pub trial: Duration,
 }
 
 /// What the vendor may ask this agent for; nothing, unless the customer says so (V50).

@@ -5,14 +5,17 @@ use core::time::Duration;
 use adit_core::{Heartbeat, LANES, Secret, TlsEnd, UpstreamProtocol};
 
 use super::{
-    AgentConfig, EndpointConfig, Kind, LogFormat, LogOutput, RemoteManagement, Roots, Token, UpstreamConfig,
+    AgentConfig, EndpointConfig, Kind, LogFormat, LogOutput, Releases, RemoteManagement, Roots, Token, UpstreamConfig,
     UpstreamTrust, local,
     section::{Context, Scalar, Section},
     termination,
     values::{self, count, duration, endpoint_url, flag},
     yaml::Node,
 };
-use crate::upstream::{Address, Cover, ProxyVersion};
+use crate::{
+    update::{self, Channel},
+    upstream::{Address, Cover, ProxyVersion},
+};
 
 /// Reads everything; faults are the context's.
 pub(crate) fn config(context: &Context<'_>, tree: Node) -> (AgentConfig, Vec<EndpointConfig>) {
@@ -61,6 +64,7 @@ fn agent(mut section: Section<'_, '_>) -> AgentConfig {
         log_level: log_level(&mut section),
         log_format: section.value("log_format", None, "term, logfmt or json", |text| log_format(text).map(Some)),
         remote_management: remote_management(section.section("remote_management")),
+        update: releases(section.section("update")),
         max_connections: section.value("max_connections", 10_000, "a number of at least 1", |text| {
             count(text).filter(|count| (1..=1_000_000).contains(count))
         }),
@@ -157,6 +161,38 @@ fn remote_management(mut section: Section<'_, '_>) -> RemoteManagement {
     };
     section.finish();
     allowed
+}
+
+fn releases(mut section: Section<'_, '_>) -> Option<Releases> {
+    let url = section.scalar("url");
+    if let Some(scalar) = url.as_ref().filter(|scalar| !update::is_folder(&scalar.text)) {
+        let remedy = "Write the folder of the releases: https://releases.example.com/adit";
+        section.reject("url", scalar, "not a place over HTTPS", remedy);
+    }
+    let scalars = section.scalars("public_key");
+    let (asked, mut keys) = (!scalars.is_empty(), Vec::new());
+    for scalar in scalars {
+        if update::is_key(&scalar.text) {
+            keys.push(scalar.text);
+        } else {
+            let remedy = "Write the second line of the vendor's minisign.pub: 56 characters that begin with RW";
+            section.reject("public_key", &scalar, "not a public key of minisign", remedy);
+        }
+    }
+    if url.is_some() && !asked {
+        section.missing("public_key", "nothing says who signs releases", "Write the vendor's key, of its minisign.pub");
+    }
+    if url.is_none() && asked {
+        section.missing("url", "nothing says where releases are", "Write `url: https://releases.example.com/adit`");
+    }
+    let channel = section.value("channel", Channel::Stable, "stable or beta", Channel::parse);
+    let ca = section.path("ca").map(|(path, _)| path);
+    let check = section.value("check", true, "true or false", flag);
+    let trial = section.value("trial", Duration::from_secs(120), "a time from 10s to 1h", |text| {
+        duration(text).filter(|time| (Duration::from_secs(10)..=Duration::from_secs(3_600)).contains(time))
+    });
+    section.finish();
+    Some(Releases { url: url?.text, keys, channel, ca, check, trial })
 }
 
 fn endpoint(mut section: Section<'_, '_>, before: &[EndpointConfig]) -> Option<EndpointConfig> {

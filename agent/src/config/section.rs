@@ -164,10 +164,12 @@ impl<'a, 'c> Section<'a, 'c> {
         self.entries.iter().any(|(name, ..)| name == key)
     }
 
-    /// Returns the section below `key`.
+    /// Returns the section below `key`. What is missing in one that is not there is missing where it would be.
     pub(crate) fn section(&mut self, key: &'static str) -> Self {
         let node = self.take(key).map(|(_, node)| node);
-        Self::new(self.context, self.key(key), node)
+        let mut below = Self::new(self.context, self.key(key), node);
+        below.place = below.place.or(self.place);
+        below
     }
 
     /// Returns the scalar at `key`: the flag, the environment variable or what the file says.

@@ -227,8 +227,8 @@ fn inspection(map: &mut Map<'_>) {
         } else {
             item.note(
                 Level::None,
-                "nothing that is carried is recorded",
-                "Nothing; recording needs `capture: true` in the customer's policy",
+                "nothing that is carried is kept",
+                "Set agent.local.capture, if the customer's policy allows it: `adit requests`",
             );
         }
     }

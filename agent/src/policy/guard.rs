@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Commands, Facts, Found, Limits, Policy, Reason, Refusal, Ticket, Usage, Verdict,
+    Commands, Facts, Found, Limits, Policy, Reason, Refusal, Ticket, Updates, Usage, Verdict,
     audited::Audited,
     meter::Meter,
     ticket::{Signal, Target},
@@ -135,6 +135,11 @@ impl Guard {
             Some(policy) => policy.commands.intersect(configured),
             None => Commands { stop: true, restart: true, update: true, configuration: false }.intersect(configured),
         }
+    }
+
+    /// Returns what may happen about newer versions unasked: without a policy they are looked for, and none is installed.
+    pub fn updates(&self) -> Updates {
+        self.lock().policy.as_ref().map_or(Updates { check: true, install: false }, |policy| policy.updates)
     }
 
     /// Decides about an endpoint, as it is asked for or, with `url`, as the network has bound it.

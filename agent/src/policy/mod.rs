@@ -50,6 +50,8 @@ pub struct Policy {
     pub capture: bool,
     /// `audit`: what is written down of what this agent does, and what if that fails.
     pub audit: Settings,
+    /// `updates`: whether anything happens about newer versions that nobody asked for.
+    pub updates: Updates,
 }
 
 /// One item of `allow`.
@@ -110,6 +112,16 @@ pub struct Commands {
     pub update: bool,
     /// `configuration`: to replace the agent's configuration.
     pub configuration: bool,
+}
+
+/// What happens about newer versions of this program without anybody asking (V50).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Updates {
+    /// `check`: they are looked for at the start, if the configuration says so too.
+    pub check: bool,
+    /// `install`: one that is found is installed.
+    pub install: bool,
 }
 
 impl Commands {

@@ -4,7 +4,8 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Bounds, Commands, EndpointPattern, HostPattern, Limits, Policy, Ports, Protocol, Range, Rule, Window, hours,
+    Bounds, Commands, EndpointPattern, HostPattern, Limits, Policy, Ports, Protocol, Range, Rule, Updates, Window,
+    hours,
 };
 use crate::{
     audit::{OnFailure, Settings, SyncWhen},
@@ -43,6 +44,7 @@ pub(super) fn policy(file: &Path, text: &str) -> Result<Policy, Vec<ConfigFault>
     };
     policy.commands = commands(root.section("commands"));
     policy.audit = audit(root.section("audit"));
+    policy.updates = updates(root.section("updates"));
     for (number, section) in root.sections("allow").into_iter().enumerate() {
         if number == MAX_RULES {
             section.missing("", "there are too many rules", &format!("Join some: at most {MAX_RULES} are read"));
@@ -111,6 +113,13 @@ fn age(text: &str) -> Option<Duration> {
         Some(days) => Some(Duration::from_secs(days.parse::<u32>().ok().map(u64::from)? * 86_400)),
         None => duration(text),
     }
+}
+
+fn updates(mut section: Section<'_, '_>) -> Updates {
+    let mut wanted = |key| section.value(key, false, "true or false", flag);
+    let updates = Updates { check: wanted("check"), install: wanted("install") };
+    section.finish();
+    updates
 }
 
 fn bounds(section: &mut Section<'_, '_>) -> Bounds {
