@@ -100,6 +100,10 @@ def test_a_service_is_bound_when_it_is_started_has_no_rights_and_comes_back_afte
     graver = machine.run("journalctl", "--no-pager", "-u", "adit.service", "-p", "warning").stdout.decode()
     assert "endpoint bound" not in graver
 
+    # Root finds the agent that runs as somebody who exists only meanwhile.
+    board = machine.run(installed.program, "status", "--config", "/etc/adit/adit.yml").stdout.decode()
+    assert f"https://web.{DOMAIN}" in board, board
+
     os.kill(int(process.name), signal.SIGKILL)
     machine.wait_for("adit.service", "NRestarts", "1")
     machine.wait_for("adit.service", "ActiveState", "active")

@@ -87,10 +87,11 @@ impl Definition {
     }
 }
 
-/// Returns whether a name can be that of a service everywhere.
+/// Returns whether a name can be that of a service: `adit`, or one that begins with `adit-`, so that its folders are nobody else's.
 pub(crate) fn is_name(name: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    (1..=32).contains(&name.len()) && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(fits)
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let own = name.strip_prefix("adit-").is_some_and(|rest| !rest.is_empty() && rest.chars().all(fits));
+    name.len() <= 32 && (name == "adit" || own)
 }
 
 /// Stands in what was written by this program, and in nothing else.

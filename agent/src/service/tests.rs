@@ -164,11 +164,21 @@ fn words_of_windows_are_quoted_as_its_programs_take_them_apart() {
 }
 
 #[test]
-fn a_name_is_one_everywhere() {
-    for name in ["adit", "a", "adit-west_2"] {
+fn a_name_is_one_everywhere_and_its_folders_are_nobody_elses() {
+    for name in ["adit", "adit-a", "adit-west-2"] {
         assert!(is_name(name), "{name}");
     }
-    for name in ["", "Adit", "2adit", "-adit", "adit.service", "a/b", "a%i", "a b", &"a".repeat(33)] {
+    for name in [
+        "",
+        "Adit",
+        "adit-",
+        "postgresql",
+        "adit.service",
+        "adit-a/b",
+        "adit-%i",
+        "adit-a b",
+        &format!("adit-{:a>28}", ""),
+    ] {
         assert!(!is_name(name), "{name}");
     }
 }

@@ -98,7 +98,7 @@ pub(crate) struct Status {
 }
 
 fn service_name(text: &str) -> Result<String, String> {
-    let why = "a small letter, then at most 31 small letters, digits, - and _";
+    let why = "adit, or adit- and small letters, digits and -, at most 32 in all";
     if is_name(text) { Ok(text.to_owned()) } else { Err(why.to_owned()) }
 }
 
