@@ -104,3 +104,26 @@ bench-edge: ## Measure the edge beside nginx and Caddy: requests and handshakes 
 
 bench-routing: ## Measure how long it takes to find an endpoint among 10 and among 10,000
 	@cargo bench -q --locked -p adit-network --bench routing
+
+.PHONY: dist deb image sbom sizes chart
+dist: ## Build both programs as they are handed out: static, one file each, in target/TARGET/dist (PROGRAMS=adit)
+	@scripts/install-tools.sh dist
+	@packaging/dist.sh $(or $(PROGRAMS),adit adit-network)
+
+sbom: ## Write what each program is made of, as CycloneDX, to target/package (PROGRAMS=adit)
+	@mkdir -p target/package
+	@for program in $(or $(PROGRAMS),adit adit-network); do packaging/sbom.py $$program >target/package/$$program.cdx.json && echo target/package/$$program.cdx.json; done
+
+deb: dist sbom ## Make Debian packages of both, hold them to lintian, and install and purge them in a copy of this system, as root
+	@for program in $(or $(PROGRAMS),adit adit-network); do packaging/deb.sh $$program || exit 1; done
+	@packaging/check-deb.sh target/package/*.deb
+
+image: dist ## Put together images of both, from nothing, try them in an empty root, and build them where docker answers
+	@for program in $(or $(PROGRAMS),adit adit-network); do packaging/image.sh $$program && packaging/try-image.sh $$program || exit 1; done
+
+sizes: dist ## Print what the programs take on disk and in memory, and demand the goals
+	@packaging/sizes.py --check
+
+chart: ## Render the Helm chart by Helm's own engine and hold it to Kubernetes' schemas
+	@scripts/install-tools.sh chart
+	@target/venv-chart/bin/python packaging/helm/check.py

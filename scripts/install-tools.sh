@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|fuzz|mutants|semver|bench|instructions
+# Installs what a goal needs and the machine lacks: install-tools.sh lint|test|fuzz|mutants|semver|bench|instructions|dist|chart
 #
 # Debian packages by apt-get (as root, or by sudo where it asks no password); everything else under target/.
 set -euo pipefail
@@ -34,13 +34,22 @@ debian_packages() {
     have zsh || missing+=(zsh)
     have fish || missing+=(fish)
     have slowhttptest || missing+=(slowhttptest)
+    have help2man || missing+=(help2man)
+    have adduser || missing+=(adduser)
     have systemd-analyze && have systemctl || missing+=(systemd)
     have ssh || missing+=(openssh-client)
     have sshd || missing+=(openssh-server)
     have psql || missing+=(postgresql-client)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   fi
-  if [ "$goal" = test ] || [ "$goal" = mutants ]; then
+  if [ "$goal" = dist ]; then
+    have musl-gcc || missing+=(musl-tools)
+    have readelf || missing+=(binutils)
+    have lintian || missing+=(lintian)
+    have help2man || missing+=(help2man)
+    have python3 || missing+=(python3)
+  fi
+  if [ "$goal" = test ] || [ "$goal" = mutants ] || [ "$goal" = chart ]; then
     have python3 && python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
   fi
   if [ "$goal" = test ] || [ "$goal" = instructions ]; then
@@ -84,6 +93,13 @@ cargo_tool() {
   rm -rf target/tools/build
 }
 
+# rust_target: installs the library of Rust for static programs.
+rust_target() {
+  local target
+  target=$(uname -m)-unknown-linux-musl
+  [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] || rustup --quiet target add "$target"
+}
+
 # python_packages FOLDER LIST: installs the packages of LIST, none that has to be built.
 python_packages() {
   local venv=$1 wanted=$2
@@ -106,5 +122,7 @@ case $goal in
   semver) cargo_tool cargo-semver-checks $semver_version ;;
   bench) debian_packages ;;
   instructions) debian_packages ;;
-  *) echo "usage: $0 lint|test|fuzz|mutants|semver|bench|instructions" >&2; exit 2 ;;
+  dist) debian_packages && rust_target ;;
+  chart) debian_packages && python_packages target/venv-chart packaging/helm/requirements.txt ;;
+  *) echo "usage: $0 lint|test|fuzz|mutants|semver|bench|instructions|dist|chart" >&2; exit 2 ;;
 esac

@@ -5,14 +5,16 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import tempfile
 
 import pytest
 
 from harness.clients import curl
-from harness.deployment import AGENT, DOMAIN, yaml
+from harness.deployment import AGENT, DOMAIN, NETWORK, ROOT, yaml
 from harness.http_upstream import HttpUpstream
-from harness.process import wait_until
+from harness.ports import free_port
+from harness.process import run, wait_until
 from harness.systemd import Machine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and services need root")
@@ -149,3 +151,61 @@ def test_a_service_without_a_network_goes_on_trying_and_is_started_when_it_is_bo
     installed.network.restart()
     machine.wait_for("adit.service", "ActiveState", "active")
     wait_until(installed.answers, "the endpoint to answer")
+
+
+def privileged_port():
+    """A free port below 1024."""
+    for port in range(600, 1024):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port below 1024")
+
+
+def test_the_packaged_unit_of_the_network_serves_on_a_port_below_1024_with_that_one_right(registry):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="adit-e2e-", dir="/opt"))
+    folder.chmod(0o755)
+    program = folder / "adit-network"
+    shutil.copyfile(NETWORK, program)
+    program.chmod(0o755)
+    machine = Machine(folder)
+    http = privileged_port()
+    state = "/var/lib/adit-network"
+    config = {
+        "version": 1,
+        "domains": [DOMAIN],
+        "private_ca": f"{state}/pki",
+        "database": {"path": f"{state}/adit.db"},
+        "ingress": {"listen": f"127.0.0.1:{free_port()}", "names": ["localhost"]},
+        "http": {"listen": f"127.0.0.1:{http}"},
+        "admin": {"listen": f"127.0.0.1:{free_port()}"},
+    }
+    (machine.state / "adit" / "network.yml").write_text(yaml(config) + "\n")
+    (machine.state / "adit" / "network.yml").chmod(0o644)
+    unit = (ROOT / "packaging/systemd/adit-network.service").read_text()
+    (machine.state / "system" / "adit-network.service").write_text(unit.replace("/usr/bin/adit-network", str(program)))
+    try:
+        machine.boot()
+        machine.run("adduser", "--system", "--group", "--quiet", "--no-create-home", "--home", state, "adit-network")
+        machine.run("install", "-d", "-m", "700", "-o", "adit-network", state)
+        as_network = ["setpriv", "--reuid=adit-network", "--regid=adit-network", "--init-groups"]
+        machine.run(*as_network, program, "ca", "init", "--config", "/etc/adit/network.yml")
+
+        machine.run("systemctl", "start", "adit-network.service")
+
+        def answers():
+            done = run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", f"http://x.{DOMAIN}:{http}/", "--resolve", f"x.{DOMAIN}:{http}:127.0.0.1"], check=False)
+            return done.stdout == b"404"
+
+        wait_until(answers, f"the network to answer on port {http}:\n{machine.run('journalctl', '--no-pager', check=False).stdout.decode()[-2000:]}", 60)
+        inside = machine.show("adit-network.service", "MainPID")
+        facts = machine.run("cat", f"/proc/{inside}/status").stdout.decode()
+        assert re.search(r"^CapEff:\t0000000000000400$", facts, re.M) and re.search(r"^Seccomp:\t2$", facts, re.M), facts
+        machine.run("systemctl", "stop", "adit-network.service")
+        assert machine.show("adit-network.service", "Result") == "success"
+    finally:
+        machine.kill()
+        shutil.rmtree(folder)
