@@ -250,6 +250,17 @@ mod laws {
         }
 
         #[test]
+        fn no_end_of_another_chain_can_be_put_in_the_place_of_the_own(texts in vec(".{0,20}", 2..6), at in any::<prop::sample::Index>()) {
+            let other: Vec<_> = texts.iter().map(|text| format!("{text}!")).collect();
+            let (octets, forged) = (chain(&texts), chain(&other));
+            let lines: Vec<&[u8]> = octets.split_inclusive(|octet| *octet == b'\n').collect();
+            let theirs: Vec<&[u8]> = forged.split_inclusive(|octet| *octet == b'\n').collect();
+            let at = 1 + at.index(lines.len() - 1);
+            let joined = [&lines[..at], &theirs[at..]].concat().concat();
+            prop_assert_eq!(whole(&joined), Err((at, Misfit::Previous)));
+        }
+
+        #[test]
         fn no_record_can_be_left_out_moved_or_said_twice(texts in vec(".{0,20}", 3..7), at in any::<prop::sample::Index>()) {
             let octets = chain(&texts);
             let lines: Vec<&[u8]> = octets.split_inclusive(|octet| *octet == b'\n').collect();

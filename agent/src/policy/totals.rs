@@ -129,7 +129,7 @@ mod tests {
         TotalsFile::open(&state, hasher()).unwrap().0.write(&totals()).unwrap();
         let written = fs::read_to_string(&path).unwrap();
 
-        for spoiled in [written.replace("12", "02"), String::new(), "{}\n".to_owned(), written[..20].to_owned()] {
+        for spoiled in [written.replacen(":12", ":11", 1), String::new(), "{}\n".to_owned(), written[..20].to_owned()] {
             fs::write(&path, &spoiled).unwrap();
             let told = TotalsFile::open(&state, hasher()).unwrap_err();
             assert!(told.contains("totals.json: it is not as it was written"), "{told}");
