@@ -105,6 +105,10 @@ bench-edge: ## Measure the edge beside nginx and Caddy: requests and handshakes 
 bench-routing: ## Measure how long it takes to find an endpoint among 10 and among 10,000
 	@cargo bench -q --locked -p adit-network --bench routing
 
+.PHONY: elsewhere
+elsewhere: ## Check that the agent is well typed for Windows and macOS too; nothing is linked or run there
+	@scripts/elsewhere.sh
+
 .PHONY: dist deb image sbom sizes chart
 dist: ## Build both programs as they are handed out: static, one file each, in target/TARGET/dist (PROGRAMS=adit)
 	@scripts/install-tools.sh dist

@@ -340,6 +340,16 @@ impl Signals {
 #[cfg(not(unix))]
 struct Signals;
 
+/// What a service of Windows is told in place of a signal.
+#[cfg(not(unix))]
+static STOP: Notify = Notify::const_new();
+
+/// Ends what runs, as SIGTERM does elsewhere.
+#[cfg(windows)]
+pub(super) fn stop() {
+    STOP.notify_one();
+}
+
 #[cfg(not(unix))]
 impl Signals {
     const fn new() -> io::Result<Self> {
@@ -347,7 +357,10 @@ impl Signals {
     }
 
     async fn next(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            () = STOP.notified() => {}
+        }
     }
 }
 

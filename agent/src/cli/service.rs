@@ -3,6 +3,8 @@
 pub(super) mod arguments;
 mod control;
 mod install;
+#[cfg(windows)]
+mod scm;
 
 use std::sync::Arc;
 
@@ -24,7 +26,10 @@ pub(super) fn run(global: &Global, command: ServiceCommand, provider: &Arc<Crypt
         ServiceCommand::Restart(wanted) => control::start(&wanted, "restart"),
         ServiceCommand::Stop(wanted) => control::stop(&wanted),
         ServiceCommand::Status(wanted) => control::status(&wanted),
-        ServiceCommand::Run(_) => control::run(global, provider),
+        #[cfg(windows)]
+        ServiceCommand::Run(wanted) => scm::run(&wanted.name, global, provider),
+        #[cfg(not(windows))]
+        ServiceCommand::Run(_) => control::all(global, provider),
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn status(wanted: &Status) -> Result<Exit, Failure> {
 }
 
 /// Runs all endpoints for a manager that tries again whatever ends with an error: what somebody has to mend ends without one.
-pub(super) fn run(global: &Global, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
+pub(super) fn all(global: &Global, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
     let all = arguments::Start { names: Vec::new(), all: true };
     match run::start(global, &all, provider) {
         Err(failure) if matches!(failure.exit, Exit::Usage | Exit::Config | Exit::Refused | Exit::Policy) => {
