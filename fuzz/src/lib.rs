@@ -10,12 +10,14 @@ mod choices;
 mod config;
 mod customer;
 mod decoder;
+mod dns;
 mod driver;
 mod expression;
 mod handshake;
 mod messages;
 mod model;
 mod policy;
+mod proxy;
 mod reconnect;
 mod resume;
 mod session;
@@ -28,6 +30,7 @@ pub use choices::Choices;
 pub use config::config;
 pub use customer::customer;
 pub use decoder::decoder;
+pub use dns::dns;
 pub use driver::driver;
 pub use expression::expression;
 pub use handshake::handshake;
@@ -36,6 +39,7 @@ pub use messages::{
 };
 pub use model::model;
 pub use policy::policy;
+pub use proxy::proxy;
 pub use reconnect::reconnect;
 pub use resume::resume;
 pub use session::session;
@@ -58,6 +62,7 @@ pub const TARGETS: &[Target] = &[
     ("config", config),
     ("customer", customer),
     ("decoder", decoder),
+    ("dns", dns),
     ("driver", driver),
     ("expression", expression),
     ("goaway", goaway),
@@ -66,6 +71,7 @@ pub const TARGETS: &[Target] = &[
     ("model", model),
     ("open", open),
     ("policy", policy),
+    ("proxy", proxy),
     ("reconnect", reconnect),
     ("refusal", refusal),
     ("resume", resume),

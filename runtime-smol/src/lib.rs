@@ -91,21 +91,26 @@ mod runtime;
 mod session;
 mod stream;
 
-use core::net::SocketAddr;
-use std::io;
+use core::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+use std::{io, sync::Arc};
 
 use adit_core::side;
 use adit_runtime as shared;
 use async_io::Async;
+use rustls::{ClientConfig, pki_types::ServerName};
 use smol::net::TcpStream;
 
 pub use adit_core as proto;
 pub use adit_core::tls::{client_config, danger_client_config, server_config};
 pub use adit_runtime::{
-    CHUNK, CommandReply, ConnectError, ConnectOptions, DialError, IntakeStats, Keepalive, ListenOptions, SetupError,
-    SocketOptions, Step, StepResult, StepTaken, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
+    Bypass, CHUNK, CommandReply, ConnectError, ConnectOptions, Credentials, DialError, IntakeStats, Keepalive,
+    ListenOptions, Probe, Proxy, ProxyError, ProxyProtocol, ProxyUrlError, Resolver, SetupError, SocketOptions, Step,
+    StepResult, StepTaken, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
 };
-pub use runtime::{Io, Listener, Smol, Timer};
+pub use runtime::{Io, Listener, Smol, Timer, Udp};
 pub use session::{accept, connect_over};
 pub use stream::{ReadHalf, Stream, WriteHalf};
 
@@ -144,4 +149,24 @@ pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<Listen
 /// [`ConnectError`]; of several addresses that failed, what the most telling one said.
 pub async fn connect(host: &str, port: u16, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
     shared::connect::<Smol>(host, port, options).await
+}
+
+/// Connects to a network, agrees on TLS and the protocol, and goes: no token is shown and no session asked for.
+///
+/// Without a `name` the network's certificate must have that of the target. TLS may take `limit`.
+pub async fn probe(
+    target: &Target,
+    connect: &ConnectOptions,
+    tls: (Arc<ClientConfig>, Option<ServerName<'static>>),
+    limit: Duration,
+) -> Probe {
+    shared::probe::<Smol>(target, connect, tls, limit).await
+}
+
+/// Returns the addresses of a name or an address, as [`connect`] would try them.
+///
+/// # Errors
+/// [`ConnectError::Resolve`], [`ConnectError::NoAddress`].
+pub async fn resolve(host: &str, options: &ConnectOptions) -> Result<Vec<IpAddr>, ConnectError> {
+    shared::resolve::<Smol>(host, options).await
 }

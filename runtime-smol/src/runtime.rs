@@ -10,11 +10,11 @@ use core::{
 };
 use std::{
     io::{self, IoSlice},
-    net::{TcpListener, ToSocketAddrs},
+    net::{TcpListener, ToSocketAddrs, UdpSocket},
 };
 
 use adit_core::driver::Transport;
-use adit_runtime::{Runtime, Sleep, leave_to_kernel, reset_when_closed};
+use adit_runtime::{Datagrams, Runtime, Sleep, leave_to_kernel, reset_when_closed};
 use async_io::Async;
 use smol::{
     io::{AsyncRead, AsyncWrite},
@@ -33,6 +33,7 @@ impl Runtime for Smol {
     type Listener = Listener;
     type Tcp = TcpStream;
     type Socket = Io<TcpStream>;
+    type Udp = Udp;
     type Sleep = Timer;
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
@@ -45,6 +46,10 @@ impl Runtime for Smol {
 
     async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
         Ok(Async::<std::net::TcpStream>::connect(address).await?.into())
+    }
+
+    fn udp(socket: UdpSocket) -> io::Result<Udp> {
+        Async::new_nonblocking(socket).map(Udp)
     }
 
     fn poll_accept(listener: &mut Listener, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
@@ -126,6 +131,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for Io<T> {
     fn abort(&mut self) {
         if let Some(tcp) = (&self.0 as &dyn Any).downcast_ref::<TcpStream>() {
             reset_when_closed(SockRef::from(tcp));
+        }
+    }
+}
+
+/// A UDP socket of `async-io`.
+#[derive(Debug)]
+pub struct Udp(Async<UdpSocket>);
+
+impl Datagrams for Udp {
+    fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.get_ref().send(datagram) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_writable(cx))?,
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.get_ref().recv(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_readable(cx))?,
+                received => return Poll::Ready(received),
+            }
         }
     }
 }

@@ -5,8 +5,12 @@ mod rt;
 
 #[path = "../../runtime-tokio/tests/loopback/connect.rs"]
 mod connect;
+#[path = "../../runtime-tokio/tests/loopback/dns.rs"]
+mod dns;
 #[path = "../../runtime-tokio/tests/loopback/listen.rs"]
 mod listen;
+#[path = "../../runtime-tokio/tests/loopback/proxy.rs"]
+mod proxy;
 #[path = "../../runtime-tokio/tests/loopback/resume.rs"]
 mod resume;
 #[path = "../../runtime-tokio/tests/loopback/streams.rs"]

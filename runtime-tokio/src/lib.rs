@@ -90,20 +90,25 @@ mod serve;
 mod session;
 mod stream;
 
-use core::net::SocketAddr;
-use std::io;
+use core::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+use std::{io, sync::Arc};
 
 use adit_core::side;
 use adit_runtime as shared;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::{TcpListener, TcpStream};
 
 pub use adit_core as proto;
 pub use adit_core::tls::{client_config, danger_client_config, server_config};
 pub use adit_runtime::{
-    CHUNK, CommandReply, ConnectError, ConnectOptions, DialError, IntakeStats, Keepalive, ListenOptions, SetupError,
-    SocketOptions, Step, StepResult, StepTaken, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
+    Bypass, CHUNK, CommandReply, ConnectError, ConnectOptions, Credentials, DialError, IntakeStats, Keepalive,
+    ListenOptions, Probe, Proxy, ProxyError, ProxyProtocol, ProxyUrlError, Resolver, SetupError, SocketOptions, Step,
+    StepResult, StepTaken, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
 };
-pub use runtime::{Io, Timer, Tokio};
+pub use runtime::{Io, Timer, Tokio, Udp};
 #[cfg(feature = "axum")]
 pub use serve::{Caller, Serve};
 pub use session::{accept, connect_over};
@@ -148,4 +153,24 @@ pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpLis
 /// [`ConnectError`]; of several addresses that failed, what the most telling one said.
 pub async fn connect(host: &str, port: u16, options: &ConnectOptions) -> Result<TcpStream, ConnectError> {
     shared::connect::<Tokio>(host, port, options).await
+}
+
+/// Connects to a network, agrees on TLS and the protocol, and goes: no token is shown and no session asked for.
+///
+/// Without a `name` the network's certificate must have that of the target. TLS may take `limit`.
+pub async fn probe(
+    target: &Target,
+    connect: &ConnectOptions,
+    tls: (Arc<ClientConfig>, Option<ServerName<'static>>),
+    limit: Duration,
+) -> Probe {
+    shared::probe::<Tokio>(target, connect, tls, limit).await
+}
+
+/// Returns the addresses of a name or an address, as [`connect`] would try them.
+///
+/// # Errors
+/// [`ConnectError::Resolve`], [`ConnectError::NoAddress`].
+pub async fn resolve(host: &str, options: &ConnectOptions) -> Result<Vec<IpAddr>, ConnectError> {
+    shared::resolve::<Tokio>(host, options).await
 }

@@ -11,11 +11,11 @@ use core::{
 use std::io::{self, IoSlice};
 
 use adit_core::driver::Transport;
-use adit_runtime::{Runtime, Sleep, leave_to_kernel, reset_when_closed};
+use adit_runtime::{Datagrams, Runtime, Sleep, leave_to_kernel, reset_when_closed};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket, lookup_host},
 };
 
 use crate::Stream;
@@ -29,6 +29,7 @@ impl Runtime for Tokio {
     type Listener = TcpListener;
     type Tcp = TcpStream;
     type Socket = Io<TcpStream>;
+    type Udp = Udp;
     type Sleep = Timer;
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
@@ -42,6 +43,10 @@ impl Runtime for Tokio {
     async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
         let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
         socket.connect(address).await
+    }
+
+    fn udp(socket: std::net::UdpSocket) -> io::Result<Udp> {
+        UdpSocket::from_std(socket).map(Udp)
     }
 
     fn poll_accept(listener: &mut TcpListener, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
@@ -89,6 +94,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for Io<T> {
         if let Some(tcp) = (&self.0 as &dyn Any).downcast_ref::<TcpStream>() {
             reset_when_closed(SockRef::from(tcp));
         }
+    }
+}
+
+/// A UDP socket of tokio.
+#[derive(Debug)]
+pub struct Udp(UdpSocket);
+
+impl Datagrams for Udp {
+    fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_send(cx, datagram)
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(self.0.poll_recv(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 }
 

@@ -5,8 +5,12 @@ mod rt;
 
 #[path = "loopback/connect.rs"]
 mod connect;
+#[path = "loopback/dns.rs"]
+mod dns;
 #[path = "loopback/listen.rs"]
 mod listen;
+#[path = "loopback/proxy.rs"]
+mod proxy;
 #[path = "loopback/resume.rs"]
 mod resume;
 #[path = "loopback/streams.rs"]

@@ -16,7 +16,7 @@ use core::{
 };
 use std::io;
 
-use super::{Runtime, Sleep, SocketOptions, Step, steps::Steps, timer::within};
+use super::{Proxy, ProxyError, Resolver, Runtime, Sleep, SocketOptions, Step, steps::Steps, timer::within};
 use adit_core::Retry;
 
 /// How to connect.
@@ -37,6 +37,10 @@ pub struct ConnectOptions {
     pub first: usize,
     /// What the socket is set to.
     pub socket: SocketOptions,
+    /// Whom to ask for addresses, names of proxies included: the resolver of this machine. Either is asked anew each time.
+    pub resolver: Option<Resolver>,
+    /// The proxy through which an [`Uplink`](crate::Uplink) dials: none. [`connect`] itself makes a TCP connection, whatever stands here.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for ConnectOptions {
@@ -48,6 +52,8 @@ impl Default for ConnectOptions {
             again: None,
             first: 0,
             socket: SocketOptions::link(),
+            resolver: None,
+            proxy: None,
         }
     }
 }
@@ -77,7 +83,7 @@ async fn dial<R: Runtime>(
     options: &ConnectOptions,
     steps: &Steps,
 ) -> Result<R::Tcp, ConnectError> {
-    let addresses = resolve::<R>(host, port, options, steps).await?;
+    let addresses = addresses::<R>(host, port, options, steps).await?;
     let again = options.again;
     let dial = move |address| async move {
         match again {
@@ -99,7 +105,7 @@ pub(super) fn peer<R: Runtime>(tcp: &R::Tcp) -> Option<SocketAddr> {
 }
 
 /// Why there is no connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The name cannot be resolved.
@@ -133,6 +139,13 @@ pub enum ConnectError {
         /// What.
         kind: io::ErrorKind,
     },
+    /// The proxy did not open the way.
+    Proxy {
+        /// Its URL, without credentials.
+        proxy: String,
+        /// Why.
+        error: ProxyError,
+    },
 }
 
 impl ConnectError {
@@ -144,7 +157,8 @@ impl ConnectError {
             | Self::NoAddress { .. }
             | Self::Unreachable { .. }
             | Self::Timeout
-            | Self::Io { .. } => Retry::Backoff,
+            | Self::Io { .. }
+            | Self::Proxy { .. } => Retry::Backoff,
         }
     }
 
@@ -167,7 +181,7 @@ impl ConnectError {
             Self::Io { .. } => 3,
             Self::Timeout => 2,
             Self::Unreachable { .. } => 1,
-            Self::Resolve { .. } | Self::NoAddress { .. } => 0,
+            Self::Resolve { .. } | Self::NoAddress { .. } | Self::Proxy { .. } => 0,
         }
     }
 }
@@ -176,19 +190,23 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve { host, kind: io::ErrorKind::TimedOut } => write!(f, "resolving {host} took too long"),
+            Self::Resolve { host, kind: io::ErrorKind::NotFound } => {
+                write!(f, "{host} does not exist, or has no address")
+            }
             Self::Resolve { host, .. } => write!(f, "{host} cannot be resolved"),
             Self::NoAddress { host } => write!(f, "{host} has no address"),
             Self::Refused { address } => write!(f, "{address} refused the connection"),
             Self::Unreachable { address } => write!(f, "{address} cannot be reached"),
             Self::Timeout => f.write_str("no connection in time"),
             Self::Io { address, kind } => write!(f, "connecting to {address}: {kind}"),
+            Self::Proxy { proxy, error } => write!(f, "{proxy}: {error}"),
         }
     }
 }
 
 impl core::error::Error for ConnectError {}
 
-async fn resolve<R: Runtime>(
+async fn addresses<R: Runtime>(
     host: &str,
     port: u16,
     options: &ConnectOptions,
@@ -200,8 +218,17 @@ async fn resolve<R: Runtime>(
     }
     steps.begin(Step::Resolve);
     let failed = |kind| ConnectError::Resolve { host: host.into(), kind };
-    let found = within::<R, _>(options.resolve_timeout, R::resolve(host.to_string(), port)).await;
-    let found = found.ok_or_else(|| failed(io::ErrorKind::TimedOut))?.map_err(|error| failed(error.kind()))?;
+    let asking = async {
+        match &options.resolver {
+            None => R::resolve(host.to_string(), port).await.map_err(|error| error.kind()),
+            Some(resolver) => {
+                let found = resolver.resolve::<R>(host).await?;
+                Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+            }
+        }
+    };
+    let found = within::<R, _>(options.resolve_timeout, asking).await;
+    let found = found.unwrap_or(Err(io::ErrorKind::TimedOut)).map_err(failed)?;
     let addresses = interleave(found.into_iter(), options.first);
     if addresses.is_empty() {
         return Err(ConnectError::NoAddress { host: host.into() });
@@ -209,6 +236,15 @@ async fn resolve<R: Runtime>(
     let named: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
     steps.done(named.join(", "));
     Ok(addresses)
+}
+
+/// Returns the addresses of a name or an address, as [`connect`] would try them.
+///
+/// # Errors
+/// [`ConnectError::Resolve`], [`ConnectError::NoAddress`].
+pub async fn resolve<R: Runtime>(host: &str, options: &ConnectOptions) -> Result<Vec<IpAddr>, ConnectError> {
+    let found = addresses::<R>(host, 0, options, &Steps::default()).await?;
+    Ok(found.into_iter().map(|address| address.ip()).collect())
 }
 
 /// Orders addresses by turns of family, beginning with the one that the resolver prefers, and in it with address `start`.

@@ -8,9 +8,11 @@ extern crate alloc;
 
 mod clock;
 mod connect;
+mod dns;
 mod drive;
 mod listen;
 mod options;
+mod proxy;
 mod queue;
 mod session;
 mod steps;
@@ -28,20 +30,33 @@ use core::{
     task::{Context, Poll},
     time::Duration,
 };
-use std::io;
+use std::{io, net::UdpSocket};
 
 use adit_core::driver::Transport;
 use alloc::{string::String, vec::Vec};
 use socket2::SockRef;
 
 pub use clock::SystemClock;
-pub use connect::{ConnectError, ConnectOptions, connect};
+pub use connect::{ConnectError, ConnectOptions, connect, resolve};
+pub use dns::Resolver;
 pub use listen::{Intake, IntakeStats, ListenOptions, listen};
 pub use options::{Keepalive, SocketOptions, leave_to_kernel, reset_when_closed};
+pub use proxy::{Bypass, Credentials, Proxy, ProxyError, ProxyProtocol, ProxyUrlError};
 pub use session::{Event, Events, Incoming, Session, SetupError, accept, connect_over};
 pub use steps::{Step, StepResult, StepTaken};
 pub use stream::{CHUNK, ReadHalf, Stream, WriteHalf, code_of};
-pub use uplink::{CommandReply, DialError, Endpoint, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions};
+pub use uplink::{
+    CommandReply, DialError, Endpoint, Probe, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions, probe,
+};
+
+/// What is decided without IO, for whoever tries it with anything that may arrive.
+#[doc(hidden)]
+pub mod sans_io {
+    pub use crate::{
+        dns::{Answer, Kind, NoAnswer, Question, host_name},
+        proxy::Handshake,
+    };
+}
 
 /// What is asked of an executor and its sockets.
 pub trait Runtime: Copy + fmt::Debug + Send + Sync + 'static {
@@ -53,6 +68,8 @@ pub trait Runtime: Copy + fmt::Debug + Send + Sync + 'static {
     type Tcp: fmt::Debug + Send + 'static;
     /// A connected TCP socket below a session.
     type Socket: Transport + From<Self::Tcp> + Send + 'static;
+    /// A UDP socket that is connected to one address.
+    type Udp: Datagrams + fmt::Debug + Send + 'static;
     /// A timer.
     type Sleep: Sleep;
 
@@ -70,6 +87,12 @@ pub trait Runtime: Copy + fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the operating system says.
     fn dial(address: SocketAddr) -> impl Future<Output = io::Result<Self::Tcp>> + Send;
+
+    /// Takes a UDP socket that is connected and does not block.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn udp(socket: UdpSocket) -> io::Result<Self::Udp>;
 
     /// Takes a connection that waits. One task at a time asks.
     ///
@@ -94,4 +117,19 @@ pub trait Sleep: Future<Output = ()> + fmt::Debug + Send + Unpin + 'static {
 
     /// Starts it anew.
     fn restart(&mut self, after: Duration);
+}
+
+/// A UDP socket that is connected to one address.
+pub trait Datagrams {
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Receives a datagram, cut to the length of `buffer`.
+    ///
+    /// # Errors
+    /// What the operating system says: that nobody listens, perhaps.
+    fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
 }

@@ -10,11 +10,11 @@ use core::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use std::{io, thread_local};
+use std::{io, net::UdpSocket, thread_local};
 
 use socket2::SockRef;
 
-use super::{Runtime, Sleep, Stream};
+use super::{Datagrams, Runtime, Sleep, Stream};
 use adit_core::driver::Transport;
 
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +105,7 @@ impl Runtime for Virtual {
     type Listener = Nothing;
     type Tcp = Nothing;
     type Socket = Nothing;
+    type Udp = Nothing;
     type Sleep = Nap;
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
@@ -119,6 +120,10 @@ impl Runtime for Virtual {
         pending().await
     }
 
+    fn udp(_: UdpSocket) -> io::Result<Nothing> {
+        Ok(Nothing)
+    }
+
     fn poll_accept(_: &mut Nothing, _: &mut Context<'_>) -> Poll<io::Result<(Nothing, SocketAddr)>> {
         Poll::Pending
     }
@@ -129,6 +134,16 @@ impl Runtime for Virtual {
 
     fn socket(_: &Nothing) -> SockRef<'_> {
         unreachable!("nothing has no socket")
+    }
+}
+
+impl Datagrams for Nothing {
+    fn poll_send(&mut self, _: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(datagram.len()))
+    }
+
+    fn poll_recv(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
     }
 }
 

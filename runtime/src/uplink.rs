@@ -4,6 +4,7 @@ mod endpoint;
 mod events;
 mod lanes;
 mod places;
+mod probe;
 mod supervisor;
 
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
@@ -23,6 +24,7 @@ use adit_core::{
 pub use endpoint::Endpoint;
 pub use events::{CommandReply, DialError, UplinkEvent, UplinkEvents};
 use lanes::{Lane, Name, State};
+pub use probe::{Probe, probe};
 
 /// What an uplink needs to know.
 #[derive(Clone, Debug)]

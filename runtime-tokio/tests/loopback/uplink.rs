@@ -436,21 +436,21 @@ fn what_the_network_chose_is_asked_for_in_all_sessions_and_later_until_it_is_ref
 }
 
 /// A network that accepts agents on a port of loopback.
-struct Network {
+pub(super) struct Network {
     intake: Intake<Incoming>,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     roots: RootCertStore,
 }
 
 /// The network's end of a session.
-struct Served {
+pub(super) struct Served {
     session: NetworkSession,
     events: Events<side::Network>,
     opened: VecDeque<Event>,
 }
 
 impl Network {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(issued.cert.der().clone()).unwrap();
@@ -467,7 +467,7 @@ impl Network {
         Self { intake, address, roots }
     }
 
-    fn options(&self) -> UplinkOptions {
+    pub(super) fn options(&self) -> UplinkOptions {
         let provider = Arc::new(aws_lc_rs::default_provider());
         UplinkOptions {
             targets: vec![Target { host: "127.0.0.1".into(), port: self.address.port() }],
@@ -488,7 +488,7 @@ impl Network {
         within(self.intake.next()).await.unwrap()
     }
 
-    async fn session(&mut self) -> Served {
+    pub(super) async fn session(&mut self) -> Served {
         self.greeted().await.1
     }
 
@@ -512,7 +512,7 @@ impl Served {
     }
 
     /// Puts the next binds in force, which must be these.
-    async fn bound(&mut self, endpoints: &[&Endpoint]) {
+    pub(super) async fn bound(&mut self, endpoints: &[&Endpoint]) {
         for endpoint in endpoints {
             let Event::Bind(request) = self.next().await else { panic!("no bind") };
             assert_eq!(request.bind().id, endpoint.id());
@@ -549,7 +549,7 @@ async fn next(events: &mut UplinkEvents) -> UplinkEvent {
     within(events.next()).await.unwrap()
 }
 
-async fn find(events: &mut UplinkEvents, wanted: impl Fn(&UplinkEvent) -> bool) -> UplinkEvent {
+pub(super) async fn find(events: &mut UplinkEvents, wanted: impl Fn(&UplinkEvent) -> bool) -> UplinkEvent {
     loop {
         let event = next(events).await;
         if wanted(&event) {
@@ -559,11 +559,11 @@ async fn find(events: &mut UplinkEvents, wanted: impl Fn(&UplinkEvent) -> bool) 
 }
 
 /// Real sockets take real time; only a test that fails waits for long.
-async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), future).await.expect("in time")
 }
 
-fn wish(url: &str) -> Bind {
+pub(super) fn wish(url: &str) -> Bind {
     Bind {
         id: BindId(0),
         url: url.into(),

@@ -12,7 +12,7 @@ use std::hash::RandomState;
 
 use rustls::pki_types::ServerName;
 
-use super::{CommandReply, DialError, Name, Shared, UplinkEvent, UplinkOptions};
+use super::{CommandReply, DialError, Name, Shared, Target, UplinkEvent, UplinkOptions};
 use adit_core::{
     Action, BindError, BindRefusal, Code, GiveUp, Hello, Instant, Refusal, Retry, Welcome,
     driver::{Clock, Timer, Transport, secure},
@@ -21,8 +21,8 @@ use adit_core::{
 };
 
 use crate::{
-    ConnectError, ConnectOptions, Event, Events, Runtime, Session, SetupError, Step, StepResult, Stream, SystemClock,
-    connect::{connect_told, peer},
+    ConnectOptions, Event, Events, Runtime, Session, SetupError, Step, StepResult, Stream, SystemClock,
+    proxy::{Path, reach},
     queue::{Receiver, queue},
     session::{self, News},
     steps::Steps,
@@ -237,9 +237,8 @@ impl<R: Runtime> Attempt<R> {
         &self,
         options: &UplinkOptions,
     ) -> Result<(Session<side::Agent, R>, Events<side::Agent, R>, Welcome, SocketAddr), DialError> {
-        let (tcp, remote, name) = self.connect(options, &options.connect).await?;
-        let tls = (Arc::clone(&options.tls), name);
-        let (io, hello) = (R::Socket::from(tcp), self.hello(options));
+        let (io, remote, name) = self.connect(options, &options.connect).await?;
+        let (tls, hello) = ((Arc::clone(&options.tls), name), self.hello(options));
         let made = session::connect_told(io, tls, options.config.clone(), hello, seed(), &self.steps).await;
         let (session, events, welcome) = made.map_err(DialError::Setup)?;
         Ok((session, events, welcome, remote))
@@ -249,9 +248,8 @@ impl<R: Runtime> Attempt<R> {
     async fn resume(&self, options: &UplinkOptions, session: Name) -> Result<SocketAddr, DialError> {
         let Some(session) = self::session(&self.shared, session) else { return Err(DialError::Abandoned) };
         let connect = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
-        let (tcp, remote, name) = self.connect(options, &connect).await?;
-        let tls = (Arc::clone(&options.tls), name);
-        let (io, hello) = (R::Socket::from(tcp), self.hello(options));
+        let (io, remote, name) = self.connect(options, &connect).await?;
+        let (tls, hello) = ((Arc::clone(&options.tls), name), self.hello(options));
         let resumed = session.resume_told(io, tls, options.config.clone(), hello, seed(), &self.steps).await;
         resumed.map(|()| remote).map_err(DialError::Setup)
     }
@@ -264,12 +262,9 @@ impl<R: Runtime> Attempt<R> {
         consent: &Receiver<()>,
     ) -> Result<SocketAddr, DialError> {
         let Some(session) = self::session(&self.shared, session) else { return Err(DialError::Abandoned) };
-        // To whoever has the session: a name may stand for several, and its resolver may be as far away.
-        let remote = self.shared.lock().lanes[usize::from(self.name.lane)].remote.ok_or(DialError::Abandoned)?;
         let (config, name) = (&options.config, self.server_name(options)?);
-        let connect = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
-        let tcp = connect_told::<R>(&remote.ip().to_string(), remote.port(), &connect, &self.steps).await;
-        let mut spare = Spare(Some(R::Socket::from(tcp.map_err(DialError::Connect)?)));
+        let (path, remote) = self.connect_again(options).await?;
+        let mut spare = Spare(Some(path));
         let Some(socket) = &mut spare.0 else { return Err(DialError::Abandoned) };
         self.shared.act(|state, now| state.core(self.name.lane).handle_connected(self.name.attempt, now));
         consent.recv().await.ok_or(DialError::Abandoned)?;
@@ -296,13 +291,28 @@ impl<R: Runtime> Attempt<R> {
         &self,
         options: &UplinkOptions,
         how: &ConnectOptions,
-    ) -> Result<(R::Tcp, SocketAddr, ServerName<'static>), DialError> {
+    ) -> Result<(Path<R::Socket>, SocketAddr, ServerName<'static>), DialError> {
         let Some(target) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
         let name = self.server_name(options)?;
         let how = ConnectOptions { first: usize::from(self.name.lane), ..how.clone() };
-        let tcp = connect_told::<R>(&target.host, target.port, &how, &self.steps).await.map_err(DialError::Connect)?;
-        let remote = peer::<R>(&tcp).ok_or(DialError::Connect(ConnectError::Timeout))?;
-        Ok((tcp, remote, name))
+        let reached = reach::<R>(&target.host, target.port, &how, &self.steps).await;
+        let (path, remote) = reached.map_err(DialError::Connect)?;
+        Ok((path, remote, name))
+    }
+
+    /// Connects beside the link that is there: to whoever has the session, for a name may stand for several, and its resolver
+    /// may be as far away. What is behind a proxy has no address here.
+    async fn connect_again(&self, options: &UplinkOptions) -> Result<(Path<R::Socket>, SocketAddr), DialError> {
+        let Some(Target { host, port }) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
+        let mut how = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
+        let reached = if how.proxy.as_ref().is_some_and(|proxy| proxy.carries(host, *port)) {
+            reach::<R>(host, *port, &how, &self.steps).await
+        } else {
+            let remote = self.shared.lock().lanes[usize::from(self.name.lane)].remote.ok_or(DialError::Abandoned)?;
+            how.proxy = None;
+            reach::<R>(&remote.ip().to_string(), remote.port(), &how, &self.steps).await
+        };
+        reached.map_err(DialError::Connect)
     }
 
     /// Returns the name that the network's certificate must have.
@@ -311,8 +321,7 @@ impl<R: Runtime> Attempt<R> {
             return Ok(name.clone());
         }
         let Some(target) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
-        let host = target.host.trim_start_matches('[').trim_end_matches(']');
-        ServerName::try_from(host.to_owned()).map_err(|_| DialError::Name { host: target.host.clone() })
+        target.server_name()
     }
 
     fn hello(&self, options: &UplinkOptions) -> Hello {
