@@ -37,6 +37,10 @@ debian_packages() {
     have help2man || missing+=(help2man)
     have adduser || missing+=(adduser)
     have systemd-analyze && have systemctl || missing+=(systemd)
+    have tinyproxy || missing+=(tinyproxy)
+    have squid || missing+=(squid-openssl)
+    have microsocks || missing+=(microsocks)
+    have danted || missing+=(dante-server)
     have ssh || missing+=(openssh-client)
     have sshd || missing+=(openssh-server)
     have psql || missing+=(postgresql-client)
@@ -116,6 +120,8 @@ case $goal in
   lint) debian_packages && cargo_tool cargo-deny $deny_version ;;
   test)
     debian_packages && cargo_tool cargo-deny $deny_version && python_packages target/venv tests/e2e/requirements.txt
+    # Apart from the others: it wants other versions of what they need as well.
+    python_packages target/venv-mitmproxy tests/e2e/mitmproxy.txt
     ;;
   fuzz) cargo_tool cargo-fuzz $fuzz_version ;;
   mutants) debian_packages && cargo_tool cargo-mutants $mutants_version && python_packages target/venv-mutants scripts/mutants.txt ;;

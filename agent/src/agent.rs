@@ -15,7 +15,7 @@ use core::{
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use adit_core::{Bind, BindId, Code, Secret, escape};
-use adit_tokio::{CommandReply, ConnectOptions, Uplink, UplinkEvent, UplinkOptions};
+use adit_tokio::{CommandReply, Uplink, UplinkEvent, UplinkOptions};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -29,6 +29,7 @@ use crate::{
     errors::{Error, Fault},
     identity,
     policy::{Guard, Protocol, Reason, Target},
+    route::Route,
     status::{EndpointState, SessionState, Status},
     termination::Termination,
     trust::NetworkTls,
@@ -48,6 +49,7 @@ pub struct Agent {
     token: Secret,
     provider: Arc<CryptoProvider>,
     tls: NetworkTls,
+    route: Route,
     status: Arc<Status>,
     patience: Patience,
     reloads: Option<mpsc::Receiver<Config>>,
@@ -88,11 +90,12 @@ impl Agent {
             return Err(Error::from(Fault::NetworkUnknown));
         }
         let tls = NetworkTls::new(&config.agent.roots, &provider)?;
+        let route = Route::new(&config.agent, &provider)?;
         let status = Arc::default();
         let (patience, guard) = (Patience::Service, Guard::new());
         let (reloads, state, store, doors) = (None, None, None, Arc::default());
         let updates = None;
-        Ok(Self { config, token, provider, tls, status, patience, reloads, state, guard, store, doors, updates })
+        Ok(Self { config, token, provider, tls, route, status, patience, reloads, state, guard, store, doors, updates })
     }
 
     /// Gives up at the first failure, for a person who waits for it.
@@ -214,6 +217,7 @@ impl Agent {
             return Some(Outcome::Failed(error));
         }
         let mut memory = Memory::new(self);
+        self.tell_route();
         let mut ending = None;
         let mut clock = interval(Duration::from_secs(1));
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -318,10 +322,33 @@ impl Agent {
             agent: self.identity(),
             software: concat!("adit/", env!("CARGO_PKG_VERSION")).to_owned(),
             metadata: agent.metadata.clone(),
-            connect: ConnectOptions::default(),
+            connect: self.route.connect.clone(),
             reconnect: adit_core::ReconnectPolicy::default(),
             sessions: agent.sessions,
         })
+    }
+
+    /// Says by which way the network is reached, where that is not the plain one.
+    fn tell_route(&self) {
+        let resolvers: Vec<_> = self.config.agent.resolvers.iter().map(ToString::to_string).collect();
+        if !resolvers.is_empty() {
+            tracing::info!(servers = resolvers.join(", "), "names are resolved by these servers");
+        }
+        let Some(found) = &self.config.agent.proxy else { return };
+        for target in &self.config.agent.targets {
+            let (proxy, from, network) =
+                (found.proxy.to_string(), found.source, format!("{}:{}", target.host, target.port));
+            if found.proxy.carries(&target.host, target.port) {
+                tracing::info!(network, proxy, from, "the network is reached through a proxy");
+            } else {
+                tracing::info!(
+                    network,
+                    proxy,
+                    from,
+                    "the network is reached without the proxy: NO_PROXY, or this machine"
+                );
+            }
+        }
     }
 
     fn identity(&self) -> adit_core::AgentId {

@@ -168,7 +168,7 @@ faults! {
         "Check this machine's network, routes and firewalls.";
     /// The network's certificate is from nobody that is trusted.
     NotTrusted = 1105, Unreachable, Customer, "network's certificate not trusted",
-        "Compare issuer and fingerprint with what the vendor says. If they are the vendor's, set agent.connect_cas to its PEM file; if not, something on the path answers in its place.";
+        "Somebody on the path may be inspecting TLS: compare issuer and fingerprint with what the vendor says. If they are the vendor's, set agent.connect_cas to its PEM file. If they are those of your own inspecting proxy, (1) trust its root: put it into the PEM file that agent.connect_cas names; or (2) add a bypass rule there for what `adit firewall` prints; or (3) run the agent where nothing inspects. If nobody of yours inspects, do not connect.";
     /// The network's certificate is for other names.
     WrongName = 1106, Unreachable, Customer, "network's certificate is for another name",
         "Use one of the names of the certificate in agent.connect_url.";
@@ -199,6 +199,34 @@ faults! {
     /// The network would end TLS of callers elsewhere than it was asked to.
     TlsEndsElsewhere = 1115, Refused, Vendor, "network would end TLS of callers elsewhere",
         "No connection is taken. Ask the vendor why its network would read what callers send; one that is too old does not know that TLS can end at the agent.";
+
+    /// The proxy cannot be reached.
+    ProxyUnreachable = 1131, Unreachable, Customer, "proxy not reachable",
+        "Check host and port in agent.proxy_url or HTTPS_PROXY, and that the proxy runs; set agent.proxy_url to none where no proxy is needed.";
+    /// The proxy wants to know who asks.
+    ProxyCredentialsWanted = 1132, Unreachable, Customer, "proxy wants credentials",
+        "Write them into agent.proxy_url: http://user:password@host:port, and chmod 600 the file. Only Basic and SOCKS passwords are spoken: where the proxy offers only others, let its owner allow this host without.";
+    /// The proxy does not take user or password.
+    ProxyCredentialsRefused = 1133, Unreachable, Customer, "proxy does not take the credentials",
+        "Check user and password in agent.proxy_url; what is not a letter or digit is written as %XX there.";
+    /// The proxy's rules forbid the network.
+    ProxyForbidden = 1134, Unreachable, Customer, "proxy's rules forbid the network",
+        "Ask whoever runs the proxy to allow CONNECT to the host and port in agent.connect_url; `adit firewall` prints them.";
+    /// The proxy cannot reach the network.
+    ProxyDestination = 1135, Unreachable, Customer, "proxy cannot reach the network",
+        "Check host and port in agent.connect_url; if they are right, the proxy's own DNS, routes or firewall stop it, or the network is down.";
+    /// The proxy refuses for another reason.
+    ProxyRefused = 1136, Unreachable, Customer, "proxy refused",
+        "Look into the proxy's log for the reason; some say so as well when they cannot reach the host and port in agent.connect_url.";
+    /// What answers is not such a proxy.
+    NotAProxy = 1137, Unreachable, Customer, "not such a proxy",
+        "Check scheme, host and port in agent.proxy_url: http://, https:// for a proxy that speaks TLS itself, socks5://.";
+    /// TLS with the proxy failed.
+    ProxyTls = 1138, Unreachable, Customer, "TLS with the proxy failed",
+        "Set agent.proxy_cas to the PEM file of the proxy's authority, name the proxy in agent.proxy_url as its certificate does, or write http:// if it speaks no TLS.";
+    /// The proxy does not answer.
+    ProxySilent = 1139, Unreachable, Customer, "proxy gave no answer",
+        "Check scheme and port in agent.proxy_url, and the proxy's log; it may wait for the host and port in agent.connect_url, which it cannot reach.";
 
     /// The upstream refuses connections.
     UpstreamRefused = 1201, Failed, Customer, "upstream refused the connection",

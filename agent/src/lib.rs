@@ -19,6 +19,7 @@ mod notify;
 pub mod policy;
 mod prove;
 mod relay;
+mod route;
 mod schema;
 mod service;
 mod status;

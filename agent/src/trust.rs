@@ -2,6 +2,7 @@
 
 mod certificate;
 mod explain;
+mod proxy;
 
 use std::{
     io,
@@ -26,6 +27,7 @@ use crate::{
 
 pub(crate) use certificate::{Description, describe, describe_names, sha256};
 pub(crate) use explain::{explain_dial, explain_end, explain_tls};
+pub(crate) use proxy::{ProxyWitness, proxy_tls};
 
 /// The TLS towards the network, and a memory of the certificate that was refused last.
 #[derive(Clone, Debug)]

@@ -67,6 +67,9 @@ async fn a_certificate_that_is_not_trusted_is_told_with_its_issuer_and_fingerpri
     assert!(text.starts_with("ADIT-1105: network's certificate not trusted: "), "{text}");
     assert!(text.contains("issued by \"CN=Somebody else's authority\" for \"CN=network node\""), "{text}");
     assert!(text.contains(&print), "{text}");
+    for remedy in ["may be inspecting", "trust its root", "bypass rule", "where nothing inspects"] {
+        assert!(text.contains(remedy), "{text}");
+    }
 }
 
 /// TLS-005, SEC-003

@@ -17,8 +17,9 @@ use crate::{
     config::RemoteManagement,
     errors::{Error, Fault},
     policy::Guard,
+    route::Route,
     status::{Attempt, EndpointState, SessionState, Status, note},
-    trust::{Witness, explain_dial, explain_end},
+    trust::{NetworkTls, explain_end},
 };
 
 /// What follows from an event.
@@ -38,7 +39,8 @@ pub(super) enum Next {
 /// What has to be remembered between events.
 pub(super) struct Memory {
     status: Arc<Status>,
-    witness: Arc<Witness>,
+    tls: NetworkTls,
+    route: Route,
     provider: Arc<CryptoProvider>,
     allowed: RemoteManagement,
     guard: Arc<Guard>,
@@ -60,7 +62,8 @@ impl Memory {
         let targets = agent.config.agent.targets.iter();
         Self {
             status: agent.status(),
-            witness: Arc::clone(&agent.tls.witness),
+            tls: agent.tls.clone(),
+            route: agent.route.clone(),
             provider: Arc::clone(&agent.provider),
             allowed: agent.config.agent.remote_management,
             guard: Arc::clone(&agent.guard),
@@ -161,8 +164,7 @@ impl Memory {
         retry_in: Option<Duration>,
         steps: Vec<StepTaken>,
     ) -> Next {
-        let seen = self.witness.take();
-        let told = explain_dial(error, seen.as_ref(), &self.provider);
+        let told = self.route.explain(error, &self.tls, &self.provider);
         let network = self.target(target);
         let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
         tracing::warn!(network, error = %told, remedy, retry_in, "dial failed");

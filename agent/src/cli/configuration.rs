@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::{Config, ConfigFault, EditError, Overrides, Roots, UpstreamTrust, default_path, locate, set_authtoken},
     errors::{Error, Exit, Fault},
+    route::Route,
     termination::Termination,
     trust::NetworkTls,
     upstream::Upstream,
@@ -94,6 +95,8 @@ pub(super) fn unusable(config: &Config, provider: &Arc<CryptoProvider>) -> Vec<(
         if matches!(config.agent.roots, Roots::Bundled(_)) { &["connect_ca_pem"] } else { &["connect_cas"] };
     let network = NetworkTls::new(&config.agent.roots, provider).err();
     let mut found: Vec<_> = network.iter().map(|error| placed(None, roots, error)).collect();
+    let route = Route::new(&config.agent, provider).err();
+    found.extend(route.map(|error| placed(None, &["proxy_cas"], &error)));
     for endpoint in &config.endpoints {
         let name = Some(endpoint.name.as_str());
         let trusted = matches!(endpoint.upstream.tls, Some(UpstreamTrust::File(_)));

@@ -54,7 +54,7 @@ impl Config {
         for (index, (file, Text { text, mode })) in files.iter().zip(texts).enumerate() {
             match yaml::parse(index, text) {
                 Ok(node) => {
-                    faults.extend(mode_fault(file, *mode, has_token(&node)));
+                    faults.extend(mode_fault(file, *mode, secret_of(&node)));
                     tree = merge(tree, node);
                 }
                 Err((place, problem)) => faults.push(fault(file, Some(place), &problem, "Correct the YAML there")),
@@ -173,17 +173,22 @@ const fn mode(_: &std::fs::Metadata) -> Option<u32> {
     None
 }
 
-fn has_token(root: &Node) -> bool {
-    let Value::Map(entries) = &root.value else { return false };
+/// Returns what a file holds that others must not read.
+fn secret_of(root: &Node) -> Option<&'static str> {
+    let Value::Map(entries) = &root.value else { return None };
     let agent = entries.iter().find(|(key, ..)| key == "agent").map(|(.., node)| &node.value);
-    let Some(Value::Map(keys)) = agent else { return false };
-    keys.iter().any(|(key, _, node)| key == "authtoken" && node.value != Value::Null)
+    let Some(Value::Map(keys)) = agent else { return None };
+    keys.iter().find_map(|(key, _, node)| match (key.as_str(), &node.value) {
+        ("authtoken", value) if *value != Value::Null => Some("an authtoken"),
+        ("proxy_url", Value::Text(url)) if url.contains('@') => Some("a proxy's password"),
+        _ => None,
+    })
 }
 
-fn mode_fault(file: &Path, mode: Option<u32>, has_token: bool) -> Option<ConfigFault> {
+fn mode_fault(file: &Path, mode: Option<u32>, secret: Option<&str>) -> Option<ConfigFault> {
     let mode = mode?;
-    if has_token && mode & 0o077 != 0 {
-        let problem = format!("holds an authtoken and its mode {mode:04o} lets others read or change it");
+    if let Some(secret) = secret.filter(|_| mode & 0o077 != 0) {
+        let problem = format!("holds {secret} and its mode {mode:04o} lets others read or change it");
         return Some(fault(file, None, &problem, &format!("chmod 600 {}", file.display())));
     }
     if mode & 0o002 != 0 {

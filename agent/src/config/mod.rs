@@ -8,6 +8,7 @@ mod local;
 mod merge;
 mod place;
 mod read;
+mod route;
 pub(crate) mod section;
 mod termination;
 pub(crate) mod values;
@@ -17,7 +18,7 @@ use core::{net::SocketAddr, time::Duration};
 use std::path::PathBuf;
 
 use adit_core::{Heartbeat, Secret, TlsEnd, UpstreamProtocol};
-use adit_tokio::Target;
+use adit_tokio::{Proxy, Target};
 
 use crate::{
     update::Channel,
@@ -58,6 +59,10 @@ pub struct AgentConfig {
     pub server_name: Option<String>,
     /// `connect_cas`, and `connect_ca_pem` for `trusted`.
     pub roots: Roots,
+    /// `dns_resolver_ips`: who is asked for the addresses of the network and its proxy; empty for this machine's resolver.
+    pub resolvers: Vec<SocketAddr>,
+    /// `proxy_url`, or `HTTPS_PROXY` and the like: through what the network is reached.
+    pub proxy: Option<ProxyConfig>,
     /// `authtoken` or `authtoken_file`.
     pub token: Token,
     /// `heartbeat_interval`, 10 s, and `heartbeat_tolerance`, 15 s.
@@ -228,6 +233,27 @@ impl TerminationConfig {
             Authorities::Pem(_) => None,
         })
     }
+}
+
+/// The proxy before the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProxyConfig {
+    /// What it is, and what is reached without it (`NO_PROXY`). TLS with it is yet to be prepared.
+    pub proxy: Proxy,
+    /// `proxy_cas`: whom the certificate of an `https` proxy must be from.
+    pub roots: ProxyRoots,
+    /// What named it: a key, or a variable.
+    pub source: &'static str,
+}
+
+/// Whom the certificate of a proxy must be from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyRoots {
+    /// `host`: whom this machine trusts.
+    Host,
+    /// The certificates of a PEM file.
+    File(PathBuf),
 }
 
 /// Whom the network's certificate must be from.

@@ -6,7 +6,7 @@ use adit_core::{Heartbeat, LANES, Secret, TlsEnd, UpstreamProtocol};
 
 use super::{
     AgentConfig, EndpointConfig, Kind, LogFormat, LogOutput, Releases, RemoteManagement, Roots, Token, UpstreamConfig,
-    UpstreamTrust, local,
+    UpstreamTrust, local, route,
     section::{Context, Scalar, Section},
     termination,
     values::{self, count, duration, endpoint_url, flag},
@@ -51,6 +51,8 @@ fn agent(mut section: Section<'_, '_>) -> AgentConfig {
         targets,
         server_name: section.scalar("server_name").map(|scalar| scalar.text),
         roots: roots(&mut section),
+        resolvers: route::resolvers(&mut section),
+        proxy: route::proxy(&mut section),
         token: token(&mut section),
         heartbeat: heartbeat(&mut section),
         resume_window: section.value("resume_window", Duration::from_secs(30), "a time from 0s to 1h", |text| {

@@ -51,6 +51,8 @@ impl fmt::Display for ConfigFault {
 pub struct Overrides {
     pub(crate) flags: BTreeMap<&'static str, Flag>,
     pub(crate) environment: BTreeMap<String, String>,
+    /// What all programs are told of proxies.
+    pub(super) shared: BTreeMap<String, String>,
 }
 
 /// A flag of the command line that stands for a key.
@@ -67,7 +69,7 @@ impl Overrides {
         let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
         let ours = variables.filter(|(name, _)| name.starts_with(PREFIX) && !name.starts_with("ADIT_NETWORK_"));
         let text = ours.filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
-        Self { flags: BTreeMap::new(), environment: text.collect() }
+        Self { flags: BTreeMap::new(), environment: text.collect(), shared: super::route::shared_variables() }
     }
 
     /// Sets what `flag` says for `key`.
@@ -267,6 +269,17 @@ impl<'a, 'c> Section<'a, 'c> {
     /// Notes a fault of a scalar that was read.
     pub(crate) fn reject(&self, key: &str, scalar: &Scalar, problem: &str, remedy: &str) {
         self.context.fault(self.key(key), &scalar.origin, problem.to_owned(), remedy.to_owned());
+    }
+
+    /// Notes a fault of what all programs are told.
+    pub(crate) fn reject_source(&self, source: &str, problem: &str, remedy: &str) {
+        let origin = Origin::Override(source.to_owned());
+        self.context.fault(String::new(), &origin, problem.to_owned(), remedy.to_owned());
+    }
+
+    /// Returns what all programs are told of proxies.
+    pub(crate) const fn shared(&self) -> &'c BTreeMap<String, String> {
+        &self.context.overrides.shared
     }
 
     /// Notes a fault of a key that is missing or does not fit another.

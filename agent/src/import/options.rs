@@ -260,7 +260,12 @@ const TABLE: &[(&str, Level, &str, &str)] = &[
         "ngrok's list of revoked certificates, not carried",
         "The vendor's configuration names theirs",
     ),
-    ("dns_resolver_ips", Level::None, "the resolver of this machine is asked", "Set it up in the system"),
+    (
+        "dns_resolver_ips",
+        Level::None,
+        "not carried: the resolver of this machine is asked",
+        "Set agent.dns_resolver_ips",
+    ),
     ("proxy_url", Level::None, PROXY, PROXY_REMEDY),
     ("http_proxy", Level::None, PROXY, PROXY_REMEDY),
     ("socks5_proxy", Level::None, PROXY, PROXY_REMEDY),
@@ -291,7 +296,7 @@ const TABLE: &[(&str, Level, &str, &str)] = &[
 const NETWORK: &str =
     "Import with --connect-url HOST:PORT, or set agent.connect_url to where the vendor's network listens";
 const PROXY: &str = "not carried";
-const PROXY_REMEDY: &str = "Set agent.proxy_url, where this version has that key";
+const PROXY_REMEDY: &str = "Set agent.proxy_url";
 const UPDATE: &str = "not carried: where new versions are, and who signs them, is for the vendor to say";
 const UPDATE_REMEDY: &str =
     "Ask the vendor for agent.update; `updates` in the customer's policy says what happens unasked";

@@ -148,10 +148,10 @@ class Agent:
         self.process = None
         self.runs = []
 
-    def spawn(self):
+    def spawn(self, env=None):
         """Starts the program without waiting for anything."""
         # The agent's lasting name is kept apart from that of an agent that the user of this machine runs.
-        state = {"XDG_STATE_HOME": str(self.directory / "state")}
+        state = {"XDG_STATE_HOME": str(self.directory / "state"), **(env or {})}
         self.process = Process(self.name, [AGENT, "start", "--all", "--config", self.config], cwd=self.directory, env=state)
         self.runs.append(self.process)
         return self
