@@ -5,6 +5,7 @@ mod audit;
 mod certificate;
 mod client;
 mod configuration;
+mod diagnose;
 mod explain;
 mod import;
 mod manual;
@@ -56,6 +57,8 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Config(ConfigCommand::Schema(schema)) => {
             print(schema::text(schema.of == "policy")).map(|()| Exit::Fine)
         }
+        Command::Diagnose(asked) => diagnose::diagnose(&global, &asked, provider),
+        Command::Firewall(asked) => diagnose::firewall(&global, &asked, provider),
         Command::Explain(explain) => explain::explain(&global, &explain, provider),
         Command::Service(command) => service::run(&global, command, provider),
         Command::Status(asked) => status::status(&global, &asked, provider),

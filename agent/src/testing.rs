@@ -2,10 +2,25 @@
 
 use std::{fs, path::PathBuf};
 
+use crate::config::{Config, Overrides, Text};
+
 /// Makes a fresh folder for one test.
 pub(crate) fn folder(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("adit-test-{}-{name}", std::process::id()));
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(&path).unwrap();
     path
+}
+
+/// Reads a configuration that must be valid.
+pub(crate) fn config(text: &str) -> Config {
+    let text = Text { text: text.to_owned(), mode: Some(0o600) };
+    Config::parse(&[PathBuf::from("adit.yml")], &[text], &Overrides::default()).unwrap()
+}
+
+/// The certificate of an authority that has signed nothing.
+pub(crate) fn root_pem() -> String {
+    let mut params = rcgen::CertificateParams::new([]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
 }

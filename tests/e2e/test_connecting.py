@@ -337,3 +337,63 @@ def test_the_name_of_a_proxy_is_resolved_by_the_servers_that_are_named(site):
 
     assert site.echoes()
     assert {name for _, name, _ in dns.asked} == {"proxy.test"}
+
+
+def test_diagnose_says_of_each_step_what_it_found_how_long_it_took_and_what_to_do(site):
+    proxy = site.proxy(Tinyproxy, f"BasicAuth customer {PASSWORD}")
+    report = site.directory / "report.json"
+
+    exit_code, text = site.command("diagnose", "--write", str(report), proxy_url=proxy.url(LOGIN))
+
+    assert exit_code == 0, text
+    found = json.loads(report.read_text())
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+    results = {check["check"]: check["result"] for check in found["checks"]}
+    assert results == {
+        "authtoken": "ok", "dns": "skipped", "tcp": "ok", "proxy": "ok", "tls": "ok", "protocol": "ok", "clock": "ok", "upstream": "ok",
+    }
+    assert found["proxy"] == {"url": proxy.url(), "from": "agent.proxy_url"}
+    assert all(check["took_ms"] > 0 for check in found["checks"] if check["check"] in ("tcp", "proxy", "tls", "upstream"))
+    clock = next(check for check in found["checks"] if check["check"] == "clock")
+    assert "the network's certificate is valid from" in clock["found"]
+    assert "s3cret" not in report.read_text() and site.token.secret not in report.read_text()
+    assert f"ok       proxy      {site.network.connect_url}" in text
+    # Nobody was authenticated: no session was asked for.
+    assert site.network.metric("adit_sessions_opened_total") == 0 or "session established" not in site.network.process.text()
+
+
+def test_diagnose_names_what_fails_and_ends_with_its_exit_code(site):
+    site.endpoints["gone"] = {"url": f"tcp://:{free_port()}", "upstream": {"url": f"tcp://127.0.0.1:{free_port()}"}}
+    exit_code, text = site.command("diagnose", "--json")
+    found = json.loads(text)
+    failed = [(check["check"], check["code"]) for check in found["checks"] if check["result"] == "failed"]
+    assert (exit_code, failed, found["result"]) == (1, [("upstream", "ADIT-1201")], "failed")
+
+    exit_code, text = site.command("diagnose", "--json", connect_cas="host", proxy_url="none")
+    found = json.loads(text)
+    failed = {check["check"]: check for check in found["checks"] if check["result"] == "failed"}
+    assert exit_code == 5 and failed["tls"]["code"] == "ADIT-1105", text
+    assert "trust its root" in failed["tls"]["remedy"]
+    assert {check["check"]: check["result"] for check in found["checks"]}["protocol"] == "skipped"
+
+    exit_code, text = site.command("diagnose", connect_url=f"127.0.0.1:{site.upstream.port}")
+    assert exit_code == 5 and "failed   tls" in text or "failed   protocol" in text, text
+
+
+def test_firewall_lists_names_addresses_and_ports(site):
+    proxy = site.proxy(Tinyproxy)
+    dns = site.registry.upstream(Dns({"node.test": ["192.0.2.7", "2001:db8::7"]}))
+
+    exit_code, text = site.command("firewall", "--json", connect_url="node.test:4443", dns_resolver_ips=[dns.address])
+    rules = json.loads(text)
+    assert exit_code == 0 and rules["inbound"] == []
+    network = next(rule for rule in rules["outbound"] if rule["purpose"] == "network")
+    assert (network["host"], network["port"], network["transport"], network["from"]) == ("node.test", 4443, "tcp", "agent")
+    assert network["addresses"] == ["192.0.2.7", "2001:db8::7"]
+
+    exit_code, text = site.command("firewall", proxy_url=proxy.url())
+    assert exit_code == 0
+    assert f"  agent tcp 127.0.0.1:{proxy.port}  proxy\n" in text
+    assert f"  proxy tcp localhost:{site.network.ports['ingress']}  network\n" in text
+    assert f"  agent tcp {site.upstream.target}  upstream of echo\n" in text
+    assert "To open, inwards: nothing." in text

@@ -61,6 +61,10 @@ pub(crate) enum Command {
     /// Look at the configuration, or put the authtoken into it.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look at each step to the network, each upstream and the clock, and say what to do; shows no token.
+    Diagnose(Diagnose),
+    /// List what a firewall must let through: names, addresses, ports.
+    Firewall(Firewall),
     /// Say in plain words what the vendor can reach, by which endpoints, who can read it, and what is refused.
     Explain(Explain),
     /// Let the system start the agent at boot and after a crash: install, look, start, stop, remove.
@@ -204,6 +208,23 @@ pub(crate) struct OneRequest {
     pub(crate) id: u64,
     #[command(flatten)]
     pub(crate) running: Running,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diagnose {
+    /// Write the report as JSON as well, mode 0600; it holds no secrets.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Firewall {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

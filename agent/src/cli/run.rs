@@ -215,7 +215,7 @@ fn start_log(agent: &AgentConfig) -> Result<(bool, Arc<Recent>), Failure> {
 
 /// Returns the runtime of the process: workers on half of the cores, or as many as `TOKIO_WORKER_THREADS` says. The
 /// upstream that is beside the agent needs the others, and so does the kernel.
-fn runtime() -> io::Result<Runtime> {
+pub(super) fn runtime() -> io::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

@@ -1,0 +1,173 @@
+//! What stands between this agent and its work: each step to the network but the session, each upstream, the clock.
+
+mod report;
+
+use core::time::Duration;
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use adit_core::Secret;
+use adit_tokio::{Probe, StepResult, StepTaken, Target, probe};
+use rustls::{crypto::CryptoProvider, pki_types::ServerName};
+use tokio::sync::Semaphore;
+
+use crate::{
+    clock::utc,
+    config::{Config, EndpointConfig, Token, token},
+    errors::{Error, Fault},
+    policy::{self, Guard, Protocol},
+    route::Route,
+    trust::{NetworkTls, describe},
+    upstream::Upstream,
+};
+
+use report::Check;
+pub(crate) use report::Report;
+
+/// Looks at everything, one after the other; no token is shown and no session asked for.
+///
+/// # Errors
+/// [`Fault::NetworkUnknown`], [`Fault::RootsUnusable`]: there is nothing to look at.
+pub(crate) async fn diagnose(
+    config: &Config,
+    guard: &Arc<Guard>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Report, Error> {
+    if config.agent.targets.is_empty() {
+        return Err(Fault::NetworkUnknown.into());
+    }
+    let network = NetworkTls::new(&config.agent.roots, provider)?;
+    let route = Route::new(&config.agent, provider)?;
+    let mut report = Report::new(config);
+    if let Some(why) = guard.frozen() {
+        let error = Error::new(Fault::Frozen, why);
+        report.add(Check::new("policy", "this agent").warned(error, Duration::ZERO));
+    }
+    let token = credentials(&config.agent.token, &mut report.secrets);
+    report.add(token);
+    if let Some(credentials) = config.agent.proxy.as_ref().and_then(|found| found.proxy.credentials.as_ref()) {
+        report.secrets.push(credentials.password.clone());
+    }
+    for target in &config.agent.targets {
+        let name = config.agent.server_name.clone().and_then(|name| ServerName::try_from(name).ok());
+        let tls = (Arc::clone(&network.config), name);
+        let probe = probe(target, &route.connect, tls, HANDSHAKE).await;
+        let error = probe.error.as_ref().map(|error| route.explain(error, &network, provider));
+        report.extend(steps(target, &probe, error.as_ref(), &route));
+        report.add(clock(target, &probe, error.as_ref()));
+    }
+    for endpoint in &config.endpoints {
+        report.add(upstream(endpoint, guard, provider).await);
+    }
+    Ok(report)
+}
+
+/// Looks whether there is a token, and remembers it so that nothing tells it.
+fn credentials(source: &Token, secrets: &mut Vec<Secret>) -> Check {
+    let check = Check::new("authtoken", "this agent");
+    if *source == Token::StandardInput {
+        return check.skipped("it comes from standard input");
+    }
+    let start = Instant::now();
+    match token(source) {
+        Ok(token) => {
+            secrets.push(token);
+            check.done("there is one; it was not shown to anybody".to_owned(), start.elapsed())
+        }
+        Err(error) => check.failed(error, start.elapsed()),
+    }
+}
+
+/// Tells the steps to a network, those that were not reached as well.
+fn steps(target: &Target, probe: &Probe, error: Option<&Error>, route: &Route) -> Vec<Check> {
+    let subject = format!("{}:{}", target.host, target.port);
+    let through = route.connect.proxy.as_ref().is_some_and(|proxy| proxy.carries(&target.host, target.port));
+    let mut checks = Vec::new();
+    for name in ["dns", "tcp", "proxy", "tls", "protocol"] {
+        let check = Check::new(name, &subject);
+        let taken = probe.steps.iter().find(|taken| taken.step.word() == name);
+        // What agrees on TLS and not on the protocol is a network of something else.
+        let is_other = error.is_some_and(|error| error.fault == Fault::NotAdit);
+        let tls = probe.steps.iter().find(|taken| taken.step.word() == "tls");
+        checks.push(match (taken, error) {
+            (Some(StepTaken { took, result: StepResult::Done(found), .. }), _) => check.done(found.clone(), *took),
+            (Some(StepTaken { took, .. }), _) if name == "tls" && is_other => {
+                check.done("something answered, see `protocol`".to_owned(), *took)
+            }
+            (Some(StepTaken { took, .. }), Some(error)) => check.failed(error.clone(), *took),
+            (None, None) if name == "protocol" => {
+                check.done("adit/1 is spoken; nothing was said about who asks".to_owned(), Duration::ZERO)
+            }
+            (None, Some(error)) if name == "protocol" && is_other && tls.is_some() => {
+                check.failed(error.clone(), tls.map_or(Duration::ZERO, |taken| taken.took))
+            }
+            (None, _) if name == "proxy" && !through => check.skipped("none is used for this network"),
+            (None, _) if name == "dns" && probe.steps.iter().any(|taken| taken.step.word() == "tcp") => {
+                check.skipped("an address stands there: no name is resolved here")
+            }
+            (..) => check.skipped("not reached"),
+        });
+    }
+    // A dial that failed before its first step has nothing else that says so.
+    if let (Some(error), true) = (error, probe.steps.is_empty()) {
+        checks.insert(0, Check::new("network", &subject).failed(error.clone(), Duration::ZERO));
+    }
+    checks
+}
+
+/// Compares this machine's clock with the time in which the network's certificate is valid: nothing else that is signed says a
+/// time before one has authenticated. Whether the system keeps its clock in step is told where it says so.
+fn clock(target: &Target, probe: &Probe, error: Option<&Error>) -> Check {
+    let check = Check::new("clock", &format!("{}:{}", target.host, target.port));
+    if let Some(error) = error.filter(|error| matches!(error.fault, Fault::Expired | Fault::NotYetValid)) {
+        return check.failed(error.clone(), Duration::ZERO);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let kept = if Path::new(SYNCHRONIZED).exists() { "; the system says that it keeps its clock in step" } else { "" };
+    let Some(shown) = probe.certificates.first().and_then(|certificate| describe(certificate)) else {
+        return check.skipped(&format!("it says {}; no certificate was seen to compare it with{kept}", utc(now)));
+    };
+    let (from, until) = (utc(shown.not_before), utc(shown.not_after));
+    let found = format!("it says {}, and the network's certificate is valid from {from} until {until}{kept}", utc(now));
+    check.done(found, Duration::ZERO)
+}
+
+/// Connects to an upstream as a caller's connection would, under the policy, and goes.
+async fn upstream(endpoint: &EndpointConfig, guard: &Arc<Guard>, provider: &Arc<CryptoProvider>) -> Check {
+    let subject = format!("{} ({})", endpoint.upstream.address, endpoint.name);
+    let check = Check::new("upstream", &subject);
+    let start = Instant::now();
+    let target = policy::Target {
+        endpoint: endpoint.url.clone(),
+        upstream: endpoint.upstream.address.clone(),
+        protocol: Protocol::of(endpoint),
+    };
+    let ticket = match guard.admit(Arc::new(target)) {
+        Ok(ticket) => ticket,
+        Err(refusal) => {
+            let error = Error::new(Fault::PolicyRefused, refusal.to_string());
+            return check.failed(error, start.elapsed());
+        }
+    };
+    let connected = match Upstream::new(endpoint, provider) {
+        Ok(upstream) => upstream.connect(&Semaphore::new(1), &ticket).await.map_err(|failure| failure.error),
+        Err(error) => Err(error),
+    };
+    match connected {
+        Ok(socket) => {
+            socket.abort(); // nothing was said
+            let tls = if endpoint.upstream.tls.is_some() { ", in TLS" } else { "" };
+            check.done(format!("it takes connections{tls}"), start.elapsed())
+        }
+        Err(error) => check.failed(error, start.elapsed()),
+    }
+}
+
+/// How long TLS with a network may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// There while the system's own service has the time from others.
+const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";

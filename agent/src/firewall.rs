@@ -1,0 +1,224 @@
+//! What a firewall must let through for this configuration, name by name and port by port.
+
+use core::net::IpAddr;
+use std::sync::Arc;
+
+use adit_tokio::{ConnectOptions, resolve};
+use rustls::crypto::CryptoProvider;
+use serde_json::{Value, json};
+
+use crate::{
+    config::Config,
+    errors::{Error, Fault},
+    route::Route,
+    upstream::Address,
+};
+
+/// Every way out that this configuration needs; there is none in.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    rules: Vec<Rule>,
+}
+
+/// One way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    /// Who connects.
+    from: &'static str,
+    transport: &'static str,
+    host: String,
+    port: u16,
+    /// What the name stands for at this moment.
+    addresses: Vec<IpAddr>,
+    /// What it is for.
+    purpose: &'static str,
+    /// For which endpoint; empty for all.
+    endpoint: String,
+    problem: String,
+}
+
+/// Lists what the configuration leads to, and looks names up as the agent would.
+///
+/// # Errors
+/// [`Fault::NetworkUnknown`], [`Fault::RootsUnusable`].
+pub(crate) async fn firewall(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Rules, Error> {
+    let agent = &config.agent;
+    if agent.targets.is_empty() {
+        return Err(Fault::NetworkUnknown.into());
+    }
+    let route = Route::new(agent, provider)?;
+    let mut rules = Rules { rules: Vec::new() };
+    for server in &agent.resolvers {
+        for transport in ["udp", "tcp"] {
+            let host = server.ip().to_string();
+            rules.add(Rule::new("agent", transport, &host, server.port(), "dns").at(&route.connect).await);
+        }
+    }
+    for target in &agent.targets {
+        let through = route.connect.proxy.as_ref().filter(|proxy| proxy.carries(&target.host, target.port));
+        let Some(proxy) = through else {
+            rules.add(Rule::new("agent", "tcp", &target.host, target.port, "network").at(&route.connect).await);
+            continue;
+        };
+        rules.add(Rule::new("agent", "tcp", &proxy.host, proxy.port, "proxy").at(&route.connect).await);
+        // Whatever the name means to the proxy: it is resolved there.
+        rules.add(Rule::new("proxy", "tcp", &target.host, target.port, "network"));
+    }
+    let system = ConnectOptions::default(); // upstreams are resolved by this machine
+    for endpoint in &config.endpoints {
+        if let Address::Tcp { host, port } = &endpoint.upstream.address {
+            let rule = Rule::new("agent", "tcp", host, *port, "upstream");
+            rules.add(Rule { endpoint: endpoint.name.clone(), ..rule.at(&system).await });
+        }
+    }
+    Ok(rules)
+}
+
+impl Rule {
+    fn new(from: &'static str, transport: &'static str, host: &str, port: u16, purpose: &'static str) -> Self {
+        let (addresses, problem, endpoint) = (Vec::new(), String::new(), String::new());
+        Self { from, transport, host: host.to_owned(), port, addresses, purpose, endpoint, problem }
+    }
+
+    /// Looks the name up.
+    async fn at(mut self, options: &ConnectOptions) -> Self {
+        match resolve(&self.host, options).await {
+            Ok(mut addresses) => {
+                addresses.sort_unstable();
+                addresses.dedup();
+                self.addresses = addresses;
+            }
+            Err(error) => self.problem = error.to_string(),
+        }
+        self
+    }
+
+    fn text(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let purpose = match (self.purpose, self.endpoint.as_str()) {
+            (purpose, "") => purpose.to_owned(),
+            (purpose, endpoint) => format!("{purpose} of {endpoint}"),
+        };
+        let mut text = format!("  {:5} {} {host}:{}  {purpose}\n", self.from, self.transport, self.port);
+        let is_name = self.host.parse::<IpAddr>().is_err();
+        if is_name && !self.addresses.is_empty() {
+            let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+            text.push_str(&format!("          at present {}\n", addresses.join(", ")));
+        }
+        if !self.problem.is_empty() {
+            text.push_str(&format!("          {}\n", self.problem));
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "from": self.from,
+            "transport": self.transport,
+            "host": self.host,
+            "port": self.port,
+            "addresses": self.addresses,
+            "purpose": self.purpose,
+            "endpoint": if self.endpoint.is_empty() { None } else { Some(&self.endpoint) },
+            "problem": if self.problem.is_empty() { None } else { Some(&self.problem) },
+        })
+    }
+}
+
+impl Rules {
+    fn add(&mut self, rule: Rule) {
+        if !self.rules.contains(&rule) {
+            self.rules.push(rule);
+        }
+    }
+
+    /// Returns them for a person.
+    pub(crate) fn text(&self) -> String {
+        let shown = |inner| {
+            let rules = self.rules.iter().filter(move |rule| (rule.purpose == "upstream") == inner);
+            rules.map(Rule::text).collect::<String>()
+        };
+        let named: Vec<_> = self.rules.iter().filter(|rule| matches!(rule.purpose, "network" | "proxy")).collect();
+        let block: Vec<_> = named.iter().filter(|rule| rule.from == "agent").collect();
+        let block: Vec<_> = block.iter().map(|rule| format!("{}:{}", rule.host, rule.port)).collect();
+        let system = if self.rules.iter().any(|rule| rule.purpose == "dns") {
+            ""
+        } else {
+            "  and DNS as this machine is set up for it\n"
+        };
+        let upstreams = shown(true);
+        let upstreams = if upstreams.is_empty() { "  none\n".to_owned() } else { upstreams };
+        format!(
+            "To open, outwards:\n{}{system}To open, to services inside:\n{upstreams}To open, inwards: nothing.\n\
+             To block, so that nothing goes: {}\n\
+             Addresses may change; where a firewall knows names, let it go by those.\n",
+            shown(false),
+            block.join(", "),
+        )
+    }
+
+    /// Returns them as one JSON object.
+    pub(crate) fn json(&self) -> String {
+        let outbound: Vec<_> = self.rules.iter().map(Rule::json).collect();
+        json!({ "outbound": outbound, "inbound": [] }).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn rules(agent: &str, endpoints: &str) -> Rules {
+        let config = crate::testing::config(&format!("version: 1\nagent:\n{agent}endpoints:\n{endpoints}"));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let roots = crate::config::Roots::Bundled(crate::testing::root_pem());
+        let mut config = config;
+        config.agent.roots = roots;
+        firewall(&config, &provider).await.unwrap()
+    }
+
+    const CRM: &str = "  - { name: crm, url: 'https://crm.example.com', upstream: { url: '10.0.0.7:8080' } }\n";
+
+    #[tokio::test]
+    async fn what_is_dialed_is_listed_and_nothing_else() {
+        let rules = rules("  connect_url: [192.0.2.1, '[2001:db8::1]:4443']\n", CRM).await;
+
+        assert_eq!(
+            rules.text(),
+            "To open, outwards:\n  agent tcp 192.0.2.1:443  network\n  agent tcp [2001:db8::1]:4443  network\n  \
+             and DNS as this machine is set up for it\nTo open, to services inside:\n  agent tcp 10.0.0.7:8080  upstream of crm\n\
+             To open, inwards: nothing.\nTo block, so that nothing goes: 192.0.2.1:443, 2001:db8::1:4443\n\
+             Addresses may change; where a firewall knows names, let it go by those.\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn with_a_proxy_the_agent_dials_the_proxy_and_the_proxy_the_network() {
+        let agent = "  connect_url: node.example.com\n  proxy_url: http://u:s3cret@192.0.2.9:3128\n  dns_resolver_ips: 192.0.2.53\n";
+        let rules = rules(agent, CRM).await;
+
+        let json: Value = serde_json::from_str(&rules.json()).unwrap();
+        let told: Vec<_> = json["outbound"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|rule| {
+                let word = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
+                format!("{} {} {}:{} {}", word("from"), word("transport"), word("host"), rule["port"], word("purpose"))
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "agent udp 192.0.2.53:53 dns",
+                "agent tcp 192.0.2.53:53 dns",
+                "agent tcp 192.0.2.9:3128 proxy",
+                "proxy tcp node.example.com:443 network",
+                "agent tcp 10.0.0.7:8080 upstream",
+            ]
+        );
+        assert_eq!(json["inbound"], json!([]));
+        assert!(rules.text().contains("so that nothing goes: 192.0.2.9:3128\n"), "{}", rules.text());
+        assert!(!rules.json().contains("s3cret") && !rules.text().contains("s3cret"));
+    }
+}
