@@ -1,6 +1,9 @@
-//! What is asked of callers in TLS, the same wherever it ends, at the network or at the agent: versions, certificates of
-//! callers, and whose certificates are believed. Cryptography is the caller's choice: nothing is installed for the process.
+//! What is asked of the other end in TLS, the same at the network and at the agent: versions, certificates of callers, whose
+//! certificates are believed, and which are revoked. Cryptography is the caller's choice: nothing is installed for the process.
 
+mod crl;
+mod key;
+mod staple;
 mod trust;
 
 use std::{path::PathBuf, sync::Arc};
@@ -12,6 +15,9 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
+pub use crl::{Mark, RevocationList, Scope, is_issued, split_lists};
+pub use key::{KeyPrint, sha256};
+pub use staple::{MAX_STAPLE, MAX_STAPLED, staple, stapled};
 pub use trust::{Judge, TrustError, read};
 
 /// A version of TLS; older ones are not spoken at all (V33).

@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use adit_tls::{Mark, Scope};
 use parking_lot::Mutex;
 
-use super::list::{Mark, Scope};
 use crate::store::{Store, StoreError};
 
 /// Marks and copies. What changes is written by [`Self::flush`].

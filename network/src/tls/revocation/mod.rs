@@ -7,7 +7,6 @@
 
 mod fetch;
 mod ledger;
-mod list;
 mod verifier;
 mod watch;
 
@@ -17,7 +16,7 @@ use core::{
 };
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use adit_tls::{Authorities, TrustError};
+use adit_tls::{Authorities, RevocationList as List, Scope, TrustError, is_issued, split_lists};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::{
@@ -32,7 +31,6 @@ use crate::{
     bounded,
     certificates::{Stamp, unix_now},
 };
-use list::{List, Scope};
 
 pub use fetch::run as fetch;
 pub use ledger::Ledger;
@@ -228,7 +226,7 @@ impl Revocations {
     pub(super) fn offer(&self, url: &str, octets: Vec<u8>, now: u64) -> Result<u64, String> {
         let issuers = self.issuers().map_err(|error| error.to_string())?;
         let mut next = u64::MAX;
-        for der in list::split(octets.clone())? {
+        for der in split_lists(octets.clone())? {
             let list = List::read(der, &issuers, &self.provider, now)?;
             self.is_no_roll_back(&list)?;
             next = next.min(list.next);
@@ -302,7 +300,7 @@ impl Revocations {
             if size > MAX_LISTS {
                 return Err(invalid(format!("the lists of one endpoint are larger than {MAX_LISTS} octets together")));
             }
-            for der in list::split(octets).map_err(invalid)? {
+            for der in split_lists(octets).map_err(invalid)? {
                 let list = List::read(der, &issuers, &self.provider, now).map_err(invalid)?;
                 self.is_no_roll_back(&list).map_err(invalid)?;
                 if lists.get(&list.scope).is_none_or(|other| other.mark.is_before(&list.mark)) {
@@ -351,7 +349,7 @@ impl Revocations {
             while !left.is_empty() {
                 let before = left.len();
                 let (issued, rest) =
-                    left.into_iter().partition::<Vec<_>, _>(|der| list::is_issued(der, &issuers, &self.provider));
+                    left.into_iter().partition::<Vec<_>, _>(|der| is_issued(der, &issuers, &self.provider));
                 issuers.extend(issued);
                 if rest.len() == before {
                     let problem = format!("{before} of its certificates were not issued by an authority in `ca`");
@@ -370,15 +368,6 @@ impl Revocations {
             }
             Some(_) | None => Ok(()),
         }
-    }
-}
-
-impl List {
-    /// Tells which list this is.
-    fn told(&self) -> String {
-        let number: String = self.mark.number.iter().map(|octet| format!("{octet:02x}")).collect();
-        let number = if number.is_empty() { "without a number".to_owned() } else { format!("number 0x{number}") };
-        format!("the list of {}, {number}, with {} entries", self.shown, self.entries)
     }
 }
 

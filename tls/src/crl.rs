@@ -1,7 +1,6 @@
 //! One revocation list, believed: whole, of an authority that may sign lists, signed by it, and of a time that can be.
 
 use adit_core::escape;
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _},
@@ -14,45 +13,53 @@ use x509_parser::{
     x509::{AlgorithmIdentifier, SubjectPublicKeyInfo},
 };
 
+use crate::key::{KeyPrint, sha256};
+
 /// For which certificates a list speaks: a digest of the issuer's key, and of what part of its certificates the list names.
-pub(crate) type Scope = [u8; 32];
+pub type Scope = [u8; 32];
 
 /// How new a list is among those of one scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub struct Mark {
     /// Its number, big endian and without leading zeros; empty for a list without one.
-    pub(crate) number: Vec<u8>,
+    pub number: Vec<u8>,
     /// When it was made: seconds since 1970.
-    pub(crate) issued: i64,
+    pub issued: i64,
 }
 
 impl Mark {
     /// Returns whether this list is older than another one.
-    pub(crate) fn is_before(&self, other: &Self) -> bool {
+    pub fn is_before(&self, other: &Self) -> bool {
         (self.number.len(), &self.number, self.issued) < (other.number.len(), &other.number, other.issued)
     }
 }
 
 /// A revocation list.
 #[derive(Clone)]
-pub(super) struct List {
-    pub(super) der: CertificateRevocationListDer<'static>,
+#[non_exhaustive]
+pub struct RevocationList {
+    /// The list itself.
+    pub der: CertificateRevocationListDer<'static>,
     /// The name of its issuer, as certificates have it.
-    pub(super) issuer: Vec<u8>,
+    pub issuer: Vec<u8>,
     /// The same, to be read.
-    pub(super) shown: String,
-    pub(super) scope: Scope,
-    pub(super) mark: Mark,
+    pub shown: String,
+    /// The key that signed it.
+    pub key: KeyPrint,
+    /// For which certificates it speaks.
+    pub scope: Scope,
+    /// How new it is.
+    pub mark: Mark,
     /// When its successor is due: seconds since 1970.
-    pub(super) next: u64,
+    pub next: u64,
     /// How many certificates it revokes.
-    pub(super) entries: usize,
+    pub entries: usize,
 }
 
-impl core::fmt::Debug for List {
+impl core::fmt::Debug for RevocationList {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { shown, mark, next, entries, .. } = self;
-        f.debug_struct("List")
+        f.debug_struct("RevocationList")
             .field("issuer", shown)
             .field("mark", mark)
             .field("next", next)
@@ -61,9 +68,12 @@ impl core::fmt::Debug for List {
     }
 }
 
-impl List {
-    /// Reads a list that one of `issuers` has signed.
-    pub(super) fn read(
+impl RevocationList {
+    /// Reads a list that one of `issuers` has signed, at the time `now`, in seconds since 1970. That it may be over is the caller's to judge.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn read(
         der: CertificateRevocationListDer<'static>,
         issuers: &[CertificateDer<'_>],
         provider: &CryptoProvider,
@@ -76,7 +86,7 @@ impl List {
         let parsed = issuers.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
         let named: Vec<_> = parsed.filter(|it| it.subject().as_raw() == list.issuer().as_raw()).collect();
         if named.is_empty() {
-            return Err(format!("its issuer {shown} is none of the authorities in `ca` and `crl_issuers`"));
+            return Err(format!("its issuer {shown} is none of the authorities that are believed"));
         }
         let (message, signature) = (list.tbs_cert_list.as_ref(), &*list.signature_value.data);
         let signs = |it: &&X509Certificate<'_>| {
@@ -97,27 +107,45 @@ impl List {
         let number = list.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default();
         let number = number.iter().copied().skip_while(|octet| *octet == 0).collect();
         let part = list.extensions().iter().find(|extension| extension.oid.as_bytes() == ISSUING_DISTRIBUTION_POINT);
-        let mut scope = Context::new(&SHA256);
-        scope.update(issuer.public_key().raw);
-        scope.update(part.map_or(&[], |extension| extension.value));
+        let scope = [issuer.public_key().raw, part.map_or(&[], |extension| extension.value)].concat();
         Ok(Self {
             issuer: list.issuer().as_raw().to_vec(),
             shown,
-            scope: scope.finish().as_ref().try_into().unwrap_or_default(),
+            key: sha256(issuer.public_key().raw, provider).map(KeyPrint).ok_or("this program has no SHA-256")?,
+            scope: sha256(&scope, provider).ok_or("this program has no SHA-256")?,
             mark: Mark { number, issued },
             next: u64::try_from(next.timestamp()).unwrap_or(0),
             entries: list.iter_revoked_certificates().count(),
             der,
         })
     }
+
+    /// Returns since when a certificate is revoked, by its serial number as certificates have it; seconds since 1970.
+    ///
+    /// It tells what stands in the list, and does not judge: lists may be of a part of the certificates, or of somebody else's.
+    pub fn revoked(&self, serial: &[u8]) -> Option<i64> {
+        let (_, list) = CertificateRevocationList::from_der(&self.der).ok()?;
+        let mut entries = list.iter_revoked_certificates();
+        entries.find(|entry| entry.raw_serial() == serial).map(|entry| entry.revocation_date.timestamp())
+    }
+
+    /// Tells which list this is.
+    pub fn told(&self) -> String {
+        let number: String = self.mark.number.iter().map(|octet| format!("{octet:02x}")).collect();
+        let number = if number.is_empty() { "without a number".to_owned() } else { format!("number 0x{number}") };
+        format!("the list of {}, {number}, with {} entries", self.shown, self.entries)
+    }
 }
 
 /// Takes lists apart, in DER or PEM, all or nothing.
-pub(super) fn split(octets: Vec<u8>) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+///
+/// # Errors
+/// What is wrong with them, for people.
+pub fn split_lists(octets: Vec<u8>) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     if octets.first() == Some(&SEQUENCE) {
         return Ok(vec![octets.into()]);
     }
-    let count = |what: &[u8]| memchr::memmem::find_iter(&octets, what).count();
+    let count = |what: &[u8]| octets.windows(what.len()).filter(|window| *window == what).count();
     let begun = count(b"-----BEGIN");
     if begun != count(b"-----END") || !octets.trim_ascii_end().ends_with(b"-----") {
         return Err("it is neither DER nor PEM, or a part of it is cut off".to_owned());
@@ -130,8 +158,8 @@ pub(super) fn split(octets: Vec<u8>) -> Result<Vec<CertificateRevocationListDer<
     Ok(lists)
 }
 
-/// Returns whether the key of an authority has signed its own like: a certificate below it.
-pub(super) fn is_issued(der: &CertificateDer<'_>, issuers: &[CertificateDer<'_>], provider: &CryptoProvider) -> bool {
+/// Returns whether one of `issuers` has the name of a certificate's issuer and the key that signed it.
+pub fn is_issued(der: &CertificateDer<'_>, issuers: &[CertificateDer<'_>], provider: &CryptoProvider) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
     let parsed = issuers.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
     let (message, signature) = (certificate.tbs_certificate.as_ref(), &*certificate.signature_value.data);
