@@ -92,6 +92,8 @@ codes! {
     BUSY = 0x10e;
     /// The customer has closed everything: the agent comes back when they open it again.
     FROZEN = 0x10f;
+    /// The network's certificate is not good any more: it was revoked, or nobody says that it was not.
+    UNTRUSTED = 0x110;
 
     /// The stream was not processed at all: safe to try elsewhere.
     REFUSED = 0x200;

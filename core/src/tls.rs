@@ -2,10 +2,13 @@
 
 mod config;
 
-use alloc::sync::Arc;
+use alloc::{borrow::ToOwned, string::String, sync::Arc};
 use std::io::{self, BufRead, IoSlice, Write};
 
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, pki_types::ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection,
+    pki_types::{CertificateDer, ServerName},
+};
 
 pub use config::{client_config, danger_client_config, server_config};
 
@@ -17,6 +20,16 @@ pub const ALPN: &[u8] = b"adit/1";
 pub struct Tls {
     connection: Connection,
     peer_closed: bool,
+}
+
+/// What a handshake said of the peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The certificate that it showed: the network's, at the agent.
+    pub certificate: Option<CertificateDer<'static>>,
+    /// The name that it asked for (SNI): the agent's wish, at the network.
+    pub name: Option<String>,
 }
 
 impl Tls {
@@ -109,6 +122,16 @@ impl Tls {
     /// Returns whether both sides agreed on [`ALPN`].
     pub fn has_alpn(&self) -> bool {
         self.connection.alpn_protocol() == Some(ALPN) // spec: TLS-002
+    }
+
+    /// Returns what a completed handshake said of the peer.
+    pub fn peer(&self) -> Peer {
+        let certificate = self.connection.peer_certificates().and_then(<[_]>::first);
+        let name = match &self.connection {
+            Connection::Server(connection) => connection.server_name().map(ToOwned::to_owned),
+            Connection::Client(_) => None,
+        };
+        Peer { certificate: certificate.map(|certificate| certificate.clone().into_owned()), name }
     }
 
     /// Returns the underlying connection, for what it knows of the peer.

@@ -18,7 +18,7 @@ use adit_core::{
     Side, Stats, Unbind, Welcome,
     driver::{Clock, Failure, Handle, PollEvent, Task, Transport},
     side,
-    tls::Tls,
+    tls::{Peer, Tls},
 };
 
 /// A session; clones are the same session. When all clones, its events and its streams are gone, it closes.
@@ -216,6 +216,11 @@ impl From<Failure> for SetupError {
 }
 
 impl<R> Incoming<R> {
+    /// Returns what TLS said of the agent: the name that it asked for.
+    pub fn peer(&self) -> Option<Arc<Peer>> {
+        self.handle.peer()
+    }
+
     /// Returns what the agent said.
     pub const fn hello(&self) -> &Hello {
         self.request.hello()
@@ -270,6 +275,11 @@ impl<S: Side, R> Session<S, R> {
 
     pub(super) const fn handle(&self) -> &Handle<S> {
         &self.handle
+    }
+
+    /// Returns what TLS said of the peer when the present connection, or the last there was, was secured.
+    pub fn peer(&self) -> Option<Arc<Peer>> {
+        self.handle.peer()
     }
 
     /// Returns the session's name.

@@ -19,6 +19,7 @@ use super::{
 };
 use adit_core::{
     AgentId, Bind, Cause, Code, Config, Instant, LANES, Notice, ReconnectPolicy, Secret, Stats, driver::Clock, side,
+    tls::Peer,
 };
 
 pub use endpoint::Endpoint;
@@ -155,6 +156,14 @@ impl<R> Uplink<R> {
             session.close(code, text);
         }
         self.shutdown(Duration::ZERO).await;
+    }
+
+    /// Ends at once the sessions whose network `is_lost` says so of, draining ones too, and tells it why; returns how many. They are
+    /// made anew with the usual delay, unless the code says otherwise.
+    pub fn close_where(&self, is_lost: impl Fn(&Peer) -> bool, code: Code, text: &str) -> usize {
+        let sessions: Vec<_> = self.shared.lock().sessions.values().cloned().collect();
+        let lost = sessions.iter().filter(|session| session.peer().is_some_and(|peer| is_lost(&peer)));
+        lost.map(|session| session.close(code, text)).count()
     }
 
     /// Returns the counters of each current session.

@@ -11,7 +11,8 @@ use super::{Failure, Task};
 use crate::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRequest, Cause, Code, Command, CommandResult, Config,
     Duration, Event, Hello, Instant, Link, Loss, Open, OpenError, ReadError, Refusal, Side, Stats, StreamId, Unbind,
-    Welcome, WriteError, side, tls::Tls,
+    Welcome, WriteError, side,
+    tls::{Peer, Tls},
 };
 
 /// A link and its session; clones are the same link.
@@ -137,6 +138,11 @@ impl<S: Side> Handle<S> {
     /// Returns the counters, once there is a session.
     pub fn stats(&self) -> Option<Stats> {
         self.shared.lock().link.session().map(crate::Session::stats)
+    }
+
+    /// Returns what TLS said of the peer when the present link, or the last there was, was secured.
+    pub fn peer(&self) -> Option<Arc<Peer>> {
+        self.shared.lock().peer.clone()
     }
 
     /// Returns what failed below the link, once: TLS, or the socket.
@@ -287,6 +293,7 @@ impl Handle<side::Network> {
         (own.driver, theirs.driver) = (replaced, mine);
         own.forward.insert(mine, Arc::clone(&parked.shared));
         theirs.forward.insert(replaced, Arc::clone(&self.shared));
+        core::mem::swap(&mut own.peer, &mut theirs.peer);
         (theirs.failure, theirs.gone) = (None, false);
         wake.extend(own.task.take());
         wake.extend(theirs.task.take());

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use sync::{AtomicUsize, Mutex, MutexGuard};
 
 use super::{Clock, Failure};
-use crate::{Cause, Code, Event, Instant, Link, Open, ReadError, Side, StreamId, WriteError};
+use crate::{Cause, Code, Event, Instant, Link, Open, ReadError, Side, StreamId, WriteError, tls::Peer};
 
 /// The locks: those of the standard library, or of a scheduler that tries interleavings (core/shuttle).
 mod sync {
@@ -53,6 +53,8 @@ pub(super) struct State<S: Side> {
     pub(super) failure: Option<Failure>,
     /// When TLS was agreed upon below the link, if the task did that.
     pub(super) secured: Option<Instant>,
+    /// What TLS said of the peer, once the link is secured.
+    pub(super) peer: Option<Arc<Peer>>,
     /// Streams that the peer opened and nobody has taken.
     pub(super) incoming: VecDeque<StreamId>,
     pub(super) listener: Option<Waker>,
@@ -188,6 +190,7 @@ impl<S: Side> Shared<S> {
                 cause: None,
                 failure: None,
                 secured: None,
+                peer: None,
                 incoming: VecDeque::new(),
                 listener: None,
                 closed: Waiters::default(),

@@ -69,7 +69,7 @@ impl<S: Side> Task<S> {
 
     pub(super) fn seated(seat: Seat<S>, tls: Tls, clock: Arc<dyn Clock>) -> Self {
         let phase = if tls.is_handshaking() { Phase::Securing } else { Phase::Open };
-        Self {
+        let mut task = Self {
             seat,
             clock,
             tls,
@@ -80,7 +80,17 @@ impl<S: Side> Task<S> {
             told: false,
             ended: false,
             until: None,
+        };
+        if phase == Phase::Open {
+            task.introduce();
         }
+        task
+    }
+
+    /// Tells what TLS said of the peer.
+    fn introduce(&mut self) {
+        let peer = Arc::new(self.tls.peer());
+        self.seat.with(|state| state.peer = Some(peer));
     }
 
     /// Drives until nothing moves. Ready when the transport is over: drop it, and go on with [`Self::poll_parked`].
@@ -285,6 +295,7 @@ impl<S: Side> Task<S> {
             }
             self.phase = Phase::Open;
             self.seat.with(|state| state.secured = Some(now));
+            self.introduce();
         }
         if self.tls.peer_closed() {
             self.on_eof(now);
