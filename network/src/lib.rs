@@ -6,6 +6,7 @@ mod bounded;
 pub mod certificates;
 pub mod cli;
 pub mod config;
+pub mod crl;
 pub mod edge;
 pub mod endpoints;
 pub mod errors;

@@ -11,9 +11,10 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
-    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PublicKeyData, RevokedCertParams, SanType,
+    CrlDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PublicKeyData, RevokedCertParams, SanType,
 };
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use x509_parser::{extensions::ParsedExtension, pem::parse_x509_pem};
 
@@ -25,6 +26,8 @@ pub struct PrivateCa {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
     validity: Validity,
+    /// Where its revocation list is; stands in what it issues.
+    list_url: Option<String>,
 }
 
 /// A certificate with its chain, and its key, as PEM.
@@ -102,7 +105,25 @@ impl PrivateCa {
         let validity = pem::certified_key(&certificate, &key, &certificate_path)?.validity;
         let key = KeyPair::from_pem(&key).map_err(CertificateError::Issue)?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(CertificateError::Issue)?;
-        Ok(Self { issuer, certificate, validity })
+        Ok(Self { issuer, certificate, validity, list_url: None })
+    }
+
+    /// Lets what it issues say where its revocation list is (RFC 5280 §4.2.1.13).
+    #[must_use]
+    pub fn naming(mut self, list_url: Option<String>) -> Self {
+        self.list_url = list_url;
+        self
+    }
+
+    /// Returns its own certificate, PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Returns whether the last certificate of a chain is its own.
+    pub(super) fn is_issuer_of(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let own = parse_x509_pem(self.certificate.as_bytes());
+        own.is_ok_and(|(_, own)| chain.last().is_some_and(|last| **last == *own.contents))
     }
 
     /// Returns from when to when the CA's own certificate is valid.
@@ -172,6 +193,8 @@ impl PrivateCa {
         };
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
+        params.crl_distribution_points =
+            self.list_url.iter().map(|url| CrlDistributionPoint { uris: vec![url.clone()] }).collect();
         validity(&mut params, term);
         let serial = serial_number()?;
         params.serial_number = Some(serial.to_vec().into());

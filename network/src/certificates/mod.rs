@@ -5,6 +5,8 @@
 
 pub mod acme;
 mod ca;
+mod ingress;
+mod lists;
 mod own;
 mod pem;
 mod register;
@@ -20,6 +22,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rustls::{
     server::{ClientHello, ResolvesServerCert},
@@ -31,6 +34,8 @@ use crate::{
     config::{CertificateFiles, Config},
 };
 use acme::Issuer;
+use ingress::{Shown, Wanted};
+use lists::{Lists, Places};
 
 pub use ca::{Issued, PrivateCa, Signed, Usage, certificate_path, key_path, write_answer, write_issued};
 pub use own::{Kept, KeptError};
@@ -87,6 +92,8 @@ pub enum CertificateError {
 #[derive(Debug)]
 pub struct Certificates {
     current: ArcSwap<Loaded>,
+    /// Revocation lists that agents are given.
+    lists: ArcSwap<Lists>,
     /// Put in by command.
     own: ArcSwap<NameMap<Pair>>,
     /// Ordered by ACME.
@@ -134,7 +141,7 @@ pub struct Loaded {
     ca: Option<PrivateCa>,
     issued: Mutex<HashMap<EndpointName, (Arc<CertifiedKey>, Instant)>>,
     /// Of files or of the private CA.
-    ingress: Option<Pair>,
+    ingress: ArcSwap<Shown>,
 }
 
 /// The files and names that the configuration names.
@@ -142,8 +149,10 @@ pub struct Loaded {
 struct Named {
     certificates: Vec<CertificateFiles>,
     private_ca: Option<PathBuf>,
-    ingress: Option<(PathBuf, PathBuf)>,
-    ingress_names: Vec<String>,
+    /// What stands in certificates of the private CA: where its revocation list is.
+    list_url: Option<String>,
+    ingress: Wanted,
+    lists: Places,
 }
 
 impl Named {
@@ -151,15 +160,16 @@ impl Named {
         Self {
             certificates: config.certificates.clone(),
             private_ca: config.private_ca.clone(),
-            ingress: config.ingress.files.clone(),
-            ingress_names: ingress_names(config),
+            list_url: config.crl.as_ref().and_then(|crl| crl.url.clone()),
+            ingress: Wanted::new(config),
+            lists: Places::new(config),
         }
     }
 
     fn stamps(&self) -> Vec<Stamp> {
         let ca = self.private_ca.iter().flat_map(|folder| [certificate_path(folder), key_path(folder)]);
         let pairs = self.certificates.iter().map(|files| (&files.certificate, &files.key));
-        let pairs = pairs.chain(self.ingress.iter().map(|(certificate, key)| (certificate, key)));
+        let pairs = pairs.chain(self.ingress.files().map(|(certificate, key)| (certificate, key)));
         let stamps = pairs.flat_map(|(certificate, key)| [Stamp::of(certificate), Stamp::of(key)]);
         stamps.chain(ca.map(|path| Stamp::of(&path))).collect()
     }
@@ -171,12 +181,14 @@ impl Loaded {
     /// # Errors
     /// The first that cannot be used; no name is then served from a part of them.
     pub fn read(config: &Config) -> Result<Self, CertificateError> {
-        Self::load(Arc::new(Named::new(config)))
+        Self::load(Arc::new(Named::new(config)), None)
     }
 
-    fn load(named: Arc<Named>) -> Result<Self, CertificateError> {
+    /// Reads everything; what the private CA has issued for the ingress in `before` stays as long as it is good.
+    fn load(named: Arc<Named>, before: Option<&Shown>) -> Result<Self, CertificateError> {
         let stamps = named.stamps(); // before the reading: what changes meanwhile is read again
         let ca = named.private_ca.as_deref().map(PrivateCa::load).transpose()?;
+        let ca = ca.map(|ca| ca.naming(named.list_url.clone()));
         let mut files = NameMap::default();
         for CertificateFiles { names, certificate, key } in &named.certificates {
             let pair = pem::load(certificate, key)?;
@@ -184,11 +196,7 @@ impl Loaded {
                 files.insert(name.clone(), pair.clone());
             }
         }
-        let ingress = match (&named.ingress, &ca) {
-            (Some((certificate, key)), _) => Some(pem::load(certificate, key)?),
-            (None, Some(ca)) => Some(issue(ca, &named.ingress_names)?),
-            (None, None) => None,
-        };
+        let ingress = ArcSwap::from_pointee(Shown::load(&named.ingress, ca.as_ref(), before)?);
         Ok(Self { named, stamps, refused: Mutex::default(), files, ca, issued: Mutex::default(), ingress })
     }
 
@@ -213,6 +221,7 @@ impl Certificates {
     /// Takes what was read.
     pub fn new(loaded: Loaded) -> Self {
         Self {
+            lists: ArcSwap::from_pointee(loaded.named.lists.load().unwrap_or_default()),
             current: ArcSwap::from_pointee(loaded),
             own: ArcSwap::default(),
             ordered: ArcSwap::default(),
@@ -275,6 +284,15 @@ impl Certificates {
         has(&loaded.files) || has(&own)
     }
 
+    /// Reads every certificate that a new configuration names, as [`Loaded::read`] does; what the private CA has issued for the ingress
+    /// stays as long as it is good.
+    ///
+    /// # Errors
+    /// The first that cannot be used.
+    pub fn read(&self, config: &Config) -> Result<Loaded, CertificateError> {
+        Loaded::load(Arc::new(Named::new(config)), Some(&self.current.load().ingress.load()))
+    }
+
     /// Replaces what is from files; connections that stand keep theirs.
     pub fn replace(&self, loaded: Loaded) {
         self.current.store(Arc::new(loaded));
@@ -290,7 +308,7 @@ impl Certificates {
         if stamps == current.stamps || current.refused.lock().as_ref() == Some(&stamps) {
             return None;
         }
-        match Loaded::load(Arc::clone(&current.named)) {
+        match Loaded::load(Arc::clone(&current.named), Some(&current.ingress.load())) {
             Ok(loaded) => {
                 // A reload that came in between is newer than what was read here.
                 self.current.compare_and_swap(&current, Arc::new(loaded));
@@ -366,17 +384,68 @@ impl Certificates {
         exact.or_else(below).map(|pair| Arc::clone(&pair.certified))
     }
 
-    /// Returns the certificate of the ingress: its own, else that of the name that the agent asks for.
+    /// Returns the certificate of the ingress for the name that the agent asks for, with the revocation list of its issuer.
     fn of_ingress(&self, name: Option<&EndpointName>) -> Option<Arc<CertifiedKey>> {
         let loaded = self.current.load();
-        if let Some(pair) = &loaded.ingress {
-            return Some(Arc::clone(&pair.certified));
+        let found = loaded.ingress.load().find(&loaded.named.ingress, name, |name| self.ready(name))?;
+        Some(ingress::stapled(&found, &self.lists.load()))
+    }
+
+    /// Reads the revocation lists again when one has changed; `None` when there is nothing new.
+    ///
+    /// # Errors
+    /// When one cannot be used: the ones before stay, and are tried again.
+    pub fn refresh_lists(&self) -> Option<Result<usize, CertificateError>> {
+        let loaded = self.current.load();
+        if self.lists.load().stamps == loaded.named.lists.stamps() {
+            return None;
         }
-        let mut own = loaded.named.ingress_names.iter().filter_map(|own| EndpointName::parse(own).ok());
-        match name {
-            Some(name) => own.any(|own| own == *name).then(|| self.ready(name))?,
-            None => own.find_map(|own| self.ready(&own)),
-        }
+        Some(loaded.named.lists.load().map(|lists| {
+            let too_long = lists.too_long();
+            self.lists.store(Arc::new(lists));
+            too_long
+        }))
+    }
+
+    /// Issues what the private CA has issued for the ingress anew where two thirds of its life are over, or it is revoked. Returns
+    /// whether it did, and whether anything was revoked. Sessions stay: whoever shakes hands from here on meets the new one.
+    ///
+    /// # Errors
+    /// When it cannot be issued: the old one stays.
+    pub fn rotate(&self, now: u64) -> Result<Option<Rotated>, CertificateError> {
+        let loaded = self.current.load();
+        let Some(ca) = &loaded.ca else { return Ok(None) };
+        let (shown, lists) = (loaded.ingress.load_full(), self.lists.load());
+        let Some(new) = shown.rotate(ca, &lists, now)? else { return Ok(None) };
+        let rotated = if shown.is_revoked(&lists) { Rotated::Revoked } else { Rotated::Due };
+        loaded.ingress.store(Arc::new(new));
+        Ok(Some(rotated))
+    }
+
+    /// Notes in the register of the private CA what it has issued for the ingress, so that it can be revoked.
+    ///
+    /// # Errors
+    /// When the register cannot be written; the next call tries again.
+    pub fn note_issued(&self) -> Result<(), CertificateError> {
+        let loaded = self.current.load();
+        let Some(folder) = &loaded.named.private_ca else { return Ok(()) };
+        loaded.ingress.load().note(folder)
+    }
+
+    /// Returns the revocation list of the private CA in DER, and when its successor is due.
+    pub fn list(&self) -> Option<(Bytes, u64)> {
+        self.lists.load().own()
+    }
+
+    /// Returns the path at which the list of the private CA is given out.
+    pub fn list_path(&self) -> String {
+        self.current.load().named.lists.path().to_owned()
+    }
+
+    /// Returns the list of the private CA where it is given out under this name and path.
+    pub fn published(&self, name: &EndpointName, path: &str) -> Option<Bytes> {
+        let loaded = self.current.load();
+        loaded.named.lists.is_published(name.as_str(), path).then(|| Some(self.list()?.0))?
     }
 
     /// Returns every certificate with the name that it is shown for, if for one only, and its end.
@@ -392,11 +461,18 @@ impl Certificates {
         if let Some(ca) = &loaded.ca {
             all.push((String::new(), Source::PrivateCa, ca.validity()));
         }
-        if let (Some(pair), Some(_)) = (&loaded.ingress, &loaded.named.ingress) {
-            all.push((String::new(), Source::Ingress, pair.validity));
-        }
+        all.extend(loaded.ingress.load().of_files().map(|(name, validity)| (name, Source::Ingress, validity)));
         all
     }
+}
+
+/// Why a certificate of the ingress was issued anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// Two thirds of its life were over.
+    Due,
+    /// It was revoked: who came in under it must come in anew.
+    Revoked,
 }
 
 /// Gives callers the certificate of the name they ask for.
@@ -424,17 +500,6 @@ impl ResolvesServerCert for ForAgents {
 fn issue(ca: &PrivateCa, names: &[String]) -> Result<Pair, CertificateError> {
     let issued = ca.issue(names)?;
     certified_key(&issued.chain, &issued.key, Path::new("private CA"))
-}
-
-fn ingress_names(config: &Config) -> Vec<String> {
-    if !config.ingress.names.is_empty() {
-        return config.ingress.names.clone();
-    }
-    let concrete = config.ingress.listen.iter().map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    names.extend(concrete.map(|ip| ip.to_string()));
-    names.dedup();
-    names
 }
 
 /// A certificate of the private CA is replaced after two thirds of its term.

@@ -144,6 +144,17 @@ impl Register {
         Self::change(folder, |register| register.publish(folder, &ca, term, unix_now()))
     }
 
+    /// Writes a first list that is valid for `term` when there is none. Returns whether it did.
+    ///
+    /// # Errors
+    /// When it cannot be signed or written.
+    pub fn begin(folder: &Path, term: Duration) -> Result<bool, CertificateError> {
+        if list_path(folder).exists() {
+            return Ok(false);
+        }
+        Self::list(folder, term).map(|_| true)
+    }
+
     /// Writes a new list when there is one whose time is half over, valid for as long as that one was. Returns whether it did.
     ///
     /// # Errors

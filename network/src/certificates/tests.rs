@@ -280,6 +280,65 @@ fn the_end_of_a_certificate_comes_nearer_in_quarters_and_eighths_of_its_life() {
     }
 }
 
+#[test]
+fn what_the_private_ca_issues_for_the_ingress_is_issued_anew_in_time_and_when_it_is_revoked() {
+    let dir = Dir::new("rotate");
+    let folder = dir.0.join("ca");
+    PrivateCa::init(&folder, "Test CA").unwrap();
+    let text = "private_ca: ca\ncrl: {url: 'http://crl.example/ca.crl'}\nhttp: {listen: '127.0.0.1:2'}\n";
+    let text = format!("{text}ingress: {{listen: '127.0.0.1:1', names: [localhost, {{name: acme.example}}]}}\n");
+    let config = Config::parse(&text, &dir.0, BTreeMap::new()).unwrap();
+    let certificates = Certificates::new(Loaded::read(&config).unwrap());
+    let acme = EndpointName::parse("acme.example").unwrap();
+    let shown = || [None, Some(&acme)].map(|name| certificates.of_ingress(name).unwrap());
+    let leaves = || shown().map(|certified| certified.cert[0].clone());
+    let day = |days: u64| unix_now() + days * 86_400;
+
+    let first = leaves();
+    assert_ne!(first[0], first[1], "each name has its own");
+    let (_, parsed) = x509_parser::parse_x509_certificate(&first[1]).unwrap();
+    assert!(
+        parsed
+            .extensions()
+            .iter()
+            .any(|it| format!("{:?}", it.parsed_extension()).contains("http://crl.example/ca.crl"))
+    );
+    assert_eq!(certificates.rotate(day(59)).unwrap(), None);
+    assert_eq!(leaves(), first);
+    certificates.replace(certificates.read(&config).unwrap());
+    assert_eq!(leaves(), first, "a reload does not change what is good");
+    assert_eq!(certificates.rotate(day(61)).unwrap(), Some(Rotated::Due));
+    let second = leaves();
+    assert!(second[0] != first[0] && second[1] != first[1]);
+
+    // Without a list nothing is stapled; then the one of its issuer, and no other.
+    assert!(shown().iter().all(|certified| certified.ocsp.is_none()));
+    certificates.note_issued().unwrap();
+    let entries = Register::read(&folder).unwrap().entries().to_vec();
+    let serial = |name: &str| entries.iter().rfind(|entry| entry.names == [name]).unwrap().serial.clone();
+    Register::revoke(&folder, &serial("acme.example"), Reason::KeyCompromise, 7 * DAY).unwrap();
+    assert!(certificates.refresh_lists().unwrap().is_ok());
+    assert!(certificates.refresh_lists().is_none(), "nothing new");
+    let list = certificates.list().unwrap().0;
+    for certified in shown() {
+        assert_eq!(adit_tls::stapled(certified.ocsp.as_ref().unwrap()), Ok(vec![&*list]));
+    }
+    assert_eq!(certificates.rotate(day(0)).unwrap(), Some(Rotated::Revoked));
+    let third = leaves();
+    assert!(third[0] == second[0] && third[1] != second[1], "what is not revoked stays");
+    assert_eq!(certificates.rotate(day(0)).unwrap(), None);
+    certificates.note_issued().unwrap();
+    let noted = Register::read(&folder).unwrap().entries().len();
+    certificates.note_issued().unwrap();
+    assert_eq!(Register::read(&folder).unwrap().entries().len(), noted, "each is noted once");
+
+    // A list that is cut off leaves the one before.
+    let whole = fs::read(list_path(&folder)).unwrap();
+    fs::write(list_path(&folder), &whole[..whole.len() / 2]).unwrap();
+    assert!(certificates.refresh_lists().unwrap().is_err());
+    assert_eq!(certificates.list().unwrap().0, list);
+}
+
 const CRM: &str = "certificates:\n  - names: [crm.example.com]\n    certificate: crm.pem\n    key: crm.key\n";
 
 struct Dir(PathBuf);

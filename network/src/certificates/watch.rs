@@ -10,28 +10,43 @@ use std::{
 };
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::{Certificates, Kept, KeptError, Nearness, Register, Source, Validity};
+use super::{Certificates, Kept, KeptError, Nearness, Register, Rotated, Source, Validity};
 use crate::{
     metrics::{CertificateLabel, Metrics, ReasonLabel},
     store::{Kind, Store, StoreError, Vault, Watch},
 };
 
 /// Keeps the certificates up to date and tells of their ends until it is dropped.
-pub async fn run(certificates: Arc<Certificates>, metrics: Arc<Metrics>, store: Arc<Store>, vault: Option<Arc<Vault>>) {
+///
+/// `revoked` is called when a certificate of the ingress was revoked and another one has taken its place.
+pub async fn run(
+    certificates: Arc<Certificates>,
+    metrics: Arc<Metrics>,
+    (store, vault): (Arc<Store>, Option<Arc<Vault>>),
+    revoked: impl Fn() + Send,
+) {
     let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut ends, mut own, mut next) = (Ends::default(), Own::default(), Instant::now());
     loop {
         tick.tick().await;
-        let files = Arc::clone(&certificates);
-        // Reading files blocks; a panic in there is counted, and the next look is as good.
-        let _ = tokio::task::spawn_blocking(move || refresh(&files)).await;
-        if next <= Instant::now() {
+        let (files, is_due) = (Arc::clone(&certificates), next <= Instant::now());
+        if is_due {
             next = Instant::now() + RENEWAL;
-            let certificates = Arc::clone(&certificates);
-            let _ = tokio::task::spawn_blocking(move || renew_list(&certificates)).await;
+        }
+        // Reading files blocks; a panic in there is counted, and the next look is as good.
+        let looked = tokio::task::spawn_blocking(move || {
+            if is_due {
+                renew_list(&files);
+            }
+            refresh(&files);
+            refresh_lists(&files);
+            rotate(&files)
+        });
+        if looked.await.is_ok_and(|rotated| rotated == Some(Rotated::Revoked)) {
+            revoked();
         }
         if let Some(vault) = &vault {
             own.look(&certificates, &store, vault).await;
@@ -47,6 +62,40 @@ fn refresh(certificates: &Certificates) {
         Some(Ok(())) => info!("certificate files have changed and were read again"),
         Some(Err(error)) => warn!(%error, "certificate files have changed and cannot be used: the old ones stay"),
     }
+}
+
+/// Reads revocation lists again when one has changed.
+fn refresh_lists(certificates: &Certificates) {
+    match certificates.refresh_lists() {
+        None => {}
+        Some(Ok(0)) => info!("the revocation lists for agents have changed and were read again"),
+        Some(Ok(too_long)) => {
+            warn!(too_long, "revocation lists are too long for a handshake: agents must fetch them by HTTP");
+        }
+        Some(Err(error)) => warn!(%error, "the revocation lists for agents cannot be used: the old ones stay"),
+    }
+}
+
+/// Issues certificates of the ingress anew that are due or revoked, and lets the register know of what was issued.
+fn rotate(certificates: &Certificates) -> Option<Rotated> {
+    let rotated = match certificates.rotate(unix_now()) {
+        Ok(rotated) => rotated,
+        Err(error) => {
+            error!(%error, "the private CA cannot issue a certificate for the ingress: the old one stays");
+            None
+        }
+    };
+    match rotated {
+        None => {}
+        Some(Rotated::Due) => info!("the private CA has issued a new certificate for the ingress: sessions stay"),
+        Some(Rotated::Revoked) => {
+            warn!("the ingress's certificate was revoked and another one was issued: sessions are made anew");
+        }
+    }
+    if let Err(error) = certificates.note_issued() {
+        debug!(%error, "the register of the private CA does not know a certificate of the ingress: it cannot be revoked");
+    }
+    rotated
 }
 
 /// Signs the revocation list of the private CA anew before it is over, if there is one.

@@ -1,8 +1,9 @@
 //! `adit-network ca`: the private CA.
 
 use core::time::Duration;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use adit_tls::KeyPrint;
 use clap::{Args, Subcommand};
 use x509_parser::pem::parse_x509_pem;
 
@@ -25,8 +26,10 @@ pub(super) enum CaCommand {
     Revoke(Revoke),
     /// Sign a new revocation list; print its path.
     Crl(Crl),
-    /// List what was issued by command.
+    /// List what was issued by command, and for the ingress.
     List(Listed),
+    /// Show the CA's own certificate, and what agents are bound to it by (`agent.network_key`).
+    Show(Listed),
 }
 
 #[derive(Debug, Args)]
@@ -57,6 +60,9 @@ pub(super) struct Issue {
     /// For a caller who is asked for a certificate: the first name is its common name. Default: for a server.
     #[arg(long)]
     client: bool,
+    /// Where the revocation list is, as the certificate says; default: crl.url of the configuration.
+    #[arg(long, value_name = "URL")]
+    crl_url: Option<String>,
     /// For how many days it is valid.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3_650))]
     days: u16,
@@ -118,7 +124,7 @@ pub(super) fn run(command: &CaCommand) -> Result<(), Failure> {
         }
         CaCommand::Issue(arguments) => {
             let folder = folder(arguments.dir.as_ref(), &arguments.file)?;
-            let ca = PrivateCa::load(&folder)?;
+            let ca = PrivateCa::load(&folder)?.naming(list_url(arguments)?);
             // What is handed out can be revoked: it is in the register first.
             let note_down = |usage, names: &[String], serial: &str, not_after| {
                 note(&format!("serial number {serial}"));
@@ -153,7 +159,45 @@ pub(super) fn run(command: &CaCommand) -> Result<(), Failure> {
             let folder = folder(arguments.dir.as_ref(), &arguments.file)?;
             list(&Register::read(&folder)?, arguments.output)
         }
+        CaCommand::Show(arguments) => show(&folder(arguments.dir.as_ref(), &arguments.file)?, arguments.output),
     }
+}
+
+/// Returns where the revocation list is, as certificates say.
+fn list_url(arguments: &Issue) -> Result<Option<String>, Failure> {
+    if arguments.crl_url.is_some() || arguments.dir.is_some() {
+        return Ok(arguments.crl_url.clone());
+    }
+    Ok(load(&arguments.file.config)?.crl.and_then(|crl| crl.url))
+}
+
+/// Shows the CA's own certificate by what people and agents know it by. Its key is not read.
+fn show(folder: &Path, output: Output) -> Result<(), Failure> {
+    let path = certificate_path(folder);
+    let invalid = |problem: &str| CertificateError::Invalid { path: path.clone(), problem: problem.to_owned() };
+    let octets = bounded::read(&path, MAX_CERTIFICATE);
+    let octets = octets.map_err(|error| CertificateError::File { path: path.clone(), error })?.octets;
+    let (_, pem) = parse_x509_pem(&octets).map_err(|_| invalid("it is not PEM"))?;
+    let certificate = pem.parse_x509().map_err(|_| invalid("it holds no certificate"))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let digest = adit_tls::sha256(&pem.contents, &provider).unwrap_or_default();
+    let fingerprint: Vec<_> = digest.iter().map(|octet| format!("{octet:02X}")).collect();
+    let key = KeyPrint::of(&pem.contents, &provider).ok_or_else(|| invalid("it holds no key"))?;
+    let subject = certificate.subject().to_string();
+    let (from, until) = (certificate.validity().not_before.to_string(), certificate.validity().not_after.to_string());
+    if output == Output::Json {
+        let shown = serde_json::json!({
+            "certificate": path, "subject": subject, "not_before": from, "not_after": until,
+            "fingerprint": fingerprint.join(":"), "network_key": key.to_string(),
+        });
+        return print(&format!("{shown}\n"));
+    }
+    let subject = adit_core::escape(&subject);
+    print(&format!(
+        "certificate  {}\nsubject      {subject}\nvalid        {from} to {until}\nfingerprint  {}\nnetwork_key  {key}\n",
+        path.display(),
+        fingerprint.join(":"),
+    ))
 }
 
 fn list(register: &Register, output: Output) -> Result<(), Failure> {

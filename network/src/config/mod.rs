@@ -19,7 +19,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use section::{Context, PREFIX, Section};
+use section::{Context, Item, PREFIX, Section};
 
 use crate::{EndpointName, NamePattern, bounded};
 
@@ -58,6 +58,8 @@ pub struct Config {
     pub database: PathBuf,
     /// `private_ca`: the folder of the private CA, which issues for every bound name without a certificate of its own.
     pub private_ca: Option<PathBuf>,
+    /// `crl`: where the private CA's revocation list is given out.
+    pub crl: Option<Crl>,
     /// `certificates`: certificates from files.
     pub certificates: Vec<CertificateFiles>,
     /// `endpoints`: endpoints that are set here, and settings of what agents bind.
@@ -90,6 +92,32 @@ pub struct Ingress {
     /// `names`: the names and addresses of the ingress: the private CA puts them into its certificate; without files and
     /// private CA, certificates for them come from the database.
     pub names: Vec<String>,
+    /// Items of `names` with keys of their own: names with a certificate, and the accounts that are admitted there.
+    pub custom: Vec<IngressName>,
+    /// `crl`: files with revocation lists of who issued `certificate` and those of names; agents are given them in the handshake.
+    pub crl: Vec<PathBuf>,
+}
+
+/// A name of the ingress of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressName {
+    /// `name`: what agents connect to.
+    pub name: EndpointName,
+    /// `certificate` and `key`; without them the private CA issues, or the database has one.
+    pub files: Option<(PathBuf, PathBuf)>,
+    /// `accounts`: whose credentials are good there; empty for everybody's.
+    pub accounts: Vec<String>,
+}
+
+/// Where the private CA's revocation list is given out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crl {
+    /// `listen`: plain HTTP for the list alone.
+    pub listen: Vec<SocketAddr>,
+    /// `url`: what certificates that the private CA issues say, and where it is given out at `http.listen` too.
+    pub url: Option<String>,
+    /// `days`: for how long the first list is valid, 7.
+    pub term: Duration,
 }
 
 /// Where `tcp://` endpoints listen.
@@ -172,8 +200,10 @@ impl Config {
     /// # Errors
     /// Every fault, in the order of the lines.
     pub fn load(path: &Path) -> Result<Self, Vec<ConfigFault>> {
-        let environment =
-            std::env::vars().filter(|(name, _)| name.starts_with(PREFIX) && name != "ADIT_NETWORK_CONFIG").collect();
+        // The key is the agent's, the file the command line's.
+        let is_ours =
+            |name: &str| name.starts_with(PREFIX) && !["ADIT_NETWORK_CONFIG", "ADIT_NETWORK_KEY"].contains(&name);
+        let environment = std::env::vars().filter(|(name, _)| is_ours(name)).collect();
         let text = read_file(path).map_err(|(problem, remedy)| vec![whole_file(problem, remedy)])?;
         Self::parse(&text, path.parent().unwrap_or_else(|| Path::new("")), environment)
     }
@@ -199,6 +229,7 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
     let path = |text: &str| (!text.is_empty()).then(|| folder.join(text));
     root.value("version", (), "a version this program reads (1)", |text| (text == "1").then_some(()));
     let private_ca = root.value("private_ca", None, "a folder", |text| path(text).map(Some));
+    let crl = crl(&mut root, private_ca.is_some());
     let certificates = root.sections("certificates").into_iter().map(|item| certificate(item, folder)).collect();
     let items: Vec<_> =
         root.sections("endpoints").into_iter().filter_map(|item| endpoints::item(item, folder)).collect();
@@ -223,6 +254,7 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
         admin: admin(root.section("admin")),
         database: folder.join("adit.db"),
         private_ca,
+        crl,
         certificates,
         endpoints: Vec::new(),
         secrets,
@@ -269,7 +301,18 @@ fn ingress(mut section: Section<'_>, folder: &Path, sources: Sources) -> Ingress
     }
     let certificate = section.value("certificate", None, "a path", |text| Some(Some(folder.join(text))));
     let key = section.value("key", None, "a path", |text| Some(Some(folder.join(text))));
-    let names = section.values("names", "a name or address", short_name);
+    let mut names = Vec::new();
+    let mut custom: Vec<IngressName> = Vec::new();
+    for item in section.items("names") {
+        match item {
+            Item::Scalar(scalar) => match short_name(&scalar.text) {
+                Some(name) => names.push(name),
+                None => section.reject("names", &scalar, "not a name or address", "Correct it"),
+            },
+            Item::Section(item) => custom.extend(ingress_name(item, folder, sources, &custom)),
+        }
+    }
+    let crl = section.values("crl", "a path", |text| (!text.is_empty()).then(|| folder.join(text)));
     let files = match (certificate, key) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => {
@@ -285,7 +328,61 @@ fn ingress(mut section: Section<'_>, folder: &Path, sources: Sources) -> Ingress
         }
     };
     section.finish();
-    Ingress { listen, files, names }
+    Ingress { listen, files, names, custom, crl }
+}
+
+fn ingress_name(
+    mut section: Section<'_>,
+    folder: &Path,
+    sources: Sources,
+    before: &[IngressName],
+) -> Option<IngressName> {
+    let name = section.value("name", None, "a name such as acme.connect.example.com", |text| domain(text).map(Some));
+    let certificate = section.value("certificate", None, "a path", |text| Some(Some(folder.join(text))));
+    let key = section.value("key", None, "a path", |text| Some(Some(folder.join(text))));
+    let accounts = section.values("accounts", "the name of an account", short_name);
+    let files = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => {
+            if !sources.private_ca && !sources.store {
+                let remedy = "Set certificate and key, or private_ca, or secrets";
+                section.missing("certificate", "the name has no certificate", remedy);
+            }
+            None
+        }
+        (Some(_), None) | (None, Some(_)) => {
+            section.missing("key", "certificate and key belong together", "Set both or neither");
+            None
+        }
+    };
+    match &name {
+        None => section.missing("name", "an item needs a name", "Add it"),
+        Some(name) if before.iter().any(|other| other.name == *name) => {
+            section.missing("name", "there are two items of this name", "Write one, with all its accounts");
+        }
+        Some(_) => {}
+    }
+    section.finish();
+    Some(IngressName { name: name?, files, accounts })
+}
+
+fn crl(root: &mut Section<'_>, has_ca: bool) -> Option<Crl> {
+    let present = root.has("crl");
+    let mut section = root.section("crl");
+    let listen = section.values("listen", ADDRESS, values::address);
+    let url = section.value("url", None, "a URL such as http://crl.example.com/ca.crl", |text| {
+        let uri: http::Uri = text.parse().ok()?;
+        let plain = uri.scheme_str() == Some("http") && uri.host().is_some() && text.len() <= 512;
+        plain.then(|| Some(text.to_owned()))
+    });
+    let days = section.value("days", 7, "a number of days from 1 to 365", |text| {
+        text.parse().ok().filter(|days| (1..=365_u64).contains(days))
+    });
+    if present && !has_ca {
+        root.missing("crl", "there is no private CA whose list it could be", "Set private_ca, or remove crl");
+    }
+    section.finish();
+    present.then(|| Crl { listen, url, term: Duration::from_secs(days * 86_400) })
 }
 
 fn listen(mut section: Section<'_>) -> (Vec<SocketAddr>, Vec<IpNet>) {

@@ -92,6 +92,13 @@ pub(crate) struct Scalar {
     origin: Origin,
 }
 
+/// An item of a list.
+#[derive(Debug)]
+pub(crate) enum Item<'a> {
+    Scalar(Scalar),
+    Section(Section<'a>),
+}
+
 impl Scalar {
     /// Tells whether it stood in the environment.
     pub(crate) const fn is_variable(&self) -> bool {
@@ -220,6 +227,27 @@ impl<'a> Section<'a> {
                 Vec::new()
             }
         }
+    }
+
+    /// Returns the items of the list at `key`, which may be values and sections side by side; in the environment, values alone.
+    pub(crate) fn items(&mut self, key: &'static str) -> Vec<Item<'a>> {
+        let is_map = |node: &Node| matches!(node.value, Value::Map(_));
+        let has_maps = self.entries.iter().any(|(name, _, node)| {
+            name == key && (is_map(node) || matches!(&node.value, Value::List(nodes) if nodes.iter().any(is_map)))
+        });
+        if !has_maps || self.variable(key).is_some() {
+            return self.scalars(key).into_iter().map(Item::Scalar).collect();
+        }
+        let Some((_, node)) = self.take(key) else { return Vec::new() };
+        let path = self.key(key);
+        let nodes = if let Value::List(nodes) = node.value { nodes } else { vec![node] };
+        let item = |(at, node): (usize, Node)| match node.value {
+            Value::Text(text) => Item::Scalar(Scalar { text, origin: Origin::File(node.place) }),
+            Value::Null | Value::List(_) | Value::Map(_) => {
+                Item::Section(Self::new(self.context, format!("{path}[{at}]"), Some(node)))
+            }
+        };
+        nodes.into_iter().enumerate().map(item).collect()
     }
 
     /// Returns the value at `key` as `read` understands it, or `default`.

@@ -267,6 +267,40 @@ fn parse(text: &str) -> Result<Config, Vec<ConfigFault>> {
     Config::parse(text, Path::new("/etc/adit"), BTreeMap::new())
 }
 
+#[test]
+fn names_of_the_ingress_and_the_list_of_the_private_ca_are_read_with_what_they_need() {
+    let with = |ingress: &str, more: &str| {
+        let ca = if more.contains("no ca") { "" } else { "private_ca: ca\n" };
+        let files = "certificate: i.pem, key: i.key";
+        parse(&format!(
+            "{ca}http: {{listen: '127.0.0.1:1'}}\ningress: {{listen: '127.0.0.1:2', {files}, {ingress}}}\n{more}"
+        ))
+    };
+    let keys = |ingress: &str, more: &str| {
+        let faults = with(ingress, more).unwrap_err();
+        faults.into_iter().map(|fault| fault.key).collect::<Vec<_>>()
+    };
+
+    let items = "names: [a.example, {name: B.example, accounts: [acme, globex]}, {name: c.example, certificate: c.pem, key: c.key}]";
+    let config = with(items, "crl: {listen: '127.0.0.1:3', url: 'http://crl.example/ca.crl', days: 3}\n").unwrap();
+    assert_eq!(config.ingress.names, ["a.example"]);
+    let custom: Vec<_> =
+        config.ingress.custom.iter().map(|it| (it.name.as_str(), it.accounts.len(), it.files.is_some())).collect();
+    assert_eq!(custom, [("b.example", 2, false), ("c.example", 0, true)]);
+    let crl = config.crl.unwrap();
+    assert_eq!((crl.url.as_deref(), crl.term.as_secs()), (Some("http://crl.example/ca.crl"), 3 * 86_400));
+    assert_eq!(with("names: {name: one.example}", "").unwrap().ingress.custom.len(), 1);
+
+    assert_eq!(keys("names: [{name: a.example}, {name: a.example}]", ""), ["ingress.names[1].name"]);
+    assert_eq!(keys("names: [{accounts: [acme]}]", ""), ["ingress.names[0].name"]);
+    assert_eq!(keys("names: [{name: a.example, key: k}]", ""), ["ingress.names[0].key"]);
+    assert_eq!(keys("names: [{name: a.example, account: acme}]", ""), ["ingress.names[0].account"]);
+    assert_eq!(keys("names: [{name: a.example}]", "# no ca\n"), ["ingress.names[0].certificate"]);
+    assert_eq!(keys("names: [a.example]", "crl: {url: 'https://crl.example/'}\n"), ["crl.url"]);
+    assert_eq!(keys("names: [a.example]", "crl: {days: 0}\n"), ["crl.days"]);
+    assert_eq!(keys("names: [a.example]", "crl: {days: 1} # no ca\n"), ["crl"]);
+}
+
 const SMALL: &str = "\
 version: 1
 private_ca: ca

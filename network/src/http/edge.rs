@@ -8,11 +8,13 @@ use std::{io, sync::Arc};
 
 use adit_core::{AgentId, Code, Open, OpenError, UpstreamProtocol};
 use adit_tokio::{NetworkSession, Stream, code_of};
+use bytes::Bytes;
 
 use super::{Backend, Member, Note, Upstream};
 use crate::{
     Caller, Edge, EndpointName, Fault,
     admission::Source,
+    crl::PKIX_CRL,
     endpoints::Settings,
     metrics::{CodeLabel, ReasonLabel},
     router::{Chosen, Key, MemberId, Outcome, Pending, Scheme},
@@ -55,8 +57,10 @@ impl Backend for Edge {
         self.may_retry(&member.watch, code)
     }
 
-    fn challenge(&self, name: &EndpointName, path: &str) -> Option<String> {
-        self.certificates.challenge_http(name, path)
+    fn document(&self, name: &EndpointName, path: &str) -> Option<(Bytes, &'static str)> {
+        let answer = self.certificates.challenge_http(name, path);
+        let answer = answer.map(|text| (Bytes::from(text), "application/octet-stream"));
+        answer.or_else(|| Some((self.certificates.published(name, path)?, PKIX_CRL)))
     }
 
     fn source(&self, caller: &Caller) -> Arc<Source> {

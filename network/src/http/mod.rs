@@ -43,6 +43,7 @@ use std::{io, sync::Arc};
 use adit_core::{AgentId, Code, UpstreamProtocol};
 use adit_policy::body::Broken;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -117,8 +118,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
         true
     }
 
-    /// Returns the answer to a CA that asks whether a name is ours, while an order waits for it.
-    fn challenge(&self, name: &EndpointName, path: &str) -> Option<String> {
+    /// Returns what the network itself answers in plain HTTP, and of which type it is: to a CA that asks whether a name is ours
+    /// while an order waits for it, and the revocation list of the private CA.
+    fn document(&self, name: &EndpointName, path: &str) -> Option<(Bytes, &'static str)> {
         let _ = (name, path);
         None
     }

@@ -122,9 +122,9 @@ impl<B: Backend> Connection<B> {
         let whole = body.is_end_stream();
         let accepted = match self.accept(&mut parts, whole) {
             Ok(accepted) => accepted,
-            Err(Instead::Challenge(text)) => {
+            Err(Instead::Document(document)) => {
                 end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, true, &self.limits)));
-                return challenge(text, &parts.method, end);
+                return given(document, &parts.method, end);
             }
             Err(Instead::Refused(fault)) => {
                 end.exchange = (!whole).then(|| Arc::new(Exchange::new(body, true, &self.limits)));
@@ -180,9 +180,9 @@ impl<B: Backend> Connection<B> {
         let named = self.name(parts)?;
         if self.caller.scheme == Scheme::Http
             && matches!(parts.method, Method::GET | Method::HEAD)
-            && let Some(text) = self.edge.backend.challenge(&named.name, parts.uri.path())
+            && let Some(document) = self.edge.backend.document(&named.name, parts.uri.path())
         {
-            return Err(Instead::Challenge(text));
+            return Err(Instead::Document(document));
         }
         let key = self.find(&named)?;
         let expects = match parts.headers.get(header::EXPECT) {
@@ -403,8 +403,8 @@ impl<B: Backend> Connection<B> {
 /// What comes of a request that no endpoint serves.
 enum Instead {
     Refused(Fault),
-    /// A CA asks whether the name is ours: this is the answer.
-    Challenge(String),
+    /// The network has the answer itself; of this type it is.
+    Document((Bytes, &'static str)),
 }
 
 impl From<Fault> for Instead {
@@ -413,9 +413,9 @@ impl From<Fault> for Instead {
     }
 }
 
-fn challenge<M>(text: String, method: &Method, mut end: End<M>) -> Response<AnswerBody<M>> {
-    let mut answer = Response::new(Bytes::from(text));
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+fn given<M>((octets, kind): (Bytes, &'static str), method: &Method, mut end: End<M>) -> Response<AnswerBody<M>> {
+    let mut answer = Response::new(octets);
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if method == Method::HEAD {
         let length = HeaderValue::from(answer.body().len());
         answer.headers_mut().insert(header::CONTENT_LENGTH, length);

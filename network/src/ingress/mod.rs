@@ -1,6 +1,7 @@
 //! The agents' side: who may have a session, and what it may bind.
 
 mod bind;
+mod names;
 mod sessions;
 
 use core::{net::SocketAddr, time::Duration};
@@ -9,13 +10,16 @@ use std::{io, sync::Arc};
 use adit_core::{Cause, Code, Config, Heartbeat, Refusal, ResumeOffer, Secret, SessionId, side};
 use adit_tokio::{Event, Events, Incoming, Intake, ListenOptions, NetworkSession, SetupError, accept, listen};
 use arc_swap::ArcSwap;
-use rustls::{ServerConfig, crypto::CryptoProvider, server::NoServerSessionStorage, version::TLS13};
+use rustls::{
+    AlertDescription, Error as TlsError, ServerConfig, crypto::CryptoProvider, server::NoServerSessionStorage,
+    version::TLS13,
+};
 use tracing::{debug, info, warn};
 
 use crate::{
     Edge, EndpointName, Fault, Phase,
     certificates::{Certificates, ForAgents},
-    config::{HeartbeatRange, PortRange},
+    config::{HeartbeatRange, IngressName, PortRange},
     http::HttpEdge,
     metrics::{Counted, ReasonLabel},
     pressure::Step,
@@ -24,6 +28,7 @@ use crate::{
     store::{Identity, Store},
 };
 
+pub use names::Admitted;
 pub use sessions::{Member, Place, Sessions};
 
 /// What sessions are given and bound to.
@@ -42,6 +47,8 @@ pub struct Ingress {
     pub region: String,
     /// The node, told to agents.
     pub node: String,
+    /// Whose credentials are good at which name.
+    pub admitted: ArcSwap<Admitted>,
     /// What heartbeat agents may ask for.
     pub heartbeat: ArcSwap<HeartbeatRange>,
     /// The protocol's limits.
@@ -128,7 +135,7 @@ impl Ingress {
         welcome.resume = self.offer();
         let Identity { token, acl, name, .. } = identity;
         self.edge.metrics.traffic.name(origin.account, &name);
-        let member = Member { token: token.clone(), origin, acl };
+        let member = Member { token: token.clone(), account: name, origin, acl };
         if self.edge.pressure.refuses(Step::Sessions) {
             self.edge.metrics.limit("memory");
             self.edge.metrics.refuse(Fault::TooManySessions);
@@ -244,13 +251,56 @@ impl Ingress {
             return Err((Fault::Stopping, Code::SHUTDOWN, Some(Duration::from_secs(1))));
         }
         match self.store.authenticate(&incoming.hello().token).await {
-            Ok(Some(identity)) => Ok(identity),
+            Ok(Some(identity)) => self.admitted_here(incoming, identity),
             Ok(None) => Err((Fault::Credentials, Code::CREDENTIALS, Some(CREDENTIALS_RETRY))), // spec: AUTH-001
             Err(error) => {
                 warn!(%error, "tokens cannot be checked");
                 self.edge.metrics.store_up.set(0);
                 Err((Fault::ControlDegraded, Code::BUSY, Some(Duration::from_secs(5))))
             }
+        }
+    }
+
+    /// Refuses credentials that are good elsewhere just as it refuses those that are good nowhere; only the vendor learns the difference.
+    fn admitted_here(
+        &self,
+        incoming: &Incoming,
+        identity: Identity,
+    ) -> Result<Identity, (Fault, Code, Option<Duration>)> {
+        let peer = incoming.peer();
+        let name = peer.as_ref().and_then(|peer| peer.name.as_deref());
+        if self.admitted.load().admits(name, &identity.name) {
+            return Ok(identity);
+        }
+        self.edge.metrics.ingress_errors.get_or_create(&ReasonLabel { reason: "account" }).inc();
+        let (ingress, account, token) = (name.unwrap_or_default(), &identity.name, &identity.token);
+        warn!(
+            ingress,
+            account, token, "credentials were shown at a name of the ingress that does not admit their account"
+        );
+        Err((Fault::Credentials, Code::CREDENTIALS, Some(CREDENTIALS_RETRY)))
+    }
+
+    /// Takes over which accounts each name admits, and ends the sessions of those that a name does not admit any more.
+    pub(crate) fn admit_to_names(&self, names: &[IngressName]) {
+        let admitted = Admitted::new(names);
+        for (id, session) in self.sessions.all() {
+            let (Some(member), Some(peer)) = (self.sessions.member(id), session.peer()) else { continue };
+            if !admitted.admits(peer.name.as_deref(), &member.account) {
+                info!(session = %id, account = member.account, "a name of the ingress does not admit the account any more");
+                let entry = Fault::Credentials.entry();
+                session.close(Code::CREDENTIALS, &format!("{}: {}", Fault::Credentials.code(), entry.explanation));
+            }
+        }
+        self.admitted.store(Arc::new(admitted));
+    }
+
+    /// Lets every agent make its next session before this one ends: the certificate that they came in under was revoked.
+    pub(crate) fn renew_sessions(&self) {
+        for (id, session) in self.sessions.all() {
+            let leaving = self.edge.router.write().session_drains(id);
+            self.http.forget(&leaving);
+            session.drain(Code::SHUTDOWN, None, "the network's certificate was revoked and replaced");
         }
     }
 
@@ -314,7 +364,16 @@ async fn shake(
         Err(error) => {
             #[expect(clippy::wildcard_enum_match_arm, reason = "what is new is a failed handshake")]
             let reason = match &error {
+                SetupError::Tls(TlsError::AlertReceived(alert)) => match distrust(*alert) {
+                    Some(reason) => {
+                        warn!(?alert, reason, "an agent does not accept the network's certificate");
+                        reason
+                    }
+                    None => "tls",
+                },
                 SetupError::Tls(_) => "tls",
+                // Agents look for a newer revocation list so, and a balancer whether somebody is there.
+                SetupError::Closed(Cause::Eof { clean: true }) => "left",
                 SetupError::NotAdit => "protocol",
                 SetupError::Io(_) => "connection",
                 _ => "handshake",
@@ -323,6 +382,20 @@ async fn shake(
             debug!(%peer, %error, "an agent's handshake came to nothing");
             None
         }
+    }
+}
+
+/// Returns what an agent has against the certificate that it was shown, if that is what an alert says.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other alerts are about something else")]
+const fn distrust(alert: AlertDescription) -> Option<&'static str> {
+    match alert {
+        AlertDescription::CertificateRevoked => Some("revoked"),
+        AlertDescription::CertificateExpired => Some("expired"),
+        AlertDescription::AccessDenied => Some("pinned"), // it is bound to another key
+        AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
+            Some("distrusted")
+        }
+        _ => None,
     }
 }
 

@@ -31,6 +31,8 @@ struct Parked {
 pub struct Member {
     /// The token's public id.
     pub token: String,
+    /// The account's name.
+    pub account: String,
     /// The agent, and the place among its sessions.
     pub origin: Origin,
     /// What may be bound.
@@ -287,7 +289,7 @@ mod tests {
         let limits = Limits { sessions: 4, sessions_per_account: 3, sessions_per_token: 2, ..Limits::default() };
         let enter = |id, token: &str, account| {
             let origin = Origin { account, agent: AgentId::default(), incarnation: 1, lane: 0 };
-            let member = Member { token: token.to_owned(), origin, acl: Acl::default() };
+            let member = Member { token: token.to_owned(), account: String::new(), origin, acl: Acl::default() };
             sessions.enter(SessionId([id; 16]), member, &limits)
         };
 

@@ -27,12 +27,13 @@ use tracing::{error, info, warn};
 use crate::{
     Edge, Fault, NamePattern, Phase,
     admin::{self, AdminState, Readiness},
-    certificates::{self, CertificateError, Certificates, Kept, KeptError, Loaded, acme::Issuer},
+    certificates::{self, CertificateError, Certificates, Kept, KeptError, Loaded, Register, acme::Issuer},
     config::Config,
+    crl,
     endpoints::Draft,
     fetch::Fetcher,
     http::HttpEdge,
-    ingress::{Entrances, Ingress, Sessions},
+    ingress::{Admitted, Entrances, Ingress, Sessions},
     log::LogHandle,
     policy::{PolicyFault, World},
     pressure,
@@ -95,6 +96,7 @@ struct Bound {
     http: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
     ingress: Vec<SocketAddr>,
+    crl: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
@@ -132,7 +134,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     // Certificates are signed with the provider that the process has chosen.
     let _ = CryptoProvider::install_default(provider.as_ref().clone());
     let draft = Draft::read(config, None).map_err(ServeError::Policy)?;
-    let certificates = Arc::new(Certificates::new(Loaded::read(config)?));
+    let certificates = Arc::new(read_certificates(config)?);
     let store = Arc::new(Store::open(&config.database).await?);
     let (vault, issuer) = unlock(config, &store, &certificates).await?;
     let mut edge = Edge::new(config.limits, Arc::clone(&certificates));
@@ -177,6 +179,7 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
         entrances,
         region: config.region.clone(),
         node: config.node.clone(),
+        admitted: ArcSwap::from_pointee(Admitted::new(&config.ingress.custom)),
         heartbeat: ArcSwap::from_pointee(config.heartbeat),
         protocol: protocol(config),
     });
@@ -189,10 +192,37 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
     let readiness = Arc::new(Readiness::default());
     readiness.set_ingress(true);
     readiness.set_database(true);
+    bound.crl = give_list(config, &edge.certificates).await?;
     if let Some(address) = config.admin {
         bound.admin = Some(show(address, &edge, &readiness).await?);
     }
     Ok(Network { edge, http, ingress, readiness, bound })
+}
+
+/// Reads the certificates; the first revocation list is signed where the configuration gives one out.
+fn read_certificates(config: &Config) -> Result<Certificates, CertificateError> {
+    if let (Some(crl), Some(folder)) = (&config.crl, &config.private_ca)
+        && Register::begin(folder, crl.term)?
+    {
+        info!("the first revocation list of the private CA was signed");
+    }
+    let certificates = Certificates::new(Loaded::read(config)?);
+    if let Err(error) = certificates.note_issued() {
+        warn!(%error, "the register of the private CA cannot be written: the ingress's certificate cannot be revoked");
+    }
+    Ok(certificates)
+}
+
+/// Gives out the revocation list of the private CA on addresses of its own.
+async fn give_list(config: &Config, certificates: &Arc<Certificates>) -> Result<Vec<SocketAddr>, ServeError> {
+    let mut bound = Vec::new();
+    for address in config.crl.iter().flat_map(|crl| &crl.listen) {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| ServeError::Listen { what: "crl.listen", address: *address, error })?;
+        bound.push(listener.local_addr()?);
+        tokio::spawn(crl::serve(listener, Arc::clone(certificates)));
+    }
+    Ok(bound)
 }
 
 /// Shows health and numbers to the operator.
@@ -225,9 +255,10 @@ async fn unlock(
 }
 
 /// Keeps the certificates up to date from here on.
-fn tend(ingress: &Ingress, vault: Option<Arc<Vault>>, issuer: Option<Arc<Issuer>>) {
-    let (edge, store) = (&ingress.edge, Arc::clone(&ingress.store));
-    let watch = certificates::watch::run(Arc::clone(&edge.certificates), Arc::clone(&edge.metrics), store, vault);
+fn tend(ingress: &Arc<Ingress>, vault: Option<Arc<Vault>>, issuer: Option<Arc<Issuer>>) {
+    let (edge, kept, of) = (&ingress.edge, (Arc::clone(&ingress.store), vault), Arc::clone(ingress));
+    let revoked = move || of.renew_sessions();
+    let watch = certificates::watch::run(Arc::clone(&edge.certificates), Arc::clone(&edge.metrics), kept, revoked);
     tokio::spawn(watch);
     tokio::spawn(tls::watch_revocations(Arc::clone(edge), Arc::clone(&ingress.store)));
     tokio::spawn(tls::fetch_revocations(Arc::clone(edge)));
@@ -283,7 +314,7 @@ fn announce(bound: &Bound, config: &Config) -> io::Result<()> {
         "ingress": texts(&bound.ingress).first(),
         "tcp": config.tcp.as_ref().map(|tcp| tcp.address.to_string()),
         "admin": bound.admin.map(|address| address.to_string()),
-        "listening": { "http": texts(&bound.http), "https": texts(&bound.https), "ingress": texts(&bound.ingress) },
+        "listening": { "http": texts(&bound.http), "https": texts(&bound.https), "ingress": texts(&bound.ingress), "crl": texts(&bound.crl) },
     });
     let mut out = io::stdout();
     writeln!(out, "{line}")?;

@@ -1,5 +1,6 @@
 //! SIGHUP: everything that can change does, all or nothing; what cannot is said.
 
+use core::net::SocketAddr;
 use std::{path::Path, sync::Arc};
 
 use rustls::crypto::CryptoProvider;
@@ -7,8 +8,8 @@ use tracing::{error, info, warn};
 
 use super::endpoints;
 use crate::{
-    Edge, certificates::Loaded, config::Config, endpoints::Draft, fetch::Fetcher, http::HttpEdge, ingress::Ingress,
-    log::LogHandle, metrics::ReasonLabel, tls::TermsTable,
+    Edge, config::Config, endpoints::Draft, fetch::Fetcher, http::HttpEdge, ingress::Ingress, log::LogHandle,
+    metrics::ReasonLabel, tls::TermsTable,
 };
 
 /// Reads the configuration again and returns what is in force from here on. No connection is dropped.
@@ -33,7 +34,7 @@ pub(super) async fn reload(
         }
     };
     let read = |loaded| Ok((loaded, Fetcher::prepare(&new.policy_fetch, new.limits)?));
-    let (loaded, fetching) = match Loaded::read(&new).and_then(read) {
+    let (loaded, fetching) = match edge.certificates.read(&new).and_then(read) {
         Ok(read) => read,
         Err(fault) => {
             error!(%fault, "a certificate cannot be used: the old configuration stays in force");
@@ -75,6 +76,7 @@ pub(super) async fn reload(
     edge.proxies.store(Arc::new(new.proxies.clone()));
     http.set_limits((&new.limits).into());
     ingress.heartbeat.store(Arc::new(new.heartbeat));
+    ingress.admit_to_names(&new.ingress.custom);
     if let Some(fetcher) = edge.world.fetcher() {
         fetcher.replace(fetching);
     }
@@ -93,6 +95,7 @@ fn in_force(current: Config, new: Config) -> Config {
         proxies: new.proxies,
         heartbeat: new.heartbeat,
         certificates: new.certificates,
+        ingress: crate::config::Ingress { listen: current.ingress.listen, ..new.ingress },
         endpoints: new.endpoints,
         drain_deadline: new.drain_deadline,
         log: crate::config::Log { level: new.log.level, ..current.log },
@@ -119,6 +122,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("region", old.region != new.region),
         ("domains", old.domains != new.domains),
         ("ingress.listen", old.ingress.listen != new.ingress.listen),
+        ("crl.listen", listens(old) != listens(new)),
         ("http.listen", old.http != new.http),
         ("https.listen", old.https != new.https),
         ("tcp", old.tcp != new.tcp),
@@ -137,6 +141,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("limits.upstream_idle_timeout", old.limits.upstream_idle_timeout != new.limits.upstream_idle_timeout),
     ];
     keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}
+
+fn listens(config: &Config) -> &[SocketAddr] {
+    config.crl.as_ref().map_or(&[], |crl| &crl.listen)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-"""An authority of callers as people run one: `openssl ca` with its index, its serial numbers and its revocation lists."""
+"""An authority of callers, and of networks, as people run one: `openssl ca` with its index, its serial numbers and its revocation lists."""
 
 from .process import run
 
@@ -6,7 +6,7 @@ EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
 class Authority:
-    """Issues certificates for callers, and revokes them."""
+    """Issues certificates for callers and servers, and revokes them."""
 
     def __init__(self, directory, name):
         self.directory = directory / name
@@ -33,6 +33,16 @@ class Authority:
         run(["openssl", "req", "-new", *EC, "-subj", f"/CN={name}", "-keyout", f"{base}.key", "-out", f"{base}.csr"])
         self._ca("-in", f"{base}.csr", "-out", f"{base}.pem", "-notext")
         return ["--cert", f"{base}.pem", "--key", f"{base}.key"]
+
+    def serve(self, label, url=None, name="localhost", *options):
+        """A certificate and its key for a server, which says that its list is at `url`."""
+        base, more = self.directory / label, self.directory / f"{label}.ext"
+        point = f"crlDistributionPoints=URI:{url}\n" if url else ""
+        more.write_text(f"basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\nauthorityKeyIdentifier=keyid\nsubjectAltName=DNS:{name}\n{point}")
+        run(["openssl", "req", "-new", *EC, "-subj", f"/CN={label}", "-keyout", f"{base}.key", "-out", f"{base}.csr"])
+        self._ca("-in", f"{base}.csr", "-out", f"{base}.pem", "-notext", "-extfile", more, *options)
+        (self.directory / f"{label}.key").chmod(0o600)
+        return {"certificate": f"{base}.pem", "key": f"{base}.key"}
 
     def revoke(self, name):
         self._ca("-revoke", self.directory / f"{name}.pem", "-crl_reason", "keyCompromise")

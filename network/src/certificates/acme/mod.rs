@@ -425,6 +425,10 @@ fn own_names(settings: &Acme, config: &Config) -> Vec<NamePattern> {
         let names = config.ingress.names.iter().filter_map(|name| EndpointName::parse(name).ok());
         own.extend(names.map(NamePattern::Exact));
     }
+    if config.private_ca.is_none() {
+        let custom = config.ingress.custom.iter().filter(|name| name.files.is_none());
+        own.extend(custom.map(|name| NamePattern::Exact(name.name.clone())));
+    }
     own
 }
 
