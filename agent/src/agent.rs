@@ -19,6 +19,7 @@ use adit_tokio::{CommandReply, Uplink, UplinkEvent, UplinkOptions};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
+    task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
@@ -32,7 +33,7 @@ use crate::{
     route::Route,
     status::{EndpointState, SessionState, Status},
     termination::Termination,
-    trust::NetworkTls,
+    trust::{NetworkTls, Way},
     upstream::Upstream,
 };
 
@@ -89,7 +90,7 @@ impl Agent {
         if config.agent.targets.is_empty() {
             return Err(Error::from(Fault::NetworkUnknown));
         }
-        let tls = NetworkTls::new(&config.agent.roots, &provider)?;
+        let tls = NetworkTls::new(&config.agent, &provider)?;
         let route = Route::new(&config.agent, &provider)?;
         let status = Arc::default();
         let (patience, guard) = (Patience::Service, Guard::new());
@@ -116,6 +117,13 @@ impl Agent {
     #[must_use]
     pub fn with_state(mut self, folder: PathBuf) -> Self {
         self.state = Some(folder);
+        self
+    }
+
+    /// Keeps the last good revocation lists in `folder`, and believes none that is older, over restarts too.
+    #[must_use]
+    pub fn keeping_lists(self, folder: PathBuf) -> Self {
+        self.tls.revocation.keep_in(folder);
         self
     }
 
@@ -212,6 +220,7 @@ impl Agent {
             return None; // since it was looked at last
         }
         let (uplink, mut events) = Uplink::start(options);
+        let _watching = self.watch_revocation(&uplink); // until it is dropped
         let mut places = Places::new(uplink.clone(), self);
         if let Err(error) = places.update(&self.config.endpoints, self.patience) {
             return Some(Outcome::Failed(error));
@@ -266,6 +275,16 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Keeps revocation lists new, and ends the sessions that they speak against.
+    fn watch_revocation(&self, uplink: &Uplink) -> JoinSet<()> {
+        let name = self.config.agent.server_name.clone().and_then(|name| ServerName::try_from(name).ok());
+        let (targets, connect) = (self.config.agent.targets.clone(), self.route.connect.clone());
+        let way = Way { targets, connect, name, tls: Arc::clone(&self.tls.config) };
+        let mut watching = JoinSet::new();
+        watching.spawn(Arc::clone(&self.tls.revocation).run(uplink.clone(), way, self.status()));
+        watching
     }
 
     /// Lets open connections finish.

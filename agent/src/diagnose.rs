@@ -10,7 +10,7 @@ use std::{
 };
 
 use adit_core::Secret;
-use adit_tokio::{Probe, StepResult, StepTaken, Target, probe};
+use adit_tokio::{Probe, StepResult, StepTaken, Target};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::sync::Semaphore;
 
@@ -39,7 +39,7 @@ pub(crate) async fn diagnose(
     if config.agent.targets.is_empty() {
         return Err(Fault::NetworkUnknown.into());
     }
-    let network = NetworkTls::new(&config.agent.roots, provider)?;
+    let network = NetworkTls::new(&config.agent, provider)?;
     let route = Route::new(&config.agent, provider)?;
     let mut report = Report::new(config);
     if let Some(why) = guard.frozen() {
@@ -54,9 +54,14 @@ pub(crate) async fn diagnose(
     for target in &config.agent.targets {
         let name = config.agent.server_name.clone().and_then(|name| ServerName::try_from(name).ok());
         let tls = (Arc::clone(&network.config), name);
-        let probe = probe(target, &route.connect, tls, HANDSHAKE).await;
+        let mut probe = adit_tokio::probe(target, &route.connect, tls.clone(), HANDSHAKE).await;
+        if network.revocation.is_pending() {
+            network.revocation.fetch_wanted().await;
+            probe = adit_tokio::probe(target, &route.connect, tls, HANDSHAKE).await;
+        }
         let error = probe.error.as_ref().map(|error| route.explain(error, &network, provider));
         report.extend(steps(target, &probe, error.as_ref(), &route));
+        report.add(revocation(target, error.as_ref(), &network));
         report.add(clock(target, &probe, error.as_ref()));
     }
     for endpoint in &config.endpoints {
@@ -116,6 +121,18 @@ fn steps(target: &Target, probe: &Probe, error: Option<&Error>, route: &Route) -
         checks.insert(0, Check::new("network", &subject).failed(error.clone(), Duration::ZERO));
     }
     checks
+}
+
+/// Says whether the network's certificate is revoked, as far as the configuration wants to know.
+fn revocation(target: &Target, error: Option<&Error>, network: &NetworkTls) -> Check {
+    let check = Check::new("crl", &format!("{}:{}", target.host, target.port));
+    match error {
+        None => check.done(network.revocation.told(), Duration::ZERO),
+        Some(error) if matches!(error.fault, Fault::CertificateRevoked | Fault::RevocationUnknown) => {
+            check.failed(error.clone(), Duration::ZERO)
+        }
+        Some(_) => check.skipped("no certificate was seen that it could be asked of"),
+    }
 }
 
 /// Compares this machine's clock with the time in which the network's certificate is valid: nothing else that is signed says a

@@ -200,6 +200,12 @@ faults! {
     TlsEndsElsewhere = 1115, Refused, Vendor, "network would end TLS of callers elsewhere",
         "No connection is taken. Ask the vendor why its network would read what callers send; one that is too old does not know that TLS can end at the agent.";
 
+    /// Nobody says that the network's certificate is not revoked.
+    RevocationUnknown = 1121, Unreachable, Vendor, "nobody says that the network's certificate is not revoked",
+        "Let this machine reach the URL that is named (port 80), or ask the vendor to staple a list that is not over. agent.crl: off asks no more, and then a stolen key of the network is believed.";
+    /// No key of the network's certificate is the one that this agent is bound to.
+    OtherNetwork = 1122, Unreachable, Customer, "network's key is not the one that this agent is bound to",
+        "Compare the keys with what the vendor says. If they are the vendor's, set agent.network_key to the one of its authority; if not, it is somebody else's network.";
     /// The proxy cannot be reached.
     ProxyUnreachable = 1131, Unreachable, Customer, "proxy not reachable",
         "Check host and port in agent.proxy_url or HTTPS_PROXY, and that the proxy runs; set agent.proxy_url to none where no proxy is needed.";

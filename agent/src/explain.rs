@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     audit::OnFailure,
     config::{
-        AgentConfig, CaptureConfig, Config, EndpointConfig, LogOutput, Roots, SocketMode, SocketPlace, Token,
+        AgentConfig, CaptureConfig, Config, CrlMode, EndpointConfig, LogOutput, Roots, SocketMode, SocketPlace, Token,
         UpstreamTrust,
     },
     policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
@@ -160,6 +160,27 @@ impl Teller {
             Roots::File(path) => format!("whomever {} names, and nobody else", path.display()),
         };
         self.say("Network", "trusts", trusted);
+        let keys: Vec<_> = agent.network_keys.iter().map(ToString::to_string).collect();
+        let bound = match keys.as_slice() {
+            [] => "to no key: any certificate that is trusted will do".to_owned(),
+            _ => format!("to the key {}; a certificate without it is refused, trusted or not", listed(&keys)),
+        };
+        self.say("Network", "bound", bound);
+        let from =
+            agent.crl.url.as_ref().map_or_else(|| "where its certificate says".to_owned(), |url| format!("from {url}"));
+        let (mode, hours) = (agent.crl.mode.word(), agent.crl.refresh);
+        let revoked = match agent.crl.mode {
+            CrlMode::Require => format!(
+                "{mode}: a list must say that the network's certificate is good, always; from the handshake, or fetched {from}, looked for every {hours:?} at least"
+            ),
+            CrlMode::PreferStapled => format!(
+                "{mode}: once a revocation list is known to exist, it must say that the network's certificate is good; from the handshake, or fetched {from}, looked for every {hours:?} at least"
+            ),
+            CrlMode::Off => format!(
+                "{mode}: nobody is asked; a stolen key of the network is believed until its certificate expires"
+            ),
+        };
+        self.say("Network", "revocation", revoked);
     }
 
     fn policy(&mut self, situation: &Situation<'_>) {

@@ -51,6 +51,8 @@ pub struct Board {
     pub total: u64,
     /// What went wrong last, while it matters.
     pub trouble: Option<String>,
+    /// Whether the network's certificate is revoked, as far as that is asked; empty before the first handshake.
+    pub revocation: String,
     /// Why the customer has closed everything, while that lasts.
     pub frozen: Option<String>,
     /// The last attempt to connect that is over.

@@ -2,7 +2,9 @@
 
 mod certificate;
 mod explain;
+mod pins;
 mod proxy;
+mod revocation;
 
 use std::{
     io,
@@ -21,19 +23,22 @@ use rustls::{
 };
 
 use crate::{
-    config::{Roots, UpstreamTrust},
+    config::{AgentConfig, Roots, UpstreamTrust},
     errors::{Error, Fault},
 };
+use pins::Pins;
 
 pub(crate) use certificate::{Description, describe, describe_names, sha256};
 pub(crate) use explain::{explain_dial, explain_end, explain_tls};
 pub(crate) use proxy::{ProxyWitness, proxy_tls};
+pub(crate) use revocation::{Chain, Refused, Revocation, Way};
 
 /// The TLS towards the network, and a memory of the certificate that was refused last.
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkTls {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) witness: Arc<Witness>,
+    pub(crate) revocation: Arc<Revocation>,
 }
 
 /// What the other end showed when it was refused.
@@ -42,12 +47,16 @@ pub(crate) struct Seen {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) name: String,
     pub(crate) now: UnixTime,
+    /// What was found out beyond the chain, where that is the reason.
+    pub(crate) refused: Option<Refused>,
 }
 
 /// Verifies as usual and remembers whom it refused.
 #[derive(Debug)]
 pub(crate) struct Witness {
     inner: Arc<dyn ServerCertVerifier>,
+    pins: Pins,
+    revocation: Arc<Revocation>,
     seen: Mutex<Option<Seen>>,
 }
 
@@ -56,16 +65,21 @@ impl NetworkTls {
     ///
     /// # Errors
     /// [`Fault::RootsUnusable`]: never widened to somebody else's roots (V30).
-    pub(crate) fn new(roots: &Roots, provider: &Arc<CryptoProvider>) -> Result<Self, Error> {
-        let store = match roots {
+    pub(crate) fn new(agent: &AgentConfig, provider: &Arc<CryptoProvider>) -> Result<Self, Error> {
+        let (trusted, roots) = match &agent.roots {
             Roots::Bundled(pem) => store(pem.as_bytes(), "connect_ca_pem")?,
             Roots::File(path) => file(path)?,
             Roots::Host => host()?,
         };
-        let witness = Arc::new(Witness { inner: verifier(store, provider)?, seen: Mutex::default() });
+        let roots = Arc::new(roots);
+        let hosts = agent.targets.iter().map(|target| target.host.clone()).collect();
+        let pins = Pins::new(agent.network_keys.clone(), trusted.clone(), Arc::clone(provider));
+        let inner = verifier(Arc::clone(&roots), provider)?;
+        let revocation = Arc::new(Revocation::new(agent.crl.clone(), hosts, trusted, roots, Arc::clone(provider)));
+        let witness = Arc::new(Witness { inner, pins, revocation: Arc::clone(&revocation), seen: Mutex::default() });
         let verifier = Arc::clone(&witness);
         let config = adit_tokio::danger_client_config(verifier, Arc::clone(provider)).map_err(internal)?;
-        Ok(Self { config: Arc::new(config), witness })
+        Ok(Self { config: Arc::new(config), witness, revocation })
     }
 }
 
@@ -95,14 +109,30 @@ pub(crate) fn upstream_verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     Ok(match trust {
-        UpstreamTrust::Host => verifier(host()?, provider)?,
-        UpstreamTrust::File(path) => verifier(file(path)?, provider)?,
+        UpstreamTrust::Host => verifier(Arc::new(host()?.1), provider)?,
+        UpstreamTrust::File(path) => verifier(Arc::new(file(path)?.1), provider)?,
         UpstreamTrust::DangerAnybody => Arc::new(Anybody(Arc::clone(provider))),
     })
 }
 
-fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Error> {
-    let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+/// Returns whether a list of revoked certificates can be fetched there.
+pub(crate) fn is_list_url(text: &str) -> bool {
+    revocation::ListUrl::parse(text).is_some()
+}
+
+/// Returns the body of what a server of revocation lists answers, for who fuzzes it.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn list_of_answer(answer: &[u8]) -> Result<&[u8], String> {
+    revocation::body(answer)
+}
+
+/// Certificates of authorities, as they are and as they are verified with.
+type Anchors = (Vec<CertificateDer<'static>>, RootCertStore);
+
+fn verifier(roots: Arc<RootCertStore>, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
     builder.build().map_err(|error| Error::new(Fault::RootsUnusable, error.to_string()))
 }
 
@@ -110,7 +140,7 @@ fn internal(error: impl core::fmt::Display) -> Error {
     Error::new(Fault::Internal, error.to_string())
 }
 
-fn file(path: &Path) -> Result<RootCertStore, Error> {
+fn file(path: &Path) -> Result<Anchors, Error> {
     let shown = path.display();
     let unusable = |problem: String| Error::new(Fault::RootsUnusable, format!("{shown}: {problem}"));
     let pem = read(path).map_err(|error| unusable(error.to_string()))?;
@@ -138,32 +168,44 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(pem)
 }
 
-fn store(pem: &[u8], from: &str) -> Result<RootCertStore, Error> {
+fn store(pem: &[u8], from: &str) -> Result<Anchors, Error> {
     let unusable = |problem: String| Error::new(Fault::RootsUnusable, format!("{from}: {problem}"));
-    let mut store = RootCertStore::empty();
+    let (mut all, mut store) = (Vec::new(), RootCertStore::empty());
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| unusable(format!("not PEM: {error}")))?;
+        all.push(certificate.clone());
         store.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
-    if store.is_empty() { Err(unusable("holds no certificate".to_owned())) } else { Ok(store) }
+    if store.is_empty() { Err(unusable("holds no certificate".to_owned())) } else { Ok((all, store)) }
 }
 
-fn host() -> Result<RootCertStore, Error> {
+fn host() -> Result<Anchors, Error> {
     let found = rustls_native_certs::load_native_certs();
     let mut store = RootCertStore::empty();
-    let (added, _) = store.add_parsable_certificates(found.certs);
+    let (added, _) = store.add_parsable_certificates(found.certs.iter().cloned());
     if added == 0 {
         let problems: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
         let detail = format!("this machine trusts nobody: {}", problems.join("; "));
         return Err(Error::new(Fault::RootsUnusable, detail));
     }
-    Ok(store)
+    Ok((found.certs, store))
 }
 
 impl Witness {
     /// Takes what was refused last.
     pub(crate) fn take(&self) -> Option<Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn remember(
+        &self,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+        refused: Option<Refused>,
+    ) {
+        let (certificate, name) = (certificate.clone().into_owned(), name.to_str().into());
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { certificate, name, now, refused });
     }
 }
 
@@ -182,11 +224,25 @@ impl ServerCertVerifier for Witness {
         }
         // spec: TLS-005
         let result = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        if result.is_err() {
-            let seen = Seen { certificate: end_entity.clone().into_owned(), name: server_name.to_str().into(), now };
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
-        }
-        result
+        let verified = match result {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.remember(end_entity, server_name, now, None);
+                return Err(error);
+            }
+        };
+        let chain = Chain {
+            leaf: end_entity.clone().into_owned(),
+            intermediates: intermediates.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+            name: server_name.to_owned(),
+        };
+        // Before anything is said: whoever is refused here never sees the authtoken.
+        let judged = self.pins.check(&chain, now).and_then(|()| self.revocation.check(chain, ocsp_response, now));
+        judged.map(|()| verified).map_err(|refused| {
+            let error = refused.error.clone();
+            self.remember(end_entity, server_name, now, Some(refused));
+            error
+        })
     }
 
     fn verify_tls12_signature(

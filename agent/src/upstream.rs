@@ -8,7 +8,7 @@ mod socket;
 pub use address::Address;
 pub use proxy::ProxyVersion;
 
-pub(crate) use address::Cover;
+pub(crate) use address::{Cover, is_forbidden};
 pub(crate) use dial::{Failure, Upstream};
 pub(crate) use proxy::header;
 pub(crate) use socket::{Socket, read};

@@ -8,6 +8,7 @@ mod body;
 mod capture;
 mod choices;
 mod config;
+mod crl;
 mod customer;
 mod decoder;
 mod dns;
@@ -28,6 +29,7 @@ pub use body::body;
 pub use capture::capture;
 pub use choices::Choices;
 pub use config::config;
+pub use crl::crl;
 pub use customer::customer;
 pub use decoder::decoder;
 pub use dns::dns;
@@ -60,6 +62,7 @@ pub const TARGETS: &[Target] = &[
     ("command", command),
     ("command_result", command_result),
     ("config", config),
+    ("crl", crl),
     ("customer", customer),
     ("decoder", decoder),
     ("dns", dns),

@@ -350,7 +350,7 @@ def test_diagnose_says_of_each_step_what_it_found_how_long_it_took_and_what_to_d
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
     results = {check["check"]: check["result"] for check in found["checks"]}
     assert results == {
-        "authtoken": "ok", "dns": "skipped", "tcp": "ok", "proxy": "ok", "tls": "ok", "protocol": "ok", "clock": "ok", "upstream": "ok",
+        "authtoken": "ok", "dns": "skipped", "tcp": "ok", "proxy": "ok", "tls": "ok", "protocol": "ok", "crl": "ok", "clock": "ok", "upstream": "ok",
     }
     assert found["proxy"] == {"url": proxy.url(), "from": "agent.proxy_url"}
     assert all(check["took_ms"] > 0 for check in found["checks"] if check["check"] in ("tcp", "proxy", "tls", "upstream"))

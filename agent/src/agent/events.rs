@@ -166,6 +166,11 @@ impl Memory {
     ) -> Next {
         let told = self.route.explain(error, &self.tls, &self.provider);
         let network = self.target(target);
+        self.tls.revocation.show(&self.status);
+        if told.fault == Fault::RevocationUnknown && self.tls.revocation.is_pending() {
+            tracing::info!(network, "the network's revocation list is fetched, and then it is dialed again");
+            return Next::Continue;
+        }
         let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
         tracing::warn!(network, error = %told, remedy, retry_in, "dial failed");
         let attempt = Attempt::new(lane, network, steps, Some(&told));
@@ -186,6 +191,7 @@ impl Memory {
         self.last = None;
         self.online.insert(lane);
         self.show(names);
+        self.tls.revocation.show(&self.status);
         self.status.change(|board| board.trouble = None);
     }
 
@@ -233,7 +239,8 @@ impl Memory {
         retry_in: Option<Duration>,
         names: &BTreeMap<BindId, String>,
     ) -> Next {
-        let told = explain_end(cause);
+        let ended = if *cause == Cause::Local(Code::UNTRUSTED) { self.tls.revocation.ended() } else { None };
+        let told = ended.unwrap_or_else(|| explain_end(cause));
         let (remedy, retry_in) = (told.fault.entry().remedy, retry_in.map(shown));
         tracing::warn!(lane, error = %told, remedy, retry_in, "session lost");
         self.status.change(|board| note(&mut board.disconnects, lane, &told, false));

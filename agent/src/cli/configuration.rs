@@ -93,7 +93,7 @@ pub(super) fn unusable(config: &Config, provider: &Arc<CryptoProvider>) -> Vec<(
     };
     let roots: &[&str] =
         if matches!(config.agent.roots, Roots::Bundled(_)) { &["connect_ca_pem"] } else { &["connect_cas"] };
-    let network = NetworkTls::new(&config.agent.roots, provider).err();
+    let network = NetworkTls::new(&config.agent, provider).err();
     let mut found: Vec<_> = network.iter().map(|error| placed(None, roots, error)).collect();
     let route = Route::new(&config.agent, provider).err();
     found.extend(route.map(|error| placed(None, &["proxy_cas"], &error)));

@@ -54,8 +54,11 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
     let place = Place { config: config.agent.local.clone(), name: std::process::id().to_string() };
     let view = Shown { shown, recent, store: Arc::clone(&store), place, provider: Arc::clone(provider) };
     // Without a lasting name: two commands in two terminals share a configuration and are two agents.
-    let agent =
+    let mut agent =
         Agent::new(config, token, Arc::clone(provider))?.impatient().with_guard(watch.guard()).with_store(store);
+    if let Some(folder) = state_folder() {
+        agent = agent.keeping_lists(folder);
+    }
     let outcome = drive(agent, &view, watch.clone());
     watch.close();
     match outcome? {
@@ -148,7 +151,7 @@ fn run_again(
         let mut agent = Agent::new(config.clone(), token.clone(), Arc::clone(provider))?.with_reloads(reloads);
         agent = agent.with_guard(watch.guard()).with_store(Arc::clone(&view.store)).with_updates(updates);
         if let Some(folder) = state_folder() {
-            agent = agent.with_state(folder);
+            agent = agent.keeping_lists(folder.clone()).with_state(folder);
         }
         let reload = Reload { source: source.clone(), sender, notifier: notifier.clone() };
         match drive_reloading(agent, view, watch.clone(), reload, (versions.clone(), asked))? {

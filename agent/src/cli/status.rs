@@ -119,6 +119,9 @@ impl Page {
         if let Some(trouble) = status["trouble"].as_str() {
             self.line("Trouble", trouble);
         }
+        if let Some(revocation) = status["revocation"].as_str().filter(|text| !text.is_empty()) {
+            self.line("Revocation", revocation);
+        }
         let round_trip =
             status["round_trip_ms"].as_f64().map_or_else(|| "not known".to_owned(), |ms| format!("{ms} ms"));
         self.line("Round trip", &round_trip);

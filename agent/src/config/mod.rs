@@ -25,7 +25,7 @@ use crate::{
     upstream::{Address, ProxyVersion},
 };
 
-pub use adit_tls::{Authorities, ClientCertificates, ClientMode, TlsVersion};
+pub use adit_tls::{Authorities, ClientCertificates, ClientMode, KeyPrint, TlsVersion};
 pub use edit::{EditError, set_authtoken};
 pub use load::{default_path, token};
 pub use section::{ConfigFault, Overrides};
@@ -63,6 +63,10 @@ pub struct AgentConfig {
     pub resolvers: Vec<SocketAddr>,
     /// `proxy_url`, or `HTTPS_PROXY` and the like: through what the network is reached.
     pub proxy: Option<ProxyConfig>,
+    /// `network_key`: the keys that the network's certificate must have or be issued with; empty takes any that is trusted.
+    pub network_keys: Vec<KeyPrint>,
+    /// `crl`, `crl_url` and `crl_refresh`: whether the network's certificate is revoked.
+    pub crl: CrlConfig,
     /// `authtoken` or `authtoken_file`.
     pub token: Token,
     /// `heartbeat_interval`, 10 s, and `heartbeat_tolerance`, 15 s.
@@ -265,6 +269,40 @@ pub enum Roots {
     Host,
     /// The certificates of a PEM file.
     File(PathBuf),
+}
+
+/// How it is found out whether the network's certificate is revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CrlConfig {
+    /// `crl`.
+    pub mode: CrlMode,
+    /// `crl_url`: where lists are fetched, by plain HTTP; without it, where the certificate says.
+    pub url: Option<String>,
+    /// `crl_refresh`: after how long lists are looked for again at the latest, 1 h.
+    pub refresh: Duration,
+}
+
+/// How much is asked about revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrlMode {
+    /// `require`: there must be a list that says so, always.
+    Require,
+    /// `prefer-stapled`: what the network brings into the handshake is enough; once a list is known to exist, there must be one.
+    PreferStapled,
+    /// `off`: nothing. A stolen key of the network is believed until its certificate expires.
+    Off,
+}
+
+impl CrlMode {
+    /// Returns the word of the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Require => "require",
+            Self::PreferStapled => "prefer-stapled",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// Whom an upstream's certificate must be from.

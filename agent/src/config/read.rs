@@ -5,14 +5,15 @@ use core::time::Duration;
 use adit_core::{Heartbeat, LANES, Secret, TlsEnd, UpstreamProtocol};
 
 use super::{
-    AgentConfig, EndpointConfig, Kind, LogFormat, LogOutput, Releases, RemoteManagement, Roots, Token, UpstreamConfig,
-    UpstreamTrust, local, route,
+    AgentConfig, CrlConfig, CrlMode, EndpointConfig, KeyPrint, Kind, LogFormat, LogOutput, Releases, RemoteManagement,
+    Roots, Token, UpstreamConfig, UpstreamTrust, local, route,
     section::{Context, Scalar, Section},
     termination,
     values::{self, count, duration, endpoint_url, flag},
     yaml::Node,
 };
 use crate::{
+    trust::is_list_url,
     update::{self, Channel},
     upstream::{Address, Cover, ProxyVersion},
 };
@@ -53,6 +54,8 @@ fn agent(mut section: Section<'_, '_>) -> AgentConfig {
         roots: roots(&mut section),
         resolvers: route::resolvers(&mut section),
         proxy: route::proxy(&mut section),
+        network_keys: network_keys(&mut section),
+        crl: crl(&mut section),
         token: token(&mut section),
         heartbeat: heartbeat(&mut section),
         resume_window: section.value("resume_window", Duration::from_secs(30), "a time from 0s to 1h", |text| {
@@ -95,6 +98,38 @@ fn roots(section: &mut Section<'_, '_>) -> Roots {
         (_, None) => return Roots::File(path),
     }
     Roots::Host
+}
+
+fn network_keys(section: &mut Section<'_, '_>) -> Vec<KeyPrint> {
+    let mut keys = Vec::new();
+    for scalar in section.scalars("network_key") {
+        match KeyPrint::parse(&scalar.text) {
+            Some(key) if keys.len() < MAX_KEYS => keys.push(key),
+            Some(_) => section.reject("network_key", &scalar, "more than 8 keys", "Remove those that are out of use"),
+            None => {
+                let problem = format!("`{}` is not the SHA-256 of a key", scalar.text.escape_debug());
+                let remedy = "Write sha256: and 44 letters of base64 or 64 hexadecimal digits, as `adit-network ca show` prints it";
+                section.reject("network_key", &scalar, &problem, remedy);
+            }
+        }
+    }
+    keys
+}
+
+fn crl(section: &mut Section<'_, '_>) -> CrlConfig {
+    let mode = section.value("crl", CrlMode::PreferStapled, "require, prefer-stapled or off", |text| match text {
+        "require" => Some(CrlMode::Require),
+        "prefer-stapled" => Some(CrlMode::PreferStapled),
+        "off" | "false" => Some(CrlMode::Off), // YAML takes off for false
+        _ => None,
+    });
+    let url = section.value("crl_url", None, "a URL such as http://crl.example.com/ca.crl", |text| {
+        is_list_url(text).then(|| Some(text.to_owned()))
+    });
+    let refresh = section.value("crl_refresh", Duration::from_secs(3_600), "a time from 1s to 24h", |text| {
+        duration(text).filter(|time| (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(time))
+    });
+    CrlConfig { mode, url, refresh }
 }
 
 fn token(section: &mut Section<'_, '_>) -> Token {
@@ -377,3 +412,5 @@ const MAX_METADATA: usize = 4_096;
 const MAX_DESCRIPTION: usize = 1_024;
 const MAX_URL: usize = 512;
 const MAX_TOKEN: usize = 512;
+/// Keys of the network that an agent may be bound to: the one in use, and those of a change.
+const MAX_KEYS: usize = 8;

@@ -67,7 +67,9 @@ impl Overrides {
     #[must_use]
     pub fn from_environment() -> Self {
         let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-        let ours = variables.filter(|(name, _)| name.starts_with(PREFIX) && !name.starts_with("ADIT_NETWORK_"));
+        // Those of the network begin so too; the key is the agent's.
+        let is_ours = |name: &str| !name.starts_with("ADIT_NETWORK_") || name == "ADIT_NETWORK_KEY";
+        let ours = variables.filter(|(name, _)| name.starts_with(PREFIX) && is_ours(name));
         let text = ours.filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
         Self { flags: BTreeMap::new(), environment: text.collect(), shared: super::route::shared_variables() }
     }

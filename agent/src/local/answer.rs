@@ -59,6 +59,7 @@ fn status(sources: &Sources) -> Value {
         "connections": { "open": board.live, "total": board.total },
         "endpoints": endpoints(sources),
         "capture": capture(sources),
+        "revocation": board.revocation,
         "trouble": board.trouble,
         "frozen": board.frozen,
     })

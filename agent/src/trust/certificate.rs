@@ -2,7 +2,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use rustls::crypto::{CryptoProvider, hash::HashAlgorithm};
+use rustls::crypto::CryptoProvider;
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer as _, X509Certificate},
@@ -44,10 +44,7 @@ pub(crate) fn describe_names(der: &[u8], most: usize) -> Option<Description> {
 
 /// Returns the SHA-256 of `data` as `AB:CD:…`; `None` when the provider has no such hash.
 pub(crate) fn sha256(data: &[u8], provider: &CryptoProvider) -> Option<String> {
-    let suites = provider.cipher_suites.iter().filter_map(|suite| suite.tls13());
-    let mut hashes = suites.map(|suite| suite.common.hash_provider);
-    let hash = hashes.find(|hash| hash.algorithm() == HashAlgorithm::SHA256)?;
-    let octets: Vec<_> = hash.hash(data).as_ref().iter().map(|octet| format!("{octet:02X}")).collect();
+    let octets: Vec<_> = adit_tls::sha256(data, provider)?.iter().map(|octet| format!("{octet:02X}")).collect();
     Some(octets.join(":"))
 }
 

@@ -75,6 +75,9 @@ pub(crate) fn explain_tls(error: &TlsError, seen: Option<&Seen>, provider: &Cryp
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else is wrong, it is not trusted")]
 fn certificate(error: &CertificateError, seen: Option<&Seen>, provider: &CryptoProvider) -> Error {
+    if let Some(refused) = seen.and_then(|seen| seen.refused.as_ref()) {
+        return refused.told.clone();
+    }
     let fault = match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => Fault::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Fault::NotYetValid,

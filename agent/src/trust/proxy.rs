@@ -65,7 +65,8 @@ impl ServerCertVerifier for ProxyWitness {
         }
         let result = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         if result.is_err() {
-            let seen = Seen { certificate: end_entity.clone().into_owned(), name: server_name.to_str().into(), now };
+            let (certificate, name) = (end_entity.clone().into_owned(), server_name.to_str().into());
+            let seen = Seen { certificate, name, now, refused: None };
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         }
         result

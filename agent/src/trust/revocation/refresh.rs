@@ -1,0 +1,208 @@
+//! Keeps the lists new while the agent runs, and ends sessions whose network they speak against.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use adit_core::Code;
+use adit_tls::RevocationList;
+use adit_tokio::{ConnectOptions, Target, Uplink};
+use rustls::{
+    ClientConfig,
+    pki_types::{ServerName, UnixTime},
+};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Chain, PATIENCE, Revocation, fetch::ListUrl, note};
+use crate::{
+    config::CrlMode,
+    errors::{Error, Fault},
+    status::Status,
+};
+
+/// How the network is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) connect: ConnectOptions,
+    /// What its certificate must be for, where that is not the target.
+    pub(crate) name: Option<ServerName<'static>>,
+    pub(crate) tls: Arc<ClientConfig>,
+}
+
+/// How the lists were refreshed last, and when they are next.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    at: Instant,
+    failures: u32,
+}
+
+impl Revocation {
+    /// Looks after the lists until it is dropped.
+    pub(crate) async fn run(self: Arc<Self>, uplink: Uplink, way: Way, status: Arc<Status>) {
+        if self.settings.mode == CrlMode::Off {
+            return;
+        }
+        let mut turn = Turn { at: Instant::now() + self.settings.refresh, failures: 0 };
+        loop {
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = sleep_until(self.next_look(turn.at)) => {}
+            }
+            let is_wanted = self.lock().is_wanted;
+            let mut is_last = false;
+            if is_wanted || turn.at <= Instant::now() {
+                let is_fresh = self.refresh(&way).await;
+                is_last = !is_fresh && self.is_ending();
+                turn = self.next_turn(turn, is_fresh);
+                let mut state = self.lock();
+                state.is_wanted = false;
+                state.not_before = (!is_fresh).then_some(turn.at);
+            }
+            self.end_lost(&uplink);
+            if is_wanted || is_last {
+                // With a list, or to say why there is none; or by the way that sessions take, which may lead through a proxy: what
+                // they carry goes on.
+                uplink.reconnect_now();
+            }
+            self.show(&status);
+        }
+    }
+
+    /// Fetches what a handshake has asked for, once.
+    pub(crate) async fn fetch_wanted(&self) {
+        let urls = {
+            let state = self.lock();
+            self.urls(&state)
+        };
+        let mut is_good = false;
+        for url in urls {
+            is_good |= self.fetch(&url).await;
+        }
+        let mut state = self.lock();
+        state.is_wanted = false;
+        state.not_before = (!is_good).then(|| Instant::now() + SOON);
+    }
+
+    /// Returns when to look next: at the next turn, or when a list is over.
+    fn next_look(&self, turn: Instant) -> Instant {
+        let now = UnixTime::now().as_secs();
+        let state = self.lock();
+        let ends = state.lists.values().map(|listed| listed.list.next).filter(|next| *next > now);
+        let end = ends.min().map(|next| Instant::now() + Duration::from_secs(next - now));
+        end.map_or(turn, |end| end.min(turn))
+    }
+
+    /// Returns whether a list that came in a handshake has an eighth of its time left, or less.
+    fn is_ending(&self) -> bool {
+        let (now, state) = (UnixTime::now().as_secs(), self.lock());
+        let is_near = |list: &RevocationList| {
+            let life = list.next.saturating_sub(u64::try_from(list.mark.issued).unwrap_or(0));
+            list.next.saturating_sub(now) <= life / 8
+        };
+        state.is_stapled && state.lists.values().any(|listed| is_near(&listed.list))
+    }
+
+    /// Half of the time that is left, and not more than the customer says; after a failure soon, then later and later.
+    fn next_turn(&self, before: Turn, is_fresh: bool) -> Turn {
+        let most = self.settings.refresh;
+        if !is_fresh {
+            let failures = before.failures.saturating_add(1);
+            let wait = SOON.saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX)).min(most);
+            return Turn { at: Instant::now() + wait, failures };
+        }
+        let now = UnixTime::now().as_secs();
+        let ends = self.lock().lists.values().map(|listed| listed.list.next).min();
+        let left = ends.map_or(most, |next| Duration::from_secs(next.saturating_sub(now)) / 2);
+        Turn { at: Instant::now() + left.clamp(SOON.min(most), most), failures: 0 }
+    }
+
+    /// Gets what lists there are; returns whether that went well.
+    async fn refresh(&self, way: &Way) -> bool {
+        let (urls, is_stapled) = {
+            let state = self.lock();
+            (self.urls(&state), state.is_stapled)
+        };
+        let both = self.settings.mode == CrlMode::Require;
+        let shaken = is_stapled && self.shake(way).await;
+        if shaken && (!both || urls.is_empty()) {
+            return true;
+        }
+        let mut is_fresh = !urls.is_empty() || shaken;
+        for url in urls {
+            is_fresh &= self.fetch(&url).await;
+        }
+        is_fresh || shaken
+    }
+
+    /// Shakes hands with the network anew and says nothing: what is stapled then is taken as it is in any handshake.
+    async fn shake(&self, way: &Way) -> bool {
+        let mut done = false;
+        for target in &way.targets {
+            let tls = (Arc::clone(&way.tls), way.name.clone());
+            match adit_tokio::probe(target, &way.connect, tls, PATIENCE).await.error {
+                None => done |= self.lock().is_stapled,
+                Some(error) => tracing::debug!(host = target.host, %error, "no list was had from the network"),
+            }
+        }
+        done
+    }
+
+    async fn fetch(&self, url: &str) -> bool {
+        let names_itself = self.settings.url.is_none();
+        let Some(parsed) = ListUrl::parse(url) else { return false };
+        let got = timeout(PATIENCE, parsed.get(names_itself, &self.hosts)).await;
+        let got = got.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
+        let taken = got.and_then(|octets| self.offer(octets, url));
+        let is_good = taken.is_ok();
+        note(&mut self.lock(), url, taken);
+        is_good
+    }
+
+    /// Takes what a URL led to.
+    pub(super) fn offer(&self, octets: Vec<u8>, url: &str) -> Result<bool, String> {
+        let lists = adit_tls::split_lists(octets)?;
+        if lists.len() > super::MAX_LISTS {
+            return Err(format!("it holds {} revocation lists", lists.len()));
+        }
+        let mut state = self.lock();
+        let mut issuers = self.trusted.clone();
+        for chain in &state.chains {
+            issuers.extend(self.issuers(chain).into_iter().skip(self.trusted.len()));
+        }
+        let mut is_new = false;
+        for list in lists {
+            is_new |= self.take(&mut state, list.to_vec(), url, &issuers, UnixTime::now())?;
+        }
+        Ok(is_new)
+    }
+
+    /// Ends the sessions whose certificate would not be accepted any more.
+    fn end_lost(&self, uplink: &Uplink) {
+        let lost = self.lost(UnixTime::now());
+        for (chain, told) in &lost {
+            self.lock().ended = Some(told.clone());
+            let text = telling(told);
+            let of_chain = |peer: &adit_core::tls::Peer| peer.certificate.as_ref() == Some(&chain.leaf);
+            let sessions = uplink.close_where(of_chain, Code::UNTRUSTED, &text);
+            if sessions > 0 {
+                let remedy = told.fault.entry().remedy;
+                tracing::error!(sessions, error = %told, remedy, "the network's certificate is not good any more: its sessions end");
+            }
+        }
+        let mut state = self.lock();
+        // What is revoked stays so; what nobody speaks for is asked about again.
+        let is_revoked =
+            |chain: &Chain| lost.iter().any(|(other, told)| other == chain && told.fault == Fault::CertificateRevoked);
+        state.chains.retain(|chain| !is_revoked(chain));
+        let latest = state.chains.back().and_then(|chain| lost.iter().find(|(other, _)| other == chain));
+        state.told = latest.map_or_else(|| self.standing(&state, None), |(_, told)| told.to_string());
+    }
+}
+
+/// What the network is told: no more than which rule it is.
+fn telling(told: &Error) -> String {
+    told.fault.to_string()
+}
+
+/// After a failure it is tried again after so long, then twice as long each time.
+const SOON: Duration = Duration::from_secs(5);
