@@ -19,13 +19,12 @@ use super::{
 use crate::{
     config::{Config, LocalConfig},
     errors::{Error, Exit, Fault},
-    local::{Place, folders, name_of, read_token, socket_file, sockets, token_file},
+    local::{Place, name_of, read_token, socket_file, token_file},
 };
 
 /// A running agent that can be asked.
 #[derive(Debug)]
 pub(super) enum Client {
-    #[cfg(unix)]
     Socket(PathBuf),
     Address(SocketAddr, Secret),
 }
@@ -42,7 +41,6 @@ impl Client {
         let config = Config::load(&files, &overrides(global)).or_else(|_| Config::load(&[], &overrides(global)));
         let config = config.map_or_else(|_| LocalConfig::default(), |config| config.agent.local);
         let place = Place { config, name: name_of(&files, provider) };
-        #[cfg(unix)]
         if let Some(found) = find_socket(running.socket.as_deref(), &place)? {
             return Ok(found);
         }
@@ -66,7 +64,6 @@ impl Client {
         let lost = |error: io::Error| self.lost(&error);
         let mut line = self.connect().map_err(lost)?;
         let (host, token) = match self {
-            #[cfg(unix)]
             Self::Socket(_) => ("localhost".to_owned(), Vec::new()),
             Self::Address(address, token) => {
                 (address.to_string(), [b"authorization: Bearer ", token.expose(), b"\r\n"].concat())
@@ -82,13 +79,7 @@ impl Client {
 
     fn connect(&self) -> io::Result<Box<dyn Line>> {
         match self {
-            #[cfg(unix)]
-            Self::Socket(path) => {
-                let stream = std::os::unix::net::UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                Ok(Box::new(stream))
-            }
+            Self::Socket(path) => open(path),
             Self::Address(address, _) => {
                 let stream = TcpStream::connect_timeout(address, PATIENCE)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
@@ -108,7 +99,6 @@ impl Client {
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            #[cfg(unix)]
             Self::Socket(path) => path.display().fmt(f),
             Self::Address(address, _) => address.fmt(f),
         }
@@ -134,7 +124,45 @@ fn read(octets: &[u8]) -> Option<Result<Value, Failure>> {
 }
 
 #[cfg(unix)]
+fn open(path: &Path) -> io::Result<Box<dyn Line>> {
+    let stream = std::os::unix::net::UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(Box::new(stream))
+}
+
+/// Opens a pipe. Whoever has made it does not become the user who asks.
+#[cfg(windows)]
+fn open(path: &Path) -> io::Result<Box<dyn Line>> {
+    use std::os::windows::fs::OpenOptionsExt as _;
+
+    const SECURITY_IDENTIFICATION: u32 = 1 << 16;
+    const ERROR_PIPE_BUSY: i32 = 231;
+    let mut tries = 100;
+    loop {
+        let opened =
+            std::fs::OpenOptions::new().read(true).write(true).security_qos_flags(SECURITY_IDENTIFICATION).open(path);
+        match opened {
+            // Between one who asks and the next nobody waits there for a moment.
+            Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY) && tries > 0 => tries -= 1,
+            opened => return Ok(Box::new(opened?)),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(windows)]
 fn find_socket(named: Option<&Path>, place: &Place) -> Result<Option<Client>, Failure> {
+    if let Some(named) = named {
+        return Ok(Some(Client::Socket(named.to_owned())));
+    }
+    Ok(socket_file(place).filter(|path| open(path).is_ok()).map(Client::Socket))
+}
+
+#[cfg(unix)]
+fn find_socket(named: Option<&Path>, place: &Place) -> Result<Option<Client>, Failure> {
+    use crate::local::{folders, sockets};
+
     if let Some(named) = named {
         return Ok(Some(Client::Socket(named.to_owned())));
     }

@@ -5,6 +5,8 @@
 
 mod answer;
 mod http;
+#[cfg(windows)]
+mod pipe;
 mod place;
 mod serve;
 #[cfg(unix)]
@@ -36,7 +38,9 @@ use crate::{
     status::Status,
 };
 
-pub(crate) use place::{folders, name_of, sockets};
+#[cfg(unix)]
+pub(crate) use place::sockets;
+pub(crate) use place::{folders, name_of};
 pub(crate) use token::read as read_token;
 
 use serve::{Gate, serve};
@@ -107,6 +111,15 @@ async fn run(place: Place, sources: Arc<Sources>, provider: Arc<CryptoProvider>,
             _ = over.wait_for(|stopped| *stopped) => {}
         }
     });
+    #[cfg(windows)]
+    match pipe::open(&place) {
+        Ok(Some(pipe)) => {
+            tracing::info!(socket = pipe.name(), "the agent may be asked here");
+            tasks.spawn(serve(pipe, Arc::new(Gate::Pipe), Arc::clone(&sources), stopped.clone()));
+        }
+        Ok(None) => {}
+        Err(error) => refuse(&error),
+    }
     #[cfg(unix)]
     match open_socket(&place).await {
         Ok(Some(bound)) => {
@@ -189,6 +202,7 @@ pub(crate) fn socket_file(place: &Place) -> Option<PathBuf> {
     match &place.config.socket {
         SocketPlace::Off => None,
         SocketPlace::At(path) => Some(path.clone()),
+        SocketPlace::Default if cfg!(windows) => Some(PathBuf::from(format!(r"\\.\pipe\adit-{}", place.name))),
         SocketPlace::Default => folders().first().map(|folder: &PathBuf| folder.join(format!("{}.sock", place.name))),
     }
 }

@@ -39,6 +39,7 @@ pub(crate) fn name_of(files: &[PathBuf], provider: &CryptoProvider) -> String {
 }
 
 /// Returns the sockets in a folder, in the order of their names; a few at most.
+#[cfg(unix)]
 pub(crate) fn sockets(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.take(MAX_ENTRIES).filter_map(|entry| Some(entry.ok()?.path()));

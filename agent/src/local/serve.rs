@@ -32,6 +32,10 @@ pub(super) enum Gate {
     /// The mode of the socket's file. Where it is for its owner alone, the users who may be seen to ask are these.
     #[cfg(unix)]
     Files(Option<[u32; 2]>),
+    /// What the system gives a named pipe without a word: its user, administrators and the system write, others only read; and who
+    /// cannot write cannot ask.
+    #[cfg(windows)]
+    Pipe,
     /// A secret, and the names by which the address may be called: a page of a browser that has been led here by a name of its
     /// own does not have them.
     Token { token: Secret, hosts: Vec<String> },
@@ -61,6 +65,8 @@ impl Gate {
         match self {
             #[cfg(unix)]
             Self::Files(_) => Ok(()),
+            #[cfg(windows)]
+            Self::Pipe => Ok(()),
             Self::Token { token, hosts } => {
                 let known = matches!(asked.hosts.as_slice(), [host] if hosts.contains(host));
                 match &asked.token {
@@ -85,13 +91,13 @@ fn bracketed(ip: IpAddr) -> String {
 pub(super) trait Listener: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn accept_one(&self, gate: &Gate) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
+    fn accept_one(&mut self, gate: &Gate) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
 }
 
 impl Listener for TcpListener {
     type Stream = tokio::net::TcpStream;
 
-    async fn accept_one(&self, _: &Gate) -> io::Result<Option<Self::Stream>> {
+    async fn accept_one(&mut self, _: &Gate) -> io::Result<Option<Self::Stream>> {
         Ok(Some(self.accept().await?.0))
     }
 }
@@ -100,7 +106,7 @@ impl Listener for TcpListener {
 impl Listener for tokio::net::UnixListener {
     type Stream = tokio::net::UnixStream;
 
-    async fn accept_one(&self, gate: &Gate) -> io::Result<Option<Self::Stream>> {
+    async fn accept_one(&mut self, gate: &Gate) -> io::Result<Option<Self::Stream>> {
         let stream = self.accept().await?.0;
         let Gate::Files(Some(users)) = gate else { return Ok(Some(stream)) };
         // The mode of the file keeps others out; where a system does not look at it, this does.
@@ -111,7 +117,7 @@ impl Listener for tokio::net::UnixListener {
 
 /// Answers until `stopped`.
 pub(super) async fn serve(
-    listener: impl Listener,
+    mut listener: impl Listener,
     gate: Arc<Gate>,
     sources: Arc<Sources>,
     mut stopped: watch::Receiver<bool>,
@@ -175,8 +181,8 @@ where
     let said = async {
         stream.write_all(&answer.octets()).await?;
         stream.shutdown().await?;
-        if !is_read {
-            // Closed with octets unread, the answer might be lost on its way.
+        if !is_read || cfg!(windows) {
+            // Closed with octets unread, or a pipe before it was read, the answer might be lost on its way.
             let mut rest = stream.take(MAX_UNREAD);
             tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
         }
