@@ -163,7 +163,7 @@ pub(crate) struct Explain {
 /// Which of the running agents is asked.
 #[derive(Debug, Args)]
 pub(crate) struct Running {
-    /// The socket of the agent [default: that of the agent with this configuration, else of the only one that runs].
+    /// The socket of the agent [default: that of the agent with this configuration; where none is named, else of the only one that runs].
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// The form of what is printed.

@@ -41,7 +41,9 @@ impl Client {
         let config = Config::load(&files, &overrides(global)).or_else(|_| Config::load(&[], &overrides(global)));
         let config = config.map_or_else(|_| LocalConfig::default(), |config| config.agent.local);
         let place = Place { config, name: name_of(&files, provider) };
-        if let Some(found) = find_socket(running.socket.as_deref(), &place)? {
+        // Who names a configuration means that agent and no other.
+        let any = global.config.is_empty() && std::env::var_os("ADIT_CONFIG").is_none();
+        if let Some(found) = find_socket(running.socket.as_deref(), &place, any)? {
             return Ok(found);
         }
         let address = place.config.address.filter(|_| running.socket.is_none());
@@ -152,7 +154,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Line>> {
 }
 
 #[cfg(windows)]
-fn find_socket(named: Option<&Path>, place: &Place) -> Result<Option<Client>, Failure> {
+fn find_socket(named: Option<&Path>, place: &Place, _: bool) -> Result<Option<Client>, Failure> {
     if let Some(named) = named {
         return Ok(Some(Client::Socket(named.to_owned())));
     }
@@ -160,7 +162,7 @@ fn find_socket(named: Option<&Path>, place: &Place) -> Result<Option<Client>, Fa
 }
 
 #[cfg(unix)]
-fn find_socket(named: Option<&Path>, place: &Place) -> Result<Option<Client>, Failure> {
+fn find_socket(named: Option<&Path>, place: &Place, any: bool) -> Result<Option<Client>, Failure> {
     use crate::local::{folders, sockets};
 
     if let Some(named) = named {
@@ -181,7 +183,8 @@ fn find_socket(named: Option<&Path>, place: &Place) -> Result<Option<Client>, Fa
     if let Some(found) = own.into_iter().chain(elsewhere).find(|path| answers(path)) {
         return Ok(Some(Client::Socket(found)));
     }
-    let all: Vec<PathBuf> = folders().iter().flat_map(|folder| sockets(folder)).filter(|path| answers(path)).collect();
+    let folders = if any { folders() } else { Vec::new() };
+    let all: Vec<PathBuf> = folders.iter().flat_map(|folder| sockets(folder)).filter(|path| answers(path)).collect();
     match (all.as_slice(), forbidden) {
         ([one], _) => Ok(Some(Client::Socket(one.clone()))),
         ([], Some(path)) => {
