@@ -39,9 +39,18 @@ esac
 { filled packaging/debian/copyright; license_text; } >"$doc/copyright"
 changes | gzip -9n >"$doc/changelog.gz"
 [ ! -e "$out/$program.cdx.json" ] || gzip -9nc "$out/$program.cdx.json" >"$doc/sbom.cdx.json.gz"
-install -d "$tree/usr/share/man/man1"
-summary=$(sed -n 's/^Description: //p' "packaging/debian/$program/control")
-help2man --no-info --section 1 --name "$summary" "$tree/usr/bin/$program" | gzip -9n >"$tree/usr/share/man/man1/$program.1.gz"
+pages=$tree/usr/share/man/man1
+install -d "$pages"
+if [ "$program" = adit ]; then
+  "$binary" man --out "$pages" >/dev/null
+  find "$pages" -name '*.1' -exec gzip -9n {} +
+  for shell in bash:bash-completion/completions/adit zsh:zsh/vendor-completions/_adit fish:fish/vendor_completions.d/adit.fish; do
+    "$binary" completions "${shell%%:*}" | install -D -m 644 /dev/stdin "$tree/usr/share/${shell#*:}"
+  done
+else
+  summary=$(sed -n 's/^Description: //p' "packaging/debian/$program/control")
+  help2man --no-info --section 1 --name "$summary" "$tree/usr/bin/$program" | gzip -9n >"$pages/$program.1.gz"
+fi
 filled packaging/debian/overrides >"$tree/usr/share/lintian/overrides/$program"
 size=$(du -k -s --apparent-size "$tree" | cut -f1)
 filled "packaging/debian/$program/control" >"$tree/DEBIAN/control"

@@ -34,4 +34,5 @@ if [ "${2:-}" = --inside ]; then
   exit
 fi
 unshare --mount --propagation private "$0" "$program" --inside
+[ "$program" != adit ] || packaging/try-names.py "$binary"
 echo "$program: runs from an empty root, read-only, as $user"
