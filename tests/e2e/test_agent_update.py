@@ -147,6 +147,11 @@ def test_a_newer_version_is_shown_taken_and_kept_apart_from_the_old_one(registry
     assert "version 9.9.9 is in the place of 0.1.0" in told
     assert site.names() == ["adit", "adit.previous"]
     assert (site.version(), site.version("adit.previous")) == ("9.9.9", "0.1.0")
+    # What was fetched by hand, for a place that cannot be reached, is asked no less.
+    assert "nothing to do" in site.update("--from", site.releases.files)
+    (site.releases.files / "stable.json").write_bytes((site.releases.files / "stable.json").read_bytes() + b" ")
+    assert "none of the keys" in site.update("--from", site.releases.files, code=1)
+    site.releases.publish(site.new)
     # It connects: its trial ends well.
     process = site.start()
     process.wait_for("its trial is over", deadline=60)

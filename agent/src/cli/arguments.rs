@@ -371,6 +371,9 @@ pub(crate) struct Update {
     /// How ripe it has to be [default: what the configuration says, else stable].
     #[arg(long, value_name = "stable|beta", value_parser = ["stable", "beta"])]
     pub(crate) channel: Option<String>,
+    /// A folder that holds what is at the place of the releases: where that cannot be reached.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
     /// Take the version that is offered although it is lower or the same.
     #[arg(long)]
     pub(crate) allow_downgrade: bool,

@@ -61,6 +61,7 @@ fn options(global: &Global, wanted: &Import) -> Result<Options, Failure> {
     Ok(Options {
         connect_url: global.connect_url.clone(),
         domain: wanted.domain.clone(),
+        secrets: wanted.out.is_some(),
         keep_authtoken: wanted.keep_authtoken,
         expose: wanted.expose,
     })

@@ -45,6 +45,7 @@ pub(super) fn run(global: &Global, wanted: &Update, provider: &Arc<CryptoProvide
     let channel = wanted.channel.as_deref().and_then(Channel::parse);
     let state = state_folder();
     let updater = Updater::new(config.agent.update.as_ref(), channel, state.as_deref(), provider)?;
+    let updater = updater.with_folder(wanted.from.clone());
     let force = Force { downgrade: wanted.allow_downgrade, failed: wanted.retry };
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (offer, previous) = runtime.block_on(async {

@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) connect_url: Option<String>,
     /// The domain below which the names of ngrok's own domains are to be.
     pub(crate) domain: Option<String>,
+    /// Whether what is made may hold secrets: it goes to a file that nobody else reads.
+    pub(crate) secrets: bool,
     /// Whether their authtoken comes along.
     pub(crate) keep_authtoken: bool,
     /// Whether endpoints are written so that they run although what protected them is not in force here.

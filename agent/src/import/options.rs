@@ -1,6 +1,8 @@
 //! The options of the agent itself: `agent` of form 3, the root of the older ones.
 
-use core::time::Duration;
+use core::{net::IpAddr, time::Duration};
+
+use adit_tokio::Proxy;
 
 use super::{
     Level, Options,
@@ -22,6 +24,8 @@ pub(super) fn read(map: &mut Map<'_>, options: &Options) -> Vec<(String, Out)> {
         bounded(&item, "metadata", 4_096, &mut agent);
     }
     remote_management(map);
+    proxy(map, options, &mut agent);
+    resolvers(map, &mut agent);
     for (key, level, problem, remedy) in TABLE {
         if let Some(item) = map.take(key) {
             item.note(*level, problem, remedy);
@@ -195,6 +199,48 @@ fn log(map: &mut Map<'_>, agent: &mut Vec<(String, Out)>) {
     }
 }
 
+fn proxy(map: &mut Map<'_>, options: &Options, agent: &mut Vec<(String, Out)>) {
+    for key in ["proxy_url", "http_proxy", "socks5_proxy"] {
+        let Some(item) = map.take(key) else { continue };
+        let Some(url) = item.text() else { continue };
+        if url.is_empty() || url == "false" {
+            item.carried();
+        } else if Proxy::parse(&url).is_err() {
+            item.note(
+                Level::None,
+                "not a proxy's URL",
+                "Set agent.proxy_url: http://, https:// or socks5:// and host:port",
+            );
+        } else if agent.iter().any(|(key, _)| key == "proxy_url") {
+            item.note(
+                Level::None,
+                "there is one way to the network: another proxy is carried",
+                "Choose one: agent.proxy_url",
+            );
+        } else if url.contains('@') && !options.secrets {
+            item.note(
+                Level::Decide,
+                "holds a password: carried with --out alone",
+                "Set agent.proxy_url, or import with --out FILE",
+            );
+        } else {
+            item.carried();
+            agent.push(("proxy_url".to_owned(), Out::Text(url)));
+        }
+    }
+}
+
+fn resolvers(map: &mut Map<'_>, agent: &mut Vec<(String, Out)>) {
+    let Some(item) = map.take("dns_resolver_ips") else { return };
+    let texts = item.texts();
+    if texts.len() > 8 || texts.iter().any(|text| text.parse::<IpAddr>().is_err()) {
+        item.note(Level::None, "not at most 8 addresses", "Set agent.dns_resolver_ips");
+    } else {
+        item.carried();
+        agent.push(("dns_resolver_ips".to_owned(), Out::texts(texts)));
+    }
+}
+
 fn remote_management(map: &mut Map<'_>) {
     let Some(item) = map.take("remote_management") else { return };
     if item.text().as_deref() == Some("false") {
@@ -252,23 +298,9 @@ const TABLE: &[(&str, Level, &str, &str)] = &[
         "crl_noverify",
         Level::None,
         "not carried: this agent decides about revocation by keys of its own",
-        "See docs/agent.md, if the vendor publishes no list",
+        "Choose agent.crl: require, prefer-stapled or off",
     ),
-    (
-        "crl_url",
-        Level::None,
-        "ngrok's list of revoked certificates, not carried",
-        "The vendor's configuration names theirs",
-    ),
-    (
-        "dns_resolver_ips",
-        Level::None,
-        "not carried: the resolver of this machine is asked",
-        "Set agent.dns_resolver_ips",
-    ),
-    ("proxy_url", Level::None, PROXY, PROXY_REMEDY),
-    ("http_proxy", Level::None, PROXY, PROXY_REMEDY),
-    ("socks5_proxy", Level::None, PROXY, PROXY_REMEDY),
+    ("crl_url", Level::None, "ngrok's list of revoked certificates, not carried", "agent.crl_url names the vendor's"),
     (
         "inspect_db_size",
         Level::None,
@@ -295,8 +327,6 @@ const TABLE: &[(&str, Level, &str, &str)] = &[
 
 const NETWORK: &str =
     "Import with --connect-url HOST:PORT, or set agent.connect_url to where the vendor's network listens";
-const PROXY: &str = "not carried";
-const PROXY_REMEDY: &str = "Set agent.proxy_url";
 const UPDATE: &str = "not carried: where new versions are, and who signs them, is for the vendor to say";
 const UPDATE_REMEDY: &str =
     "Ask the vendor for agent.update; `updates` in the customer's policy says what happens unasked";

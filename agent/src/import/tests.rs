@@ -34,6 +34,7 @@ fn ways() -> Vec<Options> {
     let with = |domain: bool, flag: bool| Options {
         connect_url: domain.then(|| "connect.vendor.example:443".to_owned()),
         domain: domain.then(|| "vendor.example".to_owned()),
+        secrets: flag,
         keep_authtoken: flag,
         expose: flag,
     };
@@ -99,6 +100,7 @@ fn no_secret_is_told_and_none_is_carried_unasked() {
             let made = made(&text, &options);
             let told: String = made.notes.iter().map(ToString::to_string).chain(made.carried.clone()).collect();
             assert!(!told.contains("s3cret"), "{name}: {told}");
+            assert!(options.secrets || !made.text.contains("s3cret"), "{name}: {}", made.text);
             assert_eq!(made.text.contains("authtoken"), options.keep_authtoken && text.contains("authtoken"), "{name}");
         }
     }

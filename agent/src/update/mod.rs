@@ -12,6 +12,8 @@ mod version;
 
 use std::{
     env,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -66,6 +68,8 @@ pub(crate) fn is_key(text: &str) -> bool {
 #[derive(Clone)]
 pub(crate) struct Updater {
     url: String,
+    /// A folder that holds what is at `url`.
+    folder: Option<PathBuf>,
     keys: Vec<PublicKey>,
     channel: Channel,
     tls: Arc<ClientConfig>,
@@ -111,6 +115,7 @@ impl Updater {
             executable.map_err(|error| Error::new(Fault::Internal, format!("this program's own file: {error}")))?;
         Ok(Self {
             url: releases.url.trim_end_matches('/').to_owned(),
+            folder: None,
             keys,
             channel: channel.unwrap_or(releases.channel),
             tls: upstream_tls(&trust, Some(b"http/1.1"), provider)?,
@@ -120,15 +125,34 @@ impl Updater {
         })
     }
 
+    /// Takes what is in a folder, in the place of what is at the place of the releases: nothing is less asked of it.
+    pub(crate) fn with_folder(mut self, folder: Option<PathBuf>) -> Self {
+        self.folder = folder;
+        self
+    }
+
+    async fn fetch(&self, path: &str, most: u64) -> Result<Vec<u8>, Error> {
+        let Some(folder) = &self.folder else {
+            return fetch::get(&self.tls, &format!("{}/{path}", self.url), most).await;
+        };
+        let file = folder.join(path);
+        let read = || {
+            let mut octets = Vec::new();
+            File::open(&file)?.take(most + 1).read_to_end(&mut octets)?;
+            if octets.len() as u64 > most { Err(io::Error::other("it is too long")) } else { Ok(octets) }
+        };
+        read().map_err(|error| Error::new(Fault::UpdateUnreachable, format!("{}: {error}", file.display())))
+    }
+
     /// Looks for a release that is newer than this version.
     ///
     /// # Errors
     /// [`Fault::UpdateUnreachable`], [`Fault::UpdateUntrusted`], [`Fault::UpdateNone`], [`Fault::UpdateFailed`] for one that did not
     /// connect before.
     pub(crate) async fn look(&self, force: Force) -> Result<Offer, Error> {
-        let place = format!("{}/{}.json", self.url, self.channel.word());
-        let text = fetch::get(&self.tls, &place, MAX_MANIFEST).await?;
-        let signature = fetch::get(&self.tls, &format!("{place}.minisig"), MAX_SIGNATURE).await?;
+        let manifest = format!("{}.json", self.channel.word());
+        let text = self.fetch(&manifest, MAX_MANIFEST).await?;
+        let signature = self.fetch(&format!("{manifest}.minisig"), MAX_SIGNATURE).await?;
         let signature = String::from_utf8_lossy(&signature);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
@@ -179,7 +203,7 @@ impl Updater {
         let artefact = &release.artefact;
         // Before anything is fetched: there may be no way to write it.
         drop(stage(&self.executable, b"")?);
-        let program = fetch::get(&self.tls, &format!("{}/{}", self.url, artefact.path), artefact.size).await?;
+        let program = self.fetch(&artefact.path, artefact.size).await?;
         let hash = sha256(&program, &self.provider).unwrap_or_default().replace(':', "");
         if program.len() as u64 != artefact.size || !hash.eq_ignore_ascii_case(&artefact.sha256) {
             return Err(Error::new(
