@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     errors::{Error, Fault},
     route::Route,
+    trust::list_place,
     upstream::Address,
 };
 
@@ -64,7 +65,10 @@ pub(crate) async fn firewall(config: &Config, provider: &Arc<CryptoProvider>) ->
         // Whatever the name means to the proxy: it is resolved there.
         rules.add(Rule::new("proxy", "tcp", &target.host, target.port, "network"));
     }
-    let system = ConnectOptions::default(); // upstreams are resolved by this machine
+    let system = ConnectOptions::default(); // upstreams are resolved by this machine, and who has revocation lists
+    if let Some((host, port)) = list_place(&agent.crl) {
+        rules.add(Rule::new("agent", "tcp", &host, port, "revocation list").at(&system).await);
+    }
     for endpoint in &config.endpoints {
         if let Address::Tcp { host, port } = &endpoint.upstream.address {
             let rule = Rule::new("agent", "tcp", host, *port, "upstream");
@@ -190,6 +194,16 @@ mod tests {
              To open, inwards: nothing.\nTo block, so that nothing goes: 192.0.2.1:443, 2001:db8::1:4443\n\
              Addresses may change; where a firewall knows names, let it go by those.\n"
         );
+    }
+
+    #[tokio::test]
+    async fn where_revocation_lists_are_fetched_is_listed_while_they_are() {
+        let with =
+            |mode: &str| format!("  connect_url: 192.0.2.1\n  crl: {mode}\n  crl_url: http://192.0.2.7:8081/list\n");
+
+        let listed = rules(&with("require"), CRM).await.text();
+        assert!(listed.contains("  agent tcp 192.0.2.7:8081  revocation list\n"), "{listed}");
+        assert!(!rules(&with("off"), CRM).await.text().contains("192.0.2.7"));
     }
 
     #[tokio::test]

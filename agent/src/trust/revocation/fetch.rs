@@ -40,6 +40,11 @@ impl ListUrl {
         Some(Self { host, port: port.unwrap_or(80), target })
     }
 
+    /// Returns the host and the port.
+    pub(crate) fn place(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
     /// Fetches it. `names_itself` is a certificate's own word for where to go: that is public, or one of `hosts`.
     pub(super) async fn get(&self, names_itself: bool, hosts: &[String]) -> Result<Vec<u8>, String> {
         let found = lookup_host((self.host.as_str(), self.port)).await;
