@@ -61,7 +61,8 @@ fn create(folder: &Path) -> io::Result<()> {
 /// Returns how a file is opened that nobody else may read: to write at its end, and to read.
 pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).append(true);
+    // Windows shortens no file that can only be appended to: there whoever writes goes to the end first.
+    options.read(true).append(cfg!(unix)).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options

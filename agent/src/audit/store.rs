@@ -90,6 +90,7 @@ impl Store {
             file.set_len(whole).map_err(|error| named(path, &error))?;
             found.repaired = Some((torn, hasher.hash(&octets).to_string()));
         }
+        file.seek(SeekFrom::End(0))?;
         sync(&claim.folder)?;
         let stamp = last.map(|(_, wall)| Stamp { wall, passed: 0 });
         let last = last.map_or(Link::START, |(link, _)| link);
@@ -148,12 +149,14 @@ impl Store {
     pub(super) fn set_broken(&mut self, is_broken: bool) -> io::Result<()> {
         let (_, path) = self.files.last().ok_or(io::ErrorKind::NotFound)?;
         self.file = if is_broken { File::open(path)? } else { private().open(path)? };
+        self.file.seek(SeekFrom::End(0))?;
         Ok(())
     }
 
     fn mend(&mut self) -> io::Result<()> {
         if self.is_torn {
             self.file.set_len(self.length)?;
+            self.file.seek(SeekFrom::End(0))?;
             self.is_torn = false;
         }
         Ok(())
