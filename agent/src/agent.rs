@@ -382,9 +382,14 @@ impl Agent {
         match places.update(&config.endpoints, Patience::Service) {
             Ok(()) => {
                 tracing::info!("configuration read again: endpoints are as it says; `agent` needs a new start");
+                let endpoints = config.endpoints.len() as u64;
+                self.guard.note(|| Draft::configuration("taken").number("endpoints", endpoints));
                 self.config.endpoints = config.endpoints;
             }
-            Err(error) => tracing::error!(%error, "configuration read again and not taken"),
+            Err(error) => {
+                self.guard.note(|| Draft::configuration("not taken").text("why", &error.to_string()));
+                tracing::error!(%error, "configuration read again and not taken");
+            }
         }
     }
 }

@@ -28,6 +28,11 @@ impl Draft {
         Record::new("bind").text("event", event).text("endpoint", endpoint)
     }
 
+    /// The configuration was read again.
+    pub(crate) fn configuration(event: &str) -> Record {
+        Record::new("configuration").text("event", event)
+    }
+
     /// The vendor asked for something.
     pub(crate) fn command(command: &str, text: &str, decision: &str) -> Record {
         Record::new("command").text("command", command).text("text", text).text("decision", decision)
