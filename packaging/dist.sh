@@ -4,6 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . packaging/lib.sh
 for program in "$@"; do
-  cargo build -q --locked --config packaging/profile.toml --profile dist --target "$target" -p "$program" --bin "$program"
+  profile=(--config packaging/profile.toml)
+  [ ! -e "packaging/profile-$program.toml" ] || profile+=(--config "packaging/profile-$program.toml")
+  # Relocations of a static program that lies anywhere in memory take a bit each, not 24 octets.
+  cargo rustc -q --locked "${profile[@]}" --profile dist --target "$target" -p "$program" --bin "$program" -- -C link-arg=-Wl,-z,pack-relative-relocs
   packaging/static.sh "target/$target/dist/$program"
 done
