@@ -8,7 +8,7 @@ use rustls::crypto::CryptoProvider;
 use serde_json::{Value, json};
 
 use crate::{
-    config::Config,
+    config::{Config, CrlMode},
     errors::{Error, Fault},
     route::Route,
     trust::list_place,
@@ -19,6 +19,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Rules {
     rules: Vec<Rule>,
+    /// Whether a revocation list may have to be fetched from where the network's certificate says.
+    may_fetch: bool,
 }
 
 /// One way out.
@@ -48,7 +50,8 @@ pub(crate) async fn firewall(config: &Config, provider: &Arc<CryptoProvider>) ->
         return Err(Fault::NetworkUnknown.into());
     }
     let route = Route::new(agent, provider)?;
-    let mut rules = Rules { rules: Vec::new() };
+    let may_fetch = agent.crl.mode != CrlMode::Off && agent.crl.url.is_none();
+    let mut rules = Rules { rules: Vec::new(), may_fetch };
     for server in &agent.resolvers {
         for transport in ["udp", "tcp"] {
             let host = server.ip().to_string();
@@ -97,13 +100,17 @@ impl Rule {
         self
     }
 
+    fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
     fn text(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let purpose = match (self.purpose, self.endpoint.as_str()) {
             (purpose, "") => purpose.to_owned(),
             (purpose, endpoint) => format!("{purpose} of {endpoint}"),
         };
-        let mut text = format!("  {:5} {} {host}:{}  {purpose}\n", self.from, self.transport, self.port);
+        let mut text = format!("  {:5} {} {}  {purpose}\n", self.from, self.transport, self.authority());
         let is_name = self.host.parse::<IpAddr>().is_err();
         if is_name && !self.addresses.is_empty() {
             let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
@@ -144,16 +151,17 @@ impl Rules {
         };
         let named: Vec<_> = self.rules.iter().filter(|rule| matches!(rule.purpose, "network" | "proxy")).collect();
         let block: Vec<_> = named.iter().filter(|rule| rule.from == "agent").collect();
-        let block: Vec<_> = block.iter().map(|rule| format!("{}:{}", rule.host, rule.port)).collect();
+        let block: Vec<_> = block.iter().map(|rule| rule.authority()).collect();
         let system = if self.rules.iter().any(|rule| rule.purpose == "dns") {
             ""
         } else {
             "  and DNS as this machine is set up for it\n"
         };
+        let list = if self.may_fetch { LIST } else { "" };
         let upstreams = shown(true);
         let upstreams = if upstreams.is_empty() { "  none\n".to_owned() } else { upstreams };
         format!(
-            "To open, outwards:\n{}{system}To open, to services inside:\n{upstreams}To open, inwards: nothing.\n\
+            "To open, outwards:\n{}{list}{system}To open, to services inside:\n{upstreams}To open, inwards: nothing.\n\
              To block, so that nothing goes: {}\n\
              Addresses may change; where a firewall knows names, let it go by those.\n",
             shown(false),
@@ -164,9 +172,12 @@ impl Rules {
     /// Returns them as one JSON object.
     pub(crate) fn json(&self) -> String {
         let outbound: Vec<_> = self.rules.iter().map(Rule::json).collect();
-        json!({ "outbound": outbound, "inbound": [] }).to_string()
+        json!({ "outbound": outbound, "inbound": [], "list_of_certificate": self.may_fetch }).to_string()
     }
 }
+
+/// What cannot be said before the certificate is seen.
+const LIST: &str = "  and, where the network's certificate names a revocation list that the network does not bring itself, tcp to where it says\n";
 
 #[cfg(test)]
 mod tests {
@@ -189,10 +200,12 @@ mod tests {
 
         assert_eq!(
             rules.text(),
-            "To open, outwards:\n  agent tcp 192.0.2.1:443  network\n  agent tcp [2001:db8::1]:4443  network\n  \
+            format!(
+                "To open, outwards:\n  agent tcp 192.0.2.1:443  network\n  agent tcp [2001:db8::1]:4443  network\n{LIST}  \
              and DNS as this machine is set up for it\nTo open, to services inside:\n  agent tcp 10.0.0.7:8080  upstream of crm\n\
-             To open, inwards: nothing.\nTo block, so that nothing goes: 192.0.2.1:443, 2001:db8::1:4443\n\
+             To open, inwards: nothing.\nTo block, so that nothing goes: 192.0.2.1:443, [2001:db8::1]:4443\n\
              Addresses may change; where a firewall knows names, let it go by those.\n"
+            )
         );
     }
 
