@@ -4,6 +4,7 @@
 //! so that any input is a whole run and a shorter one is a simpler run.
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a broken law is told")]
 
+mod audit;
 mod body;
 mod capture;
 mod choices;
@@ -25,6 +26,7 @@ mod session;
 mod text;
 mod tls;
 
+pub use audit::audit;
 pub use body::body;
 pub use capture::capture;
 pub use choices::Choices;
@@ -53,6 +55,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every fuzz target.
 pub const TARGETS: &[Target] = &[
+    ("audit", audit),
     ("bind", bind),
     ("bind_refusal", bind_refusal),
     ("body", body),
