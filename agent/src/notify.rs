@@ -37,8 +37,10 @@ impl Notifier {
     pub(crate) async fn tell(self: Arc<Self>, status: Arc<Status>) {
         let mut told = Told::default();
         let mut clock = tokio::time::interval(self.pace());
+        let begun = tokio::time::Instant::now();
         loop {
             clock.tick().await;
+            told.is_overdue = begun.elapsed() >= PATIENCE;
             let text = told.next(&status.board(), status.turns(), self.watchdog.is_some());
             if !text.is_empty() {
                 self.way.send(&text);
@@ -77,6 +79,8 @@ impl Notifier {
 #[derive(Debug, Default)]
 struct Told {
     is_ready: bool,
+    /// Nobody waits any longer: a boot is not held up by a network that is away.
+    is_overdue: bool,
     status: String,
     turns: Option<u64>,
 }
@@ -85,7 +89,7 @@ impl Told {
     /// Returns what is new, as lines of assignments.
     fn next(&mut self, board: &Board, turns: u64, has_watchdog: bool) -> String {
         let mut text = String::new();
-        if !self.is_ready && is_settled(board) {
+        if !self.is_ready && (self.is_overdue || is_settled(board)) {
             self.is_ready = true;
             text.push_str("READY=1\n");
         }
@@ -139,6 +143,8 @@ fn reloading(monotonic: Option<Duration>) -> String {
     format!("RELOADING=1\n{since}")
 }
 
+/// How long a boot waits for the network, at most.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often there may be something to tell.
 const PACE: Duration = Duration::from_millis(500);
 
@@ -257,6 +263,17 @@ mod tests {
             assert_eq!(told.next(&board, 0, false).contains("READY=1\n"), is_ready, "{board:?}");
             assert_eq!(told.next(&board, 0, false), "", "nothing new");
         }
+    }
+
+    #[test]
+    fn a_boot_waits_for_a_network_that_is_away_for_so_long_and_is_told_what_is_wrong() {
+        let mut told = Told::default();
+        let connecting = Board { trouble: Some("ADIT-1103: no answer".into()), ..board(SessionState::Connecting, &[]) };
+
+        assert_eq!(told.next(&connecting, 0, false), "STATUS=connecting: ADIT-1103: no answer\n");
+        told.is_overdue = true;
+        assert_eq!(told.next(&connecting, 0, false), "READY=1\n");
+        assert_eq!(told.next(&connecting, 0, false), "");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) fn unit(service: &Definition) -> String {
          StartLimitIntervalSec=0\n\
          \n\
          [Service]\n\
-         # Started means that every endpoint is bound, or is refused and says why.\n\
+         # Started means that every endpoint is bound, or is refused and says why; after a minute nobody waits for that.\n\
          Type=notify\n\
          NotifyAccess=main\n\
          ExecStart={start}\n\

@@ -104,7 +104,8 @@ fn started(name: &str, time: Duration) -> Result<Exit, Failure> {
         let state = look(name)?;
         let is_over = begun.elapsed() >= time;
         match state.get("ActiveState") {
-            "active" | "reloading" => {
+            // Systemd waits a minute for the network to be there, and then no more.
+            "active" | "reloading" if !state.is_trying() => {
                 print(&state.text(name))?;
                 return Ok(Exit::Fine);
             }
@@ -112,7 +113,7 @@ fn started(name: &str, time: Duration) -> Result<Exit, Failure> {
                 let exit = state.exit();
                 return Err(Failure { exit, text: format!("{}{}", state.text(name), journal(name)) });
             }
-            // Between two tries it is "activating" as well.
+            // Between two tries it is "activating" as well, and later "active" although it is not connected.
             _ if is_over => {
                 let text = format!("{}it goes on trying. {}", state.text(name), journal(name));
                 return Err(Failure { exit: Exit::Unreachable, text });
@@ -144,6 +145,11 @@ fn look(name: &str) -> Result<State, Failure> {
 struct State(BTreeMap<String, String>);
 
 impl State {
+    /// Returns whether the agent says that it is not connected.
+    fn is_trying(&self) -> bool {
+        ["connecting", "reconnecting"].iter().any(|word| self.get("StatusText").starts_with(word))
+    }
+
     fn parse(text: &str) -> Self {
         let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
         Self(text.lines().filter_map(pair).collect())
