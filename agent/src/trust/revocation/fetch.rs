@@ -208,6 +208,27 @@ mod tests {
         assert!(body(&long[..long.len() - 1]).is_ok());
     }
 
+    #[tokio::test]
+    async fn what_is_inside_is_asked_by_the_customer_s_word_or_where_the_network_is_and_not_by_a_certificate_s() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = ListUrl {
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+            target: "/".to_owned(),
+        };
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let _ = socket.read(&mut [0; 512]).await;
+                let _ = socket.write_all(b"HTTP/1.0 200 OK\r\n\r\nlist").await;
+            }
+        });
+
+        let refused = url.get(true, &["192.0.2.1".to_owned()]).await.unwrap_err();
+        assert!(refused.contains("no address that a certificate may send this agent to"), "{refused}");
+        assert_eq!(url.get(true, &["127.0.0.1".to_owned()]).await.as_deref(), Ok(&b"list"[..]));
+        assert_eq!(url.get(false, &[]).await.as_deref(), Ok(&b"list"[..]));
+    }
+
     #[test]
     fn a_certificate_sends_the_agent_to_no_address_behind_a_door() {
         for (address, public) in [
