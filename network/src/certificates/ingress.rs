@@ -163,10 +163,10 @@ impl Issue {
         Ok(Self { pair, ours: Some((names.to_vec(), Mutex::new(Some(entry)))) })
     }
 
-    /// At two thirds of its life.
+    /// At two thirds of its life, and before its life begins: the clock was ahead when it was issued, and agents take it for not valid.
     fn is_due(&self, now: u64) -> bool {
         let Validity { from, .. } = self.pair.validity;
-        now >= from.saturating_add(self.pair.validity.life() / 3 * 2)
+        now < from || now >= from.saturating_add(self.pair.validity.life() / 3 * 2)
     }
 
     fn is_revoked(&self, lists: &Lists) -> bool {

@@ -155,7 +155,8 @@ impl Register {
         Self::list(folder, term).map(|_| true)
     }
 
-    /// Writes a new list when there is one whose time is half over, valid for as long as that one was. Returns whether it did.
+    /// Writes a new list when there is one whose time is half over, or has not begun because the clock was ahead when it was signed; valid for as
+    /// long as that one was. Returns whether it did.
     ///
     /// # Errors
     /// When it cannot be read, signed or written.
@@ -176,7 +177,8 @@ impl Register {
         let (made, next) =
             times().ok_or_else(|| CertificateError::Invalid { path: path.clone(), problem: problem() })?;
         let term = next.saturating_sub(made);
-        if now < made.saturating_add(term / 2) {
+        let has_begun = made <= now.saturating_add(CLOCK);
+        if has_begun && now < made.saturating_add(term / 2) {
             return Ok(false);
         }
         Self::list(folder, Duration::from_secs(term)).map(|_| true)
@@ -270,6 +272,8 @@ const LOCK: &str = "ca.lock";
 /// Room for some 200,000 certificates.
 const MAX_REGISTER: usize = 64 << 20;
 const DAY: u64 = 86_400;
+/// By how much a clock may go back without harm, in seconds.
+const CLOCK: u64 = 300;
 /// A certificate is in the register for a year after its end.
 const KEPT: u64 = 365 * DAY;
 
@@ -321,14 +325,15 @@ mod tests {
         // A list is signed anew when its time is half over, and not before.
         assert!(!Register::renew(&folder, unix_now() + 3 * DAY).unwrap());
         assert!(Register::renew(&folder, unix_now() + 4 * DAY).unwrap());
-        assert_eq!(numbers(&folder), (5, 4));
+        assert!(Register::renew(&folder, unix_now() - DAY).unwrap(), "nobody believes a list from tomorrow");
+        assert_eq!(numbers(&folder), (6, 4));
 
         // What was cut off is never taken for a CA that has issued nothing.
         let path = folder.join(REGISTER);
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() / 2]).unwrap();
         assert!(Register::list(&folder, week).is_err());
-        assert_eq!(numbers(&folder), (5, 4), "the list is as it was");
+        assert_eq!(numbers(&folder), (6, 4), "the list is as it was");
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -310,6 +310,9 @@ fn what_the_private_ca_issues_for_the_ingress_is_issued_anew_in_time_and_when_it
     assert_eq!(certificates.rotate(day(61)).unwrap(), Some(Rotated::Due));
     let second = leaves();
     assert!(second[0] != first[0] && second[1] != first[1]);
+    let yesterday = unix_now() - 86_400;
+    assert_eq!(certificates.rotate(yesterday).unwrap(), Some(Rotated::Due), "the clock was ahead: it is not valid yet");
+    let second = leaves();
 
     // Without a list nothing is stapled; then the one of its issuer, and no other.
     assert!(shown().iter().all(|certified| certified.ocsp.is_none()));
