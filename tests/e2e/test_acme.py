@@ -136,6 +136,7 @@ def test_an_account_of_the_ca_is_bound_to_ours_by_its_key_and_a_wrong_key_is_ref
 
     (made.pebble.directory / "eab.key").write_text(key + "\n")
     made.network.stop_and_start()
+    wait_until(lambda: failing(made) == 1, "what failed is remembered")  # once the agent is back
     made.network.process.signal(signal.SIGHUP)  # tries what failed at once
     said(made, "a certificate was ordered", CRM)
     assert names_of(made.certificate(CRM)) == [CRM]
@@ -207,7 +208,7 @@ def test_a_ca_that_is_down_is_asked_again_and_agents_are_served_meanwhile(issuin
     made.gate.down = True
     bind(made, CRM, f"b.{DOMAIN}", f"c.{DOMAIN}")
 
-    said(made, "a certificate cannot be ordered")
+    wait_until(lambda: failing(made) == 3, "three names that fail")
     assert made.network.metric('adit_certificate_orders_total{reason="unreachable"}') <= 3
     assert made.gate.orders == []
     made.gate.down = False

@@ -38,6 +38,10 @@ class Site:
             "raw": {"url": f"tcp://:{self.port}", "upstream": {"url": f"tcp://localhost:{self.raw.port}"}},
         }
         self.agent = registry.agent(self.network, token, endpoints, **({"local": local} if local else {}))
+        # The path of a socket has room for 107 octets, and the folders of tests are deep.
+        folders = contextlib.ExitStack()
+        self.agent.state = folders.enter_context(tempfile.TemporaryDirectory(prefix="adit-"))
+        registry.upstream(folders)
         self.secret = token.secret
         if policy is not None:
             self.write(**policy)
@@ -59,7 +63,7 @@ class Site:
 
     def adit(self, *arguments):
         """Runs the program beside the agent; returns exit code, standard output and standard error."""
-        environment = {**os.environ, "XDG_STATE_HOME": str(self.agent.directory / "state")}
+        environment = {**os.environ, "XDG_STATE_HOME": str(self.agent.state)}
         argv = [str(AGENT), "--config", str(self.agent.config), *map(str, arguments)]
         done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=120)
         return done.returncode, done.stdout, done.stderr

@@ -131,6 +131,7 @@ class Agent:
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.name = name
+        self.state = self.directory / "state"
         self.config = self.directory / f"{name}.yml"
         agent = {
             "connect_url": network.connect_url,
@@ -151,7 +152,7 @@ class Agent:
     def spawn(self, env=None):
         """Starts the program without waiting for anything."""
         # The agent's lasting name is kept apart from that of an agent that the user of this machine runs.
-        state = {"XDG_STATE_HOME": str(self.directory / "state"), **(env or {})}
+        state = {"XDG_STATE_HOME": str(self.state), **(env or {})}
         self.process = Process(self.name, [AGENT, "start", "--all", "--config", self.config], cwd=self.directory, env=state)
         self.runs.append(self.process)
         return self
