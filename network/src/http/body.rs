@@ -212,11 +212,17 @@ impl<M> Drop for AnswerBody<M> {
         {
             back.give();
         }
-        if let Some(talk) = &self.end.talk {
-            if let Some(body) = left {
+        if let Some(body) = left {
+            if let Some(talk) = &self.end.talk {
                 talk.linger();
                 drain(body, self.end.drain);
+            } else if whole {
+                // A body that is let go resets its stream, and there are callers that lose an answer to a reset that comes
+                // while they are about to send.
+                drain(body, self.end.drain);
             }
+        }
+        if let Some(talk) = &self.end.talk {
             talk.finish();
         }
         if let Some(watch) = &self.end.watch

@@ -348,7 +348,8 @@ impl fmt::Display for BodyBroken {
 
 impl core::error::Error for BodyBroken {}
 
-/// Throws away what is left of a body, so that the connection can be used again; a longer one closes it (V55).
+/// Throws away what is left of a body, so that the connection can be used again; a longer one closes it (V55), or resets its
+/// HTTP/2 stream.
 pub(super) fn drain(mut body: Incoming, most: usize) {
     if body.size_hint().lower() > most as u64 {
         return;

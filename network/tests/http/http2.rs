@@ -214,6 +214,29 @@ async fn a_refusal_to_head_has_no_body() {
 }
 
 #[tokio::test]
+async fn a_refusal_does_not_reset_what_a_caller_is_about_to_send() {
+    let mut limits = HttpLimits::default();
+    limits.drain_size = 1_000;
+    let edge = alpn_h2(vec![], limits).await;
+    let mut caller = caller(&edge).await;
+    let (sender, body) = streaming();
+
+    let answer = caller.send_request(post(body)).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    text(answer).await;
+    // Had the first been reset, that would have arrived before this answer.
+    text(caller.send_request(get("/")).await.unwrap()).await;
+    assert!(!sender.is_closed());
+
+    // More than is thrown away is not listened to.
+    sender.send(Frame::data(Bytes::from_static(&[0; 1_000]))).unwrap();
+    text(caller.send_request(get("/")).await.unwrap()).await;
+    assert!(!sender.is_closed());
+    sender.send(Frame::data(Bytes::from_static(b"x"))).unwrap();
+    soon(sender.closed()).await;
+}
+
+#[tokio::test]
 async fn an_http2_upstream_whose_agent_is_away_keeps_its_connection() {
     let (arrived, mut arrival) = tokio::sync::watch::channel(false);
     let upstream = upstream2(move |_| {
