@@ -84,6 +84,7 @@
 //! });
 //! ```
 
+mod reached;
 mod runtime;
 #[cfg(feature = "axum")]
 mod serve;
@@ -104,10 +105,11 @@ use tokio::net::{TcpListener, TcpStream};
 pub use adit_core as proto;
 pub use adit_core::tls::{client_config, danger_client_config, server_config};
 pub use adit_runtime::{
-    Bypass, CHUNK, CommandReply, ConnectError, ConnectOptions, Credentials, DialError, IntakeStats, Keepalive,
+    Bypass, CHUNK, CommandReply, ConnectError, ConnectOptions, Credentials, DialError, Forward, IntakeStats, Keepalive,
     ListenOptions, Probe, Proxy, ProxyError, ProxyProtocol, ProxyUrlError, Resolver, SetupError, SocketOptions, Step,
     StepResult, StepTaken, SystemClock, Target, UplinkEvent, UplinkEvents, UplinkOptions, code_of,
 };
+pub use reached::{Reached, reach, reach_http};
 pub use runtime::{Io, Timer, Tokio, Udp};
 #[cfg(feature = "axum")]
 pub use serve::{Caller, Serve};

@@ -39,7 +39,8 @@ pub struct ConnectOptions {
     pub socket: SocketOptions,
     /// Whom to ask for addresses, names of proxies included: the resolver of this machine. Either is asked anew each time.
     pub resolver: Option<Resolver>,
-    /// The proxy through which an [`Uplink`](crate::Uplink) dials: none. [`connect`] itself makes a TCP connection, whatever stands here.
+    /// The proxy through which an [`Uplink`](crate::Uplink) dials, and [`reach`](crate::reach): none. [`connect`] itself makes a TCP
+    /// connection, whatever stands here.
     pub proxy: Option<Proxy>,
 }
 

@@ -41,7 +41,9 @@ pub use connect::{ConnectError, ConnectOptions, connect, resolve};
 pub use dns::Resolver;
 pub use listen::{Intake, IntakeStats, ListenOptions, listen};
 pub use options::{Keepalive, SocketOptions, leave_to_kernel, reset_when_closed};
-pub use proxy::{Bypass, Credentials, Proxy, ProxyError, ProxyProtocol, ProxyUrlError};
+pub use proxy::{
+    Bypass, Credentials, Forward, Path, Proxy, ProxyError, ProxyProtocol, ProxyUrlError, reach, reach_http,
+};
 pub use session::{Event, Events, Incoming, Session, SetupError, accept, connect_over};
 pub use steps::{Step, StepResult, StepTaken};
 pub use stream::{CHUNK, ReadHalf, Stream, WriteHalf, code_of};

@@ -70,7 +70,7 @@ impl<T: Transport> Covered<T> {
     }
 
     /// Writes the ciphertext that waits.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.wants_write() {
             let mut writer = Writer { io: &mut self.io, cx, blocked: false };
             match self.tls.write_tls(&mut writer) {

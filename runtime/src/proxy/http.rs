@@ -16,14 +16,8 @@ impl Http {
         let authority = Authority(host, port);
         output.extend_from_slice(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n").as_bytes());
         output.extend_from_slice(b"User-Agent: adit\r\n");
-        if let Some(Credentials { user, password }) = credentials {
-            let mut pair = user.as_bytes().to_vec();
-            pair.push(b':');
-            pair.extend_from_slice(password.expose());
-            output.extend_from_slice(b"Proxy-Authorization: Basic ");
-            base64(&pair, output);
-            output.extend_from_slice(b"\r\n");
-            pair.fill(0);
+        if let Some(credentials) = credentials {
+            authorize(credentials, output);
         }
         output.extend_from_slice(b"\r\n");
         Self { authenticated: credentials.is_some(), interim: 0 }
@@ -43,8 +37,7 @@ impl Http {
         }
         let Some(end) = end_of_head(input) else { return Ok(Step::More) };
         let head: Vec<u8> = input.drain(..end).collect();
-        let mut lines = head.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let (status, reason) = status(lines.next().unwrap_or_default())?;
+        let (status, reason, fields) = self::head(&head)?;
         match status {
             100..=199 if self.interim < MAX_INTERIM => {
                 self.interim += 1;
@@ -60,19 +53,36 @@ impl Http {
         };
         Err(match status {
             // 401 is not meant for proxies, and some use it for a password that is wrong.
-            401 | 407 => {
-                let offered = offered(lines);
-                if self.authenticated {
-                    ProxyError::CredentialsRefused { offered }
-                } else {
-                    ProxyError::CredentialsWanted { offered }
-                }
-            }
+            401 | 407 => unknown(self.authenticated, fields),
             403 | 405 | 451 => ProxyError::Forbidden { said },
             502..=504 => ProxyError::Destination { said },
             _ => ProxyError::Refused { said },
         })
     }
+}
+
+/// Appends the field that says who asks.
+pub(super) fn authorize(Credentials { user, password }: &Credentials, output: &mut Vec<u8>) {
+    let mut pair = user.as_bytes().to_vec();
+    pair.push(b':');
+    pair.extend_from_slice(password.expose());
+    output.extend_from_slice(b"Proxy-Authorization: Basic ");
+    base64(&pair, output);
+    output.extend_from_slice(b"\r\n");
+    pair.fill(0);
+}
+
+/// Takes a head apart: status, reason, and the lines of the fields, up to the empty one.
+pub(super) fn head(octets: &[u8]) -> Result<(u16, &[u8], impl Iterator<Item = &[u8]>), ProxyError> {
+    let mut lines = octets.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let (status, reason) = status(lines.next().unwrap_or_default())?;
+    Ok((status, reason, lines.take_while(|line| !line.is_empty())))
+}
+
+/// Says that the proxy does not know who asks, and what the fields offer.
+pub(super) fn unknown<'a>(was_told: bool, fields: impl Iterator<Item = &'a [u8]>) -> ProxyError {
+    let offered = offered(fields);
+    if was_told { ProxyError::CredentialsRefused { offered } } else { ProxyError::CredentialsWanted { offered } }
 }
 
 /// Returns where the empty line ends.

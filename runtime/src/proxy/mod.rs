@@ -2,6 +2,7 @@
 
 mod bypass;
 mod covered;
+mod forward;
 mod handshake;
 mod http;
 mod path;
@@ -22,8 +23,10 @@ use super::ConnectError;
 use adit_core::{Secret, escape};
 
 pub use bypass::Bypass;
+pub use forward::Forward;
 pub use handshake::Handshake;
-pub(super) use path::{Path, reach};
+pub(super) use path::reach_told;
+pub use path::{Path, reach, reach_http};
 pub use url::ProxyUrlError;
 
 /// A proxy, whom it is for, and what it wants to know.

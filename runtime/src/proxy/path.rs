@@ -1,4 +1,4 @@
-//! The way to the network: a TCP connection, or what a proxy made of one.
+//! The way to a server: a TCP connection, or what a proxy made of one.
 
 use alloc::{
     boxed::Box,
@@ -15,7 +15,7 @@ use std::io::{self, IoSlice};
 
 use rustls::pki_types::ServerName;
 
-use super::{Handshake, Proxy, ProxyError, ProxyProtocol, covered::Covered};
+use super::{Forward, Handshake, Proxy, ProxyError, ProxyProtocol, covered::Covered};
 use crate::{
     ConnectError, ConnectOptions, Runtime, Step,
     connect::{connect_told, peer},
@@ -24,55 +24,106 @@ use crate::{
 };
 use adit_core::driver::Transport;
 
-/// A connection to the network that is not secured yet.
+/// A connection to a server, through a proxy where one is needed; nothing is secured yet.
 #[derive(Debug)]
-pub(crate) enum Path<T> {
+pub struct Path<T>(Inner<T>);
+
+#[derive(Debug)]
+enum Inner<T> {
     Plain(T),
     /// In TLS with a proxy.
     Covered(Box<Covered<T>>),
 }
 
-/// Connects to the network, through the proxy if there is one for it; tells the address that was dialed.
+/// Connects to `host`, a name or an address, at `port`, through the proxy if there is one for it, as an
+/// [`Uplink`](crate::Uplink) does: whatever is said then is said to the server. The name is resolved at the proxy.
 ///
 /// # Errors
 /// [`ConnectError`]; what concerns a proxy is [`ConnectError::Proxy`].
-pub(crate) async fn reach<R: Runtime>(
+pub async fn reach<R: Runtime>(
+    host: &str,
+    port: u16,
+    options: &ConnectOptions,
+) -> Result<Path<R::Socket>, ConnectError> {
+    Ok(reach_told::<R>(host, port, options, &Steps::default()).await?.0)
+}
+
+/// Connects for one request in plain HTTP: to the server, or to a proxy that takes such requests for others and is told of
+/// itself by the [`Forward`].
+///
+/// Such a proxy is not asked for a way: many give CONNECT to port 443 alone, and expect the whole URL of what is not TLS
+/// (RFC 9112, section 3.2.2). SOCKS opens a way as for anything.
+///
+/// # Errors
+/// [`ConnectError`]; what concerns a proxy is [`ConnectError::Proxy`].
+pub async fn reach_http<R: Runtime>(
+    host: &str,
+    port: u16,
+    options: &ConnectOptions,
+) -> Result<(Path<R::Socket>, Option<Forward>), ConnectError> {
+    let steps = Steps::default();
+    let takes_requests = |proxy: &&Proxy| proxy.protocol != ProxyProtocol::Socks5 && proxy.carries(host, port);
+    let Some(proxy) = options.proxy.as_ref().filter(takes_requests) else {
+        return Ok((reach_told::<R>(host, port, options, &steps).await?.0, None));
+    };
+    let (path, _) = through::<R>(proxy, None, options, &steps).await?;
+    Ok((path, Some(Forward::new(proxy))))
+}
+
+/// Connects to the network, through the proxy if there is one for it; tells the address that was dialed, and notes the steps.
+///
+/// # Errors
+/// [`ConnectError`]; what concerns a proxy is [`ConnectError::Proxy`].
+pub(crate) async fn reach_told<R: Runtime>(
     host: &str,
     port: u16,
     options: &ConnectOptions,
     steps: &Steps,
 ) -> Result<(Path<R::Socket>, SocketAddr), ConnectError> {
-    let Some(proxy) = options.proxy.as_ref().filter(|proxy| proxy.carries(host, port)) else {
-        let tcp = connect_told::<R>(host, port, options, steps).await?;
-        let remote = peer::<R>(&tcp).ok_or(ConnectError::Timeout)?;
-        return Ok((Path::Plain(R::Socket::from(tcp)), remote));
-    };
+    match options.proxy.as_ref().filter(|proxy| proxy.carries(host, port)) {
+        Some(proxy) => through::<R>(proxy, Some((host, port)), options, steps).await,
+        None => {
+            let tcp = connect_told::<R>(host, port, options, steps).await?;
+            let remote = peer::<R>(&tcp).ok_or(ConnectError::Timeout)?;
+            Ok((Path(Inner::Plain(R::Socket::from(tcp))), remote))
+        }
+    }
+}
+
+/// Connects to a proxy, and asks it for a way to `wanted` unless it is spoken to itself.
+async fn through<R: Runtime>(
+    proxy: &Proxy,
+    wanted: Option<(&str, u16)>,
+    options: &ConnectOptions,
+    steps: &Steps,
+) -> Result<(Path<R::Socket>, SocketAddr), ConnectError> {
     let failed = |error| ConnectError::Proxy { proxy: proxy.to_string(), error };
     let dialed = connect_told::<R>(&proxy.host, proxy.port, options, steps).await;
     let tcp = dialed.map_err(|error| failed(ProxyError::Unreachable(Box::new(error))))?;
     let remote = peer::<R>(&tcp).ok_or_else(|| failed(ProxyError::Closed))?;
     steps.begin(Step::Proxy);
     // As long as connecting may take, once more: now it is the proxy that connects.
-    let opened = within::<R, _>(options.timeout, open(R::Socket::from(tcp), proxy, host, port)).await;
+    let opened = within::<R, _>(options.timeout, open(R::Socket::from(tcp), proxy, wanted)).await;
     let path = opened.unwrap_or(Err(ProxyError::Silent)).map_err(failed)?;
     steps.done(proxy.to_string());
     Ok((path, remote))
 }
 
-/// Asks the proxy for the way.
-async fn open<T: Transport>(io: T, proxy: &Proxy, host: &str, port: u16) -> Result<Path<T>, ProxyError> {
-    let mut handshake = Handshake::new(proxy, host, port)?;
+/// Agrees on TLS with the proxy if it speaks that, and asks it for the way that is wanted.
+async fn open<T: Transport>(io: T, proxy: &Proxy, wanted: Option<(&str, u16)>) -> Result<Path<T>, ProxyError> {
+    let handshake = wanted.map(|(host, port)| Handshake::new(proxy, host, port)).transpose()?;
     let mut path = match (proxy.protocol, &proxy.tls) {
-        (ProxyProtocol::Http | ProxyProtocol::Socks5, _) => Path::Plain(io),
+        (ProxyProtocol::Http | ProxyProtocol::Socks5, _) => Path(Inner::Plain(io)),
         (ProxyProtocol::Https, Some(tls)) => {
             let name = ServerName::try_from(proxy.host.as_str()).map(|name| name.to_owned());
             let name = name.map_err(|error| ProxyError::Tls(rustls::Error::General(error.to_string())))?;
-            Path::Covered(Box::new(Box::pin(Covered::secure(io, Arc::clone(tls), name)).await?))
+            Path(Inner::Covered(Box::new(Box::pin(Covered::secure(io, Arc::clone(tls), name)).await?)))
         }
         (ProxyProtocol::Https, None) => {
             return Err(ProxyError::Tls(rustls::Error::General(String::from("nobody says whom it must be"))));
         }
     };
+    let Some(mut handshake) = handshake else { return Ok(path) };
     let failed = |error: io::Error| ProxyError::Io(error.kind());
     let mut scratch = vec![0; SCRATCH];
     loop {
@@ -99,32 +150,45 @@ async fn write(io: &mut impl Transport, mut octets: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+impl<T: Transport> Path<T> {
+    /// Writes what waits within TLS with a proxy, if anything does.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Inner::Plain(_) => Poll::Ready(Ok(())),
+            Inner::Covered(io) => io.poll_flush(cx),
+        }
+    }
+}
+
 impl<T: Transport> Transport for Path<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(io) => io.poll_read(cx, buffer),
-            Self::Covered(io) => io.poll_read(cx, buffer),
+        match &mut self.0 {
+            Inner::Plain(io) => io.poll_read(cx, buffer),
+            Inner::Covered(io) => io.poll_read(cx, buffer),
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(io) => io.poll_write(cx, buffers),
-            Self::Covered(io) => io.poll_write(cx, buffers),
+        match &mut self.0 {
+            Inner::Plain(io) => io.poll_write(cx, buffers),
+            Inner::Covered(io) => io.poll_write(cx, buffers),
         }
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(io) => io.poll_close(cx),
-            Self::Covered(io) => io.poll_close(cx),
+        match &mut self.0 {
+            Inner::Plain(io) => io.poll_close(cx),
+            Inner::Covered(io) => io.poll_close(cx),
         }
     }
 
     fn abort(&mut self) {
-        match self {
-            Self::Plain(io) => io.abort(),
-            Self::Covered(io) => io.abort(),
+        match &mut self.0 {
+            Inner::Plain(io) => io.abort(),
+            Inner::Covered(io) => io.abort(),
         }
     }
 }

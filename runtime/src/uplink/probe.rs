@@ -10,7 +10,7 @@ use rustls::{
 
 use super::{DialError, Target};
 use crate::{
-    ConnectOptions, Runtime, SetupError, Step, StepResult, StepTaken, proxy::reach, steps::Steps, timer::within,
+    ConnectOptions, Runtime, SetupError, Step, StepResult, StepTaken, proxy::reach_told, steps::Steps, timer::within,
 };
 use adit_core::{
     Cause,
@@ -57,7 +57,8 @@ async fn look<R: Runtime>(
     (steps, probe): (&Steps, &mut Probe),
 ) -> Result<(), DialError> {
     let name = name.map_or_else(|| target.server_name(), Ok)?;
-    let (mut path, remote) = reach::<R>(&target.host, target.port, connect, steps).await.map_err(DialError::Connect)?;
+    let (mut path, remote) =
+        reach_told::<R>(&target.host, target.port, connect, steps).await.map_err(DialError::Connect)?;
     probe.remote = Some(remote);
     steps.begin(Step::Secure);
     let mut tls = Tls::client(tls, name).map_err(|error| DialError::Setup(SetupError::Tls(error)))?;

@@ -22,7 +22,7 @@ use adit_core::{
 
 use crate::{
     ConnectOptions, Event, Events, Runtime, Session, SetupError, Step, StepResult, Stream, SystemClock,
-    proxy::{Path, reach},
+    proxy::{Path, reach_told},
     queue::{Receiver, queue},
     session::{self, News},
     steps::Steps,
@@ -295,7 +295,7 @@ impl<R: Runtime> Attempt<R> {
         let Some(target) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
         let name = self.server_name(options)?;
         let how = ConnectOptions { first: usize::from(self.name.lane), ..how.clone() };
-        let reached = reach::<R>(&target.host, target.port, &how, &self.steps).await;
+        let reached = reach_told::<R>(&target.host, target.port, &how, &self.steps).await;
         let (path, remote) = reached.map_err(DialError::Connect)?;
         Ok((path, remote, name))
     }
@@ -306,11 +306,11 @@ impl<R: Runtime> Attempt<R> {
         let Some(Target { host, port }) = options.targets.get(self.target) else { return Err(DialError::Abandoned) };
         let mut how = ConnectOptions { again: Some(AGAIN), ..options.connect.clone() };
         let reached = if how.proxy.as_ref().is_some_and(|proxy| proxy.carries(host, *port)) {
-            reach::<R>(host, *port, &how, &self.steps).await
+            reach_told::<R>(host, *port, &how, &self.steps).await
         } else {
             let remote = self.shared.lock().lanes[usize::from(self.name.lane)].remote.ok_or(DialError::Abandoned)?;
             how.proxy = None;
-            reach::<R>(&remote.ip().to_string(), remote.port(), &how, &self.steps).await
+            reach_told::<R>(&remote.ip().to_string(), remote.port(), &how, &self.steps).await
         };
         reached.map_err(DialError::Connect)
     }
