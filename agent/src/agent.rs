@@ -280,8 +280,8 @@ impl Agent {
     /// Keeps revocation lists new, and ends the sessions that they speak against.
     fn watch_revocation(&self, uplink: &Uplink) -> JoinSet<()> {
         let name = self.config.agent.server_name.clone().and_then(|name| ServerName::try_from(name).ok());
-        let (targets, connect) = (self.config.agent.targets.clone(), self.route.connect.clone());
-        let way = Way { targets, connect, name, tls: Arc::clone(&self.tls.config) };
+        let (targets, route) = (self.config.agent.targets.clone(), self.route.clone());
+        let way = Way { targets, route, name, tls: Arc::clone(&self.tls.config) };
         let mut watching = JoinSet::new();
         watching.spawn(Arc::clone(&self.tls.revocation).run(uplink.clone(), way, self.status()));
         watching

@@ -16,11 +16,12 @@ use tokio::sync::Semaphore;
 
 use crate::{
     clock::utc,
-    config::{Config, EndpointConfig, Token, token},
+    config::{AgentConfig, Config, EndpointConfig, Token, token},
     errors::{Error, Fault},
     policy::{self, Guard, Protocol},
     route::Route,
     trust::{NetworkTls, describe},
+    update::Updater,
     upstream::Upstream,
 };
 
@@ -56,13 +57,16 @@ pub(crate) async fn diagnose(
         let tls = (Arc::clone(&network.config), name);
         let mut probe = adit_tokio::probe(target, &route.connect, tls.clone(), HANDSHAKE).await;
         if network.revocation.is_pending() {
-            network.revocation.fetch_wanted().await;
+            network.revocation.fetch_wanted(&route).await;
             probe = adit_tokio::probe(target, &route.connect, tls, HANDSHAKE).await;
         }
         let error = probe.error.as_ref().map(|error| route.explain(error, &network, provider));
         report.extend(steps(target, &probe, error.as_ref(), &route));
         report.add(revocation(target, error.as_ref(), &network));
         report.add(clock(target, &probe, error.as_ref()));
+    }
+    if config.agent.update.is_some() {
+        report.add(releases(&config.agent, guard, provider).await);
     }
     for endpoint in &config.endpoints {
         report.add(upstream(endpoint, guard, provider).await);
@@ -151,6 +155,23 @@ fn clock(target: &Target, probe: &Probe, error: Option<&Error>) -> Check {
     let (from, until) = (utc(shown.not_before), utc(shown.not_after));
     let found = format!("it says {}, and the network's certificate is valid from {from} until {until}{kept}", utc(now));
     check.done(found, Duration::ZERO)
+}
+
+/// Fetches what the vendor has signed as the newest version, where that may be looked for. Without it the agent does its work.
+async fn releases(agent: &AgentConfig, guard: &Arc<Guard>, provider: &Arc<CryptoProvider>) -> Check {
+    let start = Instant::now();
+    let updater = match Updater::new(agent, None, None, provider) {
+        Ok(updater) => updater,
+        Err(error) => return Check::new("releases", "this agent").warned(error, Duration::ZERO),
+    };
+    let check = Check::new("releases", &updater.shown());
+    if !guard.updates().check {
+        return check.skipped("the policy does not let newer versions be looked for");
+    }
+    match updater.newest().await {
+        Ok(release) => check.done(format!("version {} is signed as the newest", release.version), start.elapsed()),
+        Err(error) => check.warned(error, start.elapsed()),
+    }
 }
 
 /// Connects to an upstream as a caller's connection would, under the policy, and goes.

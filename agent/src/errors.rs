@@ -215,15 +215,15 @@ faults! {
     /// The proxy does not take user or password.
     ProxyCredentialsRefused = 1133, Unreachable, Customer, "proxy does not take the credentials",
         "Check user and password in agent.proxy_url; what is not a letter or digit is written as %XX there.";
-    /// The proxy's rules forbid the network.
-    ProxyForbidden = 1134, Unreachable, Customer, "proxy's rules forbid the network",
-        "Ask whoever runs the proxy to allow CONNECT to the host and port in agent.connect_url; `adit firewall` prints them.";
-    /// The proxy cannot reach the network.
-    ProxyDestination = 1135, Unreachable, Customer, "proxy cannot reach the network",
-        "Check host and port in agent.connect_url; if they are right, the proxy's own DNS, routes or firewall stop it, or the network is down.";
+    /// The proxy's rules forbid the network, or what else was asked for.
+    ProxyForbidden = 1134, Unreachable, Customer, "proxy's rules forbid the destination",
+        "Ask whoever runs the proxy to allow CONNECT to the host and port that were asked for; `adit firewall` prints them.";
+    /// The proxy cannot reach the network, or what else was asked for.
+    ProxyDestination = 1135, Unreachable, Customer, "proxy cannot reach the destination",
+        "Check host and port in agent.connect_url or agent.update.url; if they are right, the proxy's own DNS, routes or firewall stop it, or what is there is down.";
     /// The proxy refuses for another reason.
     ProxyRefused = 1136, Unreachable, Customer, "proxy refused",
-        "Look into the proxy's log for the reason; some say so as well when they cannot reach the host and port in agent.connect_url.";
+        "Look into the proxy's log for the reason; some say so as well when they cannot reach the host and port that were asked for.";
     /// What answers is not such a proxy.
     NotAProxy = 1137, Unreachable, Customer, "not such a proxy",
         "Check scheme, host and port in agent.proxy_url: http://, https:// for a proxy that speaks TLS itself, socks5://.";

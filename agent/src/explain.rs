@@ -12,6 +12,8 @@ use crate::{
         UpstreamTrust,
     },
     policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
+    trust::list_place,
+    update::host_and_port,
     upstream::Address,
 };
 
@@ -154,6 +156,16 @@ impl Teller {
             Some(address) => format!("the agent itself listens at {address} alone, to programs of this machine"),
         };
         self.say("Network", "dials", format!("{}; {listens}", listed(&targets)));
+        if let Some(found) = &agent.proxy {
+            let through = agent.targets.iter().filter(|target| agent.proxy_to(&target.host, target.port).is_some());
+            let (proxy, from) = (&found.proxy, found.source);
+            let text = match through.count() {
+                0 => format!("{proxy} ({from}) is not used for it: NO_PROXY, or this machine"),
+                all if all == targets.len() => format!("through {proxy} ({from}), which resolves its name"),
+                _ => format!("in part through {proxy} ({from}), in part without it: NO_PROXY, or this machine"),
+            };
+            self.say("Network", "proxy", text);
+        }
         let trusted = match &agent.roots {
             Roots::Bundled(_) => "the roots that came with the configuration, and nobody else".to_owned(),
             Roots::Host => "whomever this machine trusts".to_owned(),
@@ -166,8 +178,14 @@ impl Teller {
             _ => format!("to the key {}; a certificate without it is refused, trusted or not", listed(&keys)),
         };
         self.say("Network", "bound", bound);
-        let from =
-            agent.crl.url.as_ref().map_or_else(|| "where its certificate says".to_owned(), |url| format!("from {url}"));
+        let from = match (&agent.crl.url, list_place(&agent.crl)) {
+            (Some(url), Some((host, port))) => format!("from {}", by_way(agent, url, &host, port)),
+            (Some(url), None) => format!("from {url}"),
+            (None, _) if agent.proxy.is_some() => {
+                "where its certificate says, through the proxy if there is one for it".to_owned()
+            }
+            (None, _) => "where its certificate says".to_owned(),
+        };
         let (mode, hours) = (agent.crl.mode.word(), agent.crl.refresh);
         let revoked = match agent.crl.mode {
             CrlMode::Require => format!(
@@ -306,7 +324,10 @@ impl Teller {
             self.say(topic, "come from", "nowhere: the configuration names no place, and nothing is looked for");
             return;
         };
-        let text = format!("{}, by the vendor's signature alone, channel {}", releases.url, releases.channel.word());
+        let place = host_and_port(&releases.url);
+        let place =
+            place.map_or_else(|| releases.url.clone(), |(host, port)| by_way(agent, &releases.url, &host, port));
+        let text = format!("{place}, by the vendor's signature alone, channel {}", releases.channel.word());
         self.say(topic, "come from", text);
         let (check, install) =
             situation.policy.map_or((true, false), |(policy, ..)| (policy.updates.check, policy.updates.install));
@@ -495,6 +516,11 @@ fn strings<T: ToString>(items: &[T]) -> Vec<String> {
 
 fn shown(files: &[PathBuf]) -> Vec<String> {
     files.iter().map(|file| file.display().to_string()).collect()
+}
+
+/// Names a URL, and the proxy through which what is there is asked.
+fn by_way(agent: &AgentConfig, url: &str, host: &str, port: u16) -> String {
+    agent.proxy_to(host, port).map_or_else(|| url.to_owned(), |proxy| format!("{url} through {proxy}"))
 }
 
 fn listed(items: &[String]) -> String {

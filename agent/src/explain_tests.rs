@@ -158,3 +158,25 @@ fn it_says_where_new_versions_come_from_and_what_happens_unasked() {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
 }
+
+#[test]
+fn it_says_what_goes_through_the_proxy() {
+    let with = |agent: &str| {
+        let proxied =
+            format!("  connect_url: connect.example.com\n  proxy_url: http://u:s3cret@proxy.corp:3128\n{agent}");
+        told(&CONFIGURATION.replace("  connect_url: connect.example.com\n", &proxied), None).text()
+    };
+    const KEY: &str = "RWSw/Ftq9sAsstwFr3Inb8cDRVIAerhEZ0C6wuAXvtEpWct+eYv1U1QF";
+    let update = format!("  update: {{ url: 'https://releases.example/adit', public_key: {KEY} }}\n");
+
+    let text = with(&format!("  crl_url: http://crl.example/ca.crl\n{update}"));
+    for line in [
+        "proxy        through http://proxy.corp:3128 (agent.proxy_url), which resolves its name",
+        "fetched from http://crl.example/ca.crl through http://proxy.corp:3128, looked",
+        "come from    https://releases.example/adit through http://proxy.corp:3128, by the vendor's signature alone",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("s3cret"), "{text}");
+    assert!(with("").contains("where its certificate says, through the proxy if there is one for it"));
+}

@@ -12,6 +12,7 @@ use crate::{
     errors::{Error, Fault},
     route::Route,
     trust::list_place,
+    update::host_and_port,
     upstream::Address,
 };
 
@@ -21,6 +22,8 @@ pub(crate) struct Rules {
     rules: Vec<Rule>,
     /// Whether a revocation list may have to be fetched from where the network's certificate says.
     may_fetch: bool,
+    /// Whether there is a proxy that fetches it.
+    by_proxy: bool,
 }
 
 /// One way out.
@@ -51,7 +54,7 @@ pub(crate) async fn firewall(config: &Config, provider: &Arc<CryptoProvider>) ->
     }
     let route = Route::new(agent, provider)?;
     let may_fetch = agent.crl.mode != CrlMode::Off && agent.crl.url.is_none();
-    let mut rules = Rules { rules: Vec::new(), may_fetch };
+    let mut rules = Rules { rules: Vec::new(), may_fetch, by_proxy: route.connect.proxy.is_some() };
     for server in &agent.resolvers {
         for transport in ["udp", "tcp"] {
             let host = server.ip().to_string();
@@ -59,19 +62,15 @@ pub(crate) async fn firewall(config: &Config, provider: &Arc<CryptoProvider>) ->
         }
     }
     for target in &agent.targets {
-        let through = route.connect.proxy.as_ref().filter(|proxy| proxy.carries(&target.host, target.port));
-        let Some(proxy) = through else {
-            rules.add(Rule::new("agent", "tcp", &target.host, target.port, "network").at(&route.connect).await);
-            continue;
-        };
-        rules.add(Rule::new("agent", "tcp", &proxy.host, proxy.port, "proxy").at(&route.connect).await);
-        // Whatever the name means to the proxy: it is resolved there.
-        rules.add(Rule::new("proxy", "tcp", &target.host, target.port, "network"));
+        rules.way(&route, &target.host, target.port, "network").await;
     }
-    let system = ConnectOptions::default(); // upstreams are resolved by this machine, and who has revocation lists
     if let Some((host, port)) = list_place(&agent.crl) {
-        rules.add(Rule::new("agent", "tcp", &host, port, "revocation list").at(&system).await);
+        rules.way(&route, &host, port, "revocation list").await;
     }
+    if let Some((host, port)) = agent.update.as_ref().and_then(|releases| host_and_port(&releases.url)) {
+        rules.way(&route, &host, port, "releases").await;
+    }
+    let system = ConnectOptions::default(); // upstreams are resolved by this machine
     for endpoint in &config.endpoints {
         if let Address::Tcp { host, port } = &endpoint.upstream.address {
             let rule = Rule::new("agent", "tcp", host, *port, "upstream");
@@ -137,6 +136,17 @@ impl Rule {
 }
 
 impl Rules {
+    /// Adds the way to what is outside: through the proxy, if there is one for it.
+    async fn way(&mut self, route: &Route, host: &str, port: u16, purpose: &'static str) {
+        let Some(proxy) = route.proxy(host, port) else {
+            self.add(Rule::new("agent", "tcp", host, port, purpose).at(&route.connect).await);
+            return;
+        };
+        self.add(Rule::new("agent", "tcp", &proxy.host, proxy.port, "proxy").at(&route.connect).await);
+        // Whatever the name means to the proxy: it is resolved there.
+        self.add(Rule::new("proxy", "tcp", host, port, purpose));
+    }
+
     fn add(&mut self, rule: Rule) {
         if !self.rules.contains(&rule) {
             self.rules.push(rule);
@@ -157,7 +167,11 @@ impl Rules {
         } else {
             "  and DNS as this machine is set up for it\n"
         };
-        let list = if self.may_fetch { LIST } else { "" };
+        let list = match (self.may_fetch, self.by_proxy) {
+            (false, _) => String::new(),
+            (true, false) => format!("{LIST}\n"),
+            (true, true) => format!("{LIST}, from the proxy unless NO_PROXY excepts it\n"),
+        };
         let upstreams = shown(true);
         let upstreams = if upstreams.is_empty() { "  none\n".to_owned() } else { upstreams };
         format!(
@@ -172,12 +186,14 @@ impl Rules {
     /// Returns them as one JSON object.
     pub(crate) fn json(&self) -> String {
         let outbound: Vec<_> = self.rules.iter().map(Rule::json).collect();
-        json!({ "outbound": outbound, "inbound": [], "list_of_certificate": self.may_fetch }).to_string()
+        let by = self.may_fetch.then_some(if self.by_proxy { "proxy" } else { "agent" });
+        json!({ "outbound": outbound, "inbound": [], "list_of_certificate": self.may_fetch, "list_of_certificate_from": by })
+            .to_string()
     }
 }
 
 /// What cannot be said before the certificate is seen.
-const LIST: &str = "  and, where the network's certificate names a revocation list that the network does not bring itself, tcp to where it says\n";
+const LIST: &str = "  and, where the network's certificate names a revocation list that the network does not bring itself, tcp to where it says";
 
 #[cfg(test)]
 mod tests {
@@ -201,7 +217,7 @@ mod tests {
         assert_eq!(
             rules.text(),
             format!(
-                "To open, outwards:\n  agent tcp 192.0.2.1:443  network\n  agent tcp [2001:db8::1]:4443  network\n{LIST}  \
+                "To open, outwards:\n  agent tcp 192.0.2.1:443  network\n  agent tcp [2001:db8::1]:4443  network\n{LIST}\n  \
              and DNS as this machine is set up for it\nTo open, to services inside:\n  agent tcp 10.0.0.7:8080  upstream of crm\n\
              To open, inwards: nothing.\nTo block, so that nothing goes: 192.0.2.1:443, [2001:db8::1]:4443\n\
              Addresses may change; where a firewall knows names, let it go by those.\n"
@@ -218,6 +234,33 @@ mod tests {
         assert!(listed.contains("  agent tcp 192.0.2.7:8081  revocation list\n"), "{listed}");
         assert!(!rules(&with("off"), CRM).await.text().contains("192.0.2.7"));
     }
+
+    #[tokio::test]
+    async fn lists_and_releases_go_the_way_of_sessions() {
+        let update = format!("  update: {{ url: 'https://192.0.2.8/adit', public_key: {KEY} }}\n");
+        let list = "  connect_url: node.example.com\n  crl_url: http://192.0.2.7:8081/list\n";
+        let proxy = "  proxy_url: socks5://192.0.2.9:1080\n";
+
+        let direct = rules(&format!("{list}{update}"), CRM).await.text();
+        for line in ["agent tcp 192.0.2.7:8081  revocation list", "agent tcp 192.0.2.8:443  releases"] {
+            assert!(direct.contains(&format!("  {line}\n")), "{direct}");
+        }
+        let through = rules(&format!("{list}{update}{proxy}"), CRM).await.text();
+        for line in [
+            "agent tcp 192.0.2.9:1080  proxy",
+            "proxy tcp 192.0.2.7:8081  revocation list",
+            "proxy tcp 192.0.2.8:443  releases",
+        ] {
+            assert!(through.contains(&format!("  {line}\n")), "{through}");
+        }
+        assert!(!through.contains("agent tcp 192.0.2.7") && !through.contains("agent tcp 192.0.2.8"), "{through}");
+        let named = rules(&format!("  connect_url: node.example.com\n{proxy}"), CRM).await;
+        assert!(named.text().contains(&format!("{LIST}, from the proxy unless NO_PROXY excepts it\n")));
+        let json: Value = serde_json::from_str(&named.json()).unwrap();
+        assert_eq!(json["list_of_certificate_from"], json!("proxy"));
+    }
+
+    const KEY: &str = "RWSw/Ftq9sAsstwFr3Inb8cDRVIAerhEZ0C6wuAXvtEpWct+eYv1U1QF";
 
     #[tokio::test]
     async fn with_a_proxy_the_agent_dials_the_proxy_and_the_proxy_the_network() {

@@ -3,29 +3,17 @@
 The payload is the real program with another version number of the same length written into it.
 """
 
-import hashlib
-import http.server
 import json
 import os
 import shutil
-import ssl
 import subprocess
-import threading
-import time
 
 import pytest
 
-from harness.certificates import EC, Authority
 from harness.deployment import AGENT, DOMAIN, yaml
 from harness.http_upstream import HttpUpstream
 from harness.process import Process, run, wait_until
-
-TARGET = "x86_64-unknown-linux-gnu" if os.uname().machine == "x86_64" else f"{os.uname().machine}-unknown-linux-gnu"
-OLD, NEW = b"0.1.0", b"9.9.9"
-
-
-def moment(seconds):
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+from harness.releases import NEW, OLD, Releases
 
 
 @pytest.fixture(scope="module")
@@ -34,55 +22,6 @@ def program(tmp_path_factory):
     path = tmp_path_factory.mktemp("program") / "adit"
     run(["strip", "-o", path, AGENT.resolve()])
     return path.read_bytes()
-
-
-class Releases:
-    """A place of releases over HTTPS, and its keys."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.files = folder / "files"
-        self.files.mkdir(parents=True)
-        for name in ("vendor", "other"):
-            run(["minisign", "-G", "-W", "-f", "-p", folder / f"{name}.pub", "-s", folder / f"{name}.key"])
-        self.key = (folder / "vendor.pub").read_text().splitlines()[1]
-        self.ca = Authority(folder, "releases").pem
-        (folder / "leaf.ext").write_text("subjectAltName = DNS:localhost\n")
-        run(["openssl", "req", "-new", *EC, "-subj", "/CN=releases", "-keyout", folder / "leaf.key", "-out", folder / "leaf.csr"])
-        run(["openssl", "x509", "-req", "-extfile", folder / "leaf.ext", "-in", folder / "leaf.csr", "-CA", self.ca, "-CAkey", folder / "releases.key", "-set_serial", "7", "-days", "2", "-out", folder / "leaf.pem"])
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "leaf.pem", folder / "leaf.key")
-        handler = lambda *arguments: Handler(*arguments, directory=str(self.files))  # noqa: E731
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.asked = self.asked = []
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.url = f"https://localhost:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-    def settings(self, **more):
-        return {"url": self.url, "public_key": self.key, "ca": str(self.ca), **more}
-
-    def publish(self, program, version="9.9.9", channel="stable", signed=-60, expires=86400, key="vendor", comment=None, offered=None, **artefact):
-        """Publishes `program` as the newest; `offered` is what lies there in its place."""
-        (self.files / f"adit-{version}").write_bytes(program if offered is None else offered)
-        entry = {"target": TARGET, "path": f"adit-{version}", "size": len(program), "sha256": hashlib.sha256(program).hexdigest(), **artefact}
-        manifest = {
-            "format": 1, "product": "adit", "channel": channel, "version": version,
-            "signed": moment(signed), "expires": moment(expires), "artefacts": [entry],
-        }  # fmt: skip
-        path = self.files / f"{channel}.json"
-        path.write_text(json.dumps(manifest))
-        comment = comment or f"adit {channel} {version}"
-        run(["minisign", "-S", "-s", self.folder / f"{key}.key", "-m", path, "-x", f"{path}.minisig", "-t", comment])
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format, *arguments):
-        self.server.asked.append(self.path)
 
 
 class Site:

@@ -122,8 +122,8 @@ def test_a_list_is_fetched_and_what_cannot_be_believed_is_never_taken_for_an_emp
     for path, problem in [
         ("over", "is over: its successor was due at 2020-01-02"),
         ("foreign", "its issuer CN=other is none of the authorities"),
-        ("redirect", "the server answers 302"),
-        ("missing", "the server answers 404"),
+        ("redirect", "the answer is 302"),
+        ("missing", "the answer is 404"),
         ("cut", "cut off"),
         ("half", "cut off"),
         ("endless", "longer than 4194304 octets"),

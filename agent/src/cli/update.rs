@@ -32,7 +32,7 @@ use crate::{
     agent::{Agent, Outcome},
     audit::Draft,
     config::{AgentConfig, Releases, Token, token},
-    errors::{Error, Exit, Fault},
+    errors::{Error, Exit, Fault, clip},
     identity::state_folder,
     policy::Guard,
     status::{SessionState, Status},
@@ -44,7 +44,7 @@ pub(super) fn run(global: &Global, wanted: &Update, provider: &Arc<CryptoProvide
     let config = load(&files(global), &overrides(global))?;
     let channel = wanted.channel.as_deref().and_then(Channel::parse);
     let state = state_folder();
-    let updater = Updater::new(config.agent.update.as_ref(), channel, state.as_deref(), provider)?;
+    let updater = Updater::new(&config.agent, channel, state.as_deref(), provider)?;
     let updater = updater.with_folder(wanted.from.clone());
     let force = Force { downgrade: wanted.allow_downgrade, failed: wanted.retry };
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -138,7 +138,11 @@ pub(super) fn probe(global: &Global, wanted: &Probe, provider: &Arc<CryptoProvid
             },
             online = timeout(within, online(&status)) => match online {
                 Ok(()) => Ok(Exit::Fine),
-                Err(_) => Err(Error::new(Fault::ConnectTimeout, format!("not connected within {within:?}")).into()),
+                Err(_) => {
+                    let why = status.board().trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+                    let detail = clip(&format!("not connected within {within:?}{why}"));
+                    Err(Error::new(Fault::ConnectTimeout, detail).into())
+                }
             },
         };
         done
@@ -206,8 +210,8 @@ impl Service {
             );
         }
         let (releases, state) = (agent.update.clone(), state_folder());
-        let updater = releases.as_ref().and_then(|releases| {
-            let made = Updater::new(Some(releases), None, state.as_deref(), provider);
+        let updater = releases.as_ref().and_then(|_| {
+            let made = Updater::new(agent, None, state.as_deref(), provider);
             made.inspect_err(|error| tracing::error!(%error, "no updates")).ok()
         });
         let restartable = agent.token != Token::StandardInput;

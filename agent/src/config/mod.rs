@@ -251,6 +251,14 @@ pub struct ProxyConfig {
     pub source: &'static str,
 }
 
+impl AgentConfig {
+    /// Returns the URL of the proxy that the way to a server outside leads through, without credentials.
+    pub(crate) fn proxy_to(&self, host: &str, port: u16) -> Option<String> {
+        let proxy = self.proxy.as_ref().map(|found| &found.proxy);
+        proxy.filter(|proxy| proxy.carries(host, port)).map(ToString::to_string)
+    }
+}
+
 /// Whom the certificate of a proxy must be from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyRoots {

@@ -1,4 +1,4 @@
-//! Gets a file over HTTPS, whole and within a bound, or not at all.
+//! Gets a file over HTTPS, by the way that sessions take, whole and within a bound, or not at all.
 //!
 //! What comes is believed by its signature alone; TLS keeps others from seeing what is fetched and from offering old copies.
 
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -16,17 +15,24 @@ use tokio_rustls::TlsConnector;
 use crate::{
     config::values,
     errors::{Error, Fault, clip},
+    route::Route,
 };
 
 /// Gets `url` and at most `most` octets, over at most three redirections to other `https://` places.
 ///
 /// # Errors
 /// [`Fault::UpdateUnreachable`].
-pub(super) async fn get(tls: &Arc<ClientConfig>, url: &str, most: u64) -> Result<Vec<u8>, Error> {
+pub(super) async fn get(route: &Route, tls: &Arc<ClientConfig>, url: &str, most: u64) -> Result<Vec<u8>, Error> {
+    // A redirection may lead to where another way leads.
+    let unreachable = |url: &str, problem: &str| {
+        let url = url.escape_debug().to_string();
+        let shown = place(&url).map_or_else(|| url.clone(), |place| route.shown(&url, &place.host, place.port));
+        Error::new(Fault::UpdateUnreachable, clip(&format!("{shown}: {problem}")))
+    };
     let getting = async {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTIONS {
-            match one(tls, &url, most).await.map_err(|problem| unreachable(&url, &problem))? {
+            match one(route, tls, &url, most).await.map_err(|problem| unreachable(&url, &problem))? {
                 Answer::Body(body) => return Ok(body),
                 Answer::Elsewhere(place) => url = place,
             }
@@ -36,23 +42,17 @@ pub(super) async fn get(tls: &Arc<ClientConfig>, url: &str, most: u64) -> Result
     timeout(WHOLE, getting).await.unwrap_or_else(|_| Err(unreachable(url, "it takes too long")))
 }
 
-fn unreachable(url: &str, problem: &str) -> Error {
-    Error::new(Fault::UpdateUnreachable, clip(&format!("{}: {problem}", url.escape_debug())))
-}
-
 enum Answer {
     Body(Vec<u8>),
     Elsewhere(String),
 }
 
-async fn one(tls: &Arc<ClientConfig>, url: &str, most: u64) -> Result<Answer, String> {
+async fn one(route: &Route, tls: &Arc<ClientConfig>, url: &str, most: u64) -> Result<Answer, String> {
     let Place { authority, host, port, path } =
         place(url).ok_or("not a place such as https://releases.example.com/adit")?;
-    let connecting = TcpStream::connect((host.as_str(), port));
-    let tcp =
-        timeout(CONNECT, connecting).await.map_err(|_| "no connection in time")?.map_err(|error| error.to_string())?;
+    let connected = route.reach(&host, port).await?;
     let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
-    let shaking = TlsConnector::from(Arc::clone(tls)).connect(name, tcp);
+    let shaking = TlsConnector::from(Arc::clone(tls)).connect(name, connected);
     let mut stream =
         timeout(CONNECT, shaking).await.map_err(|_| "no TLS in time")?.map_err(|error| error.to_string())?;
     // Version 1.0, so that nothing is sent in pieces.
@@ -143,6 +143,11 @@ fn place(url: &str) -> Option<Place> {
         port: port.unwrap_or(443),
         path: format!("/{path}"),
     })
+}
+
+/// Returns the host and the port of a place.
+pub(crate) fn host_and_port(url: &str) -> Option<(String, u16)> {
+    place(url).map(|place| (place.host, place.port))
 }
 
 /// Returns whether releases may be at a place: a folder over HTTPS without user, query or fragment.

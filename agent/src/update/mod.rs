@@ -23,12 +23,13 @@ use minisign_verify::PublicKey;
 use rustls::{ClientConfig, crypto::CryptoProvider};
 
 use crate::{
-    config::{Releases, UpstreamTrust},
+    config::{AgentConfig, UpstreamTrust},
     errors::{Error, Fault},
+    route::Route,
     trust::{sha256, upstream_tls},
 };
 
-pub(crate) use fetch::is_folder;
+pub(crate) use fetch::{host_and_port, is_folder};
 pub(crate) use install::{Staged, answers, keeper, put_back, replace, stage};
 pub(crate) use manifest::{Release, Wanted, verify};
 pub(crate) use trial::{Begun, Store, Trial};
@@ -72,6 +73,7 @@ pub(crate) struct Updater {
     folder: Option<PathBuf>,
     keys: Vec<PublicKey>,
     channel: Channel,
+    route: Route,
     tls: Arc<ClientConfig>,
     provider: Arc<CryptoProvider>,
     store: Option<Store>,
@@ -102,12 +104,12 @@ impl Updater {
     /// # Errors
     /// [`Fault::UpdateUnconfigured`], [`Fault::RootsUnusable`].
     pub(crate) fn new(
-        releases: Option<&Releases>,
+        agent: &AgentConfig,
         channel: Option<Channel>,
         state: Option<&Path>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, Error> {
-        let releases = releases.ok_or(Fault::UpdateUnconfigured)?;
+        let releases = agent.update.as_ref().ok_or(Fault::UpdateUnconfigured)?;
         let keys: Vec<_> = releases.keys.iter().filter_map(|key| PublicKey::from_base64(key).ok()).collect();
         let trust = releases.ca.clone().map_or(UpstreamTrust::Host, UpstreamTrust::File);
         let executable = env::current_exe().and_then(std::fs::canonicalize);
@@ -118,6 +120,7 @@ impl Updater {
             folder: None,
             keys,
             channel: channel.unwrap_or(releases.channel),
+            route: Route::new(agent, provider)?,
             tls: upstream_tls(&trust, Some(b"http/1.1"), provider)?,
             provider: Arc::clone(provider),
             store: state.map(Store::new),
@@ -133,7 +136,7 @@ impl Updater {
 
     async fn fetch(&self, path: &str, most: u64) -> Result<Vec<u8>, Error> {
         let Some(folder) = &self.folder else {
-            return fetch::get(&self.tls, &format!("{}/{path}", self.url), most).await;
+            return fetch::get(&self.route, &self.tls, &format!("{}/{path}", self.url), most).await;
         };
         let file = folder.join(path);
         let read = || {
@@ -147,9 +150,16 @@ impl Updater {
     /// Looks for a release that is newer than this version.
     ///
     /// # Errors
-    /// [`Fault::UpdateUnreachable`], [`Fault::UpdateUntrusted`], [`Fault::UpdateNone`], [`Fault::UpdateFailed`] for one that did not
-    /// connect before.
+    /// As [`Self::newest`], and [`Fault::UpdateFailed`] for one that did not connect before.
     pub(crate) async fn look(&self, force: Force) -> Result<Offer, Error> {
+        self.judge(self.newest().await?, current(), force)
+    }
+
+    /// Fetches what the vendor has signed as the newest, and remembers nothing of it.
+    ///
+    /// # Errors
+    /// [`Fault::UpdateUnreachable`], [`Fault::UpdateUntrusted`], [`Fault::UpdateNone`].
+    pub(crate) async fn newest(&self) -> Result<Release, Error> {
         let manifest = format!("{}.json", self.channel.word());
         let text = self.fetch(&manifest, MAX_MANIFEST).await?;
         let signature = self.fetch(&format!("{manifest}.minisig"), MAX_SIGNATURE).await?;
@@ -157,8 +167,13 @@ impl Updater {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let wanted = Wanted { keys: &self.keys, channel: self.channel, target: &target(), now };
-        let release = verify(&text, &signature, &wanted)?;
-        self.judge(release, current(), force)
+        verify(&text, &signature, &wanted)
+    }
+
+    /// Names the place of the releases, and the proxy by which it is asked.
+    pub(crate) fn shown(&self) -> String {
+        host_and_port(&self.url)
+            .map_or_else(|| self.url.clone(), |(host, port)| self.route.shown(&self.url, &host, port))
     }
 
     /// Decides about a release that is genuine.

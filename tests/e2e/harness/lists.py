@@ -3,17 +3,20 @@
 import http.server
 import threading
 
+from .owners import owner
+
 
 class Lists:
     """Answers each path of `answers` with a status and a body, and notes who asked for what."""
 
     def __init__(self):
-        self.answers, self.asked = {}, []
-        answers, asked = self.answers, self.asked
+        self.answers, self.asked, self.askers = {}, [], []
+        answers, asked, askers = self.answers, self.asked, self.askers
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 asked.append(self.path)
+                askers.append(owner(self.client_address[1], self.server.server_address[1]))
                 status, body = answers.get(self.path, (404, b""))
                 self.send_response(status)
                 if status == 302:
@@ -31,7 +34,8 @@ class Lists:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://localhost:{self.server.server_address[1]}"
+        self.port = self.server.server_address[1]
+        self.url = f"http://localhost:{self.port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def give(self, path, octets, status=200):

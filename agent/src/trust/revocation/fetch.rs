@@ -1,13 +1,12 @@
-//! Fetches a list by plain HTTP: what is fetched is signed, and that is what counts. One request a connection, bounded in every way.
+//! Fetches a list by plain HTTP, by the way that sessions take: what is fetched is signed, and that is what counts. One request a
+//! connection, bounded in every way.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr};
 use std::io;
 
+use adit_tokio::{Forward, connect, resolve};
 use rustls::pki_types::CertificateDer;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, lookup_host},
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{DistributionPointName, GeneralName, ParsedExtension},
@@ -15,7 +14,7 @@ use x509_parser::{
 };
 
 use super::MAX_LIST;
-use crate::upstream::is_forbidden;
+use crate::{route::Route, upstream::is_forbidden};
 
 /// Where a list is, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,40 +45,71 @@ impl ListUrl {
     }
 
     /// Fetches it. `names_itself` is a certificate's own word for where to go: that is public, or one of `hosts`.
-    pub(super) async fn get(&self, names_itself: bool, hosts: &[String]) -> Result<Vec<u8>, String> {
-        let found = lookup_host((self.host.as_str(), self.port)).await;
-        let found = found.map_err(|error| format!("{} cannot be resolved: {error}", self.host))?;
+    pub(super) async fn get(&self, names_itself: bool, hosts: &[String], route: &Route) -> Result<Vec<u8>, String> {
         let is_ours = hosts.iter().any(|host| host.eq_ignore_ascii_case(&self.host));
-        let may = |address: &SocketAddr| {
-            let ip = address.ip().to_canonical();
+        let may = |ip: &IpAddr| {
+            let ip = ip.to_canonical();
             !names_itself || !is_forbidden(ip) && (is_ours || is_public(ip))
         };
-        let addresses: Vec<_> = found.filter(may).take(MAX_ADDRESSES).collect();
-        let mut last =
-            format!("{} has no address that a certificate may send this agent to; set agent.crl_url", self.host);
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(socket) => return self.ask(socket).await,
-                Err(error) => last = format!("{address}: {error}"),
+        let nowhere =
+            || format!("{} has no address that a certificate may send this agent to; set agent.crl_url", self.host);
+        if route.proxy(&self.host, self.port).is_some() {
+            // What the name is for the proxy nobody here knows. What it is here must be good, if it is anything.
+            let here = if names_itself && !is_ours || self.host.parse::<IpAddr>().is_ok() {
+                resolve(&self.host, &route.connect).await.unwrap_or_default()
+            } else {
+                Vec::new()
+            };
+            if !here.iter().all(may) {
+                return Err(nowhere());
+            }
+            let (io, forward) = route.reach_http(&self.host, self.port).await?;
+            return self.ask(io, forward.as_ref(), route).await;
+        }
+        let found = resolve(&self.host, &route.connect).await.map_err(|error| error.to_string())?;
+        let mut last = nowhere();
+        for address in found.iter().filter(|ip| may(ip)).take(MAX_ADDRESSES) {
+            match connect(&address.to_string(), self.port, &route.connect).await {
+                Ok(socket) => return self.ask(socket, None, route).await,
+                Err(error) => last = route.told(&error),
             }
         }
         Err(last)
     }
 
-    async fn ask(&self, mut socket: TcpStream) -> Result<Vec<u8>, String> {
+    /// Asks the server, or the proxy that passes it on: the whole URL then.
+    async fn ask(
+        &self,
+        mut io: impl AsyncRead + AsyncWrite + Unpin,
+        forward: Option<&Forward>,
+        route: &Route,
+    ) -> Result<Vec<u8>, String> {
         let failed = |error: io::Error| error.to_string();
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let host = if self.port == 80 { host } else { format!("{host}:{}", self.port) };
-        // HTTP/1.0: the answer ends with the connection, and comes in one piece.
-        let request = format!(
-            "GET {} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: adit/{}\r\nAccept: application/pkix-crl\r\nConnection: close\r\n\r\n",
+        let origin = forward.map(|_| format!("http://{host}")).unwrap_or_default();
+        // HTTP/1.0: the answer ends with the connection, and comes in one piece. A copy on the way may be older than one in force.
+        let mut request = format!(
+            "GET {origin}{} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: adit/{}\r\nAccept: application/pkix-crl\r\n\
+             Cache-Control: no-cache\r\nConnection: close\r\n",
             self.target,
             env!("CARGO_PKG_VERSION"),
-        );
-        socket.write_all(request.as_bytes()).await.map_err(failed)?;
+        )
+        .into_bytes();
+        if let Some(forward) = forward {
+            forward.authorize(&mut request);
+        }
+        request.extend_from_slice(b"\r\n");
+        let written = io.write_all(&request).await;
+        request.fill(0); // a password may be in it
+        written.map_err(failed)?;
+        io.flush().await.map_err(failed)?;
         let mut octets = Vec::new();
         let most = (MAX_HEAD + MAX_LIST + 1) as u64;
-        socket.take(most).read_to_end(&mut octets).await.map_err(failed)?;
+        io.take(most).read_to_end(&mut octets).await.map_err(failed)?;
+        if let Some(refusal) = forward.and_then(|forward| forward.refusal(&octets)) {
+            return Err(route.told(&refusal));
+        }
         body(&octets).map(<[u8]>::to_vec)
     }
 }
@@ -99,7 +129,7 @@ pub(crate) fn body(answer: &[u8]) -> Result<&[u8], String> {
         return Err("the answer is not one of HTTP".to_owned());
     }
     if code != "200" {
-        return Err(format!("the server answers {}", code.escape_debug())); // a redirect too
+        return Err(format!("the answer is {}", code.escape_debug())); // a redirect too, and a proxy's word
     }
     if body.len() > MAX_LIST {
         return Err(format!("the list is longer than {MAX_LIST} octets"));
@@ -162,6 +192,10 @@ const MAX_ADDRESSES: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::{net::TcpListener, sync::mpsc};
+
     use super::*;
 
     #[test]
@@ -191,8 +225,8 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabc", Err("cut off")),
             ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nabc", Err("cut off")),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Err("in pieces")),
-            ("HTTP/1.1 301 Moved\r\nLocation: /b\r\n\r\n", Err("answers 301")),
-            ("HTTP/1.1 404 Not Found\r\n\r\n", Err("answers 404")),
+            ("HTTP/1.1 301 Moved\r\nLocation: /b\r\n\r\n", Err("answer is 301")),
+            ("HTTP/1.1 404 Not Found\r\n\r\n", Err("answer is 404")),
             ("HTTP/1.1 200 OK\r\n", Err("cut off")),
             ("SSH-2.0-x\r\n\r\n", Err("not one of HTTP")),
             ("", Err("cut off")),
@@ -208,25 +242,87 @@ mod tests {
         assert!(body(&long[..long.len() - 1]).is_ok());
     }
 
-    #[tokio::test]
-    async fn what_is_inside_is_asked_by_the_customer_s_word_or_where_the_network_is_and_not_by_a_certificate_s() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = ListUrl {
-            host: "127.0.0.1".to_owned(),
-            port: listener.local_addr().unwrap().port(),
-            target: "/".to_owned(),
-        };
+    fn route(agent: &str) -> Route {
+        let config = crate::testing::config(&format!("version: 1\nagent:\n  connect_url: node.example.com\n{agent}"));
+        Route::new(&config.agent, &Arc::new(rustls::crypto::aws_lc_rs::default_provider())).unwrap()
+    }
+
+    /// Answers each request with `answer` and tells what was asked.
+    async fn server(answer: &'static str) -> (u16, mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (told, asked) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
-                let _ = socket.read(&mut [0; 512]).await;
-                let _ = socket.write_all(b"HTTP/1.0 200 OK\r\n\r\nlist").await;
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n")
+                    && socket.read_buf(&mut request).await.is_ok_and(|count| count > 0)
+                {}
+                told.send(String::from_utf8(request).unwrap()).unwrap();
+                socket.write_all(answer.as_bytes()).await.unwrap();
             }
         });
+        (port, asked)
+    }
 
-        let refused = url.get(true, &["192.0.2.1".to_owned()]).await.unwrap_err();
+    fn url(host: &str, port: u16) -> ListUrl {
+        ListUrl { host: host.to_owned(), port, target: "/list".to_owned() }
+    }
+
+    const LIST: &str = "HTTP/1.0 200 OK\r\n\r\nlist";
+
+    #[tokio::test]
+    async fn what_is_inside_is_asked_by_the_customer_s_word_or_where_the_network_is_and_not_by_a_certificate_s() {
+        let (port, _asked) = server(LIST).await;
+        let (url, direct) = (url("127.0.0.1", port), route(""));
+
+        let refused = url.get(true, &["192.0.2.1".to_owned()], &direct).await.unwrap_err();
         assert!(refused.contains("no address that a certificate may send this agent to"), "{refused}");
-        assert_eq!(url.get(true, &["127.0.0.1".to_owned()]).await.as_deref(), Ok(&b"list"[..]));
-        assert_eq!(url.get(false, &[]).await.as_deref(), Ok(&b"list"[..]));
+        assert_eq!(url.get(true, &["127.0.0.1".to_owned()], &direct).await.as_deref(), Ok(&b"list"[..]));
+        assert_eq!(url.get(false, &[], &direct).await.as_deref(), Ok(&b"list"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_proxy_for_http_gets_the_whole_request_and_who_asks() {
+        let (port, mut asked) = server(LIST).await;
+        let proxied = route(&format!("  proxy_url: http://u:s3cret@127.0.0.1:{port}\n"));
+
+        assert_eq!(url("crl.invalid", 80).get(false, &[], &proxied).await.as_deref(), Ok(&b"list"[..]));
+        let request = asked.recv().await.unwrap();
+        assert!(request.starts_with("GET http://crl.invalid/list HTTP/1.0\r\nHost: crl.invalid\r\n"), "{request}");
+        assert!(request.contains("\r\nProxy-Authorization: Basic dTpzM2NyZXQ=\r\n"), "{request}");
+        url("::1", 81).get(false, &[], &proxied).await.unwrap();
+        assert!(asked.recv().await.unwrap().starts_with("GET http://[::1]:81/list HTTP/1.0\r\nHost: [::1]:81\r\n"));
+    }
+
+    #[tokio::test]
+    async fn a_proxy_s_refusal_is_told_by_its_code_and_without_credentials() {
+        let (port, _asked) = server("HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\n\r\n").await;
+        let problem = |login: &str| {
+            let proxied = route(&format!("  proxy_url: http://{login}127.0.0.1:{port}\n"));
+            async move { url("crl.invalid", 80).get(false, &[], &proxied).await.unwrap_err() }
+        };
+
+        let wanted = problem("").await;
+        assert_eq!(wanted, "ADIT-1132: proxy wants credentials: it wants a user and a password; it offers Basic");
+        let refused = problem("u:s3cret@").await;
+        assert!(refused.starts_with("ADIT-1133: ") && !refused.contains("s3cret"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_sends_no_proxy_inside_either() {
+        let (port, mut asked) = server(LIST).await;
+        // Nobody answers about names.
+        let proxied = route(&format!("  proxy_url: http://127.0.0.1:{port}\n  dns_resolver_ips: 127.0.0.1:9\n"));
+
+        for host in ["10.0.0.1", "localhost", "169.254.169.254", "::1"] {
+            let refused = url(host, 80).get(true, &[], &proxied).await.unwrap_err();
+            assert!(refused.contains("no address that a certificate may send this agent to"), "{refused}");
+        }
+        assert!(asked.try_recv().is_err());
+        // Nobody here knows it, and the proxy may; and where the network is, that may be inside.
+        url("crl.invalid", 80).get(true, &[], &proxied).await.unwrap();
+        url("localhost", 80).get(true, &["localhost".to_owned()], &proxied).await.unwrap();
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use adit_core::Code;
 use adit_tls::RevocationList;
-use adit_tokio::{ConnectOptions, Target, Uplink};
+use adit_tokio::{Target, Uplink};
 use rustls::{
     ClientConfig,
     pki_types::{ServerName, UnixTime},
@@ -16,6 +16,7 @@ use super::{Chain, PATIENCE, Revocation, fetch::ListUrl, note};
 use crate::{
     config::CrlMode,
     errors::{Error, Fault},
+    route::Route,
     status::Status,
 };
 
@@ -23,7 +24,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
     pub(crate) targets: Vec<Target>,
-    pub(crate) connect: ConnectOptions,
+    pub(crate) route: Route,
     /// What its certificate must be for, where that is not the target.
     pub(crate) name: Option<ServerName<'static>>,
     pub(crate) tls: Arc<ClientConfig>,
@@ -69,14 +70,14 @@ impl Revocation {
     }
 
     /// Fetches what a handshake has asked for, once.
-    pub(crate) async fn fetch_wanted(&self) {
+    pub(crate) async fn fetch_wanted(&self, route: &Route) {
         let urls = {
             let state = self.lock();
             self.urls(&state)
         };
         let mut is_good = false;
         for url in urls {
-            is_good |= self.fetch(&url).await;
+            is_good |= self.fetch(&url, route).await;
         }
         let mut state = self.lock();
         state.is_wanted = false;
@@ -129,7 +130,7 @@ impl Revocation {
         }
         let mut is_fresh = !urls.is_empty() || shaken;
         for url in urls {
-            is_fresh &= self.fetch(&url).await;
+            is_fresh &= self.fetch(&url, &way.route).await;
         }
         is_fresh || shaken
     }
@@ -139,7 +140,7 @@ impl Revocation {
         let mut done = false;
         for target in &way.targets {
             let tls = (Arc::clone(&way.tls), way.name.clone());
-            match adit_tokio::probe(target, &way.connect, tls, PATIENCE).await.error {
+            match adit_tokio::probe(target, &way.route.connect, tls, PATIENCE).await.error {
                 None => done |= self.lock().is_stapled,
                 Some(error) => tracing::debug!(host = target.host, %error, "no list was had from the network"),
             }
@@ -147,19 +148,21 @@ impl Revocation {
         done
     }
 
-    async fn fetch(&self, url: &str) -> bool {
+    async fn fetch(&self, url: &str, route: &Route) -> bool {
         let names_itself = self.settings.url.is_none();
         let Some(parsed) = ListUrl::parse(url) else { return false };
-        let got = timeout(PATIENCE, parsed.get(names_itself, &self.hosts)).await;
+        let (host, port) = parsed.place();
+        let source = route.shown(url, host, port);
+        let got = timeout(PATIENCE, parsed.get(names_itself, &self.hosts, route)).await;
         let got = got.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
-        let taken = got.and_then(|octets| self.offer(octets, url));
+        let taken = got.and_then(|octets| self.offer(octets, &source));
         let is_good = taken.is_ok();
-        note(&mut self.lock(), url, taken);
+        note(&mut self.lock(), &source, taken);
         is_good
     }
 
     /// Takes what a URL led to.
-    pub(super) fn offer(&self, octets: Vec<u8>, url: &str) -> Result<bool, String> {
+    pub(super) fn offer(&self, octets: Vec<u8>, source: &str) -> Result<bool, String> {
         let lists = adit_tls::split_lists(octets)?;
         if lists.len() > super::MAX_LISTS {
             return Err(format!("it holds {} revocation lists", lists.len()));
@@ -171,7 +174,7 @@ impl Revocation {
         }
         let mut is_new = false;
         for list in lists {
-            is_new |= self.take(&mut state, list.to_vec(), url, &issuers, UnixTime::now())?;
+            is_new |= self.take(&mut state, list.to_vec(), source, &issuers, UnixTime::now())?;
         }
         Ok(is_new)
     }
