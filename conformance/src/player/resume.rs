@@ -25,17 +25,19 @@ impl Offer {
         Some(Self { session: text("/session")?, secret: text("/resume/secret")?, used: None })
     }
 
-    /// Puts the offer in the place of the words `$session`, `$secret` and `$used`.
-    fn fill(&self, value: &mut Value) {
+    /// Puts the offer in the place of the words `$session`, `$secret` and `$used`, and the count of the frames that the player
+    /// has processed in that of `$received`.
+    fn fill(&self, value: &mut Value, received: usize) {
         match value {
             Value::String(text) => match text.as_str() {
                 "$session" => *text = self.session.clone(),
                 "$secret" => *text = self.secret.clone(),
                 "$used" => *text = self.used.clone().unwrap_or_default(),
+                "$received" => *value = Value::from(received),
                 _ => {}
             },
-            Value::Object(fields) => fields.values_mut().for_each(|value| self.fill(value)),
-            Value::Array(list) => list.iter_mut().for_each(|value| self.fill(value)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.fill(value, received)),
+            Value::Array(list) => list.iter_mut().for_each(|value| self.fill(value, received)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -51,7 +53,7 @@ impl Talk<'_> {
         let Some(message) = spec.message.as_mut().filter(|message| message.to_string().contains("\"$")) else {
             return Ok(spec);
         };
-        self.offer.as_ref().ok_or_else(no_offer)?.fill(message);
+        self.offer.as_ref().ok_or_else(no_offer)?.fill(message, self.heard.counted.len());
         Ok(spec)
     }
 
