@@ -8,13 +8,11 @@ use serde_json::{Value, json};
 use crate::{
     audit::OnFailure,
     config::{
-        AgentConfig, CaptureConfig, Config, CrlMode, EndpointConfig, LogOutput, Roots, SocketMode, SocketPlace, Token,
-        UpstreamTrust,
+        Address, AgentConfig, CaptureConfig, Config, CrlMode, EndpointConfig, LogOutput, ReleaseUrl, Roots, SocketMode,
+        SocketPlace, Token, UpstreamTrust,
     },
     policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
     trust::list_place,
-    update::host_and_port,
-    upstream::Address,
 };
 
 /// What is in force beside the configuration.
@@ -324,7 +322,7 @@ impl Teller {
             self.say(topic, "come from", "nowhere: the configuration names no place, and nothing is looked for");
             return;
         };
-        let place = host_and_port(&releases.url);
+        let place = ReleaseUrl::host_and_port(&releases.url);
         let place =
             place.map_or_else(|| releases.url.clone(), |(host, port)| by_way(agent, &releases.url, &host, port));
         let text = format!("{place}, by the vendor's signature alone, channel {}", releases.channel.word());

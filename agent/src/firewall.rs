@@ -8,12 +8,10 @@ use rustls::crypto::CryptoProvider;
 use serde_json::{Value, json};
 
 use crate::{
-    config::{Config, CrlMode},
+    config::{Address, Config, CrlMode, ReleaseUrl},
     errors::{Error, Fault},
     route::Route,
     trust::list_place,
-    update::host_and_port,
-    upstream::Address,
 };
 
 /// Every way out that this configuration needs; there is none in.
@@ -67,7 +65,7 @@ pub(crate) async fn firewall(config: &Config, provider: &Arc<CryptoProvider>) ->
     if let Some((host, port)) = list_place(&agent.crl) {
         rules.way(&route, &host, port, "revocation list").await;
     }
-    if let Some((host, port)) = agent.update.as_ref().and_then(|releases| host_and_port(&releases.url)) {
+    if let Some((host, port)) = agent.update.as_ref().and_then(|releases| ReleaseUrl::host_and_port(&releases.url)) {
         rules.way(&route, &host, port, "releases").await;
     }
     let system = ConnectOptions::default(); // upstreams are resolved by this machine

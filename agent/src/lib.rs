@@ -34,9 +34,7 @@ mod upstream;
 mod view;
 
 pub use agent::{Agent, Detached, Outcome};
-pub use config::Config;
+pub use config::{Address, Channel, Config, ProxyVersion};
 pub use status::{Attempt, Board, Disconnect, EndpointState, SessionState, Status, StepOutcome, StepState};
 #[doc(hidden)]
 pub use trust::list_of_answer;
-pub use update::Channel;
-pub use upstream::{Address, ProxyVersion};

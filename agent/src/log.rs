@@ -17,7 +17,7 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    EnvFilter, Layer as _,
+    Layer as _,
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::Writer,
@@ -29,7 +29,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    config::{AgentConfig, LogFormat, LogOutput},
+    config::{AgentConfig, LogFormat, LogOutput, log_filter},
     errors::{Error, Fault, clip},
 };
 
@@ -44,7 +44,7 @@ use recent::Keeper;
 /// [`Fault::LogUnwritable`].
 pub fn start(config: &AgentConfig, shown: bool) -> Result<Arc<Recent>, Error> {
     let unwritable = |detail: String| Error::new(Fault::LogUnwritable, detail);
-    let filter = filter(&config.log_level).ok_or_else(|| unwritable("the filter is not one".to_owned()))?;
+    let filter = log_filter(&config.log_level).ok_or_else(|| unwritable("the filter is not one".to_owned()))?;
     let recent = Arc::<Recent>::default();
     let registry = tracing_subscriber::registry().with(filter).with(Keeper(Arc::clone(&recent)));
     let started = |done: Result<(), tracing_subscriber::util::TryInitError>| match done {
@@ -80,18 +80,6 @@ pub fn start(config: &AgentConfig, shown: bool) -> Result<Arc<Recent>, Error> {
         (None, _) => layer.with_writer(io::stderr).boxed(),
     };
     started(registry.with(layer).try_init())
-}
-
-/// Returns whether `text` says what to log: a level, or levels by module.
-pub(crate) fn is_filter(text: &str) -> bool {
-    filter(text).is_some()
-}
-
-fn filter(text: &str) -> Option<EnvFilter> {
-    let levels = ["error", "warn", "info", "debug", "trace", "off"];
-    let word = |part: &str| part.contains('=') || levels.contains(&part.trim());
-    let known = !text.is_empty() && text.split(',').all(word);
-    known.then(|| EnvFilter::builder().parse(text).ok()).flatten()
 }
 
 /// Returns whether what is written to a file of this process arrives in the journal of systemd, which says so by device and inode.
@@ -292,15 +280,5 @@ mod tests {
         let line = lines(LogFormat::Logfmt).line("t", Level::DEBUG, &fields);
 
         assert_eq!(line, "time=t level=debug message=m a=\"x y\\\"z\" b=\"\"");
-    }
-
-    #[test]
-    fn a_filter_is_a_level_or_levels_by_module() {
-        for text in ["info", "debug", "info,adit=trace", "off"] {
-            assert!(is_filter(text), "{text}");
-        }
-        for text in ["", "loud", "info,", "adit=loud"] {
-            assert!(!is_filter(text), "{text}");
-        }
     }
 }

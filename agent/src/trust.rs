@@ -23,7 +23,7 @@ use rustls::{
 };
 
 use crate::{
-    config::{AgentConfig, CrlConfig, CrlMode, Roots, UpstreamTrust},
+    config::{AgentConfig, CrlConfig, CrlMode, ListUrl, Roots, UpstreamTrust},
     errors::{Error, Fault},
 };
 use pins::Pins;
@@ -115,14 +115,9 @@ pub(crate) fn upstream_verifier(
     })
 }
 
-/// Returns whether a list of revoked certificates can be fetched there.
-pub(crate) fn is_list_url(text: &str) -> bool {
-    revocation::ListUrl::parse(text).is_some()
-}
-
 /// Returns the host and the port where lists are fetched by the customer's word, if they are.
 pub(crate) fn list_place(crl: &CrlConfig) -> Option<(String, u16)> {
-    let url = crl.url.as_deref().filter(|_| crl.mode != CrlMode::Off).and_then(revocation::ListUrl::parse)?;
+    let url = crl.url.as_deref().filter(|_| crl.mode != CrlMode::Off).and_then(ListUrl::parse)?;
     let (host, port) = url.place();
     Some((host.to_owned(), port))
 }

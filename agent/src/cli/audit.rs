@@ -19,12 +19,12 @@ use super::{
 };
 use crate::{
     audit::{Broken, Hasher, Head, Reader, Scanned, Settings, Summary, folders, hostname, syslog},
-    clock,
+    clock::{self, moment},
     config::values::duration,
     errors::{Error, Exit, Fault},
     identity::state_folder,
     log,
-    policy::{audit_folder, moment},
+    policy::audit_folder,
 };
 
 pub(super) fn run(global: &Global, command: &AuditCommand, provider: &CryptoProvider) -> Result<Exit, Failure> {

@@ -26,7 +26,7 @@ use crate::{
     capture::Store,
     config::{
         AgentConfig, Authorities, ClientCertificates, ClientMode, Config, EndpointConfig, Kind, LogOutput, Overrides,
-        TerminationConfig, TlsVersion, UpstreamTrust, endpoint_without_file, nearest, token,
+        ProxyVersion, TerminationConfig, TlsVersion, UpstreamTrust, endpoint_without_file, nearest, token,
     },
     errors::{Error, Exit, Fault},
     identity::state_folder,
@@ -34,7 +34,6 @@ use crate::{
     log::{self, Recent},
     notify::Notifier,
     policy::Watch,
-    upstream::ProxyVersion,
     view,
 };
 

@@ -31,12 +31,12 @@ use super::{
 use crate::{
     agent::{Agent, Outcome},
     audit::Draft,
-    config::{AgentConfig, Releases, Token, token},
+    config::{AgentConfig, Channel, Releases, Token, token},
     errors::{Error, Exit, Fault, clip},
     identity::state_folder,
     policy::Guard,
     status::{SessionState, Status},
-    update::{Begun, Channel, Force, Offer, Store, Trial, Updater, current, keeper, put_back},
+    update::{Begun, Force, Offer, Store, Trial, Updater, current, keeper, put_back},
 };
 
 /// Looks for a newer version, and installs it.

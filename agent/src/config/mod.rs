@@ -8,9 +8,12 @@ mod local;
 mod merge;
 mod place;
 mod read;
+mod releases;
 mod route;
 pub(crate) mod section;
 mod termination;
+mod upstream;
+mod url;
 pub(crate) mod values;
 pub(crate) mod yaml;
 
@@ -20,15 +23,12 @@ use std::path::PathBuf;
 use adit_core::{Heartbeat, Secret, TlsEnd, UpstreamProtocol};
 use adit_tokio::{Proxy, Target};
 
-use crate::{
-    update::Channel,
-    upstream::{Address, ProxyVersion},
-};
-
 pub use adit_tls::{Authorities, ClientCertificates, ClientMode, KeyPrint, TlsVersion};
 pub use edit::{EditError, set_authtoken};
 pub use load::{default_path, token};
+pub use releases::{Channel, Releases};
 pub use section::{ConfigFault, Overrides};
+pub use upstream::{Address, ProxyVersion};
 pub use values::Kind;
 
 pub(crate) use edit::replace;
@@ -36,6 +36,9 @@ pub(crate) use load::{Text, fault, read_private, read_public};
 pub(crate) use place::locate;
 pub(crate) use read::endpoint_without_file;
 pub(crate) use section::nearest;
+pub(crate) use upstream::{Cover, is_forbidden};
+pub(crate) use url::{ListUrl, ReleaseUrl};
+pub(crate) use values::log_filter;
 
 /// Everything that the agent is told.
 #[derive(Clone, Debug)]
@@ -362,24 +365,6 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object a line.
     Json,
-}
-
-/// The section `update`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Releases {
-    /// `url`: the folder of the releases, over HTTPS.
-    pub url: String,
-    /// `public_key`: minisign keys of which one has signed a release; one, or that and the next.
-    pub keys: Vec<String>,
-    /// `channel`: stable.
-    pub channel: Channel,
-    /// `ca`: a PEM file of whom the place's certificate must be from; without, whom this machine trusts.
-    pub ca: Option<PathBuf>,
-    /// `check`: whether the agent looks for a newer version when it starts, if the policy lets it; yes.
-    pub check: bool,
-    /// `trial`: how long a new version may take to connect before the one before is put back, 2 min.
-    pub trial: Duration,
 }
 
 /// What the vendor may ask this agent for; nothing, unless the customer says so (V50).

@@ -5,17 +5,15 @@ use core::time::Duration;
 use adit_core::{Heartbeat, LANES, Secret, TlsEnd, UpstreamProtocol};
 
 use super::{
-    AgentConfig, CrlConfig, CrlMode, EndpointConfig, KeyPrint, Kind, LogFormat, LogOutput, Releases, RemoteManagement,
-    Roots, Token, UpstreamConfig, UpstreamTrust, local, route,
+    Address, AgentConfig, Channel, Cover, CrlConfig, CrlMode, EndpointConfig, KeyPrint, Kind, ListUrl, LogFormat,
+    LogOutput, ProxyVersion, ReleaseUrl, Releases, RemoteManagement, Roots, Token, UpstreamConfig, UpstreamTrust,
+    local,
+    releases::is_key,
+    route,
     section::{Context, Scalar, Section},
     termination,
-    values::{self, count, duration, endpoint_url, flag},
+    values::{self, count, duration, endpoint_url, flag, log_filter},
     yaml::Node,
-};
-use crate::{
-    trust::is_list_url,
-    update::{self, Channel},
-    upstream::{Address, Cover, ProxyVersion},
 };
 
 /// Reads everything; faults are the context's.
@@ -124,7 +122,7 @@ fn crl(section: &mut Section<'_, '_>) -> CrlConfig {
         _ => None,
     });
     let url = section.value("crl_url", None, "a URL such as http://crl.example.com/ca.crl", |text| {
-        is_list_url(text).then(|| Some(text.to_owned()))
+        ListUrl::parse(text).map(|_| Some(text.to_owned()))
     });
     let refresh = section.value("crl_refresh", Duration::from_secs(3_600), "a time from 1s to 24h", |text| {
         duration(text).filter(|time| (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(time))
@@ -178,7 +176,7 @@ fn log(section: &mut Section<'_, '_>) -> LogOutput {
 
 fn log_level(section: &mut Section<'_, '_>) -> String {
     let expected = "error, warn, info, debug, trace or a filter such as info,adit=debug";
-    section.value("log_level", "info".to_owned(), expected, |text| crate::log::is_filter(text).then(|| text.to_owned()))
+    section.value("log_level", "info".to_owned(), expected, |text| log_filter(text).map(|_| text.to_owned()))
 }
 
 fn log_format(text: &str) -> Option<LogFormat> {
@@ -202,14 +200,14 @@ fn remote_management(mut section: Section<'_, '_>) -> RemoteManagement {
 
 fn releases(mut section: Section<'_, '_>) -> Option<Releases> {
     let url = section.scalar("url");
-    if let Some(scalar) = url.as_ref().filter(|scalar| !update::is_folder(&scalar.text)) {
+    if let Some(scalar) = url.as_ref().filter(|scalar| !ReleaseUrl::is_folder(&scalar.text)) {
         let remedy = "Write the folder of the releases: https://releases.example.com/adit";
         section.reject("url", scalar, "not a place over HTTPS", remedy);
     }
     let scalars = section.scalars("public_key");
     let (asked, mut keys) = (!scalars.is_empty(), Vec::new());
     for scalar in scalars {
-        if update::is_key(&scalar.text) {
+        if is_key(&scalar.text) {
             keys.push(scalar.text);
         } else {
             let remedy = "Write the second line of the vendor's minisign.pub: 56 characters that begin with RW";

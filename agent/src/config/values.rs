@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use adit_tokio::Target;
+use tracing_subscriber::EnvFilter;
 
 /// Reads a time with its unit: `500ms`, `10s`, `1.5s`, `2m`, `1h`.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
@@ -62,6 +63,14 @@ pub(crate) fn host_port(text: &str) -> Option<(String, Option<u16>)> {
 pub(crate) fn port(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten().filter(|port| *port != 0)
+}
+
+/// Reads what to log: a level, or levels by module.
+pub(crate) fn log_filter(text: &str) -> Option<EnvFilter> {
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    let word = |part: &str| part.contains('=') || levels.contains(&part.trim());
+    let known = !text.is_empty() && text.split(',').all(word);
+    known.then(|| EnvFilter::builder().parse(text).ok()).flatten()
 }
 
 /// What an endpoint carries.
@@ -165,6 +174,16 @@ mod tests {
             ("tcp://:1", Some(Kind::Http)),
         ] {
             assert!(endpoint_url(text, kind).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_a_level_or_levels_by_module() {
+        for text in ["info", "debug", "info,adit=trace", "off"] {
+            assert!(log_filter(text).is_some(), "{text}");
+        }
+        for text in ["", "loud", "info,", "adit=loud"] {
+            assert!(log_filter(text).is_none(), "{text}");
         }
     }
 }

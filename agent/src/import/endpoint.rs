@@ -9,10 +9,7 @@ use super::{
     theirs::{Item, Map},
     write::Out,
 };
-use crate::{
-    config::{Kind, values},
-    upstream::Address,
-};
+use crate::config::{Address, Kind, values};
 
 /// Reads one item of `endpoints`.
 pub(super) fn read(mut map: Map<'_>, made: &mut Made<'_>) {

@@ -2,7 +2,7 @@ use core::task::{Context, Poll, Waker};
 use std::path::Path;
 
 use super::*;
-use crate::{policy::Protocol, upstream::Address};
+use crate::{config::Address, policy::Protocol};
 
 /// A policy of one rule with these lines, and what is said of the whole.
 fn policy(whole: &str, rule: &str) -> Policy {

@@ -5,7 +5,7 @@ use core::{fmt, net::IpAddr};
 use adit_core::Code;
 
 use super::{Bounds, Limits, Policy, Protocol, Rule};
-use crate::upstream::Address;
+use crate::config::Address;
 
 /// What is known of a connection, or of an endpoint before there is one.
 #[derive(Clone, Copy, Debug)]

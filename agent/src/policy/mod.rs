@@ -32,7 +32,6 @@ pub use judge::{Facts, Reason, Refusal, Usage, Verdict};
 pub use pattern::{EndpointPattern, HostPattern, Ports, Range};
 pub use watch::Watch;
 
-pub(crate) use hours::moment;
 pub(crate) use keep::folder as audit_folder;
 pub(crate) use ticket::{Moved, Target, Ticket, Way};
 

@@ -3,7 +3,7 @@
 use core::{fmt, net::IpAddr};
 use std::path::PathBuf;
 
-use crate::{config::values::port, upstream::Address};
+use crate::config::{Address, values::port};
 
 /// Which endpoints a rule is for: `https://crm.example.com`, `https://*.example.com`, `tcp://:5000-5999`, `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Bounds, Commands, EndpointPattern, HostPattern, Limits, Policy, Ports, Protocol, Range, Rule, Updates, Window,
-    hours,
 };
 use crate::{
     audit::{OnFailure, Settings, SyncWhen},
+    clock::moment,
     config::{
         ConfigFault, Overrides, fault,
         section::{Context, Section},
@@ -124,7 +124,7 @@ fn updates(mut section: Section<'_, '_>) -> Updates {
 
 fn bounds(section: &mut Section<'_, '_>) -> Bounds {
     let expected = "a time such as 2026-12-31T18:00:00Z or 2026-12-31T18:00:00+01:00";
-    let expires = section.value("expires", None, expected, |text| hours::moment(text).map(Some));
+    let expires = section.value("expires", None, expected, |text| moment(text).map(Some));
     let windows = each(section, "hours", "hours such as mon-fri 08:00-18:00 +01:00", Window::parse);
     let mut limit = |key, expected: &str| section.value(key, None, expected, |text| number(text).map(Some));
     let (count, size) = ("a number of at least 1", "a number of octets such as 500MB or 10GiB");

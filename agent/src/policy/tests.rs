@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::upstream::Address;
+use crate::config::Address;
 
 fn parse(text: &str) -> Result<Policy, Vec<ConfigFault>> {
     Policy::parse(Path::new("/etc/adit/policy.yml"), text)

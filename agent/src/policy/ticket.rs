@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Sleep, sleep_until};
 
 use super::{Guard, Protocol, Refusal};
-use crate::upstream::Address;
+use crate::config::Address;
 
 /// Where a connection leads.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Manager;
-use crate::{
-    config::{Config, LogOutput, Roots, UpstreamTrust},
-    upstream::Address,
-};
+use crate::config::{Address, Config, LogOutput, Roots, UpstreamTrust};
 
 /// Whom the files have to be readable for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    config::values,
+    config::ReleaseUrl,
     errors::{Error, Fault, clip},
     route::Route,
 };
@@ -26,7 +26,8 @@ pub(super) async fn get(route: &Route, tls: &Arc<ClientConfig>, url: &str, most:
     // A redirection may lead to where another way leads.
     let unreachable = |url: &str, problem: &str| {
         let url = url.escape_debug().to_string();
-        let shown = place(&url).map_or_else(|| url.clone(), |place| route.shown(&url, &place.host, place.port));
+        let shown =
+            ReleaseUrl::parse(&url).map_or_else(|| url.clone(), |place| route.shown(&url, &place.host, place.port));
         Error::new(Fault::UpdateUnreachable, clip(&format!("{shown}: {problem}")))
     };
     let getting = async {
@@ -48,8 +49,8 @@ enum Answer {
 }
 
 async fn one(route: &Route, tls: &Arc<ClientConfig>, url: &str, most: u64) -> Result<Answer, String> {
-    let Place { authority, host, port, path } =
-        place(url).ok_or("not a place such as https://releases.example.com/adit")?;
+    let ReleaseUrl { authority, host, port, path } =
+        ReleaseUrl::parse(url).ok_or("not a place such as https://releases.example.com/adit")?;
     let connected = route.reach(&host, port).await?;
     let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
     let shaking = TlsConnector::from(Arc::clone(tls)).connect(name, connected);
@@ -123,38 +124,6 @@ async fn more(stream: &mut (impl AsyncRead + Unpin), octets: &mut Vec<u8>) -> Re
     Ok(read > 0)
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    authority: String,
-    host: String,
-    port: u16,
-    path: String,
-}
-
-fn place(url: &str) -> Option<Place> {
-    let rest = url.strip_prefix("https://")?;
-    let (authority, path) =
-        rest.split_once('/').map_or((rest, String::new()), |(authority, path)| (authority, path.to_owned()));
-    let (host, port) = values::host_port(authority)?;
-    let plain = |c: char| c.is_ascii_graphic() && c != '#';
-    (path.len() <= 4_096 && path.chars().all(plain)).then(|| Place {
-        authority: authority.to_owned(),
-        host,
-        port: port.unwrap_or(443),
-        path: format!("/{path}"),
-    })
-}
-
-/// Returns the host and the port of a place.
-pub(crate) fn host_and_port(url: &str) -> Option<(String, u16)> {
-    place(url).map(|place| (place.host, place.port))
-}
-
-/// Returns whether releases may be at a place: a folder over HTTPS without user, query or fragment.
-pub(crate) fn is_folder(url: &str) -> bool {
-    !url.contains(['?', '@', '#']) && place(url).is_some()
-}
-
 const REDIRECTIONS: usize = 3;
 const MAX_HEAD: usize = 16 << 10;
 const CONNECT: Duration = Duration::from_secs(15);
@@ -198,17 +167,5 @@ mod tests {
             assert!(problem.contains(expected), "{problem}");
         }
         assert!(told(&[b'x'; 40_000], 9).unwrap_err().contains("too long"));
-    }
-
-    #[test]
-    fn a_place_is_reached_over_tls_alone() {
-        let found = place("https://a.example.com:8443/b/c?d").unwrap();
-        assert_eq!((found.authority.as_str(), found.port, found.path.as_str()), ("a.example.com:8443", 8443, "/b/c?d"));
-        for url in
-            ["http://a/", "https://", "https://a:0/", "https://u@a/", "https://a/b c", "https://a/\r\nx", "ftp://a"]
-        {
-            assert_eq!(place(url), None, "{url}");
-        }
-        assert!(is_folder("https://a.example.com/adit") && !is_folder("https://a.example.com/adit?x=1"));
     }
 }

@@ -3,10 +3,11 @@
 use minisign_verify::{PublicKey, Signature};
 use serde::Deserialize;
 
-use super::{Channel, Version};
+use super::Version;
 use crate::{
+    clock::moment,
+    config::Channel,
     errors::{Error, Fault},
-    policy::moment,
 };
 
 /// A release that is signed, of the channel that was asked for, and has not expired.

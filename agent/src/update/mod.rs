@@ -23,47 +23,16 @@ use minisign_verify::PublicKey;
 use rustls::{ClientConfig, crypto::CryptoProvider};
 
 use crate::{
-    config::{AgentConfig, UpstreamTrust},
+    config::{AgentConfig, Channel, ReleaseUrl, UpstreamTrust},
     errors::{Error, Fault},
     route::Route,
     trust::{sha256, upstream_tls},
 };
 
-pub(crate) use fetch::{host_and_port, is_folder};
 pub(crate) use install::{Staged, answers, keeper, put_back, replace, stage};
 pub(crate) use manifest::{Release, Wanted, verify};
 pub(crate) use trial::{Begun, Store, Trial};
 pub(crate) use version::Version;
-
-/// How ripe a release is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Channel {
-    /// For everybody.
-    #[default]
-    Stable,
-    /// For those who want to see what is to come.
-    Beta,
-}
-
-impl Channel {
-    /// Reads `stable` or `beta`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        [Self::Stable, Self::Beta].into_iter().find(|channel| channel.word() == text)
-    }
-
-    /// Returns the word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Stable => "stable",
-            Self::Beta => "beta",
-        }
-    }
-}
-
-/// Returns whether a text is a public key of minisign.
-pub(crate) fn is_key(text: &str) -> bool {
-    PublicKey::from_base64(text).is_ok()
-}
 
 /// Looks for releases and installs them.
 #[derive(Clone)]
@@ -172,7 +141,7 @@ impl Updater {
 
     /// Names the place of the releases, and the proxy by which it is asked.
     pub(crate) fn shown(&self) -> String {
-        host_and_port(&self.url)
+        ReleaseUrl::host_and_port(&self.url)
             .map_or_else(|| self.url.clone(), |(host, port)| self.route.shown(&self.url, &host, port))
     }
 

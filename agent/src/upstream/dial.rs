@@ -21,9 +21,9 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Address, Socket, address::is_forbidden};
+use super::Socket;
 use crate::{
-    config::{EndpointConfig, Kind, UpstreamConfig},
+    config::{Address, EndpointConfig, Kind, UpstreamConfig, is_forbidden},
     errors::{Error, Fault},
     policy::{Refusal, Ticket},
     trust,

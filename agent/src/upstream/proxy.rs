@@ -6,26 +6,10 @@ use adit_core::{Open, TlsInfo};
 use bytes::Bytes;
 use proxy_header::{ProxiedAddress, ProxyHeader, SslInfo, Tlv};
 
-use crate::termination::{Caller, Identity};
-
-/// The form of the header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyVersion {
-    /// A line of text: addresses alone.
-    V1,
-    /// Binary: addresses, and what is known of endpoint and TLS.
-    V2,
-}
-
-impl ProxyVersion {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "1" | "v1" => Some(Self::V1),
-            "2" | "v2" => Some(Self::V2),
-            _ => None,
-        }
-    }
-}
+use crate::{
+    config::ProxyVersion,
+    termination::{Caller, Identity},
+};
 
 /// Returns the header that tells what `open` says of the caller, and what its TLS said where that has ended here; a caller
 /// without address is UNKNOWN or LOCAL.

@@ -14,36 +14,12 @@ use x509_parser::{
 };
 
 use super::MAX_LIST;
-use crate::{route::Route, upstream::is_forbidden};
-
-/// Where a list is, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ListUrl {
-    host: String,
-    port: u16,
-    target: String,
-}
+use crate::{
+    config::{ListUrl, is_forbidden},
+    route::Route,
+};
 
 impl ListUrl {
-    /// Reads `http://HOST[:PORT]/PATH`; port 80 unless said otherwise.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let fine = text.len() <= MAX_URL && text.bytes().all(|octet| octet.is_ascii_graphic());
-        let rest = text.strip_prefix("http://").filter(|_| fine)?;
-        let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
-        let (authority, target) = match rest.find(['/', '?']) {
-            Some(at) => rest.split_at_checked(at)?,
-            None => (rest, "/"),
-        };
-        let (host, port) = crate::config::values::host_port(authority)?;
-        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        Some(Self { host, port: port.unwrap_or(80), target })
-    }
-
-    /// Returns the host and the port.
-    pub(crate) fn place(&self) -> (&str, u16) {
-        (&self.host, self.port)
-    }
-
     /// Fetches it. `names_itself` is a certificate's own word for where to go: that is public, or one of `hosts`.
     pub(super) async fn get(&self, names_itself: bool, hosts: &[String], route: &Route) -> Result<Vec<u8>, String> {
         let is_ours = hosts.iter().any(|host| host.eq_ignore_ascii_case(&self.host));
@@ -186,7 +162,6 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-const MAX_URL: usize = 2_048;
 const MAX_HEAD: usize = 16 << 10;
 const MAX_ADDRESSES: usize = 8;
 
@@ -197,25 +172,6 @@ mod tests {
     use tokio::{net::TcpListener, sync::mpsc};
 
     use super::*;
-
-    #[test]
-    fn a_url_is_plain_http_and_nothing_else() {
-        let url = |host: &str, port, target: &str| Some(ListUrl { host: host.into(), port, target: target.into() });
-        for (text, expected) in [
-            ("http://crl.example/ca.crl", url("crl.example", 80, "/ca.crl")),
-            ("http://crl.example:8080?of=ca#part", url("crl.example", 8080, "/?of=ca")),
-            ("http://[::1]:81/a/b", url("::1", 81, "/a/b")),
-            ("http://crl.example", url("crl.example", 80, "/")),
-            ("https://crl.example/ca.crl", None),
-            ("ldap://crl.example/ca.crl", None),
-            ("http://user@crl.example/", None),
-            ("http://crl.example/a b", None),
-            ("http://crl.example/a\r\nHost: other", None),
-            ("http:///ca.crl", None),
-        ] {
-            assert_eq!(ListUrl::parse(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn an_answer_is_taken_whole_or_not_at_all() {

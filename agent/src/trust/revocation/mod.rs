@@ -35,7 +35,7 @@ use crate::{
 use fetch::distribution_points;
 use kept::Kept;
 
-pub(crate) use fetch::{ListUrl, body};
+pub(crate) use fetch::body;
 pub(crate) use refresh::Way;
 
 /// The lists that are known, and what was judged by them.

@@ -12,9 +12,9 @@ use rustls::{
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Chain, PATIENCE, Revocation, fetch::ListUrl, note};
+use super::{Chain, PATIENCE, Revocation, note};
 use crate::{
-    config::CrlMode,
+    config::{CrlMode, ListUrl},
     errors::{Error, Fault},
     route::Route,
     status::Status,

@@ -1,9 +1,9 @@
-//! Where an upstream is, as its owner writes it.
+//! An upstream as its owner writes it: where it is, and in which form it is told who calls.
 
 use core::{fmt, net::IpAddr};
 use std::path::PathBuf;
 
-use crate::config::values::{host_port, port};
+use super::values::{host_port, port};
 
 /// Where an upstream listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +81,25 @@ impl fmt::Display for Address {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The form of the header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text: addresses alone.
+    V1,
+    /// Binary: addresses, and what is known of endpoint and TLS.
+    V2,
+}
+
+impl ProxyVersion {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "1" | "v1" => Some(Self::V1),
+            "2" | "v2" => Some(Self::V2),
+            _ => None,
         }
     }
 }
