@@ -172,18 +172,25 @@ impl Guard {
         self.lock().settle(number, address, now)
     }
 
-    /// Counts octets; returns when more may be carried, if not at once.
-    pub(super) fn carried(&self, number: u64, octets: u64) -> Option<Instant> {
+    /// Counts octets.
+    pub(super) fn carried(&self, number: u64, octets: u64) {
         if !self.counts.load(Ordering::Relaxed) {
-            return None;
+            return;
         }
         let now = self.now();
         let mut state = self.lock();
         if state.carried(number, octets, now) {
             state.judge_again(now);
         }
-        let ready = state.ready(number);
-        (ready > now.passed).then(|| self.start + ready)
+    }
+
+    /// Returns when more octets may be carried, if not at once.
+    pub(super) fn ready(&self, number: u64) -> Option<Instant> {
+        if !self.counts.load(Ordering::Relaxed) {
+            return None;
+        }
+        let ready = self.lock().ready(number);
+        (ready > self.start.elapsed()).then(|| self.start + ready)
     }
 
     pub(super) fn leave(&self, number: u64) {
@@ -273,9 +280,12 @@ impl State {
         let Some(Live { target, rule: before, .. }) = self.live.get(&number) else { return Ok(()) };
         let (target, before) = (Arc::clone(target), *before);
         self.discount(before);
-        let decided = self.judge(&target, Some(address), now, Stage::Standing);
+        let decided = self.judge(&target, Some(address), now, Stage::Settling(before));
         let rule = decided.as_ref().map_or(before, |rule| *rule);
         self.count(rule);
+        if rule != before {
+            self.meter_of(rule, |meter, limits| meter.arrived(limits, now.passed));
+        }
         if let (Some(live), true) = (self.live.get_mut(&number), decided.is_ok()) {
             (live.address, live.rule) = (Some(address), rule);
         }
@@ -336,16 +346,23 @@ impl State {
             return Err(Refusal { reason: Reason::Frozen, rule: None, detail: format!("frozen: {why}") });
         }
         let Some(policy) = &self.policy else { return Ok(None) };
-        let usage = |meter: &Meter, limits: &Limits| {
+        let usage = |meter: &Meter, limits: &Limits, comes: bool| {
             let usage = meter.usage(limits, now.passed);
             let bytes = if self.uncounted.is_some() { u64::MAX } else { usage.bytes };
-            Usage { hurried: usage.hurried && stage == Stage::New, bytes, ..usage }
+            Usage { hurried: usage.hurried && comes, bytes, ..usage }
+        };
+        let comes = |rule: usize| match stage {
+            Stage::New => true,
+            Stage::Settling(counted) => counted != Some(rule),
+            Stage::Standing => false,
         };
         let rules: Vec<Usage> = policy
             .rules
             .iter()
-            .map(|rule| {
-                self.meters.get(&rule.name).map_or_else(Usage::default, |meter| usage(meter, &rule.bounds.limits))
+            .enumerate()
+            .map(|(number, rule)| {
+                let meter = self.meters.get(&rule.name);
+                meter.map_or_else(Usage::default, |meter| usage(meter, &rule.bounds.limits, comes(number)))
             })
             .collect();
         let facts = Facts {
@@ -354,7 +371,7 @@ impl State {
             protocol: target.protocol,
             address,
             now: now.wall,
-            whole: usage(&self.whole, &policy.bounds.limits),
+            whole: usage(&self.whole, &policy.bounds.limits, stage == Stage::New),
             rules: &rules,
         };
         match policy.judge(&facts) {
@@ -400,6 +417,15 @@ impl State {
         }
     }
 
+    /// Calls `act` for the rule's own.
+    fn meter_of(&mut self, rule: Option<usize>, act: impl FnOnce(&mut Meter, &Limits)) {
+        let Some(policy) = &self.policy else { return };
+        let Some(rule) = rule.and_then(|rule| policy.rules.get(rule)) else { return };
+        if let Some(meter) = self.meters.get_mut(&rule.name) {
+            act(meter, &rule.bounds.limits);
+        }
+    }
+
     fn holds_as_before(&self, now: i64) -> bool {
         self.holding == self.holding_at(now)
     }
@@ -418,6 +444,8 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     New,
+    /// Its address is known, and it may come under another rule than the one that it came under.
+    Settling(Option<usize>),
     Standing,
 }
 

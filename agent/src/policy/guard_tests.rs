@@ -180,3 +180,46 @@ fn what_was_carried_before_counts_and_where_it_is_not_known_it_counts_as_used_up
     unknown.set(policy("", ""), "two".into(), at(0));
     assert!(unknown.admit(target(), at(0)).is_ok(), "nothing is to be counted");
 }
+
+/// Two rules for one host; the second has it at an address where it is not.
+fn two_rules(limit: &str) -> Policy {
+    let rule = |name, addresses, limit| {
+        format!(
+            "  - name: {name}\n    endpoints: ['tcp://:5432']\n    hosts: [db.corp]\n    addresses: [{addresses}]\n    \
+             ports: [5432]\n    protocols: [tcp]\n{limit}\n"
+        )
+    };
+    let (strict, lax) = (rule("strict", "10.0.0.0/8", limit), rule("lax", "192.0.2.0/24", ""));
+    Policy::parse(Path::new("policy.yml"), &format!("version: 1\nallow:\n{strict}{lax}")).unwrap()
+}
+
+#[test]
+fn a_connection_that_another_rule_lets_in_meets_the_rate_of_the_rule_of_its_address() {
+    let mut state = State::default();
+    state.set(two_rules("    connections_per_second: 2"), "one".into(), at(0));
+    let mut come = |address: &str| {
+        let (number, _) = state.admit(target(), at(0)).unwrap();
+        let settled = refused(state.settle(number, address.parse().unwrap(), at(0)));
+        let again = refused(state.settle(number, address.parse().unwrap(), at(0)));
+        (settled, again)
+    };
+
+    assert_eq!([(); 2].map(|()| come("10.0.0.1")), [(None, None); 2]);
+    assert_eq!(come("10.0.0.1"), (Some(Reason::Rate), Some(Reason::Rate)));
+    assert_eq!(come("192.0.2.1"), (None, None), "the other rule has no rate");
+}
+
+#[tokio::test]
+async fn whoever_comes_anew_waits_for_what_was_carried_before() {
+    let guard = Guard::new();
+    let found = Found { policy: policy("", "    bytes_per_second: 1kB"), text: String::new() };
+    guard.set(found, "one".into());
+    let mut first = guard.admit(target()).unwrap();
+    let context = &mut Context::from_waker(Waker::noop());
+    assert!(first.poll_ready(context).is_ready());
+    first.carried(crate::policy::Way::Up, 5_000);
+
+    let mut second = guard.admit(target()).unwrap();
+    assert!(first.poll_ready(context).is_pending());
+    assert!(second.poll_ready(context).is_pending(), "of the same rule");
+}

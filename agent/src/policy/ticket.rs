@@ -122,19 +122,21 @@ impl Ticket {
         let octets = u64::try_from(octets).unwrap_or(u64::MAX);
         let counter = if way == Way::Up { &self.moved.up } else { &self.moved.down };
         counter.fetch_add(octets, Ordering::Relaxed);
-        let ready = self.guard.carried(self.number, octets);
-        if let Some(ready) = ready {
-            self.pause = Some(Box::pin(sleep_until(ready.into())));
-        }
+        self.guard.carried(self.number, octets);
     }
 
-    /// Returns when more may be carried.
+    /// Returns when more may be carried. What others of the rule have carried counts, also before the first octet: whoever
+    /// comes anew or by many connections is not faster.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(pause) = &mut self.pause {
-            core::task::ready!(pause.as_mut().poll(cx));
-            self.pause = None;
+        loop {
+            if let Some(pause) = &mut self.pause {
+                core::task::ready!(pause.as_mut().poll(cx));
+            }
+            self.pause = self.guard.ready(self.number).map(|ready| Box::pin(sleep_until(ready.into())));
+            if self.pause.is_none() {
+                return Poll::Ready(());
+            }
         }
-        Poll::Ready(())
     }
 }
 
