@@ -198,10 +198,25 @@ impl Revocation {
         let chains = state.chains.iter();
         let lost = chains.filter_map(|chain| {
             let of_leaf = self.keys_of_issuers(&chain.leaf, &self.issuers(chain));
-            let refused = self.judge(&state, chain, &of_leaf, now).err()?;
+            let refused = self.judge_standing(&state, chain, &of_leaf, now).err()?;
             Some((chain.clone(), refused.told))
         });
         lost.collect()
+    }
+
+    /// Judges a chain that was accepted. That its time has passed ends no session: a certificate is renewed without that, and
+    /// it says who is there only when it is shown. Whether it is revoked is asked as of its last moment, of lists of today.
+    fn judge_standing(&self, state: &State, chain: &Chain, of_leaf: &[KeyPrint], now: UnixTime) -> Result<(), Refused> {
+        let Some(last) = chain.last_moment().filter(|last| *last < now.as_secs()) else {
+            return self.judge(state, chain, of_leaf, now);
+        };
+        self.judge(state, chain, of_leaf, UnixTime::since_unix_epoch(Duration::from_secs(last)))?;
+        let mut lists = state.lists.values().map(|listed| &listed.list).filter(|list| of_leaf.contains(&list.key));
+        let is_over = lists.clone().next().is_some() && lists.all(|list| list.next <= now.as_secs());
+        if is_over {
+            return Err(self.unknown(state, chain, Some(CertificateError::ExpiredRevocationList.into())));
+        }
+        Ok(())
     }
 
     /// Judges by what is known.
@@ -406,6 +421,17 @@ impl Revocation {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chain {
+    /// Returns the last second at which all of it is valid, since 1970.
+    fn last_moment(&self) -> Option<u64> {
+        let ends = core::iter::once(&self.leaf).chain(&self.intermediates).filter_map(|der| {
+            let (_, certificate) = X509Certificate::from_der(der).ok()?;
+            u64::try_from(certificate.validity().not_after.timestamp()).ok()
+        });
+        ends.min()
     }
 }
 

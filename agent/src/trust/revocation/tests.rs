@@ -239,6 +239,34 @@ struct Authority {
     leaf_key: KeyPair,
 }
 
+#[test]
+fn a_session_outlives_its_certificate_but_not_that_it_is_revoked_nor_the_list() {
+    let ours = Authority::new("Ours");
+    let short = |serial| {
+        let mut params = Authority::leaf_params(serial, None);
+        params.not_before = time(now().as_secs() - DAY).into();
+        params.not_after = time(now().as_secs() + 60).into();
+        let leaf = params.signed_by(&ours.leaf_key, &ours.issuer).unwrap().der().clone();
+        Chain { leaf, ..ours.chain(serial) }
+    };
+    let chains = [short(1), short(2)];
+    let revocation = ours.revocation(CrlMode::PreferStapled);
+    let lost =
+        |at| -> Vec<_> { revocation.lost(at).into_iter().map(|(chain, told)| (chain.leaf, told.fault)).collect() };
+    for chain in &chains {
+        assert_eq!(revocation.check(chain.clone(), &ours.staple(1, &[]), now()).map_err(fault), Ok(()));
+    }
+
+    assert_eq!(lost(later(60)), []);
+    assert_eq!(lost(later(61)), [], "both have been replaced, and their sessions go on");
+    assert_eq!(revocation.offer(ours.list(2, &[2]), URL), Ok(true));
+    assert_eq!(lost(later(61)), [(chains[1].leaf.clone(), Fault::CertificateRevoked)]);
+    let all: Vec<_> = lost(later(DAY + 1)).into_iter().map(|(_, fault)| fault).collect();
+    assert_eq!(all, [Fault::RevocationUnknown, Fault::CertificateRevoked], "the list is over");
+    let fresh = revocation.check(ours.chain(3), &[], later(61)).map_err(fault);
+    assert_eq!(fresh, Ok(()), "a new handshake goes by the clock");
+}
+
 impl Authority {
     fn new(name: &str) -> Self {
         let (key, params) = (KeyPair::generate().unwrap(), authority(name, 1));
