@@ -8,6 +8,7 @@ use core::fmt;
 use std::{
     fs::OpenOptions,
     io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -31,11 +32,27 @@ use tracing_subscriber::{
 use crate::{
     config::{AgentConfig, LogFormat, LogOutput, log_filter},
     errors::{Error, Fault, clip},
+    identity::state_folder,
 };
 
 pub use recent::Recent;
 
 use recent::Keeper;
+
+/// Says why a log must not be written there: who writes the configuration must not be able to change what the agent keeps.
+fn is_ours(path: &Path, state: Option<PathBuf>) -> Option<String> {
+    let whole = |path: &Path| path.canonicalize().ok();
+    let parent = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let place = whole(path).or_else(|| Some(whole(parent)?.join(path.file_name()?)))?;
+    if let Some(state) = state.and_then(|folder| whole(&folder))
+        && place.starts_with(&state)
+        && place.extension().is_none_or(|extension| extension != "log")
+    {
+        return Some(format!("what is in {} and does not end in .log is the agent's own", state.display()));
+    }
+    let name = place.file_name()?.to_string_lossy().into_owned();
+    (name.starts_with("audit-") && name.ends_with(".jsonl")).then(|| "an audit log has such a name".to_owned())
+}
 
 /// Sends what is traced in this process where the configuration says, and keeps the last of it. `shown` tells that a terminal
 /// shows the state.
@@ -57,6 +74,9 @@ pub fn start(config: &AgentConfig, shown: bool) -> Result<Arc<Recent>, Error> {
         LogOutput::Auto | LogOutput::Stderr => (io::stderr().is_terminal(), None),
         LogOutput::Stdout => (io::stdout().is_terminal(), None),
         LogOutput::File(path) => {
+            if let Some(why) = is_ours(path, state_folder()) {
+                return Err(unwritable(format!("{}: {why}", path.display())));
+            }
             let mut options = OpenOptions::new();
             options.append(true).create(true);
             #[cfg(unix)]
@@ -261,6 +281,26 @@ mod tests {
             assert!(line.chars().all(|c| !c.is_control()), "{line:?}");
             assert!(format == LogFormat::Json || !line.contains('\u{202e}'), "{line:?}");
             assert!(line.contains("endpoint bound"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_log_is_kept_out_of_what_the_agent_keeps() {
+        let folder = crate::testing::folder("log-place");
+        let state = folder.join("state");
+        std::fs::create_dir_all(state.join("audit")).unwrap();
+        let ours = |path: &str| is_ours(&folder.join(path), Some(state.clone())).is_some();
+
+        for path in ["state/frozen", "state/audit/audit-1.jsonl", "state/../state/totals", "audit-0001.jsonl"] {
+            assert!(ours(path), "{path}");
+        }
+        for path in ["state/agent.log", "agent.jsonl", "new"] {
+            assert!(!ours(path), "{path}");
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(state.join("audit"), folder.join("link")).unwrap();
+            assert!(ours("link/x.jsonl"));
         }
     }
 
