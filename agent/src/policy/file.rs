@@ -78,10 +78,9 @@ fn read(file: &Path) -> Result<Option<String>, (String, String)> {
         return Err(("is no file".to_owned(), "Name a file".to_owned()));
     }
     owned(file, &metadata, 0)?;
-    // Who may write the folder can put another file in the place of this one.
-    for path in [Some(file.to_owned()), file.canonicalize().ok()].into_iter().flatten() {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        owned(folder, &folder.metadata().map_err(cannot)?, STICKY)?;
+    // Who may write one of the folders on the way can put another file in the place of this one.
+    for crossed in way(file).map_err(cannot)? {
+        owned(&crossed, &crossed.symlink_metadata().map_err(cannot)?, STICKY)?;
     }
     let mut octets = Vec::new();
     opened.take(MAX_FILE + 1).read_to_end(&mut octets).map_err(cannot)?;
@@ -90,6 +89,37 @@ fn read(file: &Path) -> Result<Option<String>, (String, String)> {
     }
     let text = String::from_utf8(octets).map_err(|_| ("is not UTF-8".to_owned(), "Write it as UTF-8".to_owned()))?;
     Ok(Some(text))
+}
+
+/// Returns all folders and links by which a file is reached, from the root on.
+fn way(file: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let whole = std::path::absolute(file)?;
+    let parts = |path: &Path| path.components().map(|part| PathBuf::from(part.as_os_str())).rev().collect();
+    let (mut at, mut crossed): (_, Vec<PathBuf>) = (PathBuf::new(), Vec::new());
+    let mut left: Vec<PathBuf> = parts(&whole);
+    let mut links = 0;
+    while let Some(part) = left.pop() {
+        if part.as_os_str() == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        let metadata = next.symlink_metadata()?;
+        if metadata.is_symlink() {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(std::io::Error::other("too many links lead to it"));
+            }
+            left.extend(parts(&next.read_link()?));
+            crossed.push(next); // one that leads to the root takes the place of `at` when it is joined
+        } else {
+            if metadata.is_dir() {
+                crossed.push(next.clone());
+            }
+            at = next;
+        }
+    }
+    Ok(crossed)
 }
 
 /// Refuses what others could have changed; bits of `unless` make up for that.
@@ -103,7 +133,8 @@ fn owned(path: &Path, metadata: &Metadata, unless: u32) -> Result<(), (String, S
         let remedy = format!("chown root {shown}, or run the agent as its owner");
         return Err((format!("{shown} belongs to user {owner}, neither root nor the agent's {us}"), remedy));
     }
-    if mode & 0o022 != 0 && mode & unless == 0 {
+    // A link has no mode: who may replace it is said by its folder.
+    if !metadata.is_symlink() && mode & 0o022 != 0 && mode & unless == 0 {
         return Err((format!("the mode {mode:04o} of {shown} lets others change it"), format!("chmod go-w {shown}")));
     }
     Ok(())
@@ -120,6 +151,8 @@ const SYSTEM: &str = "/etc/adit/policy.yml";
 const NAME: &str = "policy.yml";
 /// In a folder with this bit only the owner of a file replaces it.
 const STICKY: u32 = 0o1000;
+/// As many as Linux follows.
+const MAX_LINKS: u32 = 40;
 /// A policy is not larger, in octets.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -160,6 +193,31 @@ mod tests {
             fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(load(&file).is_ok(), is_fine, "{mode:o}");
         }
+    }
+
+    #[test]
+    fn every_folder_on_the_way_counts_and_every_link() {
+        let file = written("policy-way", "version: 1\n", 0o600);
+        let root = file.parent().unwrap();
+        let mode = |folder: &Path, mode| fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+        let (deep, middle) = (root.join("wide/deep"), root.join("middle"));
+        for folder in [&deep, &middle] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::rename(&file, deep.join("real.yml")).unwrap();
+        std::os::unix::fs::symlink("../wide/deep/real.yml", middle.join("link.yml")).unwrap();
+        std::os::unix::fs::symlink(middle.join("link.yml"), &file).unwrap();
+
+        assert!(load(&file).unwrap().is_some());
+        for folder in [&root.join("wide"), &deep, &middle] {
+            mode(folder, 0o777);
+            let told = told(&file);
+            assert!(told.contains(&format!("the mode 0777 of {}", folder.display())), "{told}");
+            mode(folder, 0o755);
+        }
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+        assert!(told(&file).contains("cannot be read"));
     }
 
     #[test]
