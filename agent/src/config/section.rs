@@ -103,6 +103,7 @@ impl<'c> Context<'c> {
     }
 
     fn fault(&self, key: String, origin: &Origin, problem: String, remedy: String) {
+        let problem = without_credentials(problem);
         let mut fault = ConfigFault { file: None, line: None, column: None, source: None, key, problem, remedy };
         let mut at = Place { file: usize::MAX, ..Place::default() };
         match origin {
@@ -118,6 +119,15 @@ impl<'c> Context<'c> {
         }
         self.faults.borrow_mut().push((at, fault));
     }
+}
+
+/// Takes what may be a user and a password out of the text that a fault quotes.
+fn without_credentials(problem: String) -> String {
+    let (Some(from), Some(to)) = (problem.find('`'), problem.rfind('`')) else { return problem };
+    let quoted = problem.get(from + 1..to).unwrap_or_default();
+    let Some(at) = quoted.rfind('@') else { return problem };
+    let scheme = quoted.find("://").map(|end| end + 3).filter(|end| *end <= at).unwrap_or_default();
+    [&problem[..=from], &quoted[..scheme], "…", &quoted[at..], &problem[to..]].concat()
 }
 
 /// Environment variables begin with it.
@@ -166,6 +176,22 @@ impl<'a, 'c> Section<'a, 'c> {
     /// Returns whether the key stands there, with something below it or without.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, ..)| name == key)
+    }
+
+    /// Notes a fault of each of `keys` that stands there with nothing behind it: where it bounds something, that might be taken
+    /// for no bound.
+    pub(crate) fn fill(&self, keys: &[&str]) {
+        let is_empty = |value: &Value| match value {
+            Value::Null => true,
+            Value::Text(text) => text.split(',').all(|part| part.trim().is_empty()),
+            Value::List(items) => items.is_empty(),
+            Value::Map(_) => false,
+        };
+        for (name, place, node) in &self.entries {
+            if keys.contains(&name.as_str()) && is_empty(&node.value) {
+                self.refuse(name, *place, "nothing stands behind it", "Write a value, or remove the key");
+            }
+        }
     }
 
     /// Returns the section below `key`. What is missing in one that is not there is missing where it would be.

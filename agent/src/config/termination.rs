@@ -28,6 +28,7 @@ pub(super) fn read(mut section: Section<'_, '_>, name: &str, http: Option<Upstre
 }
 
 fn clients(section: &mut Section<'_, '_>) -> Option<ClientCertificates> {
+    section.fill(&[AUTHORITIES, STRATEGY]);
     let files = section.scalars(AUTHORITIES);
     let authorities: Vec<_> = files.iter().map(|file| Authorities::File(section.beside(file))).collect();
     let expected = "require-and-verify, require-any or request";

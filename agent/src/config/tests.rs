@@ -394,3 +394,27 @@ fn tls_that_cannot_end_here_is_told_with_what_to_do() {
         assert!(faults.contains(expected), "{url} {keys}: {faults}");
     }
 }
+
+#[test]
+fn a_fault_quotes_no_password() {
+    let told = told(parse(
+        "version: 1\nagent:\n  connect_url: user:PW1@host\n  crl_url: https://user:P`W2@host/x\nendpoints:\n  - name: a\n    \
+         url: ftp://user:PW3@a.example\n    upstream: {url: 'http://user:PW4@a@b:x'}\n",
+    ));
+
+    assert_eq!(told.len(), 4, "{told:?}");
+    for fault in &told {
+        assert!(fault.contains("…@") && !fault.contains("PW") && !fault.contains("W2"), "{fault}");
+    }
+}
+
+#[test]
+fn callers_must_not_be_left_unasked_by_a_list_of_nobody() {
+    for nothing in ["[]", "", "''"] {
+        let told = told(parse(&format!(
+            "version: 1\nagent:\n  connect_url: a:1\nendpoints:\n  - name: a\n    url: https://a.example\n    upstream: {{url: 'http://a:1'}}\n    \
+             agent_tls_termination:\n      mutual_tls_certificate_authorities: {nothing}\n",
+        )));
+        assert!(told.iter().any(|fault| fault.contains("nothing stands behind it")), "{nothing}: {told:?}");
+    }
+}

@@ -123,6 +123,7 @@ fn updates(mut section: Section<'_, '_>) -> Updates {
 }
 
 fn bounds(section: &mut Section<'_, '_>) -> Bounds {
+    section.fill(&BOUNDS);
     let expected = "a time such as 2026-12-31T18:00:00Z or 2026-12-31T18:00:00+01:00";
     let expires = section.value("expires", None, expected, |text| moment(text).map(Some));
     let windows = each(section, "hours", "hours such as mon-fri 08:00-18:00 +01:00", Window::parse);
@@ -233,6 +234,9 @@ fn number(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit).filter(|number| *number > 0)
 }
 
+/// What bounds a rule or the whole: none of them may be empty.
+const BOUNDS: [&str; 6] =
+    ["expires", "hours", "max_connections", "connections_per_second", "bytes_per_second", "total_bytes"];
 /// More rules are not read.
 const MAX_RULES: usize = 256;
 /// A list of a rule is not longer.

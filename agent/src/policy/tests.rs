@@ -263,3 +263,21 @@ fn there_is_a_log_unless_the_policy_says_otherwise_and_its_bounds_are_checked() 
         assert_eq!(audit(wrong).unwrap_err().len(), 1, "{wrong}");
     }
 }
+
+#[test]
+fn a_bound_with_nothing_behind_it_is_a_fault_and_not_without_bounds() {
+    for key in ["expires", "hours", "max_connections", "connections_per_second", "bytes_per_second", "total_bytes"] {
+        for nothing in ["", "~", "''", "','", "[]"] {
+            let rule = WHOLE.replace("    max_connections: 10\n", "").replace("    total_bytes: 1GiB\n", "");
+            let rule = rule.replace("    bytes_per_second: 10MB\n", "").replace("    connections_per_second: 5\n", "");
+            let rule = rule.replace("    hours: [mon-fri 08:00-18:00 +01:00]\n", "");
+            let rule = rule.replace("    expires: 2027-01-01T00:00:00+01:00\n", "");
+            let whole = rule.replace("expires: 2030-01-01T00:00:00Z\nmax_connections: 100\n", "");
+            for text in [format!("{rule}    {key}: {nothing}\n"), format!("{key}: {nothing}\n{whole}")] {
+                let faults = parse(&text).expect_err(&text);
+                let told = "nothing stands behind it. Write a value, or remove the key";
+                assert!(faults.iter().any(|fault| fault.to_string().contains(told)), "{text}: {faults:?}");
+            }
+        }
+    }
+}
