@@ -115,7 +115,7 @@ impl Ticket {
     }
 
     /// Counts octets that were carried.
-    pub(crate) fn carried(&mut self, way: Way, octets: usize) {
+    pub(crate) fn carried(&self, way: Way, octets: usize) {
         if octets == 0 {
             return;
         }
