@@ -52,7 +52,9 @@ pub(super) fn read(mut map: Map<'_>, made: &mut Made<'_>) {
     if let Some((_, found)) = addresses.first() {
         kind = *found;
     }
-    let termination = map.take("agent_tls_termination").map(|item| termination(item.map(), &name, made));
+    let mut unprotected = Vec::new();
+    let termination =
+        map.take("agent_tls_termination").map(|item| termination(item.map(), &name, &mut unprotected, made));
     let Some(upstream) = upstream_section(&mut map, kind, termination.is_some()) else {
         map.note(Level::None, LEFT_OUT, "Write it by hand, with an upstream.url");
         return;
@@ -63,10 +65,9 @@ pub(super) fn read(mut map: Map<'_>, made: &mut Made<'_>) {
         return;
     }
     let mut rules = Rules::default();
-    let mut unprotected = Vec::new();
     policies(&mut map, kind, &name, &mut rules, &mut unprotected, made);
     let rest = common(&mut map);
-    map.finish();
+    map.finish_protected(&mut unprotected);
     rules.keep(&name, made);
     for (at, (url, _)) in addresses.into_iter().enumerate() {
         let name = if at == 0 { name.clone() } else { made.name(&name) };
@@ -324,11 +325,11 @@ pub(super) fn upstream(item: &Item<'_>, kind: Kind, ends_here: bool) -> Option<S
 }
 
 /// Takes how TLS ends at the agent.
-fn termination(mut map: Map<'_>, name: &str, made: &mut Made<'_>) -> Out {
+fn termination(mut map: Map<'_>, name: &str, unprotected: &mut Vec<String>, made: &mut Made<'_>) -> Out {
     let certificate = map.take("server_certificate");
     let key = map.take("server_private_key");
     let authorities = map.take("mutual_tls_certificate_authorities");
-    map.finish();
+    map.finish_protected(unprotected);
     pair(certificate, key, authorities, name, made)
 }
 
@@ -352,7 +353,9 @@ pub(super) fn pair(
         for (at, text) in item.texts().into_iter().enumerate() {
             paths.push(file_of(&item, text, &format!("{name}-clients-{}.pem", at + 1), made));
         }
-        entries.push(("mutual_tls_certificate_authorities".to_owned(), Out::texts(paths)));
+        if !paths.is_empty() {
+            entries.push(("mutual_tls_certificate_authorities".to_owned(), Out::texts(paths)));
+        }
     }
     Out::Map(entries)
 }

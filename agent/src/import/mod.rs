@@ -135,6 +135,9 @@ pub(crate) fn import(file: &Path, text: &str, options: &Options) -> Result<Impor
     let report = Report::new(file);
     let mut root = Map::new(&report, String::new(), root);
     let mut made = Made { options, typed, names: BTreeSet::new(), endpoints: Vec::new(), extras: Vec::new() };
+    if !KEYS.iter().any(|key| root.has(key)) {
+        root.refuse("no configuration of an ngrok agent", "Name the file that `ngrok config check` shows");
+    }
     let version = version(&mut root);
     let agent = if version == 3 {
         let mut agent = root.take("agent").map(theirs::Item::map);
@@ -255,6 +258,22 @@ fn document(file: &Path, agent: Vec<(String, Out)>, endpoints: &[Endpoint]) -> S
     }
     text
 }
+
+/// Some of these stand in every configuration that does anything.
+const KEYS: [&str; 12] = [
+    "agent",
+    "endpoints",
+    "tunnels",
+    "authtoken",
+    "api_key",
+    "region",
+    "server_addr",
+    "proxy_url",
+    "http_proxy",
+    "heartbeat_interval",
+    "log",
+    "web_addr",
+];
 
 #[cfg(test)]
 mod tests;

@@ -135,7 +135,9 @@ fn what_was_protected_does_not_run_before_somebody_says_so() {
 fn what_is_no_configuration_of_theirs_is_refused_with_its_place() {
     for (text, expected) in [
         ("a: [", "ngrok.yml:"),
-        ("version: 4\n", "ngrok.yml:1:10: version: a version that is not known"),
+        ("version: 4\nagent: {}\n", "ngrok.yml:1:10: version: a version that is not known"),
+        ("", "ngrok.yml: no configuration of an ngrok agent"),
+        ("version: '3'\nservices: {web: {image: x}}\n", "ngrok.yml:1:1: no configuration of an ngrok agent"),
         ("- a\n", "ngrok.yml:1:1: not a section of keys"),
         ("version: 3\nagent: 7\n", "ngrok.yml:2:8: agent: not a section of keys"),
         ("version: 3\nendpoints: {a: 1}\n", "ngrok.yml:2:12: endpoints: not a list"),
@@ -281,5 +283,23 @@ proptest! {
             }
             Err(faults) => prop_assert!(faults.iter().all(|fault| fault.line.is_some()), "{faults:?}"),
         }
+    }
+}
+
+#[test]
+fn an_endpoint_with_a_key_that_nobody_knows_does_not_come_into_force() {
+    let known =
+        "version: 3\nagent: {}\nendpoints:\n  - name: a\n    url: https://a.example.com\n    upstream: {url: 1}\n";
+    let tunnel = "version: 2\ntunnels:\n  a:\n    proto: http\n    hostname: a.example.com\n    addr: 1\n";
+    let pem = "    agent_tls_termination:\n      server_certificate: a.pem\n      server_private_key: a.key\n      clients: all\n";
+    for (text, key) in [
+        (format!("{known}    guard: {{x: 1}}\n"), "guard"),
+        (format!("{known}{pem}"), "clients"),
+        (format!("{tunnel}    guard: true\n"), "guard"),
+    ] {
+        let made = made(&text, &ways()[0]);
+        assert!(made.notes.iter().any(|note| note.level == Level::Protection && note.key.ends_with(key)), "{made:?}");
+        assert!(made.text.contains(&format!("protected by: {key} (not known).")), "{}", made.text);
+        assert!(!made.text.lines().any(|line| line.trim_start().starts_with("- name")), "{}", made.text);
     }
 }

@@ -127,6 +127,11 @@ impl<'r> Map<'r> {
         names.iter().filter_map(|name| self.take(name)).collect()
     }
 
+    /// Notes that the whole map is not what it should be.
+    pub(super) fn refuse(&self, problem: &str, remedy: &str) {
+        self.report.refuse(self.place, &self.path, problem, remedy);
+    }
+
     /// Notes something of the whole map.
     pub(super) fn note(&self, level: Level, problem: &str, remedy: &str) {
         self.report.note(self.place, self.path.clone(), level, problem, remedy);
@@ -135,14 +140,22 @@ impl<'r> Map<'r> {
     /// Ends the map: what nobody has taken is told.
     pub(super) fn finish(mut self) {
         for item in self.rest() {
-            item.note(
-                Level::None,
-                "not a key that is known of an ngrok agent",
-                "See what it was for, and whether it is wanted here",
-            );
+            item.note(Level::None, UNKNOWN, "See what it was for, and whether it is wanted here");
+        }
+    }
+
+    /// Ends the map of an endpoint: what nobody has taken may have protected it.
+    pub(super) fn finish_protected(mut self, unprotected: &mut Vec<String>) {
+        for item in self.rest() {
+            item.note(Level::Protection, UNKNOWN, "See what it was for: it may have kept callers out");
+            let name = item.path.rsplit('.').next().unwrap_or_default();
+            let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            unprotected.push(format!("{name} (not known)"));
         }
     }
 }
+
+const UNKNOWN: &str = "not a key that is known of an ngrok agent";
 
 /// A key and its value.
 #[derive(Debug)]

@@ -63,7 +63,7 @@ pub(super) fn read(item: Item<'_>, made: &mut Made<'_>) {
     policies(&mut map, kind, &name, &mut rules, &mut unprotected, made);
     let rest = common(&mut map);
     inspection(&mut map);
-    map.finish();
+    map.finish_protected(&mut unprotected);
     rules.keep(&name, made);
     for (at, url) in urls.into_iter().enumerate() {
         let name = if at == 0 { name.clone() } else { made.name(&name) };
