@@ -140,6 +140,20 @@ def test_purged_its_files_are_gone_as_well(site):
     assert not inside.exists() and not state.exists() and site.config.exists()
 
 
+def test_purged_it_leaves_what_another_service_reads(site):
+    inside = site.image / site.config.relative_to("/")
+    inside.parent.mkdir(parents=True)
+    shutil.copy(site.config, inside)
+    for name in ("adit", "adit-b"):
+        site.install("--name", name)
+
+    kept = site.adit("uninstall", "--root", site.image, "--name", "adit-b", "--purge")
+
+    assert f"another service reads it: {site.config}" in kept.stdout.decode() and inside.exists()
+    site.adit("uninstall", "--root", site.image, "--purge")
+    assert not inside.exists()
+
+
 def test_a_token_from_standard_input_or_the_environment_is_kept_for_root_alone(site):
     site.write(authtoken_file=None)
     kept = site.image / "etc/adit/adit.token"

@@ -71,6 +71,10 @@ pub(super) fn uninstall(global: &Global, wanted: &Uninstall) -> Result<Exit, Fai
         Manager::Launchd => launchd::noted(&text),
         Manager::Windows => global.config.iter().chain(&global.policy).cloned().collect(),
     };
+    for shared in shared(&files, &below(root, &definition), manager) {
+        files.retain(|file| *file != shared);
+        print(&format!("kept, another service reads it: {}\n", shared.display()))?;
+    }
     files.push(manager.token(name));
     let purge = wanted.purge.then_some(files.as_slice());
     let plan = match manager {
@@ -79,6 +83,21 @@ pub(super) fn uninstall(global: &Global, wanted: &Uninstall) -> Result<Exit, Fai
         Manager::Windows => windows::uninstall(name, purge.unwrap_or_default()),
     };
     act(&plan, &wanted.doing)
+}
+
+/// Returns those of `files` that definitions beside this one name as well.
+fn shared(files: &[PathBuf], definition: &Path, manager: Manager) -> Vec<PathBuf> {
+    let noted = match manager {
+        Manager::Systemd => systemd::noted,
+        Manager::Launchd => launchd::noted,
+        Manager::Windows => return Vec::new(), // what is purged there is what the flags name
+    };
+    let folder = definition.parent().and_then(|folder| fs::read_dir(folder).ok());
+    let others =
+        folder.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path != definition);
+    let texts = others.filter_map(|path| fs::read_to_string(path).ok()).filter(|text| text.contains(MARK));
+    let named: Vec<_> = texts.flat_map(|text| noted(&text)).collect();
+    files.iter().filter(|file| named.contains(file)).cloned().collect()
 }
 
 /// Returns what the service is to be, after everything about it was checked, and the token where it has to be written to a file.
