@@ -11,7 +11,7 @@ use super::{
     policy, print, run,
 };
 use crate::{
-    config::replace,
+    config::write_out,
     diagnose::diagnose as look,
     errors::{Error, Exit, Fault},
     firewall::firewall as list,
@@ -28,7 +28,10 @@ pub(super) fn diagnose(global: &Global, asked: &Diagnose, provider: &Arc<CryptoP
     if let Some(file) = &asked.write {
         let text = format!("{}\n", report.json());
         let unwritable = |error| Error::new(Fault::FileUnwritable, format!("{}: {error}", file.display()));
-        replace(file, text.as_bytes()).map_err(unwritable)?;
+        write_out(file, text.as_bytes()).map_err(unwritable)?;
+        if file.as_os_str() == "-" {
+            return Ok(report.exit());
+        }
     }
     print(&if asked.json { format!("{}\n", report.json()) } else { report.text() })?;
     Ok(report.exit())

@@ -13,7 +13,7 @@ use super::{
     print,
 };
 use crate::{
-    config::{Config, Overrides, Text, fault, read_public, replace, values},
+    config::{Config, Overrides, Text, fault, read_public, values, write_out},
     errors::{Error, Exit, Fault},
     import::{Imported, Level, Options, import},
 };
@@ -77,7 +77,7 @@ fn write(out: &Path, made: &Imported, force: bool) -> Result<Vec<PathBuf>, Failu
         return Err(Error::new(Fault::FileUnwritable, detail).into());
     }
     for (path, text) in &files {
-        let done = if force { replace(path, text.as_bytes()) } else { create(path, text.as_bytes()) };
+        let done = if force { write_out(path, text.as_bytes()) } else { create(path, text.as_bytes()) };
         done.map_err(|error| Failure::from(Error::new(Fault::FileUnwritable, format!("{}: {error}", path.display()))))?;
     }
     Ok(files.into_iter().map(|(path, _)| path).collect())
@@ -90,8 +90,11 @@ fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = std::fs::remove_file(path); // half of it would be in the way
+    }
+    written
 }
 
 fn told(made: &Imported, written: &[PathBuf]) -> String {

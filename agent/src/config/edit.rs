@@ -79,6 +79,11 @@ fn with_token(text: &str, token: &str) -> Result<String, String> {
             let at = usize::try_from(place.line).unwrap_or(usize::MAX).min(lines.len());
             lines.insert(at, format!("  authtoken: \"{token}\""));
         }
+        Some((_, Value::Map(keys)))
+            if keys.iter().any(|(key, _, node)| key == "authtoken_file" && node.value != Value::Null) =>
+        {
+            return Err("authtoken_file says where the token is; write it there, or remove that key".to_owned());
+        }
         Some((_, Value::Map(keys))) => put(&mut lines, keys, token)?,
         Some((_, Value::Text(_) | Value::List(_))) => return Err("`agent` is not a section of keys".to_owned()),
     }
@@ -112,6 +117,51 @@ fn holds(text: &str, token: &str) -> bool {
     keys.iter().any(|(key, _, node)| key == "authtoken" && node.value == Value::Text(token.to_owned()))
 }
 
+/// Gives a file to whom the one at `path` belongs: who edits it for a service must not take it away from that.
+#[cfg(unix)]
+fn keep_owner(path: &Path, file: &fs::File) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+
+    let Ok(before) = path.symlink_metadata() else { return Ok(()) };
+    let ours = file.metadata()?;
+    if !before.is_file() || (before.uid(), before.gid()) == (ours.uid(), ours.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(before.uid()), Some(before.gid())) {
+        // Another user's file is replaced by who may write its folder: he may not give files away.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_: &Path, _: &fs::File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Writes what somebody asked for to where they said: `-` is standard output; what is no file, a device or a pipe, is written to
+/// and not replaced; a link is followed. The folder has to be there.
+///
+/// # Errors
+/// What the system says; a file is as it was.
+pub(crate) fn write_out(path: &Path, content: &[u8]) -> io::Result<()> {
+    if path == Path::new("-") {
+        return io::stdout().lock().write_all(content);
+    }
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => replace(&path.canonicalize()?, content),
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => OpenOptions::new().write(true).open(path)?.write_all(content),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+            folder.metadata()?;
+            replace(path, content)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Replaces a file in one step, or makes it, with mode 0600.
 ///
 /// # Errors
@@ -133,6 +183,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         }
         let mut file = options.open(&draft)?;
         file.write_all(content)?;
+        keep_owner(path, &file)?;
         file.sync_all()?;
         fs::rename(&draft, path)
     })();
@@ -182,6 +233,36 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "version: 1\nagent:\n  authtoken: \"two\"\n");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_token_beside_a_file_that_has_one_is_refused() {
+        let text = "agent:\n  authtoken_file: token\n";
+
+        assert!(with_token(text, "t0").unwrap_err().contains("authtoken_file"));
+        assert!(with_token("agent:\n  authtoken_file:\n", "t0").is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_asked_for_replaces_files_and_nothing_else() {
+        use std::os::unix::fs::{FileTypeExt as _, symlink};
+
+        let folder = crate::testing::folder("write-out");
+        let (file, link, device) = (folder.join("file"), folder.join("link"), folder.join("device"));
+        symlink(&file, &link).unwrap();
+        symlink("/dev/null", &device).unwrap();
+
+        write_out(&file, b"one").unwrap();
+        write_out(&link, b"two").unwrap();
+        write_out(&device, b"three").unwrap();
+
+        assert_eq!(fs::read_to_string(&file).unwrap(), "two");
+        assert!(link.is_symlink() && device.is_symlink());
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        assert!(write_out(&folder.join("none").join("file"), b"four").is_err());
+        assert!(!folder.join("none").exists());
+        assert!(write_out(&folder, b"five").is_err());
     }
 
     #[test]
