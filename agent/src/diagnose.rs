@@ -9,8 +9,8 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use adit_core::Secret;
-use adit_tokio::{Probe, StepResult, StepTaken, Target};
+use adit_core::{Cause, Secret};
+use adit_tokio::{DialError, Probe, SetupError, Step, StepResult, StepTaken, Target};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::sync::Semaphore;
 
@@ -60,9 +60,10 @@ pub(crate) async fn diagnose(
             network.revocation.fetch_wanted(&route).await;
             probe = adit_tokio::probe(target, &route.connect, tls, HANDSHAKE).await;
         }
-        let error = probe.error.as_ref().map(|error| route.explain(error, &network, provider));
+        let explain = |error| not_a_network(&probe).unwrap_or_else(|| route.explain(error, &network, provider));
+        let error = probe.error.as_ref().map(explain);
         report.extend(steps(target, &probe, error.as_ref(), &route));
-        report.add(revocation(target, error.as_ref(), &network));
+        report.add(revocation(target, &probe, error.as_ref(), &network));
         report.add(clock(target, &probe, error.as_ref()));
     }
     if config.agent.update.is_some() {
@@ -102,14 +103,14 @@ fn steps(target: &Target, probe: &Probe, error: Option<&Error>, route: &Route) -
         let is_other = error.is_some_and(|error| error.fault == Fault::NotAdit);
         let tls = probe.steps.iter().find(|taken| taken.step.word() == "tls");
         checks.push(match (taken, error) {
+            (Some(StepTaken { took, result: StepResult::Done(found), .. }), _) if name == "protocol" => {
+                check.done(format!("{found}; nothing was said about who asks"), *took)
+            }
             (Some(StepTaken { took, result: StepResult::Done(found), .. }), _) => check.done(found.clone(), *took),
             (Some(StepTaken { took, .. }), _) if name == "tls" && is_other => {
                 check.done("something answered, see `protocol`".to_owned(), *took)
             }
             (Some(StepTaken { took, .. }), Some(error)) => check.failed(error.clone(), *took),
-            (None, None) if name == "protocol" => {
-                check.done("adit/1 is spoken; nothing was said about who asks".to_owned(), Duration::ZERO)
-            }
             (None, Some(error)) if name == "protocol" && is_other && tls.is_some() => {
                 check.failed(error.clone(), tls.map_or(Duration::ZERO, |taken| taken.took))
             }
@@ -127,11 +128,27 @@ fn steps(target: &Target, probe: &Probe, error: Option<&Error>, route: &Route) -
     checks
 }
 
+/// Says so where TLS came to its end with somebody who then does not answer as a network does, whatever stands between.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a network that says no is one")]
+fn not_a_network(probe: &Probe) -> Option<Error> {
+    let asked = probe.steps.last().is_some_and(|taken| taken.step == Step::Ask);
+    let Some(DialError::Setup(error)) = probe.error.as_ref().filter(|_| asked) else { return None };
+    let answer = match error {
+        SetupError::Closed(Cause::Violation(_)) => "what it answered is something else",
+        SetupError::Closed(Cause::HandshakeTimeout) => "it answered nothing in 10 s",
+        SetupError::Closed(Cause::Eof { .. }) | SetupError::Io(_) | SetupError::Tls(_) => "it left without an answer",
+        _ => return None,
+    };
+    Some(Error::new(Fault::NotAdit, format!("it agreed on TLS and on adit/1, was asked in it, and {answer}")))
+}
+
 /// Says whether the network's certificate is revoked, as far as the configuration wants to know.
-fn revocation(target: &Target, error: Option<&Error>, network: &NetworkTls) -> Check {
+fn revocation(target: &Target, probe: &Probe, error: Option<&Error>, network: &NetworkTls) -> Check {
     let check = Check::new("crl", &format!("{}:{}", target.host, target.port));
+    let secured = probe.steps.iter().any(|taken| taken.step == Step::Ask);
     match error {
         None => check.done(network.revocation.told(), Duration::ZERO),
+        Some(_) if secured => check.done(network.revocation.told(), Duration::ZERO),
         Some(error) if matches!(error.fault, Fault::CertificateRevoked | Fault::RevocationUnknown) => {
             check.failed(error.clone(), Duration::ZERO)
         }

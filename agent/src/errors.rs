@@ -180,7 +180,7 @@ faults! {
         "Set this machine's clock; if it is right, the vendor must replace the certificate.";
     /// The other end is not an Adit network.
     NotAdit = 1109, Unreachable, Customer, "not an Adit network",
-        "Check host and port in agent.connect_url: what answers there is something else.";
+        "Check host and port in agent.connect_url: what answers there is something else, or a proxy or balancer before the network that ends TLS itself and does not pass adit/1 on.";
     /// TLS failed otherwise.
     TlsFailed = 1110, Unreachable, Customer, "TLS with the network failed",
         "Check host and port in agent.connect_url, and that no proxy on the path changes TLS.";

@@ -93,6 +93,7 @@ mod flow;
 pub mod frame;
 mod heartbeat;
 mod id;
+mod inquiry;
 mod link;
 mod message;
 mod reconnect;
@@ -112,6 +113,7 @@ pub use code::{Code, CodeClass, Violation};
 pub use config::{Config, ConfigError, FRAME, MAX_OFFSET};
 pub use event::{AuthRequest, BindRequest, Cause, Event, Loss};
 pub use id::{AgentId, BindId, Secret, SessionId, StreamId};
+pub use inquiry::Inquiry;
 pub use link::Link;
 pub use message::{
     Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, LANES, Limits,

@@ -380,7 +380,9 @@ impl<S: Side> Machine<S> {
         self.phase = Phase::Asked { until };
         if !hello.versions.contains(&VERSION) {
             let text = format!("this network speaks version {VERSION}");
-            self.refuse(&Refusal { code: Code::VERSION, retry_after: None, text }, now); // spec: PRE-003
+            // spec: PRE-012, whoever only asks has not failed at anything
+            let cause = if hello.versions.is_empty() { Code::NO_ERROR } else { Code::VERSION };
+            self.refuse_for(cause, &Refusal { code: Code::VERSION, retry_after: None, text }, now); // spec: PRE-003
         } else {
             self.events.push_back(Event::Hello(AuthRequest::new(hello, &self.config)));
         }

@@ -4,7 +4,7 @@
 mod common;
 
 use adit_core::{
-    Cause, Close, Code, Config, Duration, Event, Violation,
+    Cause, Close, Code, Config, Duration, Event, Inquiry, VERSION, Violation,
     frame::{Encoded, Kind},
     testing::{Lone, a_hello, a_welcome, raw},
 };
@@ -346,6 +346,28 @@ fn a_version_that_was_not_offered_is_refused() {
     lone.hear_frames(&[Encoded::message(Kind::Welcome, &welcome)]);
 
     assert_violation(&mut lone, Violation::VersionNotOffered);
+}
+
+/// PRE-012
+#[test]
+fn who_asks_for_the_versions_is_told_before_anybody_looks_at_a_token_and_has_not_failed() {
+    let mut inquiry = Inquiry::new();
+    let mut lone = Lone::network(Config::network());
+
+    lone.hear_frames(&[inquiry.poll_transmit().unwrap()]);
+
+    assert_eq!(lone.events(), [Event::Closed(Cause::Local(Code::NO_ERROR))], "nobody is asked about a token");
+    for frame in lone.say() {
+        inquiry.handle_input(frame.header());
+        inquiry.handle_input(frame.payload());
+    }
+    assert_eq!(inquiry.answer(), Some(&Ok(vec![VERSION])));
+
+    let mut hello = a_hello();
+    hello.versions = vec![VERSION + 1];
+    let mut lone = Lone::network(Config::network());
+    lone.hear_frames(&[Encoded::message(Kind::Hello, &hello)]);
+    assert_eq!(lone.events(), [Event::Closed(Cause::Local(Code::VERSION))], "PRE-003: that is a failure");
 }
 
 /// CREDIT-010: windows grow by use, not by complaint.

@@ -1,8 +1,8 @@
 //! A link from its first octet: what the peer says of itself is anything, and so is the application's answer.
 
 use adit_core::{
-    Cause, Code, Config, Duration, Event, Hello, Limits, Link, Loss, Refusal, ResumeOffer, Secret, SessionId, Side,
-    VERSION, Violation, Welcome,
+    Cause, Code, Config, Duration, Event, Hello, Inquiry, Limits, Link, Loss, Refusal, ResumeOffer, Secret, SessionId,
+    Side, VERSION, Violation, Welcome,
     frame::Kind,
     side::{Agent, Network},
     testing::{Lone, a_welcome, encoded, raw},
@@ -15,6 +15,7 @@ use crate::{
 
 /// The handshake of either side, with and without a session to resume.
 pub fn handshake(octets: &[u8]) {
+    inquire(octets);
     let mut choices = Choices::new(octets);
     match choices.number::<u8>() % 4 {
         0 => run::<Network>(Lone::network(Config::network()), None, &mut choices),
@@ -25,6 +26,19 @@ pub fn handshake(octets: &[u8]) {
         ),
         2 => run::<Agent>(Lone::agent(Config::agent()), None, &mut choices),
         _ => run::<Agent>(returning_agent(), None, &mut choices),
+    }
+}
+
+/// A question is answered the same in whatever pieces the answer comes, and a network of this version is one that says so.
+fn inquire(octets: &[u8]) {
+    let (mut whole, mut pieces) = (Inquiry::new(), Inquiry::new());
+    whole.handle_input(octets);
+    for octet in octets {
+        pieces.handle_input(core::slice::from_ref(octet));
+    }
+    assert_eq!(whole.answer(), pieces.answer());
+    if let Some(Ok(versions)) = whole.answer() {
+        assert!(versions.contains(&VERSION) && versions.len() <= 16, "PRE-012: {versions:?}");
     }
 }
 

@@ -9,6 +9,8 @@ mod connect;
 mod dns;
 #[path = "../../runtime-tokio/tests/loopback/listen.rs"]
 mod listen;
+#[path = "../../runtime-tokio/tests/loopback/probe.rs"]
+mod probe;
 #[path = "../../runtime-tokio/tests/loopback/proxy.rs"]
 mod proxy;
 #[path = "../../runtime-tokio/tests/loopback/resume.rs"]

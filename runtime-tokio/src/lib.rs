@@ -157,9 +157,10 @@ pub async fn connect(host: &str, port: u16, options: &ConnectOptions) -> Result<
     shared::connect::<Tokio>(host, port, options).await
 }
 
-/// Connects to a network, agrees on TLS and the protocol, and goes: no token is shown and no session asked for.
+/// Connects to a network, agrees on TLS, asks which versions of the protocol it speaks, and goes: no token is shown and no session asked
+/// for, and the network takes it for no failure of anybody (PRE-012).
 ///
-/// Without a `name` the network's certificate must have that of the target. TLS may take `limit`.
+/// Without a `name` the network's certificate must have that of the target. TLS may take `limit`, and the answer as long again.
 pub async fn probe(
     target: &Target,
     connect: &ConnectOptions,
@@ -167,6 +168,18 @@ pub async fn probe(
     limit: Duration,
 ) -> Probe {
     shared::probe::<Tokio>(target, connect, tls, limit).await
+}
+
+/// Connects to a network, agrees on TLS, and goes without a word: what is part of every handshake is all that it is for.
+///
+/// Without a `name` the network's certificate must have that of the target. TLS may take `limit`.
+pub async fn greet(
+    target: &Target,
+    connect: &ConnectOptions,
+    tls: (Arc<ClientConfig>, Option<ServerName<'static>>),
+    limit: Duration,
+) -> Probe {
+    shared::greet::<Tokio>(target, connect, tls, limit).await
 }
 
 /// Returns the addresses of a name or an address, as [`connect`] would try them.

@@ -9,6 +9,8 @@ mod connect;
 mod dns;
 #[path = "loopback/listen.rs"]
 mod listen;
+#[path = "loopback/probe.rs"]
+mod probe;
 #[path = "loopback/proxy.rs"]
 mod proxy;
 #[path = "loopback/resume.rs"]

@@ -48,7 +48,7 @@ pub use session::{Event, Events, Incoming, Session, SetupError, accept, connect_
 pub use steps::{Step, StepResult, StepTaken};
 pub use stream::{CHUNK, ReadHalf, Stream, WriteHalf, code_of};
 pub use uplink::{
-    CommandReply, DialError, Endpoint, Probe, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions, probe,
+    CommandReply, DialError, Endpoint, Probe, Target, Uplink, UplinkEvent, UplinkEvents, UplinkOptions, greet, probe,
 };
 
 /// What is decided without IO, for whoever tries it with anything that may arrive.

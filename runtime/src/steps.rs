@@ -20,18 +20,21 @@ pub enum Step {
     Proxy,
     /// TLS is agreed upon with the network.
     Secure,
+    /// The network is asked which versions of the protocol it speaks: only where somebody looks, see [`probe`](crate::probe).
+    Ask,
     /// The network is asked for a session, or to go on with one.
     Session,
 }
 
 impl Step {
-    /// Returns the word for texts and JSON: `dns`, `tcp`, `proxy`, `tls` or `session`.
+    /// Returns the word for texts and JSON: `dns`, `tcp`, `proxy`, `tls`, `protocol` or `session`.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Resolve => "dns",
             Self::Connect => "tcp",
             Self::Proxy => "proxy",
             Self::Secure => "tls",
+            Self::Ask => "protocol",
             Self::Session => "session",
         }
     }

@@ -25,7 +25,7 @@ use adit_core::{
 pub use endpoint::Endpoint;
 pub use events::{CommandReply, DialError, UplinkEvent, UplinkEvents};
 use lanes::{Lane, Name, State};
-pub use probe::{Probe, probe};
+pub use probe::{Probe, greet, probe};
 
 /// What an uplink needs to know.
 #[derive(Clone, Debug)]

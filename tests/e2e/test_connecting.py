@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import socket
+import ssl
 import stat
 
 import pytest
@@ -358,8 +359,44 @@ def test_diagnose_says_of_each_step_what_it_found_how_long_it_took_and_what_to_d
     assert "the network's certificate is valid from" in clock["found"]
     assert "s3cret" not in report.read_text() and site.token.secret not in report.read_text()
     assert f"ok       proxy      {site.network.connect_url}" in text
-    # Nobody was authenticated: no session was asked for.
-    assert site.network.metric("adit_sessions_opened_total") == 0 or "session established" not in site.network.process.text()
+    protocol = next(check for check in found["checks"] if check["check"] == "protocol")
+    assert protocol["found"] == "it speaks version 1; nothing was said about who asks"
+
+
+def test_diagnose_is_no_failure_of_anybody_at_the_network_however_often(site):
+    asked = 'adit_ingress_errors_total{reason="asked"}'
+    before = site.network.process.text().count("an agent was refused")
+
+    for _ in range(3):
+        exit_code, text = site.command("diagnose")
+        assert exit_code == 0 and "ok       protocol" in text, text
+    exit_code, text = site.command("diagnose", authtoken="adit_" + "a" * 16 + "_" + "b" * 52 + "_" + "c" * 8)
+    assert exit_code == 0, "a token that is good for nothing is not shown"
+
+    wait_until(lambda: site.network.metric(asked) == 4, "each was counted as a question", deadline=60)
+    counted = [line for line in site.network.metrics().splitlines() if line.startswith(("adit_refused_total", "adit_limits_total"))]
+    assert all(line.endswith(" 0") for line in counted), counted
+    assert site.network.process.text().count("an agent was refused") == before
+
+
+@pytest.mark.parametrize("answer", [lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n", lambda heard: heard, lambda _: b""], ids=["http", "echo", "leaves"])
+def test_diagnose_tells_what_only_agrees_on_the_protocol_s_name_from_a_network(site, answer):
+    pem, key = site.certificate()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+    context.set_alpn_protocols(["adit/1"])
+
+    def serve(sock):
+        with context.wrap_socket(sock, server_side=True) as tls:
+            tls.sendall(answer(tls.recv(4_096)))
+
+    server = site.registry.upstream(RawUpstream(serve))
+
+    exit_code, text = site.command("diagnose", "--json", connect_url=f"127.0.0.1:{server.port}", connect_cas=str(pem), crl="off")
+
+    found = {check["check"]: check for check in json.loads(text)["checks"]}
+    assert (exit_code, found["tls"]["result"], found["protocol"]["code"]) == (5, "ok", "ADIT-1109"), text
+    assert "was asked in it" in found["protocol"]["error"] and "ends TLS itself" in found["protocol"]["remedy"]
 
 
 def test_diagnose_names_what_fails_and_ends_with_its_exit_code(site):

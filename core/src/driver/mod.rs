@@ -14,7 +14,7 @@ use std::io::{self, IoSlice};
 use crate::Instant;
 
 pub use handle::{Handle, PollEvent, StreamHandle};
-pub use secure::secure;
+pub use secure::{ask, secure};
 pub use task::{Failure, Task};
 
 /// A byte transport, as a runtime provides it.

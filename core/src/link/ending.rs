@@ -10,11 +10,16 @@ use crate::{
 
 impl<S: Side> Machine<S> {
     pub(super) fn refuse(&mut self, refusal: &Refusal, now: Instant) {
+        self.refuse_for(refusal.code, refusal, now);
+    }
+
+    /// Refuses a session; this side's own reason for the end is `code`.
+    pub(super) fn refuse_for(&mut self, code: Code, refusal: &Refusal, now: Instant) {
         if !matches!(self.phase, Phase::Asked { .. }) {
             return;
         }
         self.output.push_back(Encoded::message(Kind::Refuse, refusal));
-        self.end(Cause::Local(refusal.code));
+        self.end(Cause::Local(code));
         self.phase = Phase::Closing { until: now + self.config.close_timeout }; // spec: PRE-008
     }
 

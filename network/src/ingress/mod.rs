@@ -374,6 +374,9 @@ async fn shake(
                 SetupError::Tls(_) => "tls",
                 // Agents look for a newer revocation list so, and a balancer whether somebody is there.
                 SetupError::Closed(Cause::Eof { clean: true }) => "left",
+                // spec: PRE-012, somebody asked for the versions: `adit diagnose`
+                SetupError::Closed(Cause::Local(Code::NO_ERROR)) => "asked",
+                SetupError::Closed(Cause::Local(Code::VERSION)) => "version",
                 SetupError::NotAdit => "protocol",
                 SetupError::Io(_) => "connection",
                 _ => "handshake",

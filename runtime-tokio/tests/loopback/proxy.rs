@@ -155,7 +155,7 @@ fn what_is_excepted_is_reached_without_the_proxy_and_a_look_shows_no_token() {
         let found = within(Box::pin(race(looked, served)));
         let found = found.await.expect("nobody asks for a session");
         assert!(found.error.is_none(), "{found:?}");
-        assert_eq!((words(&found.steps), found.remote), (vec!["tcp", "tls"], Some(address)));
+        assert_eq!((words(&found.steps), found.remote), (vec!["tcp", "tls", "protocol"], Some(address)));
         assert_eq!(found.certificates.len(), 1);
 
         proxy.bypass = Bypass::default();

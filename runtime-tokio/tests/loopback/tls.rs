@@ -91,7 +91,7 @@ fn hello() -> Vec<u8> {
     octets
 }
 
-fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+pub(super) fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(issued.cert.der().clone()).unwrap();

@@ -1,6 +1,6 @@
-//! A look at a network: every step to it but the session, with nothing said about who asks.
+//! A look at a network: every step to it but the session, and a question that says nothing about who asks.
 
-use alloc::{borrow::ToOwned as _, boxed::Box, sync::Arc, vec::Vec};
+use alloc::{borrow::ToOwned as _, boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{future::poll_fn, net::SocketAddr, time::Duration};
 
 use rustls::{
@@ -14,7 +14,7 @@ use crate::{
 };
 use adit_core::{
     Cause,
-    driver::{Transport as _, secure},
+    driver::{Transport as _, ask, secure},
     tls::Tls,
 };
 
@@ -32,18 +32,40 @@ pub struct Probe {
     pub error: Option<DialError>,
 }
 
-/// Connects to a network, agrees on TLS and the protocol, and goes: no token is shown and no session asked for.
+/// Connects to a network, agrees on TLS, asks which versions of the protocol it speaks, and goes: no token is shown and no session asked
+/// for, and the network takes it for no failure of anybody (PRE-012).
 ///
-/// Without a `name` the network's certificate must have that of the target. TLS may take `limit`.
+/// Without a `name` the network's certificate must have that of the target. TLS may take `limit`, and the answer as long again.
 pub async fn probe<R: Runtime>(
     target: &Target,
     connect: &ConnectOptions,
-    (tls, name): (Arc<ClientConfig>, Option<ServerName<'static>>),
+    tls: (Arc<ClientConfig>, Option<ServerName<'static>>),
     limit: Duration,
+) -> Probe {
+    run::<R>(target, connect, tls, (limit, true)).await
+}
+
+/// Connects to a network, agrees on TLS, and goes without a word: what is part of every handshake is all that it is for.
+///
+/// Without a `name` the network's certificate must have that of the target. TLS may take `limit`.
+pub async fn greet<R: Runtime>(
+    target: &Target,
+    connect: &ConnectOptions,
+    tls: (Arc<ClientConfig>, Option<ServerName<'static>>),
+    limit: Duration,
+) -> Probe {
+    run::<R>(target, connect, tls, (limit, false)).await
+}
+
+async fn run<R: Runtime>(
+    target: &Target,
+    connect: &ConnectOptions,
+    tls: (Arc<ClientConfig>, Option<ServerName<'static>>),
+    limit: (Duration, bool),
 ) -> Probe {
     let steps = Steps::default();
     let mut probe = Probe { steps: Vec::new(), remote: None, certificates: Vec::new(), error: None };
-    let looked = Box::pin(look::<R>(target, connect, (tls, name), limit, (&steps, &mut probe))).await;
+    let looked = Box::pin(look::<R>(target, connect, tls, limit, (&steps, &mut probe))).await;
     probe.error = looked.err();
     probe.steps = steps.take(StepResult::Failed);
     probe
@@ -53,7 +75,7 @@ async fn look<R: Runtime>(
     target: &Target,
     connect: &ConnectOptions,
     (tls, name): (Arc<ClientConfig>, Option<ServerName<'static>>),
-    limit: Duration,
+    (limit, asks): (Duration, bool),
     (steps, probe): (&Steps, &mut Probe),
 ) -> Result<(), DialError> {
     let name = name.map_or_else(|| target.server_name(), Ok)?;
@@ -68,6 +90,15 @@ async fn look<R: Runtime>(
     let late = || DialError::Setup(SetupError::Closed(Cause::HandshakeTimeout));
     secured.ok_or_else(late)?.map_err(|failure| DialError::Setup(failure.into()))?;
     steps.done("TLS 1.3, adit/1".into());
+    if asks {
+        steps.begin(Step::Ask);
+        let asked = within::<R, _>(limit, ask(&mut path, &mut tls)).await;
+        let inquiry = asked.ok_or_else(late)?.map_err(|failure| DialError::Setup(failure.into()))?;
+        let answer = inquiry.answer().cloned().unwrap_or(Err(Cause::Eof { clean: false }));
+        let versions = answer.map_err(|cause| DialError::Setup(SetupError::Closed(cause)))?;
+        let versions: Vec<String> = versions.iter().map(|version| format!("{version}")).collect();
+        steps.done(format!("it speaks version {}", versions.join(", ")));
+    }
     let _ = within::<R, _>(CLOSING, poll_fn(|cx| path.poll_close(cx))).await; // it goes in any case
     Ok(())
 }

@@ -140,7 +140,7 @@ impl Revocation {
         let mut done = false;
         for target in &way.targets {
             let tls = (Arc::clone(&way.tls), way.name.clone());
-            match adit_tokio::probe(target, &way.route.connect, tls, PATIENCE).await.error {
+            match adit_tokio::greet(target, &way.route.connect, tls, PATIENCE).await.error {
                 None => done |= self.lock().is_stapled,
                 Some(error) => tracing::debug!(host = target.host, %error, "no list was had from the network"),
             }
