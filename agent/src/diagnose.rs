@@ -1,5 +1,6 @@
 //! What stands between this agent and its work: each step to the network but the session, each upstream, the clock.
 
+mod clock;
 mod report;
 
 use core::time::Duration;
@@ -15,7 +16,6 @@ use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::sync::Semaphore;
 
 use crate::{
-    clock::utc,
     config::{AgentConfig, Config, EndpointConfig, Token, token},
     errors::{Error, Fault},
     policy::{self, Guard, Protocol},
@@ -64,7 +64,7 @@ pub(crate) async fn diagnose(
         let error = probe.error.as_ref().map(explain);
         report.extend(steps(target, &probe, error.as_ref(), &route));
         report.add(revocation(target, &probe, error.as_ref(), &network));
-        report.add(clock(target, &probe, error.as_ref()));
+        report.add(compare_clock(target, &probe, error.as_ref(), &network));
     }
     if config.agent.update.is_some() {
         report.add(releases(&config.agent, guard, provider).await);
@@ -156,22 +156,17 @@ fn revocation(target: &Target, probe: &Probe, error: Option<&Error>, network: &N
     }
 }
 
-/// Compares this machine's clock with the time in which the network's certificate is valid: nothing else that is signed says a
-/// time before one has authenticated. Whether the system keeps its clock in step is told where it says so.
-fn clock(target: &Target, probe: &Probe, error: Option<&Error>) -> Check {
+/// Compares this machine's clock with what was said of the time on the way here. Whether the system keeps its clock in step is told where
+/// it says so.
+fn compare_clock(target: &Target, probe: &Probe, error: Option<&Error>, network: &NetworkTls) -> Check {
     let check = Check::new("clock", &format!("{}:{}", target.host, target.port));
-    if let Some(error) = error.filter(|error| matches!(error.fault, Fault::Expired | Fault::NotYetValid)) {
-        return check.failed(error.clone(), Duration::ZERO);
-    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let kept = if Path::new(SYNCHRONIZED).exists() { "; the system says that it keeps its clock in step" } else { "" };
-    let Some(shown) = probe.certificates.first().and_then(|certificate| describe(certificate)) else {
-        return check.skipped(&format!("it says {}; no certificate was seen to compare it with{kept}", utc(now)));
-    };
-    let (from, until) = (utc(shown.not_before), utc(shown.not_after));
-    let found = format!("it says {}, and the network's certificate is valid from {from} until {until}{kept}", utc(now));
-    check.done(found, Duration::ZERO)
+    let mut times = network.revocation.times();
+    let shown = probe.certificates.first().and_then(|certificate| describe(certificate));
+    times.certificate = shown.map(|shown| (shown.not_before, shown.not_after)).or(times.certificate);
+    clock::told(check, clock::judge(now, &times), error, kept)
 }
 
 /// Fetches what the vendor has signed as the newest version, where that may be looked for. Without it the agent does its work.

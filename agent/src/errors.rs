@@ -206,6 +206,9 @@ faults! {
     /// No key of the network's certificate is the one that this agent is bound to.
     OtherNetwork = 1122, Unreachable, Customer, "network's key is not the one that this agent is bound to",
         "Compare the keys with what the vendor says. If they are the vendor's, set agent.network_key to the one of its authority; if not, it is somebody else's network.";
+    /// This machine's clock is wrong.
+    ClockWrong = 1123, Unreachable, Customer, "this machine's clock is wrong, or somebody else's is",
+        "Set this machine's clock, and let the system keep it in step (timedatectl set-ntp true, chrony, w32tm). If it is right, tell the vendor what is said here.";
     /// The proxy cannot be reached.
     ProxyUnreachable = 1131, Unreachable, Customer, "proxy not reachable",
         "Check host and port in agent.proxy_url or HTTPS_PROXY, and that the proxy runs; set agent.proxy_url to none where no proxy is needed.";

@@ -31,7 +31,9 @@ use pins::Pins;
 pub(crate) use certificate::{Description, describe, describe_names, sha256};
 pub(crate) use explain::{explain_dial, explain_end, explain_tls};
 pub(crate) use proxy::{ProxyWitness, proxy_tls};
-pub(crate) use revocation::{Chain, Refused, Revocation, Way};
+#[cfg(test)]
+pub(crate) use revocation::ListTimes;
+pub(crate) use revocation::{Chain, Dated, Refused, Revocation, Times, Way};
 
 /// The TLS towards the network, and a memory of the certificate that was refused last.
 #[derive(Clone, Debug)]
@@ -226,17 +228,18 @@ impl ServerCertVerifier for Witness {
         }
         // spec: TLS-005
         let result = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        let verified = match result {
-            Ok(verified) => verified,
-            Err(error) => {
-                self.remember(end_entity, server_name, now, None);
-                return Err(error);
-            }
-        };
         let chain = Chain {
             leaf: end_entity.clone().into_owned(),
             intermediates: intermediates.iter().map(|certificate| certificate.clone().into_owned()).collect(),
             name: server_name.to_owned(),
+        };
+        let verified = match result {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.revocation.overhear(&chain, ocsp_response); // whether it is the clock that is wrong
+                self.remember(end_entity, server_name, now, None);
+                return Err(error);
+            }
         };
         // Before anything is said: whoever is refused here never sees the authtoken.
         let judged = self.pins.check(&chain, now).and_then(|()| self.revocation.check(chain, ocsp_response, now));

@@ -1,6 +1,7 @@
 """The network's certificate, revoked: lists in the handshake, fetched and kept, believed or not, before a session and during it."""
 
 import json
+import re
 
 from harness.authority import Authority
 from harness.clients import dial, receive
@@ -280,3 +281,61 @@ def test_the_vendor_learns_why_an_agent_does_not_accept_the_certificate(registry
     it.network.process.wait_for("certificate files have changed and were read again")
     it.refused("ADIT-1107")
     distrusted(it.network, "expired")
+
+
+def diagnosed(agent):
+    """The checks of a report, by name, and the exit code."""
+    done = run([AGENT, "diagnose", "--json", "--config", agent.config], check=False)
+    return {check["check"]: check for check in json.loads(done.stdout)["checks"]}, done.returncode
+
+
+def test_diagnose_says_by_how_much_the_clock_differs_from_that_of_a_server_of_lists(registry):
+    ours = Authority(registry.root, "ours")
+    lists = registry.upstream(Lists())
+    lists.give("/list", ours.list(registry.root / "list.pem").read_bytes())
+    it = Deployment(registry, ours, ingress=ours.serve("network", f"{lists.url}/list"))
+    agent = it.agent()
+
+    found, code = diagnosed(agent)
+    assert (found["clock"]["result"], found["crl"]["result"]) == ("ok", "ok"), (code, found)
+    assert f"what {lists.url}/list says (unsigned) by " in found["clock"]["found"] and "give or take" in found["clock"]["found"]
+
+    lists.ahead = 7_200
+    found, code = diagnosed(agent)
+    assert (code, found["clock"]["result"], found["clock"]["code"]) == (0, "warning", "ADIT-1123"), found["clock"]
+    assert re.search(r"is behind what .* says \(unsigned\) by (2 h 0 min|1 h 59 min), give or take", found["clock"]["error"]), found["clock"]
+    assert "timedatectl" in found["clock"]["remedy"]
+
+    # An hour before the list was made: that cannot be, and what is signed says nothing against this clock.
+    lists.ahead = -7_200
+    found, _ = diagnosed(agent)
+    assert found["clock"]["result"] == "ok" and "unsigned" not in found["clock"]["found"], found["clock"]
+
+
+def test_diagnose_tells_a_certificate_that_has_expired_from_a_clock_that_is_wrong(registry):
+    ours = Authority(registry.root, "ours")
+    ours.serve("old", None, "localhost", "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
+    ours.serve("early", None, "localhost", "-startdate", "20900101000000Z", "-enddate", "20910101000000Z")
+    files = ours.serve("network")
+    listed = ours.list(registry.root / "list.pem")
+    it = Deployment(registry, ours, ingress={**files, "crl": [str(listed)]})
+    agent = it.agent()
+    found, code = diagnosed(agent)
+    assert (code, found["clock"]["result"]) == (0, "ok"), found
+
+    def show(label):
+        mark = it.network.process.mark()
+        for kind in ("key", "pem"):
+            (ours.directory / f"network.{kind}").write_bytes((ours.directory / f"{label}.{kind}").read_bytes())
+        it.network.process.wait_for("certificate files have changed and were read again", after=mark, deadline=LONG)
+
+    show("old")
+    found, code = diagnosed(agent)
+    assert (code, found["tls"]["code"], found["clock"]["result"]) == (5, "ADIT-1107", "ok"), found
+    assert found["clock"]["found"].endswith("the certificate has expired, and the clock is not to blame"), found["clock"]
+    assert found["protocol"]["result"] == "skipped", "nothing is said to whom is not trusted"
+
+    show("early")
+    found, code = diagnosed(agent)
+    assert (code, found["tls"]["code"], found["clock"]["code"]) == (5, "ADIT-1108", "ADIT-1123"), found
+    assert "the network's certificate was made at 2090-01-01 00:00:00 UTC: it is behind by " in found["clock"]["error"], found["clock"]

@@ -79,6 +79,19 @@ impl RevocationList {
         provider: &CryptoProvider,
         now: u64,
     ) -> Result<Self, String> {
+        let list = Self::signed(der, issuers, provider)?;
+        list.is_made(now).map(|()| list)
+    }
+
+    /// Reads a list that one of `issuers` has signed, of whatever time.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn signed(
+        der: CertificateRevocationListDer<'static>,
+        issuers: &[CertificateDer<'_>],
+        provider: &CryptoProvider,
+    ) -> Result<Self, String> {
         let Ok(([], list)) = CertificateRevocationList::from_der(&der) else {
             return Err("it is not one whole revocation list".to_owned());
         };
@@ -99,10 +112,6 @@ impl RevocationList {
             return Err(format!("{shown} may not sign revocation lists (cRLSign)"));
         }
         let issued = list.last_update().timestamp();
-        if issued > i64::try_from(now.saturating_add(SKEW)).unwrap_or(i64::MAX) {
-            let made = list.last_update();
-            return Err(format!("it was made at {made}, which is still to come by the clock of this host"));
-        }
         let next = list.next_update().ok_or("it does not say when the next one is due (nextUpdate)")?;
         let number = list.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default();
         let number = number.iter().copied().skip_while(|octet| *octet == 0).collect();
@@ -118,6 +127,18 @@ impl RevocationList {
             entries: list.iter_revoked_certificates().count(),
             der,
         })
+    }
+
+    /// Holds the time when it was made against `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// It is still to come, for people.
+    pub fn is_made(&self, now: u64) -> Result<(), String> {
+        if self.mark.issued <= i64::try_from(now.saturating_add(SKEW)).unwrap_or(i64::MAX) {
+            return Ok(());
+        }
+        let made = CertificateRevocationList::from_der(&self.der).map(|(_, list)| list.last_update().to_string());
+        Err(format!("it was made at {}, which is still to come by the clock of this host", made.unwrap_or_default()))
     }
 
     /// Returns since when a certificate is revoked, by its serial number as certificates have it; seconds since 1970.

@@ -2,7 +2,7 @@
 //! connection, bounded in every way.
 
 use core::net::{IpAddr, Ipv4Addr};
-use std::io;
+use std::{io, time::SystemTime};
 
 use adit_tokio::{Forward, connect, resolve};
 use rustls::pki_types::CertificateDer;
@@ -13,15 +13,23 @@ use x509_parser::{
     prelude::FromDer as _,
 };
 
-use super::MAX_LIST;
+use super::{MAX_LIST, times::date_of};
 use crate::{
     config::{ListUrl, is_forbidden},
     route::Route,
 };
 
+/// What a URL led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fetched {
+    pub(super) list: Result<Vec<u8>, String>,
+    /// Which time the answer names, in seconds since 1970, and when it was asked for and heard.
+    pub(super) dated: Option<(i64, (SystemTime, SystemTime))>,
+}
+
 impl ListUrl {
     /// Fetches it. `names_itself` is a certificate's own word for where to go: that is public, or one of `hosts`.
-    pub(super) async fn get(&self, names_itself: bool, hosts: &[String], route: &Route) -> Result<Vec<u8>, String> {
+    pub(super) async fn get(&self, names_itself: bool, hosts: &[String], route: &Route) -> Result<Fetched, String> {
         let is_ours = hosts.iter().any(|host| host.eq_ignore_ascii_case(&self.host));
         let may = |ip: &IpAddr| {
             let ip = ip.to_canonical();
@@ -59,7 +67,7 @@ impl ListUrl {
         mut io: impl AsyncRead + AsyncWrite + Unpin,
         forward: Option<&Forward>,
         route: &Route,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<Fetched, String> {
         let failed = |error: io::Error| error.to_string();
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let host = if self.port == 80 { host } else { format!("{host}:{}", self.port) };
@@ -76,17 +84,21 @@ impl ListUrl {
             forward.authorize(&mut request);
         }
         request.extend_from_slice(b"\r\n");
+        let asked = SystemTime::now();
         let written = io.write_all(&request).await;
         request.fill(0); // a password may be in it
         written.map_err(failed)?;
         io.flush().await.map_err(failed)?;
         let mut octets = Vec::new();
-        let most = (MAX_HEAD + MAX_LIST + 1) as u64;
-        io.take(most).read_to_end(&mut octets).await.map_err(failed)?;
+        let mut io = io.take((MAX_HEAD + MAX_LIST + 1) as u64);
+        io.read_buf(&mut octets).await.map_err(failed)?;
+        let heard = SystemTime::now(); // the list may take its time
+        io.read_to_end(&mut octets).await.map_err(failed)?;
         if let Some(refusal) = forward.and_then(|forward| forward.refusal(&octets)) {
             return Err(route.told(&refusal));
         }
-        body(&octets).map(<[u8]>::to_vec)
+        let dated = date_of(&octets).map(|named| (named, (asked, heard)));
+        Ok(Fetched { list: body(&octets).map(<[u8]>::to_vec), dated })
     }
 }
 
@@ -162,7 +174,7 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-const MAX_HEAD: usize = 16 << 10;
+pub(super) const MAX_HEAD: usize = 16 << 10;
 const MAX_ADDRESSES: usize = 8;
 
 #[cfg(test)]
@@ -234,8 +246,8 @@ mod tests {
 
         let refused = url.get(true, &["192.0.2.1".to_owned()], &direct).await.unwrap_err();
         assert!(refused.contains("no address that a certificate may send this agent to"), "{refused}");
-        assert_eq!(url.get(true, &["127.0.0.1".to_owned()], &direct).await.as_deref(), Ok(&b"list"[..]));
-        assert_eq!(url.get(false, &[], &direct).await.as_deref(), Ok(&b"list"[..]));
+        assert_eq!(url.get(true, &["127.0.0.1".to_owned()], &direct).await.unwrap().list.as_deref(), Ok(&b"list"[..]));
+        assert_eq!(url.get(false, &[], &direct).await.unwrap().list.as_deref(), Ok(&b"list"[..]));
     }
 
     #[tokio::test]
@@ -243,7 +255,7 @@ mod tests {
         let (port, mut asked) = server(LIST).await;
         let proxied = route(&format!("  proxy_url: http://u:s3cret@127.0.0.1:{port}\n"));
 
-        assert_eq!(url("crl.invalid", 80).get(false, &[], &proxied).await.as_deref(), Ok(&b"list"[..]));
+        assert_eq!(url("crl.invalid", 80).get(false, &[], &proxied).await.unwrap().list.as_deref(), Ok(&b"list"[..]));
         let request = asked.recv().await.unwrap();
         assert!(request.starts_with("GET http://crl.invalid/list HTTP/1.0\r\nHost: crl.invalid\r\n"), "{request}");
         assert!(request.contains("\r\nProxy-Authorization: Basic dTpzM2NyZXQ=\r\n"), "{request}");

@@ -7,6 +7,7 @@
 mod fetch;
 mod kept;
 mod refresh;
+mod times;
 
 use core::time::Duration;
 use std::{
@@ -37,6 +38,9 @@ use kept::Kept;
 
 pub(crate) use fetch::body;
 pub(crate) use refresh::Way;
+#[cfg(test)]
+pub(crate) use times::ListTimes;
+pub(crate) use times::{Dated, Times};
 
 /// The lists that are known, and what was judged by them.
 #[derive(Debug)]
@@ -74,6 +78,7 @@ struct State {
     /// Whether the last handshake had a list with it.
     is_stapled: bool,
     told: String,
+    times: Times,
 }
 
 /// A list, and where it is from.
@@ -164,6 +169,29 @@ impl Revocation {
             }
             refused
         })
+    }
+
+    /// Takes note of the times in what the network shows and TLS refuses: nothing else is made of it.
+    pub(crate) fn overhear(&self, chain: &Chain, response: &[u8]) {
+        let issuers = self.issuers(chain);
+        if self.keys_of_issuers(&chain.leaf, &issuers).is_empty() {
+            return; // anybody can make one of any time
+        }
+        let valid = super::describe(&chain.leaf).map(|shown| (shown.not_before, shown.not_after));
+        let lists = if self.settings.mode == CrlMode::Off { Vec::new() } else { stapled(response).unwrap_or_default() };
+        let mut state = self.lock();
+        state.times.certificate = valid;
+        for der in lists {
+            let der = CertificateRevocationListDer::from(der.to_vec());
+            if let Ok(list) = RevocationList::signed(der, &issuers, &self.provider) {
+                state.times.hear(&list);
+            }
+        }
+    }
+
+    /// Returns what was heard of the time.
+    pub(crate) fn times(&self) -> Times {
+        self.lock().times.clone()
     }
 
     /// Returns whether what was refused last waits for a list that is being fetched.
@@ -321,7 +349,9 @@ impl Revocation {
         now: UnixTime,
     ) -> Result<bool, String> {
         let der = CertificateRevocationListDer::from(octets);
-        let list = RevocationList::read(der, issuers, &self.provider, now.as_secs())?;
+        let list = RevocationList::signed(der, issuers, &self.provider)?;
+        state.times.hear(&list);
+        list.is_made(now.as_secs())?;
         state.known.insert(list.key);
         if list.next <= now.as_secs() {
             let next = utc(i64::try_from(list.next).unwrap_or(i64::MAX));

@@ -12,7 +12,7 @@ use rustls::{
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Chain, PATIENCE, Revocation, note};
+use super::{Chain, Dated, PATIENCE, Revocation, note};
 use crate::{
     config::{CrlMode, ListUrl},
     errors::{Error, Fault},
@@ -155,7 +155,13 @@ impl Revocation {
         let source = route.shown(url, host, port);
         let got = timeout(PATIENCE, parsed.get(names_itself, &self.hosts, route)).await;
         let got = got.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
-        let taken = got.and_then(|octets| self.offer(octets, &source));
+        let list = got.and_then(|fetched| {
+            if let Some(dated) = fetched.dated.and_then(|(named, times)| Dated::new(named, times, &source)) {
+                self.lock().times.dated = Some(dated);
+            }
+            fetched.list
+        });
+        let taken = list.and_then(|octets| self.offer(octets, &source));
         let is_good = taken.is_ok();
         note(&mut self.lock(), &source, taken);
         is_good

@@ -88,6 +88,48 @@ fn a_list_that_cannot_be_believed_is_refused_and_known_to_exist() {
     }
 }
 
+/// A clock that is wrong is told by what authorities sign, in force or not, and by nobody who could have signed anything.
+#[test]
+fn the_times_of_what_is_refused_are_heard_if_an_authority_signed_it() {
+    let (ours, other) = (Authority::new("Ours"), Authority::new("Other"));
+    let early = ours.list_of(9, &[], (now().as_secs() + 7_200, now().as_secs() + DAY));
+    let over = ours.list_of(2, &[], (now().as_secs() - 2 * DAY, now().as_secs() - DAY));
+    let made = |revocation: &Revocation| revocation.times().listed.map(|list| list.made);
+    let seconds = |at: u64| i64::try_from(at).unwrap();
+
+    let revocation = ours.revocation(CrlMode::PreferStapled);
+    assert_eq!(revocation.times(), Times::default());
+    revocation.check(ours.chain(1), &staple(&[&over]).unwrap(), now()).unwrap_err();
+    assert_eq!(
+        made(&revocation),
+        Some(seconds(now().as_secs() - 2 * DAY)),
+        "over, and no earlier than that all the same"
+    );
+    revocation.check(ours.chain(1), &staple(&[&early]).unwrap(), now()).unwrap_err();
+    assert_eq!(made(&revocation), Some(seconds(now().as_secs() + 7_200)), "this clock is behind");
+    revocation.check(ours.chain(1), &ours.staple(10, &[]), now()).map_err(fault).unwrap();
+    assert_eq!(made(&revocation), Some(seconds(now().as_secs() + 7_200)), "the latest counts, not the last");
+    revocation.check(ours.chain(1), &staple(&[&other.list(99, &[])]).unwrap(), now()).ok();
+    assert_eq!(made(&revocation), Some(seconds(now().as_secs() + 7_200)));
+
+    // TLS has refused what is shown here, as over or not begun.
+    let refused = ours.revocation(CrlMode::PreferStapled);
+    refused.overhear(&other.chain(1), &staple(&[&other.list(1, &[])]).unwrap());
+    assert_eq!(refused.times(), Times::default(), "anybody makes a certificate of any time");
+    refused.overhear(&ours.chain(1), &staple(&[&early, &other.list(1, &[])]).unwrap());
+    let times = refused.times();
+    assert!(times.certificate.is_some_and(|(from, until)| from < until), "{times:?}");
+    assert_eq!(times.listed.map(|list| list.made), Some(seconds(now().as_secs() + 7_200)));
+    let off = ours.revocation(CrlMode::Off);
+    off.overhear(&ours.chain(1), &staple(&[&early]).unwrap());
+    assert_eq!(
+        (off.times().listed, off.times().certificate.is_some()),
+        (None, true),
+        "the customer does not want to know"
+    );
+    off.overhear(&ours.chain(1), b"no response of anything");
+}
+
 #[test]
 fn no_list_goes_back_behind_another_while_the_agent_runs_and_after_a_restart() {
     let (ours, folder) = (Authority::new("Ours"), crate::testing::folder("crl-back"));
