@@ -134,8 +134,29 @@ impl Watch {
         &self.freezer
     }
 
-    /// Looks at the files four times a second, for ever.
-    pub async fn run(mut self) {
+    /// Looks at the files four times a second, for ever. Whether all is frozen is looked at by itself: neither a disk that hangs while
+    /// something is written nor a policy that takes its time holds it up.
+    pub async fn run(self) {
+        tokio::join!(self.clone().run_frozen(), self.run_rest());
+    }
+
+    async fn run_frozen(mut self) {
+        let mut clock = interval(PERIOD);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            let looked = tokio::task::spawn_blocking(move || {
+                self.look_frozen();
+                self
+            });
+            match looked.await {
+                Ok(watch) => self = watch,
+                Err(_) => return tracing::error!(error = %Fault::Internal, "what freezes is not looked at any more"),
+            }
+        }
+    }
+
+    async fn run_rest(mut self) {
         let mut clock = interval(PERIOD);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let again = self.again();
@@ -146,7 +167,7 @@ impl Watch {
             };
             // A disk that hangs holds up nobody else.
             let looked = tokio::task::spawn_blocking(move || {
-                self.look(forced);
+                self.look_rest(forced);
                 self
             });
             match looked.await {
@@ -159,6 +180,10 @@ impl Watch {
     /// Looks once; `forced` reads the policy whether it has changed or not.
     pub fn look(&mut self, forced: bool) {
         self.look_frozen();
+        self.look_rest(forced);
+    }
+
+    fn look_rest(&mut self, forced: bool) {
         self.look_policy(forced);
         let policy = self.guard.policy();
         self.with_keeper(|keeper| keeper.tick(policy.as_deref()));
@@ -282,3 +307,46 @@ fn marks(metadata: &Metadata) -> Vec<i128> {
 
 /// How often the files are looked at: what is closed is closed within a second.
 const PERIOD: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Instant};
+
+    use super::*;
+
+    async fn until(what: &str, fine: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !fine() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "in vain: {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_hangs_on_the_disk_does_not_hold_up_a_freeze() {
+        let (folder, provider) = (crate::testing::folder("watch-hangs"), rustls::crypto::aws_lc_rs::default_provider());
+        let freezer = Freezer::new([folder.clone()]);
+        let mut watch = Watch::open(None, Some(folder.join("adit.yml")), freezer.clone(), Arc::new(provider)).unwrap();
+        watch.keep(Some(folder.join("state"))).unwrap();
+        let (keeper, guard) = (watch.keeper.clone().unwrap(), watch.guard());
+        let (free, freed) = mpsc::channel::<()>();
+        let (hangs, hanging) = mpsc::channel();
+        let disk = thread::spawn(move || {
+            let _keeper = keeper.lock().unwrap();
+            hangs.send(()).unwrap();
+            let _ = freed.recv(); // the other end is dropped
+        });
+        hanging.recv().unwrap();
+        let running = tokio::spawn(watch.run());
+
+        // Whatever is looked at once before it hangs, it is not looked at twice.
+        freezer.freeze("by a test").unwrap();
+        until("it is frozen", || guard.frozen().is_some()).await;
+        freezer.thaw().unwrap();
+        until("it is thawed", || guard.frozen().is_none()).await;
+
+        drop(free);
+        disk.join().unwrap();
+        running.abort();
+    }
+}
