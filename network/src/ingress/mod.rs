@@ -110,11 +110,17 @@ impl Ingress {
         let identity = match self.authenticate(&incoming).await {
             // spec: SEC-002, before anything that HELLO names
             Ok(identity) => identity,
-            Err((fault, code, retry_after)) => {
+            Err(Denied { fault, code, retry_after, elsewhere }) => {
+                let (agent, asked) = (incoming.hello().agent, incoming.peer());
+                // Before anything is noted, which takes longer for one reason than for another.
+                incoming.refuse(refusal(fault, code, retry_after));
                 self.edge.metrics.refuse(fault);
-                info!(code = fault.code(), agent = %incoming.hello().agent, "an agent was refused");
+                info!(code = fault.code(), %agent, "an agent was refused");
                 debug!(%peer, "the agent's address");
-                return incoming.refuse(refusal(fault, code, retry_after));
+                if let Some(identity) = elsewhere {
+                    self.note_elsewhere(asked.as_ref().and_then(|peer| peer.name.as_deref()), &identity);
+                }
+                return;
             }
         };
         if incoming.hello().resume.is_some() {
@@ -246,39 +252,41 @@ impl Ingress {
         parked
     }
 
-    async fn authenticate(&self, incoming: &Incoming) -> Result<Identity, (Fault, Code, Option<Duration>)> {
+    /// Finds out who shows a token, and whether that account is admitted at the name that was asked for. Credentials that are good elsewhere
+    /// are refused as those are that are good nowhere: by the same octets, after the same work.
+    async fn authenticate(&self, incoming: &Incoming) -> Result<Identity, Denied> {
         if self.edge.is_draining() {
-            return Err((Fault::Stopping, Code::SHUTDOWN, Some(Duration::from_secs(1))));
+            return Err(Denied::new(Fault::Stopping, Code::SHUTDOWN, Duration::from_secs(1)));
         }
-        match self.store.authenticate(&incoming.hello().token).await {
-            Ok(Some(identity)) => self.admitted_here(incoming, identity),
-            Ok(None) => Err((Fault::Credentials, Code::CREDENTIALS, Some(CREDENTIALS_RETRY))), // spec: AUTH-001
+        let found = match self.store.authenticate(&incoming.hello().token).await {
+            Ok(found) => found,
             Err(error) => {
                 warn!(%error, "tokens cannot be checked");
                 self.edge.metrics.store_up.set(0);
-                Err((Fault::ControlDegraded, Code::BUSY, Some(Duration::from_secs(5))))
+                return Err(Denied::new(Fault::ControlDegraded, Code::BUSY, Duration::from_secs(5)));
             }
+        };
+        let peer = incoming.peer();
+        let name = peer.as_ref().and_then(|peer| peer.name.as_deref());
+        let account = found.as_ref().map_or("", |identity| identity.name.as_str());
+        let is_admitted = self.admitted.load().admits(name, account); // of nobody too
+        match found {
+            Some(identity) if is_admitted => Ok(identity),
+            elsewhere => Err(Denied {
+                elsewhere,
+                ..Denied::new(Fault::Credentials, Code::CREDENTIALS, CREDENTIALS_RETRY) // spec: AUTH-001
+            }),
         }
     }
 
-    /// Refuses credentials that are good elsewhere just as it refuses those that are good nowhere; only the vendor learns the difference.
-    fn admitted_here(
-        &self,
-        incoming: &Incoming,
-        identity: Identity,
-    ) -> Result<Identity, (Fault, Code, Option<Duration>)> {
-        let peer = incoming.peer();
-        let name = peer.as_ref().and_then(|peer| peer.name.as_deref());
-        if self.admitted.load().admits(name, &identity.name) {
-            return Ok(identity);
-        }
+    /// Tells the vendor, and nobody else, that somebody showed credentials that are good at another name.
+    fn note_elsewhere(&self, ingress: Option<&str>, identity: &Identity) {
         self.edge.metrics.ingress_errors.get_or_create(&ReasonLabel { reason: "account" }).inc();
-        let (ingress, account, token) = (name.unwrap_or_default(), &identity.name, &identity.token);
+        let (ingress, account, token) = (ingress.unwrap_or_default(), &identity.name, &identity.token);
         warn!(
             ingress,
             account, token, "credentials were shown at a name of the ingress that does not admit their account"
         );
-        Err((Fault::Credentials, Code::CREDENTIALS, Some(CREDENTIALS_RETRY)))
     }
 
     /// Takes over which accounts each name admits, and ends the sessions of those that a name does not admit any more.
@@ -335,6 +343,21 @@ impl Ingress {
         let ended = self.edge.router.write().session_ended(id);
         self.ended(ended);
         self.edge.arrived(); // nobody waits any longer for an agent that does not come back
+    }
+}
+
+/// An agent gets no session.
+struct Denied {
+    fault: Fault,
+    code: Code,
+    retry_after: Option<Duration>,
+    /// Whose credentials it showed, where they are good at another name.
+    elsewhere: Option<Identity>,
+}
+
+impl Denied {
+    const fn new(fault: Fault, code: Code, retry_after: Duration) -> Self {
+        Self { fault, code, retry_after: Some(retry_after), elsewhere: None }
     }
 }
 

@@ -278,7 +278,7 @@ impl Store {
             "SELECT t.hash, t.account, t.revoked, a.name FROM tokens t JOIN accounts a ON a.id = t.account WHERE t.id = ?",
         )
         .bind(&shown.id)
-        .fetch_optional(&self.readers)
+        .fetch_optional(self.asked())
         .await?;
         let acl = self.acl(&shown.id).await?;
         let stored: Option<Vec<u8>> = row.as_ref().map(|row| row.try_get(0)).transpose()?;
@@ -403,10 +403,17 @@ impl Store {
         Ok(Watch { connection, version: None })
     }
 
+    /// Returns where a question goes.
+    fn asked(&self) -> &SqlitePool {
+        #[cfg(test)]
+        token::work::QUESTIONS.set(token::work::QUESTIONS.get() + 1);
+        &self.readers
+    }
+
     async fn acl(&self, token: &str) -> Result<Acl, StoreError> {
         let rows = sqlx::query("SELECT rule FROM rules WHERE token = ? ORDER BY rule")
             .bind(token)
-            .fetch_all(&self.readers)
+            .fetch_all(self.asked())
             .await?;
         let mut rules = Vec::with_capacity(rows.len());
         for row in rows {

@@ -39,6 +39,41 @@ async fn malformed_unknown_and_revoked_tokens_are_refused_alike() {
     assert!(!store.revoke_token("nobody").await.unwrap());
 }
 
+/// AUTH-001: as many hashes and questions, whatever is shown; who is admitted where is found out afterwards, in memory.
+#[tokio::test]
+async fn the_work_is_the_same_whatever_is_shown() {
+    use super::token::{checksum, work};
+
+    let dir = Dir::new("work");
+    let store = dir.open().await;
+    let rules =
+        Acl::new(["bind:a.example", "bind:b.example", "bind:tcp:1-9"].map(|rule| Rule::parse(rule).unwrap()).into());
+    let admitted = store.create_token("acme", &rules, "").await.unwrap();
+    let elsewhere = store.create_token("globex", &Acl::default(), "").await.unwrap();
+    let revoked = store.create_token("acme", &Acl::default(), "").await.unwrap();
+    store.revoke_token(&revoked.id).await.unwrap();
+    let (unknown, _) = NewToken::generate().unwrap();
+    let secret = core::str::from_utf8(unknown.token.expose()).unwrap().split('_').nth(2).unwrap();
+    let body = format!("adit_{}_{secret}", admitted.id);
+    let wrong = Secret::new(format!("{body}_{}", checksum(&body)));
+    let mut mistyped = admitted.token.expose().to_vec();
+    *mistyped.last_mut().unwrap() ^= 1;
+
+    let malformed = [mistyped, b"adit_x".to_vec(), b"hunter2".to_vec(), Vec::new(), vec![0xff; 80], vec![b'_'; 512]];
+    let good = [&admitted.token, &elsewhere.token];
+    let bad = [&revoked.token, &unknown.token, &wrong];
+    let malformed = malformed.map(Secret::new);
+    for token in good.into_iter().chain(bad).chain(&malformed) {
+        work::HASHES.set(0);
+        work::QUESTIONS.set(0);
+        let found = store.authenticate(token).await.unwrap();
+
+        assert_eq!(found.is_some(), good.contains(&token));
+        let text = String::from_utf8_lossy(token.expose());
+        assert_eq!((work::HASHES.get(), work::QUESTIONS.get()), (2, 2), "AUTH-001: {text}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_without_rules_may_bind_nothing() {
     let dir = Dir::new("empty");

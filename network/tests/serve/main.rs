@@ -5,6 +5,7 @@
 mod accounts;
 mod idle;
 mod resume;
+mod strangers;
 mod support;
 mod vanish;
 mod wire;

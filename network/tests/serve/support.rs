@@ -38,11 +38,21 @@ pub(crate) struct Network {
 impl Network {
     /// Starts a network on ports that the system chooses; `more` is added to its configuration.
     pub(crate) fn start(more: &str) -> Self {
+        Self::start_from(&format!("{BASE}{more}"))
+    }
+
+    /// Starts a network whose ingress has these names, in YAML.
+    pub(crate) fn start_named(names: &str) -> Self {
+        let base = "ingress: {listen: '127.0.0.1:0'";
+        assert!(BASE.contains(base));
+        Self::start_from(&BASE.replace(base, &format!("{base}, names: {names}")))
+    }
+
+    fn start_from(text: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("adit-serve-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let text = format!("{BASE}{more}");
         fs::write(folder.join("network.yml"), text).unwrap();
         run(&folder, &["ca", "init"]);
         let mut child = program(&folder, &["serve", "--ready"])

@@ -28,8 +28,13 @@ pub(crate) struct Wire {
 impl Wire {
     /// Connects; nothing is said.
     pub(crate) async fn dial(network: &Network) -> Self {
+        Self::dial_as(network, "127.0.0.1").await
+    }
+
+    /// Connects and asks for the network by a name of its.
+    pub(crate) async fn dial_as(network: &Network, name: &'static str) -> Self {
         let io = TcpStream::connect(network.address("ingress")).await.unwrap();
-        let tls = ClientConnection::new(network.tls(), ServerName::try_from("127.0.0.1").unwrap()).unwrap();
+        let tls = ClientConnection::new(network.tls(), ServerName::try_from(name).unwrap()).unwrap();
         Self { io, frames: Vec::new(), tls, decoder: Decoder::new(FRAME), heard: Vec::new() }
     }
 
