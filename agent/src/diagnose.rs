@@ -16,6 +16,7 @@ use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::sync::Semaphore;
 
 use crate::{
+    capture::base64,
     config::{AgentConfig, Config, EndpointConfig, Token, token},
     errors::{Error, Fault},
     policy::{self, Guard, Protocol},
@@ -50,6 +51,8 @@ pub(crate) async fn diagnose(
     let token = credentials(&config.agent.token, &mut report.secrets);
     report.add(token);
     if let Some(credentials) = config.agent.proxy.as_ref().and_then(|found| found.proxy.credentials.as_ref()) {
+        let pair = [credentials.user.as_bytes(), b":", credentials.password.expose()].concat();
+        report.secrets.push(Secret::new(base64(&pair))); // as it is sent
         report.secrets.push(credentials.password.clone());
     }
     for target in &config.agent.targets {
@@ -221,3 +224,53 @@ async fn upstream(endpoint: &EndpointConfig, guard: &Arc<Guard>, provider: &Arc<
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// There while the system's own service has the time from others.
 const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+    use crate::{errors::Exit, testing};
+
+    /// A proxy that says this when it refuses.
+    fn parrot(says: &'static str) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for socket in listener.incoming() {
+                let mut socket = socket.unwrap();
+                let _ = socket.read(&mut [0; 4_096]).unwrap(); // a request is one segment on loopback
+                write!(socket, "HTTP/1.1 500 {says}\r\n\r\n").unwrap();
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn neither_the_token_nor_the_proxy_s_password_stands_in_a_report_whoever_repeats_them() {
+        let port = parrot("hunter2hunter2 tok3n-of-the-agent Basic Y3VzdG9tZXI6aHVudGVyMmh1bnRlcjI=");
+        let folder = testing::folder("diagnose");
+        std::fs::write(folder.join("ca.pem"), testing::root_pem()).unwrap();
+        let config = testing::config(&format!(
+            "version: 1\nagent:\n  connect_url: node.example.com\n  authtoken: tok3n-of-the-agent\n  connect_cas: {}\n  \
+             proxy_url: 'http://customer:hunter2hunter2@127.0.0.1:{port}'\n",
+            folder.join("ca.pem").display()
+        ));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+
+        let report = diagnose(&config, &Guard::new(), &provider).await.unwrap();
+
+        for text in [report.text(), report.json()] {
+            assert!(text.contains("500 (redacted) (redacted) Basic (redacted)"), "what it said is told: {text}");
+            for secret in ["hunter2hunter2", "tok3n-of-the-agent", "Y3VzdG9tZXI6aHVudGVyMmh1bnRlcjI="] {
+                assert!(!text.contains(secret), "{secret}: {text}");
+            }
+        }
+        assert_eq!(report.exit(), Exit::Unreachable);
+    }
+}

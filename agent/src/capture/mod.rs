@@ -14,6 +14,7 @@ pub use follow::{Exchange, Follower};
 pub use message::{Answer, Body, Field, MARK, Request, Unrepeatable};
 pub use redact::{REDACTED, Redact};
 
+pub(crate) use show::base64;
 pub(crate) use store::{Record, Store, Tee};
 
 use adit_core::{TlsEnd, UpstreamProtocol};

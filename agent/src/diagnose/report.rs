@@ -148,7 +148,7 @@ impl Report {
         text.extend(self.checks.iter().map(Check::text));
         let count = |verdict| self.checks.iter().filter(|check| check.verdict == verdict).count();
         text.push_str(&format!("{} ok, {} failed\n", count(Verdict::Ok), count(Verdict::Failed)));
-        self.redacted(text)
+        self.redacted(text, str::to_owned)
     }
 
     /// Returns it as one JSON object.
@@ -166,15 +166,17 @@ impl Report {
             "result": if self.exit() == Exit::Fine { "ok" } else { "failed" },
             "checks": checks,
         });
-        self.redacted(report.to_string())
+        // As it stands between the quotes of a text.
+        let inside = |secret: &str| Value::from(secret).to_string().trim_matches('"').to_owned();
+        self.redacted(report.to_string(), inside)
     }
 
-    /// Takes out what nobody is to read. It should not be there: whoever sends a report on does not look for it.
-    fn redacted(&self, text: String) -> String {
+    /// Takes out what nobody is to read, as `written` in this kind of text. It should not be there: whoever sends a report on does not look for it.
+    fn redacted(&self, text: String, written: impl Fn(&str) -> String) -> String {
         let secrets = self.secrets.iter().filter_map(|secret| core::str::from_utf8(secret.expose()).ok());
-        secrets
-            .filter(|secret| secret.len() >= MIN_SECRET)
-            .fold(text, |text, secret| text.replace(secret, "(redacted)"))
+        let mut secrets: Vec<_> = secrets.filter(|secret| secret.len() >= MIN_SECRET).map(written).collect();
+        secrets.sort_by_key(|secret| core::cmp::Reverse(secret.len())); // one may be a part of another
+        secrets.iter().fold(text, |text, secret| text.replace(secret, "(redacted)"))
     }
 }
 
@@ -222,5 +224,18 @@ mod tests {
         for text in [report.text(), report.json()] {
             assert!(!text.contains("s3cret-token") && text.contains("(redacted)"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_whole_and_as_json_writes_it() {
+        let mut report = report();
+        report.secrets.extend(["s3cret", "long-s3cret-token", "pa\"ss\\wo\nrd", "short"].map(Secret::new));
+        let said = "long-s3cret-token, s3cret, pa\"ss\\wo\nrd, short".to_owned();
+        report.add(Check::new("proxy", "x").failed(Error::new(Fault::ProxyRefused, said), Duration::ZERO));
+
+        for text in [report.text(), report.json()] {
+            assert!(text.contains("(redacted), (redacted), (redacted), short"), "{text}");
+        }
+        assert!(serde_json::from_str::<Value>(&report.json()).is_ok());
     }
 }

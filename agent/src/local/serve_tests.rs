@@ -75,6 +75,40 @@ fn over_tcp_only_who_has_the_token_and_calls_the_address_by_its_name_may_ask() {
     assert!(Gate::files(crate::config::SocketMode::Owner).check(&asked("origin: null\r\n")).is_err());
 }
 
+/// Whoever may open the file and is not the agent's user or root, as the kernel says: on a system that ignores the file's mode.
+#[cfg(unix)]
+#[tokio::test]
+async fn at_a_socket_the_kernel_says_who_asks_and_others_hear_nothing() {
+    use tokio::net::{UnixListener, UnixStream};
+
+    let folder = crate::testing::folder("serve-users");
+    let us = rustix::process::geteuid().as_raw();
+    let ask = async |name: &str, gate: Gate| {
+        let path = folder.join(name);
+        let listener = UnixListener::bind(&path).unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(serve(listener, Arc::new(gate), sources(Guard::new(), 0), stopped));
+        let asking = async {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            let _ = stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").await; // it may have been shown out
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await; // reset is as good as closed
+            String::from_utf8(answer).unwrap()
+        };
+        let answer = timeout(Duration::from_secs(60), asking).await.unwrap();
+        serving.abort();
+        answer
+    };
+
+    assert_eq!(Gate::files(crate::config::SocketMode::Owner).users(), Some([0, us]));
+    assert_eq!(Gate::files(crate::config::SocketMode::Group).users(), None, "the file's mode says who");
+    let answer = ask("ours", Gate::files(crate::config::SocketMode::Owner)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = ask("group", Gate::files(crate::config::SocketMode::Group)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(ask("theirs", Gate::Files(Some([us.wrapping_add(1), us.wrapping_add(2)]))).await, "");
+}
+
 #[tokio::test]
 async fn who_may_ask_is_told_how_the_agent_is() {
     let (address, _stop) = start(sources(Guard::new(), 0)).await;
@@ -152,6 +186,16 @@ async fn requests_are_shown_while_the_policy_allows_it_and_not_a_moment_longer()
     for path in ["/v1/requests", "/v1/requests/0"] {
         let answer = ask(address, &question(path, address)).await;
         assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("ADIT-1476"), "{answer}");
+    }
+}
+
+#[cfg(unix)]
+impl Gate {
+    fn users(&self) -> Option<[u32; 2]> {
+        match self {
+            Self::Files(users) => *users,
+            Self::Token { .. } => None,
+        }
     }
 }
 
