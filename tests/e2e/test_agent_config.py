@@ -1,6 +1,7 @@
 """The agent's configuration as a file: import of ngrok's, schemas, completion, manual pages, and a reload in mid-transfer."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -31,6 +32,36 @@ def told(argv, code=0, **keywords):
 def check(config):
     done = subprocess.run([AGENT, "config", "check", "--output", "json", "--config", config], capture_output=True, text=True, timeout=60)
     return json.loads(done.stdout)
+
+
+# --- check
+
+
+def test_what_a_start_would_lack_is_said_beside_what_is_valid(tmp_path):
+    config = tmp_path / "adit.yml"
+    endpoint = "  - {name: %s, url: 'https://a.example', upstream: {url: 80}}\n"
+    config.write_text(f"version: 1\nagent:\n  authtoken_file: none\n  log: nowhere/agent.log\nendpoints:\n{endpoint % 'a'}{endpoint % 'b'}")
+
+    said = told([AGENT, "config", "check", "--config", config])
+    report = check(config)
+
+    assert report["valid"] and said.startswith(f"{config}: valid\n")
+    for part in ("agent.connect_url", "none: ", "nowhere", "`a` and `b` ask for the same https://a.example"):
+        assert any(part in what for what in report["lacking"]) and part in said, (part, said)
+    token = tmp_path / "token"
+    token.write_text("adit_token\n")
+    token.chmod(0o600)
+    config.write_text(f"version: 1\nagent: {{authtoken_file: token, connect_url: 'a:1'}}\nendpoints:\n{endpoint % 'a'}")
+    assert check(config)["lacking"] == []
+
+
+def test_a_variable_that_is_no_text_is_refused(tmp_path):
+    config = tmp_path / "adit.yml"
+    config.write_text("version: 1\nagent: {connect_url: 'a:1'}\n")
+
+    said = told([AGENT, "config", "check", "--config", config], code=3, env={**os.environb, b"ADIT_CRL": b"off\xff"})
+
+    assert "ADIT_CRL" in said, said
 
 
 # --- import

@@ -1,6 +1,7 @@
 //! `adit config`, and what every command reads first.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
     path::PathBuf,
     sync::Arc,
@@ -15,7 +16,10 @@ use super::{
     policy, print,
 };
 use crate::{
-    config::{Config, ConfigFault, EditError, Overrides, Roots, UpstreamTrust, default_path, locate, set_authtoken},
+    config::{
+        Config, ConfigFault, EditError, LogOutput, Overrides, Roots, Token, UpstreamTrust, default_path, locate,
+        set_authtoken, token,
+    },
     errors::{Error, Exit, Fault},
     route::Route,
     termination::Termination,
@@ -54,25 +58,60 @@ pub(super) fn refusal(faults: &[ConfigFault], fault: Fault) -> Failure {
 pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
     let files = files(global);
     let checked = Config::load(&files, &overrides(global));
+    let mut lacking = Vec::new();
     let mut faults: Vec<(ConfigFault, Option<Fault>)> = match checked {
-        Ok(config) => unusable(&config, provider),
+        Ok(config) => {
+            lacking = lacks(&config);
+            unusable(&config, provider)
+        }
         Err(faults) => faults.into_iter().map(|fault| (fault, None)).collect(),
     };
     let policy = policy::read(global, provider).err().unwrap_or_default();
     faults.extend(policy.into_iter().map(|fault| (fault, None)));
     if output == Output::Json {
         let shown: Vec<_> = faults.iter().map(json).collect();
-        let line = serde_json::json!({ "valid": shown.is_empty(), "files": files, "faults": shown });
+        let line =
+            serde_json::json!({ "valid": shown.is_empty(), "files": files, "faults": shown, "lacking": lacking });
         print(&format!("{line}\n"))?;
         return Ok(if shown.is_empty() { Exit::Fine } else { Exit::Config });
     }
     if faults.is_empty() {
         let named: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
-        print(&format!("{}: valid\n", named.join(", ")))?;
+        print(&format!("{}: valid\n", if named.is_empty() { "no file".to_owned() } else { named.join(", ") }))?;
+        lacking.iter().try_for_each(|what| print(&format!("`adit start` needs more: {what}\n")))?;
         return Ok(Exit::Fine);
     }
     let lines: Vec<_> = faults.iter().map(|(fault, _)| fault.to_string()).collect();
     Err(Failure { exit: Exit::Config, text: format!("{}\n{}", lines.join("\n"), Fault::ConfigInvalid) })
+}
+
+/// Returns what an agent that is started from this needs besides: flags, the environment or another file may say it then.
+fn lacks(config: &Config) -> Vec<String> {
+    let mut lacking = Vec::new();
+    if config.agent.targets.is_empty() {
+        lacking.push("agent.connect_url: nothing says where the network is".to_owned());
+    }
+    if config.endpoints.is_empty() {
+        lacking.push("endpoints: there are none".to_owned());
+    }
+    match &config.agent.token {
+        Token::StandardInput | Token::Given(_) => {}
+        Token::Missing | Token::File(_) => {
+            lacking.extend(token(&config.agent.token).err().map(|error| error.to_string()))
+        }
+    }
+    if let LogOutput::File(path) = &config.agent.log
+        && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+    {
+        lacking.push(format!("agent.log: there is no folder {}", folder.display()));
+    }
+    let mut seen = BTreeMap::new();
+    for endpoint in config.endpoints.iter().filter(|endpoint| !endpoint.pooling) {
+        if let Some(other) = seen.insert(&endpoint.url, &endpoint.name).filter(|_| !endpoint.url.ends_with("://")) {
+            lacking.push(format!("endpoints: `{other}` and `{}` ask for the same {}", endpoint.name, endpoint.url));
+        }
+    }
+    lacking
 }
 
 /// Returns what is well written and cannot be used, with the place of the key that says so.

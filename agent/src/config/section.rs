@@ -70,7 +70,8 @@ impl Overrides {
         // Those of the network begin so too; the key is the agent's.
         let is_ours = |name: &str| !name.starts_with("ADIT_NETWORK_") || name == "ADIT_NETWORK_KEY";
         let ours = variables.filter(|(name, _)| name.starts_with(PREFIX) && is_ours(name));
-        let text = ours.filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
+        // What is no text is no value of any key: it is refused and not passed over.
+        let text = ours.map(|(name, value)| (name, value.to_string_lossy().into_owned()));
         Self { flags: BTreeMap::new(), environment: text.collect(), shared: super::route::shared_variables() }
     }
 
