@@ -35,6 +35,11 @@ pub(super) fn read(global: &Global, provider: &Arc<CryptoProvider>) -> Result<Wa
     Watch::open(named, configuration, freezer(global), Arc::clone(provider))
 }
 
+/// Returns whether the customer has closed everything.
+pub(super) fn is_frozen(global: &Global) -> bool {
+    freezer(global).frozen().is_some()
+}
+
 fn freezer(global: &Global) -> Freezer {
     let beside = files(global).first().and_then(|file| file.parent()).map(Path::to_owned);
     Freezer::new(beside.into_iter().chain(state_folder()))

@@ -117,7 +117,7 @@ fn termination(endpoint: &EndpointConfig, one: &One) -> Result<Option<Terminatio
 pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
     let source =
         Source { files: files(global), overrides: overrides(global), names: (!start.all).then(|| start.names.clone()) };
-    let trial = update::begin()?;
+    let trial = update::begin(policy::is_frozen(global))?;
     let config = source.load()?;
     let (shown, recent) = start_log(&config.agent)?;
     let token = token(&config.agent.token)?;

@@ -172,16 +172,16 @@ pub(super) struct Service {
 pub(super) type OnTrial = Option<(Store, Trial)>;
 
 /// Counts a start of this program, before anything that could go wrong in a new version. One on trial that was started too often
-/// without connecting is put back, and the one before is started in its place.
+/// without connecting is put back, and the one before is started in its place; while everything is `frozen` none can connect.
 ///
 /// # Errors
 /// When it cannot be put back.
-pub(super) fn begin() -> Result<OnTrial, Failure> {
+pub(super) fn begin(frozen: bool) -> Result<OnTrial, Failure> {
     let executable = std::env::current_exe().and_then(std::fs::canonicalize).ok();
     let (Some(store), Some(executable)) = (state_folder().as_deref().map(Store::new), executable) else {
         return Ok(None);
     };
-    match store.begin(&executable) {
+    match store.begin(&executable, &current(), frozen) {
         Begun::No => Ok(None),
         Begun::Trial(trial) => Ok(Some((store, trial))),
         Begun::Failed(trial) => {

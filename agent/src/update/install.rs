@@ -155,20 +155,27 @@ pub(crate) fn answers(staged: &Staged, promised: &Version) -> Result<(), Error> 
     }
 }
 
-/// Puts the staged program in the place of `executable`, which is kept; returns where.
+/// Returns where the program is kept that `executable` has taken the place of.
+pub(crate) fn previous(executable: &Path) -> PathBuf {
+    beside(executable, "previous")
+}
+
+/// Puts the staged program in the place of `executable`, which is kept as [`previous`]; with `keeps` the one that is kept already stays,
+/// because this one has never connected.
 ///
 /// # Errors
 /// [`Fault::FileUnwritable`]; there is a program in its place at every moment.
-pub(crate) fn replace(executable: &Path, mut staged: Staged) -> Result<PathBuf, Error> {
-    let previous = beside(executable, "previous");
+pub(crate) fn replace(executable: &Path, mut staged: Staged, keeps: bool) -> Result<(), Error> {
+    let previous = previous(executable);
     let draft = beside(executable, &format!("old-{}", std::process::id()));
     let exchange = || {
         let _ = fs::remove_file(&draft);
         if cfg!(windows) {
             // A running program can be renamed there, and not replaced.
-            let _ = fs::remove_file(&previous);
-            fs::rename(executable, &previous)?;
-        } else {
+            let away = if keeps { beside(executable, "failed") } else { previous.clone() };
+            let _ = fs::remove_file(&away);
+            fs::rename(executable, &away)?;
+        } else if !keeps {
             fs::hard_link(executable, &draft).or_else(|_| fs::copy(executable, &draft).map(drop))?;
             fs::rename(&draft, &previous)?;
         }
@@ -177,8 +184,7 @@ pub(crate) fn replace(executable: &Path, mut staged: Staged) -> Result<PathBuf, 
     };
     let done = exchange();
     staged.kept = done.is_ok();
-    done.map_err(|error| unwritable(executable, &error))?;
-    Ok(previous)
+    done.map_err(|error| unwritable(executable, &error))
 }
 
 /// Puts what was kept back into its place.
@@ -258,7 +264,8 @@ mod tests {
         let executable = program(&folder, "old");
 
         let staged = stage(&executable, b"new").unwrap();
-        let previous = replace(&executable, staged).unwrap();
+        replace(&executable, staged, false).unwrap();
+        let previous = previous(&executable);
 
         let names = || {
             let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -268,6 +275,9 @@ mod tests {
         assert_eq!(fs::read(&executable).unwrap(), b"new");
         assert_eq!(fs::read(&previous).unwrap(), b"old");
         assert_eq!(names(), ["adit", "adit.previous"]);
+        replace(&executable, stage(&executable, b"newest").unwrap(), true).unwrap();
+        assert_eq!(fs::read(&executable).unwrap(), b"newest");
+        assert_eq!(fs::read(&previous).unwrap(), b"old", "what never connected is not worth keeping");
         put_back(&executable, &previous).unwrap();
         assert_eq!(fs::read(&executable).unwrap(), b"old");
         assert_eq!(names(), ["adit"]);

@@ -29,7 +29,7 @@ use crate::{
     trust::{sha256, upstream_tls},
 };
 
-pub(crate) use install::{Staged, answers, keeper, put_back, replace, stage};
+pub(crate) use install::{Staged, answers, keeper, previous, put_back, replace, stage};
 pub(crate) use manifest::{Release, Wanted, verify};
 pub(crate) use trial::{Begun, Store, Trial};
 pub(crate) use version::Version;
@@ -207,18 +207,28 @@ impl Updater {
     /// # Errors
     /// [`Fault::FileUnwritable`]: this program is where it was.
     pub(crate) fn install(&self, release: &Release, staged: Staged) -> Result<PathBuf, Error> {
-        let previous = replace(&self.executable, staged)?;
+        let previous = previous(&self.executable);
+        // This program may be on trial itself: what comes back is the last one that has connected.
+        let before = self.store.as_ref().and_then(|store| store.read().trial);
+        let pending = before.as_ref().filter(|trial| trial.is_of(&self.executable, &current()));
+        let keeps = pending.is_some();
         let trial = Trial {
             executable: self.executable.clone(),
             previous: previous.clone(),
             version: release.version.to_string(),
-            from: current().to_string(),
+            from: pending.map_or_else(|| current().to_string(), |trial| trial.from.clone()),
             starts: 0,
         };
-        if let Some(store) = &self.store
-            && let Err(error) = store.change(|record| record.trial = Some(trial))
-        {
-            put_back(&self.executable, &previous)?; // without a trial it would stay although it does not connect
+        // First of all: a version without a trial would stay although it does not connect.
+        if let Some(store) = &self.store {
+            store.change(|record| record.trial = Some(trial))?;
+        }
+        if let Err(error) = replace(&self.executable, staged, keeps) {
+            if let Some(store) = &self.store
+                && let Err(error) = store.change(|record| record.trial = before)
+            {
+                tracing::warn!(%error, "a trial that was not begun is remembered"); // it is of a version that is not there
+            }
             return Err(error);
         }
         Ok(previous)

@@ -12,6 +12,8 @@ use crate::{
     errors::{Error, Fault},
 };
 
+use super::Version;
+
 /// What the file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -37,6 +39,13 @@ pub(crate) struct Trial {
     pub(crate) from: String,
     /// How often it was started.
     pub(crate) starts: u32,
+}
+
+impl Trial {
+    /// Returns whether the program at `executable`, of that version, is the one on trial, and the one before is there.
+    pub(crate) fn is_of(&self, executable: &Path, version: &Version) -> bool {
+        self.executable == executable && self.version == version.to_string() && self.previous.exists()
+    }
 }
 
 /// What a start has to do about a trial.
@@ -80,11 +89,15 @@ impl Store {
             .map_err(|error| Error::new(Fault::FileUnwritable, format!("{}: {error}", self.0.display())))
     }
 
-    /// Counts a start of `executable`.
-    pub(crate) fn begin(&self, executable: &Path) -> Begun {
-        let Some(mut trial) = self.read().trial.filter(|trial| trial.executable == executable) else {
+    /// Counts a start of `executable`, which has that version. One while the customer has frozen everything says nothing about the
+    /// version, and does not count.
+    pub(crate) fn begin(&self, executable: &Path, version: &Version, frozen: bool) -> Begun {
+        let Some(mut trial) = self.read().trial.filter(|trial| trial.is_of(executable, version)) else {
             return Begun::No;
         };
+        if frozen {
+            return Begun::Trial(trial);
+        }
         if trial.starts >= MAX_STARTS {
             return Begun::Failed(trial);
         }
@@ -131,26 +144,34 @@ mod tests {
 
     #[test]
     fn a_version_that_never_connects_is_put_back_after_its_starts_and_remembered() {
-        let store = Store::new(&crate::testing::folder("update-trial"));
-        let (executable, previous) = (PathBuf::from("/opt/adit"), PathBuf::from("/opt/adit.previous"));
+        let folder = crate::testing::folder("update-trial");
+        let store = Store::new(&folder);
+        let (executable, previous) = (folder.join("adit"), folder.join("adit.previous"));
+        let [old, new] = ["1.0.0", "1.1.0"].map(|text| Version::parse(text).unwrap());
         let trial = Trial {
             executable: executable.clone(),
-            previous,
+            previous: previous.clone(),
             version: "1.1.0".into(),
             from: "1.0.0".into(),
             starts: 0,
         };
-        assert_eq!(store.begin(&executable), Begun::No);
+        let begin = |frozen| store.begin(&executable, &new, frozen);
+        assert_eq!(begin(false), Begun::No);
         store.change(|record| record.trial = Some(trial.clone())).unwrap();
 
-        assert_eq!(store.begin(Path::new("/elsewhere")), Begun::No);
+        assert_eq!(begin(false), Begun::No, "there is nothing to put back");
+        std::fs::write(&previous, "").unwrap();
+        assert_eq!(store.begin(Path::new("/elsewhere"), &new, false), Begun::No);
+        assert_eq!(store.begin(&executable, &old, false), Begun::No, "it never took the place of this one");
         for starts in 1..=MAX_STARTS {
-            assert_eq!(store.begin(&executable), Begun::Trial(Trial { starts, ..trial.clone() }));
+            assert!(matches!(begin(true), Begun::Trial(_)));
+            assert_eq!(begin(false), Begun::Trial(Trial { starts, ..trial.clone() }));
         }
-        assert!(matches!(store.begin(&executable), Begun::Failed(_)));
+        assert!(matches!(begin(true), Begun::Trial(_)), "a start while everything is frozen says nothing");
+        assert!(matches!(begin(false), Begun::Failed(_)));
         store.failed("1.1.0").unwrap();
 
-        assert_eq!(store.begin(&executable), Begun::No);
+        assert_eq!(begin(false), Begun::No);
         assert_eq!(store.read().failed, ["1.1.0"]);
     }
 
