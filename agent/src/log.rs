@@ -2,6 +2,7 @@
 //!
 //! Whatever stands in a field, it stays in its line and moves no cursor (V94); secrets have no `Display`.
 
+mod native;
 mod recent;
 
 use core::fmt;
@@ -37,6 +38,7 @@ use crate::{
 
 pub use recent::Recent;
 
+use native::{Native, System};
 use recent::Keeper;
 
 /// Says why a log must not be written there: who writes the configuration must not be able to change what the agent keeps.
@@ -55,11 +57,12 @@ fn is_ours(path: &Path, state: Option<PathBuf>) -> Option<String> {
 }
 
 /// Sends what is traced in this process where the configuration says, and keeps the last of it. `shown` tells that a terminal
-/// shows the state.
+/// shows the state; `service` is the name of the service that this process is, where its manager keeps no standard error: unless the
+/// configuration names a place, the log is the system's own then.
 ///
 /// # Errors
 /// [`Fault::LogUnwritable`].
-pub fn start(config: &AgentConfig, shown: bool) -> Result<Arc<Recent>, Error> {
+pub fn start(config: &AgentConfig, shown: bool, service: Option<&str>) -> Result<Arc<Recent>, Error> {
     let unwritable = |detail: String| Error::new(Fault::LogUnwritable, detail);
     let filter = log_filter(&config.log_level).ok_or_else(|| unwritable("the filter is not one".to_owned()))?;
     let recent = Arc::<Recent>::default();
@@ -68,6 +71,10 @@ pub fn start(config: &AgentConfig, shown: bool) -> Result<Arc<Recent>, Error> {
         Ok(()) => Ok(recent),
         Err(error) => Err(unwritable(error.to_string())),
     };
+    let service = service.filter(|_| config.log == LogOutput::Auto);
+    if let Some(system) = service.map_or(Ok(None), System::open).map_err(|error| unwritable(error.to_string()))? {
+        return started(registry.with(Native::new(system, config.log_format)).try_init());
+    }
     let (on_terminal, set) = match &config.log {
         LogOutput::Off => return started(registry.try_init()),
         LogOutput::Auto if shown => return started(registry.try_init()),
@@ -100,6 +107,16 @@ pub fn start(config: &AgentConfig, shown: bool) -> Result<Arc<Recent>, Error> {
         (None, _) => layer.with_writer(io::stderr).boxed(),
     };
     started(registry.with(layer).try_init())
+}
+
+/// Writes down why a service ends: in its log, or in the system's own while there is none yet.
+pub(crate) fn last_words(service: &str, error: &str, exit: u8, then: &'static str) {
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!(error, exit, "{then}");
+    } else if let Ok(Some(system)) = System::open(service) {
+        let others = vec![("error", clip(error).into()), ("exit", exit.into())];
+        Native::new(system, None).keep(Level::ERROR, &Fields { message: then.to_owned(), others });
+    }
 }
 
 /// Returns whether what is written to a file of this process arrives in the journal of systemd, which says so by device and inode.
@@ -193,7 +210,12 @@ fn term(time: &str, level: Level, fields: &Fields, colour: bool) -> String {
         (true, _) => ("\x1b[2m", "\x1b[0m"),
     };
     let clock = time.get(11..19).unwrap_or(time);
-    let mut line = format!("{clock} {start}{:5}{end} {}", level.as_str(), escape(&fields.message));
+    format!("{clock} {start}{:5}{end} {}", level.as_str(), said(fields))
+}
+
+/// Writes a message and its fields.
+fn said(fields: &Fields) -> String {
+    let mut line = escape(&fields.message).to_string();
     for (name, value) in &fields.others {
         line.push_str(&format!(" {name}={}", plain(value)));
     }

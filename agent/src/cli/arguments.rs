@@ -148,6 +148,9 @@ pub(crate) struct Start {
     /// All endpoints of the configuration.
     #[arg(long, conflicts_with = "names")]
     pub(crate) all: bool,
+    /// The name of the service that this process is, where its manager keeps no standard error.
+    #[arg(skip)]
+    pub(crate) service: Option<String>,
 }
 
 #[derive(Debug, Args)]

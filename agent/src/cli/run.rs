@@ -45,7 +45,7 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
     files.retain(|file| !global.config.is_empty() || std::env::var_os("ADIT_CONFIG").is_some() || file.exists());
     let mut config = load(&files, &overrides(global))?;
     config.endpoints = vec![endpoint];
-    let (shown, recent) = start_log(&config.agent)?;
+    let (shown, recent) = start_log(&config.agent, None)?;
     let token = token(&config.agent.token)?;
     let mut watch = policy::open(global, provider)?;
     watch.keep(state_folder())?;
@@ -119,7 +119,7 @@ pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvide
         Source { files: files(global), overrides: overrides(global), names: (!start.all).then(|| start.names.clone()) };
     let trial = update::begin(policy::is_frozen(global))?;
     let config = source.load()?;
-    let (shown, recent) = start_log(&config.agent)?;
+    let (shown, recent) = start_log(&config.agent, start.service.as_deref())?;
     let token = token(&config.agent.token)?;
     // Over restarts that the vendor asks for, so that nothing is counted anew.
     let mut watch = policy::open(global, provider)?;
@@ -203,14 +203,14 @@ struct Shown {
 }
 
 /// Starts the log; returns whether the state is shown on the terminal, and what keeps the last lines.
-fn start_log(agent: &AgentConfig) -> Result<(bool, Arc<Recent>), Failure> {
+fn start_log(agent: &AgentConfig, service: Option<&str>) -> Result<(bool, Arc<Recent>), Failure> {
     let free = match agent.log {
         LogOutput::Auto => agent.log_format.is_none(),
         LogOutput::Off | LogOutput::File(_) => true,
         LogOutput::Stderr | LogOutput::Stdout => false,
     };
     let shown = free && io::stdout().is_terminal();
-    let recent = log::start(agent, shown)?;
+    let recent = log::start(agent, shown, service)?;
     raise_file_limit();
     Ok((shown, recent))
 }

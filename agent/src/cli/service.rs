@@ -29,7 +29,7 @@ pub(super) fn run(global: &Global, command: ServiceCommand, provider: &Arc<Crypt
         #[cfg(windows)]
         ServiceCommand::Run(wanted) => scm::run(&wanted.name, global, provider),
         #[cfg(not(windows))]
-        ServiceCommand::Run(_) => control::all(global, provider),
+        ServiceCommand::Run(wanted) => control::all(&wanted.name, global, provider),
     }
 }
 

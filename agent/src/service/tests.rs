@@ -120,7 +120,11 @@ fn what_is_removed_is_the_service_and_the_rest_only_when_asked() {
     );
     let purged = launchd::uninstall("adit", Some(&files)).to_string();
     assert!(purged.ends_with("adit.plist\nremove /etc/adit/adit.yml\nremove /var/db/adit\n"), "{purged}");
-    assert_eq!(windows::uninstall("adit", &[]).to_string(), "run sc.exe stop adit\nrun sc.exe delete adit\n");
+    assert_eq!(
+        windows::uninstall("adit", &[]).to_string(),
+        "run sc.exe stop adit\nrun sc.exe delete adit\n\
+         run reg.exe delete HKLM\\SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\adit /f\n"
+    );
 }
 
 #[test]

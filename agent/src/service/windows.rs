@@ -43,6 +43,15 @@ pub(crate) fn install(service: &Definition, token: Option<&Secret>, now: bool) -
     plan.push(Step::run(&["sc.exe", "failureflag", name, "1"]));
     plan.push(Step::run(&["sc.exe", "sidtype", name, "unrestricted"]));
     plan.push(Step::run(&["sc.exe", "privs", name, "SeChangeNotifyPrivilege"]));
+    let source = event_source(name);
+    // Its text for the numbers 1 to 1,000 is the text that was inserted: a program of Windows, so that no other has to stay where it is.
+    let values = [
+        ("EventMessageFile", "REG_EXPAND_SZ", r"%SystemRoot%\System32\EventCreate.exe"),
+        ("TypesSupported", "REG_DWORD", "7"),
+    ];
+    for (value, kind, data) in values {
+        plan.push(Step::run(&["reg.exe", "add", &source, "/v", value, "/t", kind, "/d", data, "/f"]));
+    }
     if let Some(secret) = token {
         // The folder first: a file gets the rights of the folder that it is made in.
         let file = PathBuf::from(&service.token);
@@ -65,6 +74,8 @@ pub(crate) fn uninstall(name: &str, purge: &[PathBuf]) -> Plan {
     let mut plan = Plan::default();
     plan.push(Step::Run { argv: ["sc.exe", "stop", name].map(str::to_owned).to_vec(), must: false });
     plan.push(Step::run(&["sc.exe", "delete", name]));
+    let argv = ["reg.exe", "delete", &event_source(name), "/f"].map(str::to_owned).to_vec();
+    plan.push(Step::Run { argv, must: false }); // one of an earlier version has none
     for path in purge {
         plan.push(Step::Remove { path: path.clone() });
     }
@@ -82,6 +93,11 @@ fn rights(path: &str, account: &str, inherited: &str) -> Step {
 /// Returns the account that the service is.
 fn account(service: &Definition) -> String {
     service.user.clone().unwrap_or_else(|| format!(r"NT SERVICE\{}", service.name))
+}
+
+/// Returns where Windows is told of a source of events.
+fn event_source(name: &str) -> String {
+    format!(r"HKLM\SYSTEM\CurrentControlSet\Services\EventLog\Application\{name}")
 }
 
 fn title(name: &str) -> String {

@@ -17,6 +17,7 @@ use crate::{
         run,
     },
     errors::Exit,
+    log,
     service::{Manager, launchd, plan, systemd},
 };
 
@@ -73,17 +74,22 @@ pub(super) fn status(wanted: &Status) -> Result<Exit, Failure> {
     }
 }
 
-/// Runs all endpoints for a manager that tries again whatever ends with an error: what somebody has to mend ends without one.
-pub(super) fn all(global: &Global, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
-    let all = arguments::Start { names: Vec::new(), all: true };
-    match run::start(global, &all, provider) {
-        Err(failure) if matches!(failure.exit, Exit::Usage | Exit::Config | Exit::Refused | Exit::Policy) => {
-            tracing::error!(error = failure.text, exit = failure.exit as u8, "not started again before it is mended");
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{}\n", failure.text).as_bytes()); // the last words
-            Ok(Exit::Fine)
-        }
-        done => done,
+/// Runs all endpoints as the service `name`, for a manager that tries again whatever ends with an error: what somebody has to mend ends
+/// without one. Why it ends is in its log either way, as nobody reads what a process of such a manager prints.
+pub(super) fn all(name: &str, global: &Global, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
+    let all = arguments::Start { names: Vec::new(), all: true, service: Some(name.to_owned()) };
+    let failure = match run::start(global, &all, provider) {
+        Ok(exit) => return Ok(exit),
+        Err(failure) => failure,
+    };
+    let is_final = matches!(failure.exit, Exit::Usage | Exit::Config | Exit::Refused | Exit::Policy);
+    let then = if is_final { "not started again before it is mended" } else { "ended, to be started again" };
+    log::last_words(name, &failure.text, failure.exit as u8, then);
+    if !is_final {
+        return Err(failure);
     }
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{}\n", failure.text).as_bytes()); // the last words
+    Ok(Exit::Fine)
 }
 
 fn tell(argv: &[&str]) -> Result<Exit, Failure> {

@@ -18,6 +18,7 @@ use super::{Failure, control, unmanaged};
 use crate::{
     cli::{arguments::Global, run},
     errors::Exit,
+    log,
 };
 
 /// What the manager's thread is to run: it is given no arguments of ours.
@@ -53,9 +54,15 @@ fn serve(_: Vec<OsString>) {
         ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
         _ => ServiceControlHandlerResult::NotImplemented, // whatever else Windows may ask
     };
-    let Ok(handle) = service_control_handler::register(&task.name, handle) else { return };
+    let handle = match service_control_handler::register(&task.name, handle) {
+        Ok(handle) => handle,
+        Err(error) => {
+            let then = "Windows takes no word from this service";
+            return log::last_words(&task.name, &error.to_string(), Exit::Failed as u8, then);
+        }
+    };
     tell(&handle, ServiceState::Running, 0);
-    let code = match control::all(&task.global, &task.provider) {
+    let code = match control::all(&task.name, &task.global, &task.provider) {
         Ok(Exit::Fine) => 0,
         Ok(exit) => exit as u32,
         Err(failure) => failure.exit as u32,
