@@ -15,7 +15,7 @@ use core::{
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use adit_core::{Bind, BindId, Code, Secret, escape};
-use adit_tokio::{CommandReply, Uplink, UplinkEvent, UplinkOptions};
+use adit_tokio::{Uplink, UplinkEvent, UplinkOptions};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -42,6 +42,7 @@ pub use embed::Detached;
 use carry::{Limits, Service, serve};
 use events::{Memory, Next};
 
+pub(crate) use events::Wish;
 pub(crate) use replay::{Doors, ReplayError};
 
 /// An agent that is ready to run.
@@ -58,7 +59,7 @@ pub struct Agent {
     guard: Arc<Guard>,
     store: Option<Arc<Store>>,
     doors: Arc<Doors>,
-    updates: Option<mpsc::Sender<CommandReply>>,
+    updates: Option<mpsc::Sender<Wish>>,
 }
 
 /// What to do about a network that does not answer, or not as hoped.
@@ -157,7 +158,7 @@ impl Agent {
 
     /// Hands the vendor's wish for a newer version to whoever can fulfil it; without, it is answered that this cannot be done.
     #[must_use]
-    pub(crate) fn with_updates(mut self, updates: mpsc::Sender<CommandReply>) -> Self {
+    pub(crate) fn with_updates(mut self, updates: mpsc::Sender<Wish>) -> Self {
         self.updates = Some(updates);
         self
     }

@@ -36,6 +36,13 @@ pub(super) enum Next {
     Over(Option<Error>),
 }
 
+/// The vendor's wish for a newer version, for whoever can fulfil it: whoever takes it answers, and writes down what it answers.
+pub(crate) struct Wish {
+    pub(crate) reply: CommandReply,
+    /// What the vendor says about it.
+    pub(crate) text: String,
+}
+
 /// What has to be remembered between events.
 pub(super) struct Memory {
     status: Arc<Status>,
@@ -44,7 +51,7 @@ pub(super) struct Memory {
     provider: Arc<CryptoProvider>,
     allowed: RemoteManagement,
     guard: Arc<Guard>,
-    updates: Option<mpsc::Sender<CommandReply>>,
+    updates: Option<mpsc::Sender<Wish>>,
     patience: Patience,
     targets: Vec<String>,
     sessions: usize,
@@ -329,24 +336,22 @@ impl Memory {
         Next::End(outcome)
     }
 
-    /// Hands the wish for a newer version on: whoever takes it answers.
+    /// Hands the wish for a newer version on.
     fn update(&self, said: &str, reply: CommandReply) -> Next {
+        let wish = Wish { reply, text: said.to_owned() };
         let refused = match &self.updates {
-            Some(updates) => updates.try_send(reply).err(),
-            None => Some(TrySendError::Closed(reply)),
+            Some(updates) => updates.try_send(wish).err(),
+            None => Some(TrySendError::Closed(wish)),
         };
         let text = escape(said);
         match refused {
-            None => {
-                tracing::info!(command = "update", %text, "remote command: looking for a newer version");
-                self.guard.note(|| Draft::command("update", said, "obeyed"));
-            }
-            Some(TrySendError::Full(reply)) => {
+            None => tracing::info!(command = "update", %text, "remote command: looking for a newer version"),
+            Some(TrySendError::Full(Wish { reply, .. })) => {
                 reply.answer(Code::BUSY, "an update is under way");
                 tracing::warn!(command = "update", %text, "remote command refused: an update is under way");
                 self.guard.note(|| Draft::command("update", said, "refused").text("why", "an update is under way"));
             }
-            Some(TrySendError::Closed(reply)) => {
+            Some(TrySendError::Closed(Wish { reply, .. })) => {
                 let error = Fault::CommandUnsupported;
                 reply.answer(Code::UNSUPPORTED, "this agent has no place for updates");
                 tracing::warn!(command = "update", %text, %error, remedy = error.entry().remedy, "remote command refused");

@@ -33,6 +33,11 @@ impl Draft {
         Record::new("configuration").text("event", event)
     }
 
+    /// A newer version took the place of this program, did not, stays, or was put back.
+    pub(crate) fn update(event: &str, version: Option<&str>) -> Record {
+        Record::new("update").text("event", event).maybe("version", version)
+    }
+
     /// The vendor asked for something.
     pub(crate) fn command(command: &str, text: &str, decision: &str) -> Record {
         Record::new("command").text("command", command).text("text", text).text("decision", decision)

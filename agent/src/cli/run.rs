@@ -8,7 +8,6 @@ use std::{
 };
 
 use adit_core::{Secret, TlsEnd, UpstreamProtocol};
-use adit_tokio::CommandReply;
 use rustls::crypto::CryptoProvider;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -22,7 +21,7 @@ use super::{
     policy, update,
 };
 use crate::{
-    agent::{Agent, Outcome},
+    agent::{Agent, Outcome, Wish},
     capture::Store,
     config::{
         AgentConfig, Authorities, ClientCertificates, ClientMode, Config, EndpointConfig, Kind, LogOutput, Overrides,
@@ -249,7 +248,7 @@ fn drive_reloading(
     shown: &Shown,
     watch: Watch,
     reload: Reload,
-    (versions, asked): (update::Service, mpsc::Receiver<CommandReply>),
+    (versions, asked): (update::Service, mpsc::Receiver<Wish>),
 ) -> Result<Option<Outcome>, Failure> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {

@@ -13,8 +13,7 @@ use std::{
     time::Instant,
 };
 
-use adit_core::Code;
-use adit_tokio::CommandReply;
+use adit_core::{Code, escape};
 use rustls::crypto::CryptoProvider;
 use tokio::{
     runtime::Builder,
@@ -29,7 +28,7 @@ use super::{
     policy, print,
 };
 use crate::{
-    agent::{Agent, Outcome},
+    agent::{Agent, Outcome, Wish},
     audit::Draft,
     config::{AgentConfig, Channel, Releases, Token, token},
     errors::{Error, Exit, Fault, clip},
@@ -231,36 +230,32 @@ impl Service {
     }
 
     /// Does what there is to do while the agent runs: a trial, a look for newer versions, and what the vendor asks for.
-    pub(super) async fn look_after(
-        self,
-        status: Arc<Status>,
-        guard: Arc<Guard>,
-        mut asked: mpsc::Receiver<CommandReply>,
-    ) {
+    pub(super) async fn look_after(self, status: Arc<Status>, guard: Arc<Guard>, mut asked: mpsc::Receiver<Wish>) {
         if let Some((store, trial)) = &self.trial {
-            self.tried(store, trial, &status).await;
+            self.tried(store, trial, &status, &guard).await;
         }
         let (Some(updater), Some(releases)) = (&self.updater, &self.releases) else { return };
         let may = guard.updates();
         if releases.check && may.check {
-            self.looked(updater, may.install).await;
+            self.looked(updater, may.install, &guard).await;
         }
-        while let Some(reply) = asked.recv().await {
+        while let Some(Wish { reply, text }) = asked.recv().await {
             if let Some(keeper) = kept().await {
                 reply.answer(Code::UNSUPPORTED, "the program of this agent is looked after by another");
                 let error = Error::new(Fault::UpdateManaged, keeper);
                 tracing::warn!(command = "update", %error, remedy = error.fault.entry().remedy, "remote command refused");
-                guard.note(|| Draft::command("update", "", "refused").text("why", &error.to_string()));
+                guard.note(|| Draft::command("update", &text, "refused").text("why", &error.to_string()));
                 continue;
             }
-            tracing::warn!(command = "update", "remote command obeyed");
+            tracing::warn!(command = "update", text = %escape(&text), "remote command obeyed");
+            guard.note(|| Draft::command("update", &text, "obeyed"));
             reply.answer(Code::NO_ERROR, "");
-            self.looked(updater, true).await;
+            self.looked(updater, true, &guard).await;
         }
     }
 
     /// Looks for a newer version, and installs it where that is wanted.
-    async fn looked(&self, updater: &Updater, install: bool) {
+    async fn looked(&self, updater: &Updater, install: bool, guard: &Guard) {
         let found = async {
             match updater.look(Force::default()).await? {
                 Offer::Current(version) => tracing::info!(offered = %version, "no newer version"),
@@ -272,6 +267,10 @@ impl Service {
                     let staged = updater.prepare(&release, false).await?;
                     let previous = updater.install(&release, staged)?;
                     tracing::warn!(version = %release.version, previous = %previous.display(), "a new version is installed");
+                    guard.note(|| {
+                        let record = Draft::update("installed", Some(&release.version.to_string()));
+                        record.text("from", &current().to_string()).text("sha256", &release.artefact.sha256)
+                    });
                     self.start_anew();
                 }
             }
@@ -279,11 +278,14 @@ impl Service {
         };
         if let Err(error) = found.await {
             tracing::warn!(%error, remedy = error.fault.entry().remedy, "no update");
+            if install {
+                guard.note(|| Draft::update("not installed", None).text("why", &error.to_string()));
+            }
         }
     }
 
     /// Waits for a new version to connect; puts the one before back when it does not.
-    async fn tried(&self, store: &Store, trial: &Trial, status: &Status) {
+    async fn tried(&self, store: &Store, trial: &Trial, status: &Status, guard: &Guard) {
         let most = self.releases.as_ref().map_or(TRIAL, |releases| releases.trial);
         let mut begun = Instant::now();
         let mut looks = interval(LOOK);
@@ -295,6 +297,7 @@ impl Service {
                         tracing::error!(%error, "the end of a trial is not remembered");
                     }
                     tracing::info!(version = trial.version, "the new version connects: its trial is over");
+                    guard.note(|| Draft::update("stays", Some(&trial.version)));
                     return;
                 }
                 // The customer has closed everything: that says nothing about the version.
@@ -304,7 +307,10 @@ impl Service {
             }
         }
         match back(store, trial, "it did not connect in time") {
-            Ok(()) => self.start_anew(),
+            Ok(()) => {
+                guard.note(|| Draft::update("put back", Some(&trial.version)).text("to", &trial.from));
+                self.start_anew();
+            }
             Err(failure) => tracing::error!(error = failure.text, "the version before cannot be put back"),
         }
     }

@@ -30,7 +30,7 @@ def wait_until(condition, what, deadline=DEADLINE):
 class Process:
     """One run of a program. `lines` holds standard output and standard error in the order of arrival."""
 
-    def __init__(self, name, argv, stdin=None, env=None, cwd=None, user=None):
+    def __init__(self, name, argv, stdin=None, env=None, cwd=None, user=None, interactive=False):
         self.name = name
         self.lines = []
         self.stdout = queue.Queue()
@@ -38,7 +38,7 @@ class Process:
         self._ends = 0
         self.child = subprocess.Popen(
             [str(part) for part in argv],
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stdin is not None or interactive else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})},
@@ -58,6 +58,11 @@ class Process:
             self.child.stdin.close()
         except BrokenPipeError:
             pass
+
+    def say(self, line):
+        """Gives a line to a program that was started to be spoken to."""
+        self.child.stdin.write(f"{line}\n".encode())
+        self.child.stdin.flush()
 
     def _collect(self, pipe, sink):
         for raw in pipe:
