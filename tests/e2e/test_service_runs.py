@@ -1,5 +1,6 @@
 """The installed service under the real systemd, which runs in namespaces of its own: started, crashed, refused, booted again."""
 
+import json
 import os
 import pathlib
 import re
@@ -15,6 +16,7 @@ from harness.deployment import AGENT, DOMAIN, NETWORK, ROOT, yaml
 from harness.http_upstream import HttpUpstream
 from harness.ports import free_port
 from harness.process import run, wait_until
+from harness.releases import NEW, OLD, Releases
 from harness.systemd import Machine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and services need root")
@@ -151,6 +153,55 @@ def test_a_service_without_a_network_goes_on_trying_and_is_started_when_it_is_bo
     installed.network.restart()
     machine.wait_for("adit.service", "ActiveState", "active")
     wait_until(installed.answers, "the endpoint to answer")
+
+
+def test_a_service_replaces_itself_by_nothing_and_root_replaces_it_by_what_connects_alone(installed, registry, tmp_path):
+    machine, files = installed.machine, installed.machine.state / "adit"
+    run(["strip", "-o", installed.program, AGENT.resolve()])
+    program = installed.program.read_bytes()
+    releases = registry.upstream(Releases(tmp_path / "releases"))
+    shutil.copyfile(releases.ca, files / "releases.pem")
+    (files / "releases.pem").chmod(0o644)
+    config = installed.config.read_text().replace("agent:\n", f"agent:\n  update: {json.dumps(releases.settings(ca='releases.pem'))}\n")
+    installed.config.write_text(config)
+    rule = {"name": "all", "endpoints": ["*"], "hosts": ["*"], "addresses": ["127.0.0.0/8"], "ports": ["1-65535"], "protocols": ["http"]}
+    policy = files / "policy.yml"
+    policy.write_text(yaml({"version": 1, "updates": {"check": True, "install": True}, "allow": [rule]}) + "\n")
+    policy.chmod(0o644)
+    new = program.replace(OLD, NEW)
+    releases.publish(new)
+
+    def update(*argv, code=0):
+        argv = [installed.program, "update", "--config", "/etc/adit/adit.yml", "--authtoken-file", "/etc/adit/adit.token", *argv]
+        done = machine.run("env", "XDG_STATE_HOME=/etc/adit/state-of-root", *argv, check=False)
+        told = (done.stdout + done.stderr).decode()
+        assert done.returncode == code, told
+        return told
+
+    def version():
+        return json.loads(machine.run(installed.program, "version", "--output", "json").stdout)["version"]
+
+    # The policy lets it install what it finds, and its own file is not its to write: it says so and goes on.
+    installed.install()
+    installed.adit("start", "--wait", "60")
+    log = lambda: machine.run("journalctl", "--no-pager", "-u", "adit.service").stdout.decode()  # noqa: E731
+    wait_until(lambda: "no update" in log(), "the service says why there is no update", 60)
+    assert "ADIT-1008" in log(), log()
+    assert version() == "0.1.0" and installed.answers()
+    # One that says its version and knows no network: nothing has changed, and the service runs on.
+    before = machine.show("adit.service", "MainPID")
+    releases.publish(new.replace(b"connect_url", b"connect_uri"), signed=-40)
+    assert "ADIT-1036" in update(code=1)
+    assert version() == "0.1.0" and installed.answers() and machine.show("adit.service", "MainPID") == before
+    # One that connects takes its place, and is what the service runs when it is started again.
+    releases.publish(new, signed=-20)
+    assert "version 9.9.9 is in the place of 0.1.0" in update()
+    assert machine.show("adit.service", "MainPID") == before and installed.answers()
+    mark = installed.network.process.mark()
+    installed.adit("restart")
+    machine.wait_for("adit.service", "ActiveState", "active")
+    installed.network.process.wait_for("a session began.*adit/9.9.9|adit/9.9.9.*a session began", deadline=60, after=mark)
+    assert version() == "9.9.9" and installed.answers() and machine.show("adit.service", "NRestarts") == "0"
 
 
 def privileged_port():

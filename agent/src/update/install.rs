@@ -31,7 +31,10 @@ pub(crate) fn keeper(executable: &Path) -> Option<String> {
 /// Returns whether this is a container made to run this program.
 fn in_image(executable: &Path) -> bool {
     let is_container = ["/.dockerenv", "/run/.containerenv"].iter().any(|file| Path::new(file).exists());
-    let runs_this = fs::read_link("/proc/1/exe").is_ok_and(|first| first == executable) || is_child_of_first();
+    // Where systemd is the first process every service is its child: that is a machine, however it is made.
+    let is_machine = Path::new("/run/systemd/system").is_dir();
+    let is_first = fs::read_link("/proc/1/exe").is_ok_and(|first| first == executable);
+    let runs_this = is_first || !is_machine && is_child_of_first();
     env::var_os("KUBERNETES_SERVICE_HOST").is_some() || is_container && runs_this
 }
 

@@ -141,6 +141,24 @@ fn a_server_that_is_gone_silent_or_fails_gives_way_to_the_next() {
 }
 
 #[test]
+fn the_first_server_comes_again_after_the_last_and_then_nobody() {
+    run(async {
+        let [one, other] = [(); 2].map(|()| Server::start(|_| (2, false, Vec::new())));
+        let mut options = options(vec![one.address, other.address]);
+        options.resolve_timeout = Duration::from_secs(60);
+        if let Some(resolver) = &mut options.resolver {
+            resolver.patience = Duration::from_secs(10);
+        }
+
+        let error = resolve("node.test", &options).await.unwrap_err();
+
+        assert_eq!(error, ConnectError::Resolve { host: "node.test".into(), kind: ErrorKind::InvalidData });
+        // Twice for each of two kinds of addresses, and no more.
+        assert_eq!([one, other].map(|server| server.asked.load(Ordering::Relaxed)), [4, 4]);
+    });
+}
+
+#[test]
 fn a_name_that_does_not_exist_is_no_reason_to_ask_another_server() {
     run(async {
         let (first, second) = (Server::start(|_| (3, false, Vec::new())), Server::start(|_| (0, false, vec![HERE])));
