@@ -1,5 +1,6 @@
 //! What a vendor says of a release, believed only as far as its signature and its dates reach.
 
+use adit_core::escape;
 use minisign_verify::{PublicKey, Signature};
 use serde::Deserialize;
 
@@ -7,7 +8,7 @@ use super::Version;
 use crate::{
     clock::moment,
     config::Channel,
-    errors::{Error, Fault},
+    errors::{Error, Fault, clip},
 };
 
 /// A release that is signed, of the channel that was asked for, and has not expired.
@@ -65,13 +66,20 @@ pub(crate) struct Wanted<'w> {
 /// # Errors
 /// [`Fault::UpdateUntrusted`]; [`Fault::UpdateNone`] when it has nothing for this machine.
 pub(crate) fn verify(text: &[u8], signature: &str, wanted: &Wanted<'_>) -> Result<Release, Error> {
-    let untrusted = |problem: String| Error::new(Fault::UpdateUntrusted, problem);
     let signature = Signature::decode(signature.trim_end())
         .map_err(|_| untrusted("its signature is not in minisign's form".to_owned()))?;
     let signed = wanted.keys.iter().any(|key| key.verify(text, &signature, false).is_ok());
     if !signed {
         return Err(untrusted("its signature is of none of the keys in agent.update.public_key".to_owned()));
     }
+    read(text, signature.trusted_comment(), wanted)
+}
+
+/// Reads a manifest whose signature, trusted comment included, was found to be good.
+///
+/// # Errors
+/// As [`verify`].
+pub(super) fn read(text: &[u8], comment: &str, wanted: &Wanted<'_>) -> Result<Release, Error> {
     let manifest: Manifest = serde_json::from_slice(text)
         .map_err(|error| untrusted(format!("it is not in the form of a release: {error}")))?;
     if manifest.format != 1 || manifest.product != PRODUCT {
@@ -80,9 +88,9 @@ pub(crate) fn verify(text: &[u8], signature: &str, wanted: &Wanted<'_>) -> Resul
     if Channel::parse(&manifest.channel) != Some(wanted.channel) {
         return Err(untrusted(format!("it is of another channel than {}", wanted.channel.word())));
     }
-    let comment = format!("{PRODUCT} {} {}", manifest.channel, manifest.version);
-    if signature.trusted_comment() != comment {
-        return Err(untrusted(format!("its trusted comment is not `{comment}`")));
+    let named = format!("{PRODUCT} {} {}", manifest.channel, manifest.version);
+    if comment != named {
+        return Err(untrusted(format!("its trusted comment is not `{named}`")));
     }
     let version = Version::parse(&manifest.version).ok_or_else(|| untrusted("it has no version".to_owned()))?;
     let (signed, expires) = (moment(&manifest.signed), moment(&manifest.expires));
@@ -107,6 +115,11 @@ pub(crate) fn verify(text: &[u8], signature: &str, wanted: &Wanted<'_>) -> Resul
         .ok_or_else(|| Error::new(Fault::UpdateNone, format!("version {version} is not made for {}", wanted.target)))?;
     sound(&artefact).map_err(untrusted)?;
     Ok(Release { version, signed, artefact })
+}
+
+/// Says what is wrong; what a manifest says for itself is made harmless, whoever has signed it.
+fn untrusted(problem: String) -> Error {
+    Error::new(Fault::UpdateUntrusted, clip(&escape(&problem).to_string()))
 }
 
 fn sound(artefact: &Artefact) -> Result<(), String> {
@@ -191,12 +204,42 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_is_believed_until_the_second_at_which_it_expires_and_a_day_before_it_was_signed() {
+        let at = |now| told("stable.json", "stable.json.minisig", |wanted| wanted.now = now).map(|_| ());
+        let (signed, expires) = (moment("2026-11-20T08:00:00Z").unwrap(), moment("2027-05-20T08:00:00Z").unwrap());
+
+        assert_eq!((at(expires - 1), at(signed - DAY)), (Ok(()), Ok(())));
+        assert!(at(expires).unwrap_err().contains("expired at 2027-05-20T08:00:00Z"));
+        assert!(at(signed - DAY - 1).unwrap_err().contains("signed at 2026-11-20T08:00:00Z, which is yet to come"));
+    }
+
+    #[test]
+    fn what_a_manifest_says_moves_no_cursor() {
+        let keys = [];
+        let wanted = Wanted { keys: &keys, channel: Channel::Stable, target: "x", now: NOW };
+        for text in [
+            r#"{"\u001b[2J": 1}"#,
+            r#"{"format": 1, "product": "adit", "channel": "stable", "version": "1.2.3+\u001b[2J", "signed": "", "expires": "", "artefacts": []}"#,
+        ] {
+            let refused = read(text.as_bytes(), "", &wanted).unwrap_err().to_string();
+            assert!(!refused.chars().any(char::is_control), "{refused:?}");
+        }
+    }
+
+    #[test]
     fn a_path_that_leads_elsewhere_a_size_and_a_hash_that_are_none_are_refused() {
         let fine = Artefact { target: String::new(), path: "a/b-1.2_x+3".to_owned(), size: 1, sha256: "0".repeat(64) };
         assert_eq!(sound(&fine), Ok(()));
-        for path in ["", "/a", "../a", "a/../b", "a//b", "a?b", "a b", "a/", ".hidden", "http://x"] {
-            assert!(sound(&Artefact { path: path.to_owned(), ..fine.clone() }).is_err(), "{path}");
+        let with = |path: &str| sound(&Artefact { path: path.to_owned(), ..fine.clone() });
+        let elsewhere = [
+            "", "/a", "../a", "a/../b", "a/..", "a//b", "a?b", "a#b", "a b", "a/", "a/.b", ".hidden", "http://x",
+            "a\\b",
+        ];
+        for path in elsewhere.into_iter().chain(["a%2e%2e/b", "a\nb", "ä", &"a".repeat(257)]) {
+            assert!(with(path).is_err(), "{path}");
         }
+        assert_eq!(with(&"a".repeat(256)), Ok(()));
+        assert_eq!(sound(&Artefact { size: MAX_PROGRAM, ..fine.clone() }), Ok(()));
         for size in [0, MAX_PROGRAM + 1] {
             assert!(sound(&Artefact { size, ..fine.clone() }).is_err());
         }
