@@ -1,5 +1,7 @@
 //! One revocation list, believed: whole, of an authority that may sign lists, signed by it, and of a time that can be.
 
+use core::time::Duration;
+
 use adit_core::escape;
 use rustls::{
     crypto::CryptoProvider,
@@ -148,6 +150,11 @@ impl RevocationList {
         let (_, list) = CertificateRevocationList::from_der(&self.der).ok()?;
         let mut entries = list.iter_revoked_certificates();
         entries.find(|entry| entry.raw_serial() == serial).map(|entry| entry.revocation_date.timestamp())
+    }
+
+    /// Returns whether its successor should have come `grace` before `now`, in seconds since 1970, or earlier.
+    pub fn is_over(&self, grace: Duration, now: u64) -> bool {
+        self.next.saturating_add(grace.as_secs()) <= now
     }
 
     /// Tells which list this is.

@@ -2,7 +2,9 @@
 //! certificates are believed, and which are revoked. Cryptography is the caller's choice: nothing is installed for the process.
 
 mod crl;
+mod described;
 mod key;
+mod standing;
 mod staple;
 mod trust;
 
@@ -16,7 +18,9 @@ use rustls::{
 };
 
 pub use crl::{Mark, RevocationList, Scope, is_issued, split_lists};
+pub use described::{Described, Name, base64, hex};
 pub use key::{KeyPrint, sha256};
+pub use standing::{Depth, Revocations, Standing, list_issuers, verifier};
 pub use staple::{MAX_STAPLE, MAX_STAPLED, staple, stapled};
 pub use trust::{Judge, TrustError, read};
 

@@ -1,31 +1,24 @@
 //! Who a caller is by its certificate: for policies, and for upstreams in headers that only we write.
 
-use core::{
-    fmt::Write as _,
-    net::IpAddr,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use adit_policy::{
     cel::Timestamp,
     environment::{Certificate, Extension, Extensions, Name, Texts},
 };
+use adit_tls::{Described, base64, hex};
 use aws_lc_rs::digest::{SHA256, digest};
 use http::{HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
-use x509_parser::{
-    certificate::X509Certificate,
-    extensions::GeneralName,
-    prelude::FromDer as _,
-    x509::{AttributeTypeAndValue, X509Name},
-};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 /// A certificate that a caller has shown and whose key it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// What it says, and whether one of the endpoint's authorities vouches for that.
     pub certificate: Arc<Certificate>,
+    described: Arc<Described>,
     der: CertificateDer<'static>,
     /// Where somebody vouches for it.
     chain: Option<Arc<Chain>>,
@@ -74,37 +67,32 @@ impl Identity {
 
     /// Reads a certificate; nothing when it is not well formed, or larger than what we tell about.
     pub fn read(der: &CertificateDer<'_>, verified: bool) -> Option<Self> {
-        if der.len() > MAX_CERTIFICATE {
-            return None;
-        }
+        let described = Described::read(der)?;
         let ([], parsed) = X509Certificate::from_der(der).ok()? else { return None };
-        let names = match parsed.subject_alternative_name().ok()? {
-            Some(extension) => alternative_names(&extension.value.general_names)?,
-            None => Names::default(),
-        };
-        let serial = parsed.raw_serial();
         let extensions = parsed.extensions().iter().map(|extension| Extension {
             id: extension.oid.to_id_string(),
             critical: extension.critical,
             value: extension.value.to_vec(),
         });
+        let Described { dns_names, email_addresses, ip_addresses, uris, .. } = described.clone();
         let certificate = Certificate {
             verified,
             fingerprint: hex(digest(&SHA256, der).as_ref()),
             pem: pem(der),
-            serial_number: hex(serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(serial)),
+            serial_number: described.serial_number.clone(),
             signature_algorithm: signature(&parsed.signature_algorithm.algorithm.to_id_string()),
-            subject: name(parsed.subject())?,
-            issuer: name(parsed.issuer())?,
-            dns_names: Texts(names.dns),
-            email_addresses: Texts(names.email),
-            ip_addresses: Texts(names.ip),
-            uris: Texts(names.uri),
+            subject: name(&described.subject),
+            issuer: name(&described.issuer),
+            dns_names: Texts(dns_names),
+            email_addresses: Texts(email_addresses),
+            ip_addresses: Texts(ip_addresses),
+            uris: Texts(uris),
             extensions: Extensions(extensions.collect()),
             not_before: Timestamp::new(parsed.validity().not_before.timestamp(), 0)?,
             not_after: Timestamp::new(parsed.validity().not_after.timestamp(), 0)?,
         };
-        Some(Self { certificate: Arc::new(certificate), der: der.clone().into_owned(), chain: None })
+        let der = der.clone().into_owned();
+        Some(Self { certificate: Arc::new(certificate), described: Arc::new(described), der, chain: None })
     }
 
     /// Keeps the chain by which somebody vouches for it, to be judged at the first request and when lists change.
@@ -121,146 +109,35 @@ impl Identity {
         self.chain.as_deref()
     }
 
-    /// Returns what upstreams are told. Of a certificate for which nobody vouches they hear its fingerprint only: what it
-    /// says of itself anybody can write.
+    /// Returns what upstreams are told.
     pub fn fields(&self) -> Vec<(HeaderName, HeaderValue)> {
-        let Certificate { verified, fingerprint, subject, issuer, serial_number, .. } = &*self.certificate;
-        let mut fields = vec![
-            (VERIFIED, HeaderValue::from_static(if *verified { "true" } else { "false" })),
-            (SHA256_OF, printable(fingerprint)),
-        ];
-        if *verified {
-            fields.push((CLIENT_CERT, printable(&format!(":{}:", base64(&self.der))))); // RFC 9440 §2.2
-            fields.push((SUBJECT, printable(&ascii(&subject.text))));
-            fields.push((ISSUER, printable(&ascii(&issuer.text))));
-            fields.push((SERIAL, printable(serial_number)));
-            let listed = listed(&self.certificate);
-            if !listed.is_empty() {
-                fields.push((SAN, printable(&ascii(&listed))));
+        let Certificate { verified, fingerprint, .. } = &*self.certificate;
+        let fields = self.described.fields(&self.der, fingerprint, *verified).into_iter();
+        fields.map(|(name, value)| (HeaderName::from_static(name), printable(&value))).collect()
+    }
+}
+
+/// Sorts the attributes of a name to where policies ask for them.
+fn name(described: &adit_tls::Name) -> Name {
+    let mut name = Name { text: described.text.clone(), ..Name::default() };
+    for (kind, text) in &described.attributes {
+        let list = match kind.as_str() {
+            "2.5.4.3" => {
+                text.clone_into(&mut name.common_name);
+                continue;
             }
-        }
-        fields
-    }
-}
-
-/// Writes the alternative names in one line: `DNS:a.example, URI:spiffe://a/b`.
-fn listed(certificate: &Certificate) -> String {
-    let Certificate { dns_names, email_addresses, ip_addresses, uris, .. } = certificate;
-    let kinds = [("DNS", dns_names), ("EMAIL", email_addresses), ("IP", ip_addresses), ("URI", uris)];
-    let entries = kinds.into_iter().flat_map(|(kind, list)| list.0.iter().map(move |name| (kind, name)));
-    entries.map(|(kind, name)| format!("{kind}:{}", escaped(name))).collect::<Vec<_>>().join(", ")
-}
-
-/// The alternative names of a subject.
-#[derive(Default)]
-struct Names {
-    dns: Vec<String>,
-    email: Vec<String>,
-    ip: Vec<String>,
-    uri: Vec<String>,
-}
-
-fn alternative_names(all: &[GeneralName<'_>]) -> Option<Names> {
-    let mut names = Names::default();
-    let mut size = 0;
-    if all.len() > MAX_NAMES {
-        return None;
-    }
-    for one in all {
-        let (list, text) = match one {
-            GeneralName::DNSName(text) => (&mut names.dns, (*text).to_owned()),
-            GeneralName::RFC822Name(text) => (&mut names.email, (*text).to_owned()),
-            GeneralName::URI(text) => (&mut names.uri, (*text).to_owned()),
-            GeneralName::IPAddress(octets) => (&mut names.ip, address(octets)?.to_string()),
-            GeneralName::Invalid(..) => return None,
-            // Nothing that anybody here asks for.
-            GeneralName::OtherName(..)
-            | GeneralName::X400Address(_)
-            | GeneralName::DirectoryName(_)
-            | GeneralName::EDIPartyName(_)
-            | GeneralName::RegisteredID(_) => continue,
+            "2.5.4.6" => &mut name.country,
+            "2.5.4.7" => &mut name.locality,
+            "2.5.4.8" => &mut name.province,
+            "2.5.4.9" => &mut name.street_address,
+            "2.5.4.10" => &mut name.organization,
+            "2.5.4.11" => &mut name.organizational_unit,
+            "2.5.4.17" => &mut name.postal_code,
+            _ => continue,
         };
-        size += text.len();
-        list.push(text);
+        list.0.push(text.clone());
     }
-    (size <= MAX_NAMES_SIZE).then_some(names)
-}
-
-fn address(octets: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
-}
-
-/// Reads a distinguished name and writes it as RFC 2253 does, the most specific part first.
-fn name(parsed: &X509Name<'_>) -> Option<Name> {
-    let mut name = Name::default();
-    let mut parts = Vec::new();
-    for part in parsed.iter_rdn() {
-        let mut attributes = Vec::new();
-        for attribute in part.iter() {
-            attributes.push(written(attribute, &mut name));
-        }
-        parts.push(attributes.join("+"));
-    }
-    parts.reverse();
-    name.text = parts.join(",");
-    (name.text.len() <= MAX_NAME).then_some(name)
-}
-
-/// Writes one attribute and notes it where it belongs.
-fn written(attribute: &AttributeTypeAndValue<'_>, name: &mut Name) -> String {
-    let kind = attribute.attr_type().to_id_string();
-    let Ok(text) = attribute.as_str() else {
-        return format!("{kind}=#{}", hex(attribute.as_slice())); // text of before UTF-8
-    };
-    let (short, list) = match kind.as_str() {
-        "2.5.4.3" => {
-            text.clone_into(&mut name.common_name);
-            return format!("CN={}", escaped(text));
-        }
-        "2.5.4.5" => return format!("SERIALNUMBER={}", escaped(text)),
-        "2.5.4.6" => ("C", &mut name.country),
-        "2.5.4.7" => ("L", &mut name.locality),
-        "2.5.4.8" => ("ST", &mut name.province),
-        "2.5.4.9" => ("STREET", &mut name.street_address),
-        "2.5.4.10" => ("O", &mut name.organization),
-        "2.5.4.11" => ("OU", &mut name.organizational_unit),
-        "2.5.4.17" => ("POSTALCODE", &mut name.postal_code),
-        _ => return format!("{kind}={}", escaped(text)),
-    };
-    list.0.push(text.to_owned());
-    format!("{short}={}", escaped(text))
-}
-
-/// Escapes what would end or hide a part of a name (RFC 2253 §2.4); what cannot be seen is written in hexadecimal.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let last = text.chars().count().saturating_sub(1);
-    for (at, letter) in text.chars().enumerate() {
-        match letter {
-            ',' | '+' | '"' | '\\' | '<' | '>' | ';' => out.extend(['\\', letter]),
-            '#' if at == 0 => out.push_str("\\#"),
-            ' ' if at == 0 || at == last => out.push_str("\\ "),
-            letter if letter.is_control() => {
-                letter.encode_utf8(&mut [0; 4]).bytes().for_each(|octet| hide(octet, &mut out))
-            }
-            letter => out.push(letter),
-        }
-    }
-    out
-}
-
-/// Writes text for a header: what is not printable ASCII in hexadecimal, octet by octet.
-fn ascii(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for octet in text.bytes() {
-        if matches!(octet, b' '..=b'~') { out.push(char::from(octet)) } else { hide(octet, &mut out) }
-    }
-    out
-}
-
-fn hide(octet: u8, out: &mut String) {
-    let _ = write!(out, "\\{octet:02X}"); // a `String` takes every text
+    name
 }
 
 /// Returns the name of an algorithm of signatures, as that form has it; the number of one that has no name there.
@@ -289,43 +166,6 @@ fn pem(der: &[u8]) -> String {
     out
 }
 
-fn hex(octets: &[u8]) -> String {
-    let mut out = String::with_capacity(octets.len() * 2);
-    for octet in octets {
-        let _ = write!(out, "{octet:02x}"); // a `String` takes every text
-    }
-    out
-}
-
-fn base64(octets: &[u8]) -> String {
-    let mut out = String::with_capacity(octets.len().div_ceil(3) * 4);
-    for three in octets.chunks(3) {
-        let [a, b, c] = [0, 1, 2].map(|at| u32::from(three.get(at).copied().unwrap_or(0)));
-        let bits = a << 16 | b << 8 | c;
-        for at in 0..4 {
-            let letter = ALPHABET.get((bits >> (18 - 6 * at) & 0x3f) as usize).copied().unwrap_or(b'=');
-            out.push(if at > three.len() { '=' } else { char::from(letter) });
-        }
-    }
-    out
-}
-
 fn printable(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
-
-const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
-const VERIFIED: HeaderName = HeaderName::from_static("x-client-cert-verified");
-const SHA256_OF: HeaderName = HeaderName::from_static("x-client-cert-sha256");
-const SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
-const ISSUER: HeaderName = HeaderName::from_static("x-client-cert-issuer");
-const SERIAL: HeaderName = HeaderName::from_static("x-client-cert-serial");
-const SAN: HeaderName = HeaderName::from_static("x-client-cert-san");
-
-/// The largest certificate of a caller, in octets: its text goes into a header of each request.
-const MAX_CERTIFICATE: usize = 8 << 10;
-/// The longest subject or issuer, written out.
-const MAX_NAME: usize = 1 << 10;
-const MAX_NAMES: usize = 64;
-const MAX_NAMES_SIZE: usize = 4 << 10;
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

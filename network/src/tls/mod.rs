@@ -11,7 +11,7 @@ mod ways;
 use std::{path::Path, sync::Arc};
 
 use adit_policy::actions::{TerminateTls, Verification, Version};
-use adit_tls::Judge;
+use adit_tls::{Judge, Revocations as _};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs::Ticketer},
@@ -175,7 +175,10 @@ impl Maker {
             Some(it) => Some(Arc::new(Revocations::new(it.clone(), &trusted, &self.provider, &self.ledger)?)),
             None => None,
         };
-        let verifier = judge.clone().map(|judge| revocation::verifier(judge, revocations.clone()));
+        let verifier = judge.clone().map(|judge| {
+            let revocations = revocations.clone().map(|it| it as Arc<dyn adit_tls::Revocations>);
+            adit_tls::verifier(judge, revocations)
+        });
         let server = Arc::new(self.server(&settings, verifier)?);
         Ok(Arc::new(Terms { settings, trusted, server, judge, revocations }))
     }

@@ -7,7 +7,6 @@
 
 mod fetch;
 mod ledger;
-mod verifier;
 mod watch;
 
 use core::{
@@ -16,25 +15,22 @@ use core::{
 };
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use adit_tls::{Authorities, RevocationList as List, Scope, TrustError, is_issued, split_lists};
+use adit_tls::{RevocationList as List, Scope, Standing, TrustError, list_issuers, split_lists};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::{
-    CertificateError, RootCertStore,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, UnixTime},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use crate::{
     bounded,
     certificates::{Stamp, unix_now},
 };
 
+pub use adit_tls::Depth;
 pub use fetch::run as fetch;
 pub use ledger::Ledger;
-pub(super) use verifier::verifier;
 pub use watch::run as watch;
 
 /// How revocation is checked: the keys `crl…` of `client_certificates`.
@@ -50,26 +46,6 @@ pub struct Revocation {
     pub depth: Depth,
     /// `crl_grace`: for how long after its end a list is believed.
     pub grace: Duration,
-}
-
-/// Which certificates of a chain a list must speak for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// `chain`: all but the authority's own.
-    Chain,
-    /// `end-entity`: the caller's alone.
-    EndEntity,
-}
-
-impl Depth {
-    /// Reads `chain` or `end-entity`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "chain" => Some(Self::Chain),
-            "end-entity" => Some(Self::EndEntity),
-            _ => None,
-        }
-    }
 }
 
 /// How a list stands.
@@ -106,7 +82,6 @@ impl State {
 pub(crate) struct Revocations {
     settings: Revocation,
     trusted: Vec<CertificateDer<'static>>,
-    roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
     ledger: Arc<Ledger>,
     standing: ArcSwap<Standing>,
@@ -114,13 +89,6 @@ pub(crate) struct Revocations {
     generation: AtomicU64,
     /// What the sources looked like, and how lists stood when that was told.
     looked: Mutex<Looked>,
-}
-
-#[derive(Debug, Default)]
-struct Standing {
-    /// Nothing while there is no list.
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
-    lists: BTreeMap<Scope, List>,
 }
 
 #[derive(Debug, Default)]
@@ -138,6 +106,17 @@ enum Source {
     Copy(Option<Arc<[u8]>>),
 }
 
+impl adit_tls::Revocations for Revocations {
+    fn check(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        self.standing.load().check((certificate, intermediates), self.settings.grace, now)
+    }
+}
+
 impl Revocations {
     /// Reads the lists that there are.
     ///
@@ -152,14 +131,9 @@ impl Revocations {
         if trusted.is_empty() {
             return Err(TrustError::Nobody);
         }
-        let mut roots = RootCertStore::empty();
-        for certificate in trusted {
-            roots.add(certificate.clone())?;
-        }
         let this = Self {
             settings,
             trusted: trusted.to_vec(),
-            roots: Arc::new(roots),
             provider: Arc::clone(provider),
             ledger: Arc::clone(ledger),
             standing: ArcSwap::default(),
@@ -169,44 +143,6 @@ impl Revocations {
         this.looked.lock().sources = this.sources(); // before the reading: what changes meanwhile is read again
         this.standing.store(Arc::new(this.load(unix_now())?));
         Ok(this)
-    }
-
-    /// Judges a certificate that an authority has issued.
-    ///
-    /// # Errors
-    /// It is revoked, or nobody can say that it is not.
-    pub(super) fn check(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), rustls::Error> {
-        let standing = self.standing.load();
-        let Some(verifier) = &standing.verifier else {
-            return Err(CertificateError::UnknownRevocationStatus.into());
-        };
-        verifier.verify_client_cert(certificate, intermediates, now)?;
-        let judged = match self.settings.depth {
-            Depth::Chain => intermediates,
-            Depth::EndEntity => &[],
-        };
-        for der in core::iter::once(certificate).chain(judged) {
-            let Ok((_, parsed)) = X509Certificate::from_der(der) else {
-                return Err(CertificateError::BadEncoding.into());
-            };
-            let over = standing
-                .lists
-                .values()
-                .find(|list| list.issuer == parsed.issuer().as_raw() && self.state(list, now.as_secs()) >= State::Over);
-            if let Some(list) = over {
-                return Err(CertificateError::ExpiredRevocationListContext {
-                    time: now,
-                    next_update: UnixTime::since_unix_epoch(Duration::from_secs(list.next)),
-                }
-                .into());
-            }
-        }
-        Ok(())
     }
 
     /// Returns how often it has changed whom these lists let in.
@@ -248,7 +184,7 @@ impl Revocations {
         let loaded = self.load(now);
         self.looked.lock().retry = loaded.is_err().then(|| now.saturating_add(RETRY));
         Some(loaded.map(|standing| {
-            let told = standing.lists.values().map(List::told).collect();
+            let told = standing.lists().values().map(List::told).collect();
             self.standing.store(Arc::new(standing));
             self.generation.fetch_add(1, Ordering::AcqRel);
             told
@@ -259,12 +195,12 @@ impl Revocations {
     pub(super) fn states(&self, now: u64) -> (Vec<State>, Vec<(String, State)>) {
         let standing = self.standing.load();
         let states: BTreeMap<_, _> =
-            standing.lists.iter().map(|(scope, list)| (*scope, self.state(list, now))).collect();
+            standing.lists().iter().map(|(scope, list)| (*scope, self.state(list, now))).collect();
         let mut looked = self.looked.lock();
         let changed =
             states.iter().filter(|(scope, state)| looked.states.get(*scope).copied().unwrap_or(State::Good) != **state);
         let changed: Vec<_> =
-            changed.filter_map(|(scope, state)| Some((standing.lists.get(scope)?.told(), *state))).collect();
+            changed.filter_map(|(scope, state)| Some((standing.lists().get(scope)?.told(), *state))).collect();
         if changed.iter().any(|(_, state)| *state == State::Over) {
             self.generation.fetch_add(1, Ordering::AcqRel); // who came in while it was good is judged anew
         }
@@ -277,8 +213,8 @@ impl Revocations {
     fn state(&self, list: &List, now: u64) -> State {
         let (left, issued) = (list.next.saturating_sub(now), u64::try_from(list.mark.issued).unwrap_or(0));
         match left {
-            0 if now < list.next.saturating_add(self.settings.grace.as_secs()) => State::Grace,
-            0 => State::Over,
+            0 if list.is_over(self.settings.grace, now) => State::Over,
+            0 => State::Grace,
             left if left <= list.next.saturating_sub(issued) / 8 => State::Near,
             _ => State::Good,
         }
@@ -292,7 +228,7 @@ impl Revocations {
 
     fn load(&self, now: u64) -> Result<Standing, TrustError> {
         let issuers = self.issuers()?;
-        let mut lists = BTreeMap::<Scope, List>::new();
+        let mut lists = Vec::new();
         let mut size = 0;
         for (name, octets) in self.read()? {
             let invalid = |problem| TrustError::Invalid { source_name: name.clone(), problem };
@@ -303,29 +239,14 @@ impl Revocations {
             for der in split_lists(octets).map_err(invalid)? {
                 let list = List::read(der, &issuers, &self.provider, now).map_err(invalid)?;
                 self.is_no_roll_back(&list).map_err(invalid)?;
-                if lists.get(&list.scope).is_none_or(|other| other.mark.is_before(&list.mark)) {
-                    lists.insert(list.scope, list);
-                }
+                lists.push(list);
             }
         }
-        if lists.is_empty() {
-            return Ok(Standing::default());
-        }
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&self.provider));
-        // Their ends are judged here, with the grace.
-        let builder = builder.with_crls(lists.values().map(|list| list.der.clone()));
-        let builder = match self.settings.depth {
-            Depth::Chain => builder,
-            Depth::EndEntity => builder.only_check_end_entity_revocation(),
-        };
-        let verifier = builder.build().map_err(|error| TrustError::Invalid {
-            source_name: "revocation lists".to_owned(),
-            problem: error.to_string(),
-        })?;
-        for list in lists.values() {
+        let standing = Standing::new(lists, &self.trusted, self.settings.depth, &self.provider)?;
+        for list in standing.lists().values() {
             self.ledger.note(list.scope, &list.mark);
         }
-        Ok(Standing { verifier: Some(verifier), lists })
+        Ok(standing)
     }
 
     /// Reads the files, and the copies of what was fetched.
@@ -341,24 +262,8 @@ impl Revocations {
         Ok(all)
     }
 
-    /// Returns whose lists are believed: the authorities, and those below them that the configuration names.
     fn issuers(&self) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-        let mut issuers = self.trusted.clone();
-        for path in &self.settings.issuers {
-            let mut left = adit_tls::read(&[Authorities::File(path.clone())])?;
-            while !left.is_empty() {
-                let before = left.len();
-                let (issued, rest) =
-                    left.into_iter().partition::<Vec<_>, _>(|der| is_issued(der, &issuers, &self.provider));
-                issuers.extend(issued);
-                if rest.len() == before {
-                    let problem = format!("{before} of its certificates were not issued by an authority in `ca`");
-                    return Err(TrustError::Invalid { source_name: path.display().to_string(), problem });
-                }
-                left = rest;
-            }
-        }
-        Ok(issuers)
+        list_issuers(&self.settings.issuers, &self.trusted, &self.provider)
     }
 
     fn is_no_roll_back(&self, list: &List) -> Result<(), String> {

@@ -1,10 +1,11 @@
 use std::fs;
 
+use adit_tls::{Authorities, Revocations as _};
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, KeyIdMethod,
     KeyUsagePurpose, RevokedCertParams,
 };
-use rustls::{Error, pki_types::CertificateRevocationListDer};
+use rustls::{CertificateError, Error, pki_types::CertificateRevocationListDer};
 
 use super::*;
 use crate::{
