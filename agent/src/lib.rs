@@ -13,6 +13,7 @@ mod diagnose;
 pub mod errors;
 mod explain;
 mod firewall;
+mod http1;
 mod identity;
 mod import;
 mod local;

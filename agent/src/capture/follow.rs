@@ -4,9 +4,9 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use super::{
     Limits, Lost, Redact,
-    frame::Rest,
-    message::{Answer, Follows, Request, weight},
+    message::{Answer, Request, weight},
 };
+use crate::http1::{Follows, Rest};
 
 /// Follows the requests and answers of one connection. What cannot be followed any more is given up, never guessed.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! A message of HTTP/1 as it is kept: its head read, values that let somebody in left out, its body up to a limit.
 
-use super::{Limits, Lost, Redact, frame::Rest};
+use super::{Limits, Lost, Redact};
+use crate::http1::{Follows, Rest, framing, tokens};
 
 /// A request as it went to an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,16 +148,6 @@ impl Request {
     }
 }
 
-/// What follows the head of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Follows {
-    /// Another answer to the same request.
-    Another,
-    Body(Rest),
-    /// Something that is not HTTP.
-    Other,
-}
-
 impl Answer {
     /// Reads the head of an answer to a request with `method`.
     pub(super) fn read(octets: &[u8], method: &str, redact: &Redact) -> Result<(Self, Follows), Lost> {
@@ -166,14 +157,7 @@ impl Answer {
             return Err(Lost::NotHttp);
         }
         let (Some(status), Some(version)) = (head.code, head.version) else { return Err(Lost::NotHttp) };
-        let follows = match status {
-            101 => Follows::Other,
-            100..=199 => Follows::Another,
-            200..=299 if method == "CONNECT" => Follows::Other,
-            204 | 304 => Follows::Body(Rest::Length(0)),
-            _ if method == "HEAD" => Follows::Body(Rest::Length(0)),
-            _ => Follows::Body(framing(head.headers)?.unwrap_or(Rest::End)),
-        };
+        let follows = Follows::of(status, method, head.headers)?;
         let reason = head.reason.unwrap_or_default().to_owned();
         let fields = fields(head.headers, redact);
         Ok((Self { version, status, reason, fields, body: Body::default() }, follows))
@@ -211,28 +195,6 @@ fn fields(headers: &[httparse::Header<'_>], redact: &Redact) -> Vec<Field> {
         Field { name: header.name.to_owned(), value }
     };
     headers.iter().map(field).collect()
-}
-
-/// Returns what the fields say of the end of the body, if anything.
-fn framing(headers: &[httparse::Header<'_>]) -> Result<Option<Rest>, Lost> {
-    let of = |name: &'static str| headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
-    let lengths: Vec<&str> = of("content-length").flat_map(|header| tokens(header.value)).collect();
-    let codings: Vec<&str> = of("transfer-encoding").flat_map(|header| tokens(header.value)).collect();
-    match (lengths.first(), codings.last()) {
-        (Some(_), Some(_)) => Err(Lost::Ambiguous),
-        (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") => Ok(Some(Rest::CHUNKS)),
-        (None, Some(_)) => Ok(Some(Rest::End)),
-        (Some(first), None) => {
-            let plain = !first.is_empty() && first.bytes().all(|octet| octet.is_ascii_digit());
-            let length = first.parse().ok().filter(|_| plain && lengths.iter().all(|length| length == first));
-            length.map(|length| Some(Rest::Length(length))).ok_or(Lost::Ambiguous)
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-fn tokens(value: &[u8]) -> impl Iterator<Item = &str> {
-    core::str::from_utf8(value).unwrap_or("?").split(',').map(str::trim)
 }
 
 /// The field that tells an upstream that a request was sent again, and which.

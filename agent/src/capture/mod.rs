@@ -4,7 +4,6 @@
 //! The agent carries octets. [`Follower`] reads along, without changing or delaying anything; it is pure, and fuzzed.
 
 mod follow;
-mod frame;
 mod message;
 mod redact;
 mod show;
@@ -19,7 +18,10 @@ pub(crate) use store::{Record, Store, Tee};
 
 use adit_core::{TlsEnd, UpstreamProtocol};
 
-use crate::config::{EndpointConfig, Kind};
+use crate::{
+    config::{EndpointConfig, Kind},
+    http1::{Ambiguous, BadChunk},
+};
 
 /// How much is kept of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,18 @@ pub enum Lost {
     Upgraded,
     /// All that is under way takes too much memory.
     Memory,
+}
+
+impl From<Ambiguous> for Lost {
+    fn from(_: Ambiguous) -> Self {
+        Self::Ambiguous
+    }
+}
+
+impl From<BadChunk> for Lost {
+    fn from(_: BadChunk) -> Self {
+        Self::Chunks
+    }
 }
 
 /// What can be seen of an endpoint's traffic.
