@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::{
     audit::OnFailure,
     config::{
-        Address, AgentConfig, CaptureConfig, Config, CrlMode, EndpointConfig, LogOutput, ReleaseUrl, Roots, SocketMode,
-        SocketPlace, Token, UpstreamTrust,
+        Address, AgentConfig, Authorities, CaptureConfig, ClientMode, Config, CrlMode, EndpointConfig, LogOutput,
+        ReleaseUrl, Roots, SocketMode, SocketPlace, TerminationConfig, Token, UpstreamTrust,
     },
     policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
     trust::list_place,
@@ -229,6 +229,9 @@ impl Teller {
         self.say(&topic, "leads to", format!("{} ({protocol})", endpoint.upstream.address));
         let end = endpoint.tls_end();
         self.say(&topic, "read by", readers(end));
+        if let Some(text) = endpoint.termination.as_ref().and_then(callers) {
+            self.say(&topic, "certificates", text);
+        }
         if let Some(text) = behind(endpoint) {
             self.say(&topic, "upstream", text);
         }
@@ -459,6 +462,29 @@ fn readers(end: TlsEnd) -> &'static str {
             "whoever is between callers and network, and the vendor, unless what is carried is itself encrypted"
         }
     }
+}
+
+/// Tells what is asked of callers by the agent itself.
+fn callers(termination: &TerminationConfig) -> Option<String> {
+    let named = |files: &[PathBuf]| listed(&shown(files));
+    let clients = termination.clients.as_ref()?;
+    let authorities = clients.authorities.iter().map(|authority| match authority {
+        Authorities::File(path) => path.clone(),
+        Authorities::Pem(_) => PathBuf::from("the configuration"),
+    });
+    let authorities = named(&authorities.collect::<Vec<_>>());
+    let asked = match clients.mode {
+        ClientMode::Verify => format!("callers must show one that an authority in {authorities} has issued"),
+        ClientMode::Require => {
+            format!("callers must show one, whoever issued it; those of {authorities} count as verified")
+        }
+        ClientMode::Request => format!("callers may show one; those of {authorities} count as verified"),
+    };
+    let revoked = match &termination.revocation {
+        Some(revocation) => format!("good only while a revocation list in {} says so", named(&revocation.lists)),
+        None => "nobody is asked whether it is revoked".to_owned(),
+    };
+    Some(format!("{asked}; {revoked}"))
 }
 
 /// Tells who can read between the agent and the upstream, where that is more than the two.

@@ -29,15 +29,19 @@ struct Site {
     /// Who issued the certificate that callers see.
     ca: Authority,
     /// Who issues the certificates of callers.
-    clients: Authority,
+    clients: Arc<Authority>,
     _agent: Running,
 }
 
 impl Site {
     /// `upstream` and `tls` are keys of those sections.
     async fn new(url: &str, upstream: &str, tls: &str) -> Self {
+        Self::with_clients(url, upstream, tls, Arc::new(Authority::new("Callers"))).await
+    }
+
+    async fn with_clients(url: &str, upstream: &str, tls: &str, clients: Arc<Authority>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (folder, ca, clients) = (folder(), Authority::new("Acme CA"), Authority::new("Callers"));
+        let (folder, ca) = (folder(), Authority::new("Acme CA"));
         put(&folder, &ca);
         fs::write(folder.join("callers.pem"), clients.pem()).unwrap();
         let mut network = Network::start(Rules::default()).await;
@@ -246,6 +250,44 @@ async fn when_the_authorities_change_who_is_connected_must_show_its_certificate_
         Err(error) => Err(error),
     };
     assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn a_list_that_revokes_a_certificate_cuts_its_connections_and_nobody_else_s() {
+    let clients = Arc::new(Authority::new("Callers"));
+    let folder = folder();
+    let list = |number, serials: &[u64]| {
+        fs::write(folder.join("new"), clients.list(number, serials)).unwrap();
+        fs::rename(folder.join("new"), folder.join("callers.crl")).unwrap();
+    };
+    list(1, &[]);
+    let crl = folder.join("callers.crl").display().to_string();
+    let keys = format!("mutual_tls_certificate_authorities: callers.pem, mutual_tls_crl: {crl}");
+    let site = Site::with_clients(URL, "", &keys, Arc::clone(&clients)).await;
+    let client = |serial: u64| {
+        let shown = clients.issue(&[], |params| params.serial_number = Some(serial.into()));
+        site.client(Some(shown), &[])
+    };
+    let (good, bad, mut word) = (client(5), client(6), [0; 1]);
+    let (tls, socket) = tokio::join!(site.call(URL, &good), site.accept());
+    let (mut stays, mut stays_up) = (tls.unwrap(), socket);
+    let (tls, socket) = tokio::join!(site.call(URL, &bad), site.accept());
+    let (mut cut, mut cut_up) = (tls.unwrap(), socket);
+
+    list(2, &[6]);
+
+    assert!(timeout(PATIENCE, cut.read(&mut word)).await.unwrap().is_err());
+    let error = timeout(PATIENCE, cut_up.read(&mut word)).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "V31");
+    let refused = match site.call(URL, &bad).await {
+        Ok(mut tls) => timeout(PATIENCE, tls.read(&mut word)).await.unwrap().map(drop),
+        Err(error) => Err(error),
+    };
+    assert!(refused.unwrap_err().to_string().contains("CertificateRevoked"), "an alert says it");
+    stays.write_all(b"x").await.unwrap();
+    timeout(PATIENCE, stays_up.read_exact(&mut word)).await.unwrap().unwrap();
+    stays_up.write_all(b"y").await.unwrap();
+    timeout(PATIENCE, stays.read_exact(&mut word)).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ async fn carry(
     ticket: Ticket,
     (permit, counted): (OwnedSemaphorePermit, Counted),
 ) {
-    let trust = service.termination.as_ref().and_then(|termination| termination.changed_trust());
+    let vigil = service.termination.as_ref().and_then(Termination::vigil);
     // In boxes of their own, which are gone before the long part begins. Nothing is reached before it is written down.
     let about = (&*service.guard, service.name.as_str(), &*service.target);
     let begun = Box::pin(Entry::begin(about, stream.open(), &ticket)).await;
@@ -113,16 +113,10 @@ async fn carry(
         entry.reached(&ticket, caller.as_ref());
     }
     let first = service.first(front.open(), caller.as_ref());
-    drop(caller);
+    let chain = caller.and_then(|caller| caller.chain);
     let (address, number) = (front.open().and_then(|open| open.caller), front.number());
     tracing::debug!(name = service.name, stream = number, caller = ?address, "connection carried");
-    let cut = trust.map(|mut trust| -> Cut {
-        Box::pin(async move {
-            if trust.changed().await.is_err() {
-                core::future::pending().await // the endpoint was given up, and its connections may finish
-            }
-        })
-    });
+    let cut = vigil.map(|vigil| -> Cut { Box::pin(vigil.end(chain)) });
     let onlooker = Onlooker { carried: Arc::clone(&counted.carried), tee: service.tee(address) };
     let ending = relay(front, socket, first, (cut, ticket), onlooker).await;
     let end = End::from(&ending);

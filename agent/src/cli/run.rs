@@ -108,6 +108,7 @@ fn termination(endpoint: &EndpointConfig, one: &One) -> Result<Option<Terminatio
         min_version: TlsVersion::V12,
         max_version: TlsVersion::V13,
         clients: authority.map(|file| ClientCertificates { mode: ClientMode::Verify, authorities: vec![file] }),
+        revocation: None,
         http: is_http.then_some(endpoint.upstream.protocol),
     }))
 }

@@ -227,18 +227,32 @@ pub struct TerminationConfig {
     pub max_version: TlsVersion,
     /// `mutual_tls_certificate_authorities` and `mutual_tls_verification_strategy`: without them no certificate is asked for.
     pub clients: Option<ClientCertificates>,
+    /// `mutual_tls_crl` and `mutual_tls_crl_issuers`: without them nobody asks whether certificates of callers are revoked.
+    pub revocation: Option<RevocationConfig>,
     /// The HTTP that callers may agree on, where the upstream speaks HTTP.
     pub http: Option<UpstreamProtocol>,
 }
 
+/// Who says which certificates of callers are revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RevocationConfig {
+    /// `mutual_tls_crl`: files with lists, PEM or DER, at most 16.
+    pub lists: Vec<PathBuf>,
+    /// `mutual_tls_crl_issuers`: certificates of authorities below those that are named, whose lists are believed too.
+    pub issuers: Vec<PathBuf>,
+}
+
 impl TerminationConfig {
-    /// Returns the files of the authorities.
-    pub(crate) fn authority_files(&self) -> impl Iterator<Item = &PathBuf> {
+    /// Returns the files by which certificates of callers are judged.
+    pub(crate) fn caller_files(&self) -> impl Iterator<Item = &PathBuf> {
         let authorities = self.clients.iter().flat_map(|clients| &clients.authorities);
-        authorities.filter_map(|authority| match authority {
+        let authorities = authorities.filter_map(|authority| match authority {
             Authorities::File(path) => Some(path),
             Authorities::Pem(_) => None,
-        })
+        });
+        authorities
+            .chain(self.revocation.iter().flat_map(|revocation| revocation.lists.iter().chain(&revocation.issuers)))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use adit_core::UpstreamProtocol;
 
-use super::{Authorities, ClientCertificates, ClientMode, TerminationConfig, TlsVersion, section::Section};
+use super::{
+    Authorities, ClientCertificates, ClientMode, RevocationConfig, TerminationConfig, TlsVersion, section::Section,
+};
 
 /// Reads the section of the endpoint `name`, whose upstream speaks `http` or something else.
 pub(super) fn read(mut section: Section<'_, '_>, name: &str, http: Option<UpstreamProtocol>) -> TerminationConfig {
@@ -23,8 +25,10 @@ pub(super) fn read(mut section: Section<'_, '_>, name: &str, http: Option<Upstre
         section.missing("max_version", "older than min_version", "Write 1.3, or remove one of the two");
     }
     let clients = clients(&mut section);
+    let revocation = revocation(&mut section, clients.as_ref());
+    section.fill(&[HEADERS]);
     section.finish();
-    TerminationConfig { certificate, key, min_version, max_version, clients, http }
+    TerminationConfig { certificate, key, min_version, max_version, clients, revocation, http }
 }
 
 fn clients(section: &mut Section<'_, '_>) -> Option<ClientCertificates> {
@@ -44,5 +48,36 @@ fn clients(section: &mut Section<'_, '_>) -> Option<ClientCertificates> {
     }
 }
 
+fn revocation(section: &mut Section<'_, '_>, clients: Option<&ClientCertificates>) -> Option<RevocationConfig> {
+    section.fill(&[LISTS, ISSUERS]);
+    let mut files = |key: &'static str| -> Vec<_> {
+        let scalars = section.scalars(key);
+        scalars.iter().map(|file| section.beside(file)).collect()
+    };
+    let (lists, issuers) = (files(LISTS), files(ISSUERS));
+    if lists.is_empty() {
+        if !issuers.is_empty() {
+            section.missing(ISSUERS, "no revocation list is named", "Name one in mutual_tls_crl, or remove this");
+        }
+        return None;
+    }
+    if lists.len() > MAX_LISTS {
+        section.missing(
+            LISTS,
+            &format!("more than {MAX_LISTS} files of lists"),
+            "Put several lists into one file, as PEM",
+        );
+    }
+    if clients.is_none_or(|clients| clients.authorities.is_empty()) {
+        let remedy = "Name the authorities in mutual_tls_certificate_authorities, or remove this";
+        section.missing(LISTS, "nobody is named whose certificates could be revoked", remedy);
+    }
+    Some(RevocationConfig { lists, issuers })
+}
+
 const AUTHORITIES: &str = "mutual_tls_certificate_authorities";
 const STRATEGY: &str = "mutual_tls_verification_strategy";
+const LISTS: &str = "mutual_tls_crl";
+const ISSUERS: &str = "mutual_tls_crl_issuers";
+/// More files of revocation lists are not read.
+const MAX_LISTS: usize = 16;

@@ -316,6 +316,8 @@ endpoints:
       server_private_key: /run/secrets/crm.key
       min_version: 1.3
       mutual_tls_certificate_authorities: [one.pem, /etc/two.pem]
+      mutual_tls_crl: [one.crl, /etc/two.crl]
+      mutual_tls_crl_issuers: below.pem
   - name: db
     url: tls://db.example.com
     upstream: { url: 'tls://localhost:5433', ca: db.pem }
@@ -348,6 +350,10 @@ fn where_tls_ends_follows_from_the_url_and_the_section() {
             min_version: TlsVersion::V13,
             max_version: TlsVersion::V13,
             clients: asks(ClientMode::Verify, &["/etc/adit/one.pem", "/etc/two.pem"]),
+            revocation: Some(RevocationConfig {
+                lists: vec!["/etc/adit/one.crl".into(), "/etc/two.crl".into()],
+                issuers: vec!["/etc/adit/below.pem".into()],
+            }),
             http: Some(UpstreamProtocol::Http2),
         }
     );
@@ -359,6 +365,7 @@ fn where_tls_ends_follows_from_the_url_and_the_section() {
             min_version: TlsVersion::V12,
             max_version: TlsVersion::V13,
             clients: None,
+            revocation: None,
             http: None,
         },
         "beside the configuration, and no HTTP"
@@ -379,6 +386,7 @@ fn tls_that_cannot_end_here_is_told_with_what_to_do() {
         told(parse(&text)).join("\n")
     };
     let strategy = "mutual_tls_verification_strategy: require-and-verify";
+    let many = format!("mutual_tls_certificate_authorities: a.pem, mutual_tls_crl: [{}]", "a.crl, ".repeat(17));
     for (url, keys, expected) in [
         ("http://a.com", "", "cannot end at the agent"),
         ("tcp://:5432", "", "cannot end at the agent"),
@@ -387,6 +395,11 @@ fn tls_that_cannot_end_here_is_told_with_what_to_do() {
         ("https://a.com", "min_version: 1.3, max_version: 1.2", "older than min_version"),
         ("https://a.com", strategy, "nobody is named whose certificates are believed"),
         ("https://a.com", "mutual_tls_verification_strategy: some", "`some` is not require-and-verify"),
+        ("https://a.com", "mutual_tls_crl: a.crl", "nobody is named whose certificates could be revoked"),
+        ("https://a.com", "mutual_tls_verification_strategy: request, mutual_tls_crl: a.crl", "nobody is named whose"),
+        ("https://a.com", "mutual_tls_crl_issuers: a.pem", "no revocation list is named"),
+        ("https://a.com", "mutual_tls_crl: []", "nothing stands behind it"),
+        ("https://a.com", &many, "more than 16 files of lists"),
         ("https://a.com", "server_private_key: '-----BEGIN PRIVATE KEY-----'", "not the name of a file"),
         ("https://a.com", "certificate: a.pem", "unknown key"),
     ] {

@@ -37,7 +37,7 @@ pub(crate) fn files(config: &Config) -> Vec<Needed> {
         if let Some(termination) = &endpoint.termination {
             files.push(open(&termination.certificate));
             files.push(Needed { path: termination.key.clone(), is_secret: true });
-            files.extend(termination.authority_files().map(open));
+            files.extend(termination.caller_files().map(open));
         }
     }
     files

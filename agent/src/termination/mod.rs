@@ -2,21 +2,23 @@
 
 mod files;
 mod identity;
+mod revocation;
 
 use core::time::Duration;
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use adit_core::{TlsInfo, UpstreamProtocol};
-use adit_tls::{Judge, TrustError};
+use adit_tls::{Judge, Revocations, Scope, TrustError};
 use adit_tokio::Stream;
 use rustls::{
     ServerConfig,
     crypto::CryptoProvider,
-    pki_types::CertificateDer,
-    server::{ServerConnection, danger::ClientCertVerifier},
+    pki_types::{CertificateDer, UnixTime},
+    server::ServerConnection,
     sign::SingleCertAndKey,
 };
 use tokio::{
@@ -33,8 +35,10 @@ use crate::{
 
 pub(crate) use files::{Facts, Nearness, Pair};
 pub(crate) use identity::Identity;
+pub(crate) use revocation::Chain;
 
 use files::Stamp;
+use revocation::{Lists, Marks, State};
 
 /// How TLS of one endpoint ends here. Files are looked at again for as long as anybody has it.
 #[derive(Debug)]
@@ -43,8 +47,25 @@ pub(crate) struct Termination {
     config: TerminationConfig,
     provider: Arc<CryptoProvider>,
     terms: Mutex<Arc<Terms>>,
-    /// Changes with whom callers' certificates must be from: what was let in before must be let in anew.
-    trust: watch::Sender<()>,
+    marks: Marks,
+    trust: watch::Sender<Trust>,
+}
+
+/// Counts changes after which who was let in before may be so no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Trust {
+    /// Of whom callers' certificates must be from: all must be let in anew.
+    authorities: u64,
+    /// Of what revocation lists say: each is judged anew.
+    lists: u64,
+}
+
+/// Waits until a caller that was let in must show anew who it is. Begun before its handshake, it misses nothing.
+#[derive(Debug)]
+pub(crate) struct Vigil {
+    termination: Arc<Termination>,
+    changes: watch::Receiver<Trust>,
+    began: Trust,
 }
 
 /// What handshakes go by.
@@ -53,6 +74,8 @@ struct Terms {
     server: Arc<ServerConfig>,
     judge: Option<Arc<Judge>>,
     trusted: Vec<CertificateDer<'static>>,
+    /// Nothing where the endpoint names no revocation list.
+    lists: Option<Arc<Lists>>,
     facts: Facts,
 }
 
@@ -62,6 +85,8 @@ pub(crate) struct Caller {
     pub(crate) tls: TlsInfo,
     /// Who it is by its certificate, if it has shown one.
     pub(crate) identity: Option<Identity>,
+    /// What is judged anew when revocation lists change.
+    pub(crate) chain: Option<Chain>,
 }
 
 impl Termination {
@@ -71,10 +96,11 @@ impl Termination {
     /// [`Fault::CertificateUnusable`]: the endpoint must not be served (V30).
     pub(crate) fn new(endpoint: &EndpointConfig, provider: &Arc<CryptoProvider>) -> Result<Option<Arc<Self>>, Error> {
         let Some(config) = endpoint.termination.clone() else { return Ok(None) };
-        let terms = Terms::read(&config, provider)?;
+        let marks = Marks::default();
+        let terms = Terms::read(&config, &marks, provider)?;
         let (name, terms) = (endpoint.name.clone(), Mutex::new(Arc::new(terms)));
-        let trust = watch::Sender::new(());
-        Ok(Some(Arc::new(Self { name, config, provider: Arc::clone(provider), terms, trust })))
+        let trust = watch::Sender::default();
+        Ok(Some(Arc::new(Self { name, config, provider: Arc::clone(provider), terms, marks, trust })))
     }
 
     /// Returns whether callers are asked for certificates.
@@ -82,9 +108,13 @@ impl Termination {
         self.config.clients.is_some()
     }
 
-    /// Returns what is ready when callers that were let in must show anew who they are; never where they are not asked.
-    pub(crate) fn changed_trust(&self) -> Option<watch::Receiver<()>> {
-        self.asks().then(|| self.trust.subscribe())
+    /// Returns who waits for a change of whom to believe; never where callers are not asked.
+    pub(crate) fn vigil(self: &Arc<Self>) -> Option<Vigil> {
+        self.asks().then(|| {
+            let changes = self.trust.subscribe();
+            let began = *changes.borrow();
+            Vigil { termination: Arc::clone(self), changes, began }
+        })
     }
 
     /// Shakes hands with a caller, until `deadline`. On a failure the caller has been sent an alert.
@@ -135,26 +165,38 @@ impl Termination {
         }
     }
 
-    /// Takes over what the files hold.
-    fn reload(&self) {
-        let new = match Terms::read(&self.config, &self.provider) {
+    /// Takes over what the files hold; returns whether they could be used.
+    fn reload(&self) -> bool {
+        let new = match Terms::read(&self.config, &self.marks, &self.provider) {
             Ok(new) => Arc::new(new),
             Err(error) => {
                 let remedy = error.fault.entry().remedy;
                 tracing::error!(name = self.name, %error, remedy, "certificate not taken: the last one stays");
-                return;
+                return false;
             }
         };
         let same_trust = new.trusted == self.terms().trusted;
+        let lists: Vec<_> =
+            new.lists.iter().flat_map(|lists| lists.states(0)).map(|(_, list, _)| list.told()).collect();
         *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = new;
         if !same_trust {
             tracing::warn!(
                 name = self.name,
                 "authorities of callers changed: whoever is connected must show its certificate anew"
             );
-            self.trust.send_replace(());
+            self.trust.send_modify(|trust| trust.authorities += 1);
+        }
+        if !lists.is_empty() {
+            tracing::info!(name = self.name, lists = lists.join("; "), "revocation lists of callers were read");
+            self.judge_anew();
         }
         self.tell();
+        true
+    }
+
+    /// What revocation lists say may have changed.
+    fn judge_anew(&self) {
+        self.trust.send_modify(|trust| trust.lists += 1);
     }
 
     fn terms(&self) -> Arc<Terms> {
@@ -163,12 +205,27 @@ impl Termination {
 
     fn stamps(&self) -> Vec<Stamp> {
         let pair = [&self.config.certificate, &self.config.key].into_iter();
-        pair.chain(self.config.authority_files()).map(|path| Stamp::of(path)).collect()
+        pair.chain(self.config.caller_files()).map(|path| Stamp::of(path)).collect()
+    }
+}
+
+impl Vigil {
+    /// Is ready when a caller may not go on: other authorities are believed, or `chain` is good no more by the lists.
+    pub(crate) async fn end(mut self, chain: Option<Chain>) {
+        while self.changes.changed().await.is_ok() {
+            let trust = *self.changes.borrow_and_update();
+            let lists = self.termination.terms().lists.clone();
+            let stands = lists.zip(chain.as_ref()).is_none_or(|(lists, chain)| lists.let_stand(chain));
+            if trust.authorities != self.began.authorities || !stands {
+                return;
+            }
+        }
+        core::future::pending().await
     }
 }
 
 impl Terms {
-    fn read(config: &TerminationConfig, provider: &Arc<CryptoProvider>) -> Result<Self, Error> {
+    fn read(config: &TerminationConfig, marks: &Marks, provider: &Arc<CryptoProvider>) -> Result<Self, Error> {
         let Pair { certified, facts } = Pair::load(&config.certificate, &config.key, provider)?;
         let unusable = |error: TrustError| Error::new(Fault::CertificateUnusable, error.to_string());
         let (trusted, judge) = match &config.clients {
@@ -180,11 +237,16 @@ impl Terms {
             None => (Vec::new(), None),
         };
         let (versions, resolver) = ((config.min_version, config.max_version), SingleCertAndKey::from(certified));
-        let verifier = judge.clone().map(|judge| judge as Arc<dyn ClientCertVerifier>);
+        let lists = match &config.revocation {
+            Some(revocation) => Some(Arc::new(Lists::read(revocation, &trusted, marks, provider).map_err(unusable)?)),
+            None => None,
+        };
+        let revocations = lists.clone().map(|lists| lists as Arc<dyn Revocations>);
+        let verifier = judge.clone().map(|judge| adit_tls::verifier(judge, revocations));
         let server = adit_tls::server_config(versions, verifier, Arc::new(resolver), provider);
         let mut server = server.map_err(|error| Error::new(Fault::CertificateUnusable, error.to_string()))?;
         server.alpn_protocols = config.http.map(alpn).map(<[u8]>::to_vec).into_iter().collect();
-        Ok(Self { server: Arc::new(server), judge, trusted, facts })
+        Ok(Self { server: Arc::new(server), judge, trusted, lists, facts })
     }
 
     fn caller(&self, connection: &ServerConnection, provider: &CryptoProvider) -> Caller {
@@ -197,12 +259,13 @@ impl Terms {
             version: version.unwrap_or_default().replace('_', "."),
             cipher: cipher.unwrap_or_default().to_owned(),
         };
-        let identity = connection.peer_certificates().and_then(|shown| {
-            let (certificate, intermediates) = shown.split_first()?;
-            let verified = self.judge.as_ref().is_some_and(|judge| judge.vouches(certificate, intermediates));
-            Identity::read(certificate, verified, provider)
-        });
-        Caller { tls, identity }
+        let Some((certificate, intermediates)) = connection.peer_certificates().and_then(|shown| shown.split_first())
+        else {
+            return Caller { tls, identity: None, chain: None };
+        };
+        let verified = self.judge.as_ref().is_some_and(|judge| judge.vouches(certificate, intermediates));
+        let chain = (verified && self.lists.is_some()).then(|| Chain::new(certificate, intermediates));
+        Caller { tls, identity: Identity::read(certificate, verified, provider), chain }
     }
 }
 
@@ -215,6 +278,10 @@ struct Watcher {
     seen: Vec<Stamp>,
     /// How near the certificate's end was when it was told last, and when.
     told: Option<(Nearness, std::time::Instant)>,
+    /// How revocation lists stood, where that was not well.
+    lists: BTreeMap<Scope, State>,
+    /// When files that could not be used were read: a clock may have been wrong, or what one file says may belong to another.
+    failed: Option<std::time::Instant>,
 }
 
 impl Watcher {
@@ -222,12 +289,45 @@ impl Watcher {
     fn look(&mut self, it: &Termination) {
         let now = it.stamps();
         let read = self.read.get_or_insert_with(|| now.clone());
-        if now != *read && now == self.seen {
+        let is_new = now != *read && now == self.seen;
+        if is_new || self.failed.is_some_and(|at| at.elapsed() >= RETRY) {
             *read = now.clone();
-            it.reload();
+            self.failed = (!it.reload()).then(std::time::Instant::now);
         }
         self.seen = now;
         self.warn(it);
+        self.look_at_lists(it, UnixTime::now().as_secs());
+    }
+
+    /// Tells how revocation lists stand where that has changed; of one that is over, whoever came in by it is judged anew.
+    fn look_at_lists(&mut self, it: &Termination, now: u64) {
+        let terms = it.terms();
+        let before = core::mem::take(&mut self.lists);
+        for (scope, list, state) in terms.lists.iter().flat_map(|lists| lists.states(now)) {
+            self.lists.insert(scope, state);
+            if state == before.get(&scope).copied().unwrap_or(State::Good) {
+                continue;
+            }
+            let (name, list) = (&it.name, list.told());
+            match state {
+                State::Good => tracing::info!(name, list, "a revocation list of callers is in force"),
+                State::Near => {
+                    tracing::warn!(
+                        name,
+                        list,
+                        "a revocation list of callers comes to its end and there is no newer one"
+                    );
+                }
+                State::Over => {
+                    tracing::error!(
+                        name,
+                        list,
+                        "a revocation list of callers is over: certificates of its issuer are refused"
+                    );
+                    it.judge_anew();
+                }
+            }
+        }
     }
 
     /// Warns of a certificate that comes to its end: when it comes nearer, and once a day.
@@ -266,6 +366,8 @@ fn told(error: &io::Error) -> String {
 
 /// How often the files are looked at.
 const PERIOD: Duration = Duration::from_secs(2);
+/// After how long files that could not be used are read again, changed or not.
+const RETRY: Duration = Duration::from_secs(60);
 /// So many names of a certificate are said in the log.
 const FEW: usize = 8;
 const DAY: Duration = Duration::from_secs(86_400);

@@ -42,6 +42,7 @@ impl Files {
             min_version: TlsVersion::V12,
             max_version: TlsVersion::V13,
             clients: None,
+            revocation: None,
             http: Some(UpstreamProtocol::Http1),
         }
     }
@@ -61,9 +62,17 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn termination(config: TerminationConfig) -> Termination {
-    let terms = Mutex::new(Arc::new(Terms::read(&config, &provider()).unwrap()));
-    Termination { name: "crm".into(), config, provider: provider(), terms, trust: watch::Sender::new(()) }
+fn termination(config: TerminationConfig) -> Arc<Termination> {
+    let marks = Marks::default();
+    let terms = Mutex::new(Arc::new(Terms::read(&config, &marks, &provider()).unwrap()));
+    Arc::new(Termination {
+        name: "crm".into(),
+        config,
+        provider: provider(),
+        terms,
+        marks,
+        trust: watch::Sender::default(),
+    })
 }
 
 fn shown(termination: &Termination) -> String {
@@ -149,7 +158,7 @@ fn authorities_that_cannot_be_loaded_stop_the_endpoint_and_later_leave_the_last_
     let authorities = vec![Authorities::File(files.folder.join("clients.pem"))];
     let clients = Some(ClientCertificates { mode: ClientMode::Verify, authorities });
     let config = || TerminationConfig { clients: clients.clone(), ..files.config() };
-    let fault = || Terms::read(&config(), &provider()).map(drop).unwrap_err().fault;
+    let fault = || Terms::read(&config(), &Marks::default(), &provider()).map(drop).unwrap_err().fault;
 
     assert_eq!(fault(), Fault::CertificateUnusable, "V30: a file that is not there");
     for bad in ["", &certificate, &files.ca.pem()[..100]] {
@@ -158,7 +167,7 @@ fn authorities_that_cannot_be_loaded_stop_the_endpoint_and_later_leave_the_last_
     }
     files.write("clients.pem", &files.ca.pem());
     let (it, mut watcher) = (termination(config()), Watcher::default());
-    let mut changed = it.changed_trust().unwrap();
+    let mut changed = it.vigil().unwrap().changes;
     watcher.look(&it);
 
     files.write("clients.pem", "");
@@ -182,15 +191,15 @@ fn where_certificates_are_asked_for_nothing_is_resumed() {
     files.write("crm.key", &key);
     let asks = |mode| Some(ClientCertificates { mode, authorities: Vec::new() });
 
-    let plain = Terms::read(&files.config(), &provider()).unwrap().server;
+    let plain = Terms::read(&files.config(), &Marks::default(), &provider()).unwrap().server;
     assert!(plain.send_tls13_tickets > 0 && plain.session_storage.can_cache());
     for mode in [ClientMode::Request, ClientMode::Require] {
         let config = TerminationConfig { clients: asks(mode), ..files.config() };
-        let server = Terms::read(&config, &provider()).unwrap().server;
+        let server = Terms::read(&config, &Marks::default(), &provider()).unwrap().server;
         assert!(server.send_tls13_tickets == 0 && !server.session_storage.can_cache(), "V29");
     }
     let verify = TerminationConfig { clients: asks(ClientMode::Verify), ..files.config() };
-    assert!(Terms::read(&verify, &provider()).is_err(), "V30: nobody to verify against");
+    assert!(Terms::read(&verify, &Marks::default(), &provider()).is_err(), "V30: nobody to verify against");
 }
 
 #[test]

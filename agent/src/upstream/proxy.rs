@@ -184,6 +184,7 @@ mod tests {
                 certificate: vec![7; size].into(),
                 sha256: "07".into(),
             }),
+            chain: None,
         };
         let told = |caller: &Caller| {
             let octets = header(ProxyVersion::V2, &open(), Some(caller));
