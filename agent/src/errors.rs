@@ -258,6 +258,9 @@ faults! {
     /// A caller and this agent did not agree on TLS.
     CallerTls = 1207, Failed, Customer, "TLS with a caller failed",
         "Nothing, if the caller is a scanner. Else compare what it offers and shows with agent_tls_termination.";
+    /// A request of a caller is not carried to an upstream that is told who calls.
+    CallerRequest = 1208, Failed, Customer, "request of a caller refused",
+        "Nothing, if the caller is a scanner. Else it, or a program between, must write requests by the letter of HTTP/1.1; see mutual_tls_identity_headers.";
 
     /// A remote command is not allowed.
     CommandForbidden = 1301, Failed, Customer, "remote command not allowed",

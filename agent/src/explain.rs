@@ -484,7 +484,12 @@ fn callers(termination: &TerminationConfig) -> Option<String> {
         Some(revocation) => format!("good only while a revocation list in {} says so", named(&revocation.lists)),
         None => "nobody is asked whether it is revoked".to_owned(),
     };
-    Some(format!("{asked}; {revoked}"))
+    let told = if termination.identity_headers {
+        "the upstream is told who it is in the header of each request, and what callers say of that themselves is taken out"
+    } else {
+        "in HTTP the upstream is told nothing of it, and what callers say of that themselves goes through"
+    };
+    Some(format!("{asked}; {revoked}; {told}"))
 }
 
 /// Tells who can read between the agent and the upstream, where that is more than the two.

@@ -33,6 +33,7 @@ mod trust;
 mod update;
 mod upstream;
 mod view;
+pub mod vouch;
 
 pub use agent::{Agent, Detached, Outcome};
 pub use config::{Address, Channel, Config, ProxyVersion};

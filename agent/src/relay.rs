@@ -1,6 +1,7 @@
 //! One carried connection: bytes between a caller and an upstream, each direction by itself.
 
 mod front;
+mod vouching;
 
 use core::{
     future::{Future, poll_fn},
@@ -23,9 +24,12 @@ use crate::{
     policy::{Refusal, Ticket, Way},
     status::Carried,
     upstream::Socket,
+    vouch::{Refusal as Refused, Say, Step, Voucher},
 };
 
 pub(crate) use front::Front;
+
+use vouching::Vouching;
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub(crate) enum Ending {
     Cut,
     /// The customer's own policy does not allow it any more; both sides saw a reset.
     Revoked(Refusal),
+    /// A request of the caller is not carried: it was told why, where that could be said; the upstream saw a reset.
+    Refused(Refused),
 }
 
 /// What is ready when a connection may not go on.
@@ -55,8 +61,8 @@ pub(crate) struct Onlooker {
 }
 
 impl Onlooker {
+    /// Octets go to the upstream.
     fn up(&self, data: &[u8]) {
-        self.carried.sent(data.len());
         if let Some(tee) = &self.tee {
             tee.up(data);
         }
@@ -71,9 +77,9 @@ impl Onlooker {
 }
 
 /// Carries until both directions have ended, or until `cut` is ready or `ticket` revoked. `first` goes to the upstream before all
-/// else.
+/// else. Where there is a voucher, it says in each request who calls.
 pub(crate) async fn relay(
-    front: Front,
+    (front, voucher): (Front, Option<Voucher>),
     socket: Socket,
     first: Bytes,
     (cut, ticket): (Option<Cut>, Ticket),
@@ -84,14 +90,16 @@ pub(crate) async fn relay(
         up.waiting.push(first);
     }
     let down = Down { rest: Bytes::new(), ended: false };
-    let mut relay = Relay { front, socket, up: Some(up), down: Some(down), tick: None, cut, ticket, onlooker };
+    let vouching = voucher.map(|voucher| Box::new(Vouching::new(voucher)));
+    let mut relay =
+        Relay { front, socket, vouching, up: Some(up), down: Some(down), tick: None, cut, ticket, onlooker };
     let ending = poll_fn(|cx| relay.poll(cx)).await;
     let Relay { front, socket, down, .. } = relay;
     match &ending {
         Ending::Complete => return ending,
         // What was finished in order still goes out: many a caller closes as soon as it has read the end.
-        Ending::Truncated if down.is_none() => {}
-        Ending::Caller(_) | Ending::Truncated => front.abort(Code::CANCELLED),
+        Ending::Truncated | Ending::Refused(_) if down.is_none() => {}
+        Ending::Caller(_) | Ending::Truncated | Ending::Refused(_) => front.abort(Code::CANCELLED),
         Ending::Upstream => front.abort(Code::CONNECTION_RESET), // spec: END-007
         Ending::Cut => front.abort(Code::POLICY),
         Ending::Revoked(refusal) => front.abort(refusal.reason.code()),
@@ -103,6 +111,7 @@ pub(crate) async fn relay(
 struct Relay {
     front: Front,
     socket: Socket,
+    vouching: Option<Box<Vouching>>,
     /// `None` once the direction has ended.
     up: Option<Up>,
     down: Option<Down>,
@@ -125,6 +134,21 @@ struct Down {
     ended: bool,
 }
 
+/// What was taken of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gathered {
+    /// There may be more.
+    Some,
+    /// That is all there is.
+    All,
+    /// The upstream has to answer first.
+    Held,
+    /// The upstream takes nothing more.
+    Over,
+    /// Nothing more goes to the upstream.
+    Refused,
+}
+
 /// What a direction waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
@@ -144,6 +168,15 @@ impl Relay {
             return Poll::Ready(Ending::Cut);
         }
         let waits = self.poll_up(cx).and_then(|up| Ok((up, self.poll_down(cx)?)));
+        if let (Some(vouching), Ok((up, down))) = (&mut self.vouching, &waits) {
+            if let Some(ending) = vouching.poll_ending((*up, *down), cx) {
+                return Poll::Ready(ending);
+            }
+            if vouching.poll_turn(*up, cx) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
         match waits {
             Err(ending) => Poll::Ready(ending),
             Ok((Wait::Ended, Wait::Ended)) => Poll::Ready(Ending::Complete),
@@ -164,9 +197,22 @@ impl Relay {
         for _ in 0..TURN {
             // At the rate of the policy nothing more is taken; what was taken goes on.
             let is_ready = self.ticket.poll_ready(cx).is_ready();
-            let (more, octets) = if is_ready { up.gather(&mut self.front, &self.onlooker, cx)? } else { (false, 0) };
+            let (gathered, octets) = if is_ready {
+                up.gather((&mut self.front, self.vouching.as_deref_mut()), &self.onlooker, cx)?
+            } else {
+                (Gathered::All, 0)
+            };
             self.ticket.carried(Way::Up, octets);
             let written = if up.waiting.is_empty() {
+                match gathered {
+                    Gathered::Some | Gathered::All | Gathered::Held => {}
+                    Gathered::Refused => return self.poll_discard(cx),
+                    Gathered::Over => {
+                        self.front.stop(Code::CONNECTION_RESET);
+                        self.up = None;
+                        return Ok(Wait::Ended);
+                    }
+                }
                 let done = if up.ended { self.socket.poll_shutdown(cx) } else { self.socket.poll_flush(cx) };
                 match done {
                     Poll::Pending => return Ok(Wait::Socket),
@@ -174,7 +220,13 @@ impl Relay {
                         self.up = None;
                         return Ok(Wait::Ended);
                     }
-                    Poll::Ready(Ok(())) => return Ok(if more { Wait::Turn } else { Wait::Caller }),
+                    Poll::Ready(Ok(())) => {
+                        return Ok(match gathered {
+                            Gathered::Some => Wait::Turn,
+                            Gathered::Held => Wait::Socket,
+                            Gathered::All | Gathered::Over | Gathered::Refused => Wait::Caller,
+                        });
+                    }
                     Poll::Ready(Err(error)) => Err(error),
                 }
             } else {
@@ -209,6 +261,19 @@ impl Relay {
                 }
                 Poll::Ready(Ok(())) => {}
             }
+            // What is here was said: between two answers something of our own may stand.
+            match self.vouching.as_mut().map_or(Say::Nothing, |vouching| vouching.voucher.poll_down()) {
+                Say::Nothing => {}
+                Say::Between(octets) => {
+                    down.rest = octets;
+                    continue;
+                }
+                Say::Last(octets) => {
+                    (down.rest, down.ended) = (octets, true);
+                    continue;
+                }
+                Say::Cut => return Err(self.refused()),
+            }
             if self.ticket.poll_ready(cx).is_pending() {
                 return Ok(Wait::Socket);
             }
@@ -217,16 +282,49 @@ impl Relay {
                 Poll::Ready(Ok(data)) if data.is_empty() => {
                     self.onlooker.down(&data);
                     down.ended = true;
+                    if let Some(vouching) = &mut self.vouching {
+                        vouching.voucher.handle_down_end();
+                    }
                 }
                 Poll::Ready(Ok(data)) => {
                     self.ticket.carried(Way::Down, data.len());
                     self.onlooker.down(&data);
+                    if let Some(vouching) = &mut self.vouching {
+                        vouching.voucher.handle_down(&data);
+                    }
                     down.rest = data;
                 }
                 Poll::Ready(Err(_)) => return Err(Ending::Upstream),
             }
         }
         Ok(Wait::Turn)
+    }
+
+    /// Throws away what the caller sends behind a request that is refused.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Result<Wait, Ending> {
+        for _ in 0..TURN {
+            if self.ticket.poll_ready(cx).is_pending() {
+                return Ok(Wait::Caller);
+            }
+            match self.front.poll_read(cx) {
+                Poll::Pending => return Ok(Wait::Caller),
+                Poll::Ready(Ok(Some(data))) => {
+                    self.onlooker.carried.sent(data.len());
+                    self.ticket.carried(Way::Up, data.len());
+                }
+                Poll::Ready(Ok(None)) => {
+                    self.up = None;
+                    return Ok(Wait::Ended);
+                }
+                Poll::Ready(Err(_)) => return Err(self.refused()),
+            }
+        }
+        Ok(Wait::Turn)
+    }
+
+    fn refused(&self) -> Ending {
+        let why = self.vouching.as_ref().and_then(|vouching| vouching.voucher.refusal());
+        why.map_or(Ending::Caller(Code::CANCELLED), Ending::Refused)
     }
 
     /// Looks once a second whether the caller is gone, while no direction waits for it.
@@ -247,28 +345,45 @@ impl Relay {
 }
 
 impl Up {
-    /// Takes what the caller has sent; returns whether there may be more, and how many octets it took.
+    /// Takes what the caller has sent, and with a voucher what of that goes on; returns how many octets it took.
     fn gather(
         &mut self,
-        front: &mut Front,
+        (front, mut vouching): (&mut Front, Option<&mut Vouching>),
         onlooker: &Onlooker,
         cx: &mut Context<'_>,
-    ) -> Result<(bool, usize), Ending> {
+    ) -> Result<(Gathered, usize), Ending> {
         let mut octets = 0;
         while !self.ended && self.waiting.len() < BATCH {
+            match vouching.as_mut().map(|vouching| vouching.voucher.poll_up()) {
+                Some(Step::Pass(data)) => {
+                    onlooker.up(&data);
+                    self.waiting.push(data);
+                    continue;
+                }
+                Some(Step::Held) => return Ok((Gathered::Held, octets)),
+                Some(Step::Over) => return Ok((Gathered::Over, octets)),
+                Some(Step::Refused) => return Ok((Gathered::Refused, octets)),
+                Some(Step::More) | None => {}
+            }
             match front.poll_read(cx) {
-                Poll::Pending => return Ok((false, octets)),
+                Poll::Pending => return Ok((Gathered::All, octets)),
                 Poll::Ready(Ok(Some(data))) if data.is_empty() => {}
                 Poll::Ready(Ok(Some(data))) => {
                     octets += data.len();
-                    onlooker.up(&data);
-                    self.waiting.push(data);
+                    onlooker.carried.sent(data.len());
+                    match &mut vouching {
+                        Some(vouching) => vouching.voucher.handle_up(data),
+                        None => {
+                            onlooker.up(&data);
+                            self.waiting.push(data);
+                        }
+                    }
                 }
                 Poll::Ready(Ok(None)) => self.ended = true,
                 Poll::Ready(Err(error)) => return Err(caller(&error)),
             }
         }
-        Ok((true, octets))
+        Ok((Gathered::Some, octets))
     }
 
     fn write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

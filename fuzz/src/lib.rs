@@ -25,6 +25,7 @@ mod resume;
 mod session;
 mod text;
 mod tls;
+mod vouch;
 
 pub use audit::audit;
 pub use body::body;
@@ -49,6 +50,7 @@ pub use resume::resume;
 pub use session::session;
 pub use text::text;
 pub use tls::tls;
+pub use vouch::vouch;
 
 /// A fuzz target: its name, and the law.
 pub type Target = (&'static str, fn(&[u8]));
@@ -85,5 +87,6 @@ pub const TARGETS: &[Target] = &[
     ("text", text),
     ("tls", tls),
     ("unbind", unbind),
+    ("vouch", vouch),
     ("welcome", welcome),
 ];

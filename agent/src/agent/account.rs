@@ -104,6 +104,7 @@ impl From<&Ending> for End {
             Ending::Caller(code) => ("caller gone", Some(code.to_string())),
             Ending::Truncated => ("caller gone", Some("in the middle of its TLS".to_owned())),
             Ending::Upstream => ("upstream reset", None),
+            Ending::Refused(why) => ("request refused", Some(why.to_string())),
             Ending::Cut => ("cut", Some("whom to believe has changed".to_owned())),
             Ending::Revoked(refusal) => ("revoked", Some(format!("{}: {refusal}", refusal.reason.word()))),
         };

@@ -19,12 +19,13 @@ use tokio_rustls::server::TlsStream;
 use super::account::{End, Entry, REASONS, Refused, Tally};
 use crate::{
     capture::{Sight, Store, Tee},
-    errors::Fault,
+    errors::{Error, Fault},
     policy::{Guard, Reason, Refusal, Target, Ticket},
     relay::{Cut, Ending, Front, Onlooker, relay},
     status::{Counted, Status},
     termination::{Caller, Termination},
     upstream::{Failure, Socket, Upstream, header},
+    vouch::{Refusal as BadRequest, Voucher},
 };
 
 /// One endpoint, as its connections see it.
@@ -113,12 +114,13 @@ async fn carry(
         entry.reached(&ticket, caller.as_ref());
     }
     let first = service.first(front.open(), caller.as_ref());
-    let chain = caller.and_then(|caller| caller.chain);
+    let (chain, fields) = caller.map_or((None, None), |caller| (caller.chain, caller.fields));
+    let voucher = fields.map(|fields| Voucher::new(fields.iter().map(|(name, value)| (*name, value.as_str()))));
     let (address, number) = (front.open().and_then(|open| open.caller), front.number());
     tracing::debug!(name = service.name, stream = number, caller = ?address, "connection carried");
     let cut = vigil.map(|vigil| -> Cut { Box::pin(vigil.end(chain)) });
     let onlooker = Onlooker { carried: Arc::clone(&counted.carried), tee: service.tee(address) };
-    let ending = relay(front, socket, first, (cut, ticket), onlooker).await;
+    let ending = relay((front, voucher), socket, first, (cut, ticket), onlooker).await;
     let end = End::from(&ending);
     match ending {
         Ending::Complete => tracing::debug!(name = service.name, stream = number, "connection ended"),
@@ -131,6 +133,7 @@ async fn carry(
             tracing::debug!(name = service.name, stream = number, "whom to believe has changed: connection cut")
         }
         Ending::Revoked(refusal) => service.told_refused(&refusal, address),
+        Ending::Refused(why) => service.request_refused(why, address),
     }
     service.ended(entry, end).await;
     drop((permit, counted));
@@ -267,6 +270,16 @@ impl Service {
         self.tell(&self.told, || {
             let remedy = error.fault.entry().remedy;
             tracing::warn!(name = self.name, %error, remedy, "upstream failed");
+        });
+    }
+
+    /// A request of a caller was not carried.
+    fn request_refused(&self, why: BadRequest, caller: Option<SocketAddr>) {
+        let error = Error::new(Fault::CallerRequest, why.to_string());
+        tracing::debug!(name = self.name, ?caller, %error, "request refused");
+        self.tell(&self.told, || {
+            let remedy = error.fault.entry().remedy;
+            tracing::warn!(name = self.name, %error, remedy, "a request of a caller was refused");
         });
     }
 

@@ -109,6 +109,7 @@ fn termination(endpoint: &EndpointConfig, one: &One) -> Result<Option<Terminatio
         max_version: TlsVersion::V13,
         clients: authority.map(|file| ClientCertificates { mode: ClientMode::Verify, authorities: vec![file] }),
         revocation: None,
+        identity_headers: false,
         http: is_http.then_some(endpoint.upstream.protocol),
     }))
 }

@@ -229,6 +229,8 @@ pub struct TerminationConfig {
     pub clients: Option<ClientCertificates>,
     /// `mutual_tls_crl` and `mutual_tls_crl_issuers`: without them nobody asks whether certificates of callers are revoked.
     pub revocation: Option<RevocationConfig>,
+    /// `mutual_tls_identity_headers`: whether upstreams are told in each request who the caller is by its certificate; no.
+    pub identity_headers: bool,
     /// The HTTP that callers may agree on, where the upstream speaks HTTP.
     pub http: Option<UpstreamProtocol>,
 }

@@ -4,6 +4,7 @@ use adit_core::UpstreamProtocol;
 
 use super::{
     Authorities, ClientCertificates, ClientMode, RevocationConfig, TerminationConfig, TlsVersion, section::Section,
+    values::flag,
 };
 
 /// Reads the section of the endpoint `name`, whose upstream speaks `http` or something else.
@@ -27,8 +28,12 @@ pub(super) fn read(mut section: Section<'_, '_>, name: &str, http: Option<Upstre
     let clients = clients(&mut section);
     let revocation = revocation(&mut section, clients.as_ref());
     section.fill(&[HEADERS]);
+    let identity_headers = section.value(HEADERS, false, "true or false", flag);
+    if identity_headers {
+        tells(&section, clients.as_ref(), http);
+    }
     section.finish();
-    TerminationConfig { certificate, key, min_version, max_version, clients, revocation, http }
+    TerminationConfig { certificate, key, min_version, max_version, clients, revocation, identity_headers, http }
 }
 
 fn clients(section: &mut Section<'_, '_>) -> Option<ClientCertificates> {
@@ -75,8 +80,28 @@ fn revocation(section: &mut Section<'_, '_>, clients: Option<&ClientCertificates
     Some(RevocationConfig { lists, issuers })
 }
 
+/// Looks whether upstreams can be told who calls: what is said in a request needs HTTP/1.1 on both sides.
+fn tells(section: &Section<'_, '_>, clients: Option<&ClientCertificates>, http: Option<UpstreamProtocol>) {
+    if clients.is_none() {
+        let remedy = "Name the authorities in mutual_tls_certificate_authorities, or remove this";
+        section.missing(HEADERS, "callers are asked for no certificate", remedy);
+    }
+    match http {
+        Some(UpstreamProtocol::Http1) => {}
+        Some(UpstreamProtocol::Http2) => {
+            let remedy = "Remove protocol: http2 of the upstream, or tell it by proxy_protocol: 2";
+            section.missing(HEADERS, "the upstream speaks HTTP/2, in which requests are not looked at", remedy);
+        }
+        None => {
+            let remedy = "Write http:// or https:// before the upstream's host, or tell it by proxy_protocol: 2";
+            section.missing(HEADERS, "the upstream is not said to speak HTTP", remedy);
+        }
+    }
+}
+
 const AUTHORITIES: &str = "mutual_tls_certificate_authorities";
 const STRATEGY: &str = "mutual_tls_verification_strategy";
+const HEADERS: &str = "mutual_tls_identity_headers";
 const LISTS: &str = "mutual_tls_crl";
 const ISSUERS: &str = "mutual_tls_crl_issuers";
 /// More files of revocation lists are not read.

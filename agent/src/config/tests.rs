@@ -354,6 +354,7 @@ fn where_tls_ends_follows_from_the_url_and_the_section() {
                 lists: vec!["/etc/adit/one.crl".into(), "/etc/two.crl".into()],
                 issuers: vec!["/etc/adit/below.pem".into()],
             }),
+            identity_headers: false,
             http: Some(UpstreamProtocol::Http2),
         }
     );
@@ -366,6 +367,7 @@ fn where_tls_ends_follows_from_the_url_and_the_section() {
             max_version: TlsVersion::V13,
             clients: None,
             revocation: None,
+            identity_headers: false,
             http: None,
         },
         "beside the configuration, and no HTTP"
@@ -386,6 +388,7 @@ fn tls_that_cannot_end_here_is_told_with_what_to_do() {
         told(parse(&text)).join("\n")
     };
     let strategy = "mutual_tls_verification_strategy: require-and-verify";
+    let tells = "mutual_tls_identity_headers: true, mutual_tls_certificate_authorities: a.pem";
     let many = format!("mutual_tls_certificate_authorities: a.pem, mutual_tls_crl: [{}]", "a.crl, ".repeat(17));
     for (url, keys, expected) in [
         ("http://a.com", "", "cannot end at the agent"),
@@ -399,6 +402,9 @@ fn tls_that_cannot_end_here_is_told_with_what_to_do() {
         ("https://a.com", "mutual_tls_verification_strategy: request, mutual_tls_crl: a.crl", "nobody is named whose"),
         ("https://a.com", "mutual_tls_crl_issuers: a.pem", "no revocation list is named"),
         ("https://a.com", "mutual_tls_crl: []", "nothing stands behind it"),
+        ("https://a.com", "mutual_tls_identity_headers: ''", "nothing stands behind it"),
+        ("https://a.com", "mutual_tls_identity_headers: true", "callers are asked for no certificate"),
+        ("tls://a.com", tells, "the upstream is not said to speak HTTP"),
         ("https://a.com", &many, "more than 16 files of lists"),
         ("https://a.com", "server_private_key: '-----BEGIN PRIVATE KEY-----'", "not the name of a file"),
         ("https://a.com", "certificate: a.pem", "unknown key"),
@@ -406,6 +412,9 @@ fn tls_that_cannot_end_here_is_told_with_what_to_do() {
         let faults = endpoint(url, keys);
         assert!(faults.contains(expected), "{url} {keys}: {faults}");
     }
+    let http2 =
+        ENDS_HERE.replace("      mutual_tls_crl:", "      mutual_tls_identity_headers: true\n      mutual_tls_crl:");
+    assert!(told(parse(&http2)).join("\n").contains("the upstream speaks HTTP/2, in which requests are not looked at"));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Messages of HTTP/1 as octets: where they begin and where they end. What can be understood in two ways is not understood.
 
 mod frame;
+mod lines;
 
-pub(crate) use frame::{BadChunk, Rest};
+pub(crate) use frame::{BadChunk, Reached, Rest};
+pub(crate) use lines::{Lines, LinesError};
 
 /// Where a message ends can be read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

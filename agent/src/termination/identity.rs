@@ -1,5 +1,6 @@
 //! Who a caller is by its certificate.
 
+use adit_tls::Described;
 use rustls::{crypto::CryptoProvider, pki_types::CertificateDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -27,7 +28,13 @@ impl Identity {
 
     /// Returns whether a certificate is one that can be told of.
     pub(crate) fn is_readable(der: &CertificateDer<'_>) -> bool {
-        common_name(der).is_some()
+        common_name(der).is_some() && Described::read(der).is_some()
+    }
+
+    /// Returns what upstreams are told in header fields.
+    pub(crate) fn fields(&self) -> Vec<(&'static str, String)> {
+        let described = Described::read(&self.certificate);
+        described.map(|it| it.fields(&self.certificate, &self.sha256, self.verified)).unwrap_or_default()
     }
 }
 

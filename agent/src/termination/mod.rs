@@ -76,6 +76,7 @@ struct Terms {
     trusted: Vec<CertificateDer<'static>>,
     /// Nothing where the endpoint names no revocation list.
     lists: Option<Arc<Lists>>,
+    tells: bool,
     facts: Facts,
 }
 
@@ -87,6 +88,8 @@ pub(crate) struct Caller {
     pub(crate) identity: Option<Identity>,
     /// What is judged anew when revocation lists change.
     pub(crate) chain: Option<Chain>,
+    /// What the upstream is told in each request, where that is asked for: nothing of a caller without a certificate.
+    pub(crate) fields: Option<Vec<(&'static str, String)>>,
 }
 
 impl Termination {
@@ -246,7 +249,7 @@ impl Terms {
         let server = adit_tls::server_config(versions, verifier, Arc::new(resolver), provider);
         let mut server = server.map_err(|error| Error::new(Fault::CertificateUnusable, error.to_string()))?;
         server.alpn_protocols = config.http.map(alpn).map(<[u8]>::to_vec).into_iter().collect();
-        Ok(Self { server: Arc::new(server), judge, trusted, lists, facts })
+        Ok(Self { server: Arc::new(server), judge, trusted, lists, tells: config.identity_headers, facts })
     }
 
     fn caller(&self, connection: &ServerConnection, provider: &CryptoProvider) -> Caller {
@@ -261,11 +264,13 @@ impl Terms {
         };
         let Some((certificate, intermediates)) = connection.peer_certificates().and_then(|shown| shown.split_first())
         else {
-            return Caller { tls, identity: None, chain: None };
+            return Caller { tls, identity: None, chain: None, fields: self.tells.then(Vec::new) };
         };
         let verified = self.judge.as_ref().is_some_and(|judge| judge.vouches(certificate, intermediates));
         let chain = (verified && self.lists.is_some()).then(|| Chain::new(certificate, intermediates));
-        Caller { tls, identity: Identity::read(certificate, verified, provider), chain }
+        let identity = Identity::read(certificate, verified, provider);
+        let fields = self.tells.then(|| identity.as_ref().map(Identity::fields).unwrap_or_default());
+        Caller { tls, identity, chain, fields }
     }
 }
 

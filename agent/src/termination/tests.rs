@@ -43,6 +43,7 @@ impl Files {
             max_version: TlsVersion::V13,
             clients: None,
             revocation: None,
+            identity_headers: false,
             http: Some(UpstreamProtocol::Http1),
         }
     }

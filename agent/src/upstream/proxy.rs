@@ -185,6 +185,7 @@ mod tests {
                 sha256: "07".into(),
             }),
             chain: None,
+            fields: None,
         };
         let told = |caller: &Caller| {
             let octets = header(ProxyVersion::V2, &open(), Some(caller));
