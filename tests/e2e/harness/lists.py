@@ -11,14 +11,9 @@ class Lists:
     """Answers each path of `answers` with a status and a body, and notes who asked for what."""
 
     def __init__(self):
-<<<<<<< HEAD
         self.answers, self.asked, self.askers = {}, [], []
-        answers, asked, askers = self.answers, self.asked, self.askers
-=======
-        self.answers, self.asked = {}, []
         self.ahead = 0  # seconds by which the server's clock is
-        answers, asked, lists = self.answers, self.asked, self
->>>>>>> 3b5741d (diagnose: say by how much the clock is wrong, and tell it from what has expired)
+        answers, asked, askers, lists = self.answers, self.asked, self.askers, self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
