@@ -122,7 +122,7 @@ deb: dist sbom ## Make Debian packages of both, hold them to lintian, and instal
 	@for program in $(or $(PROGRAMS),adit adit-network); do packaging/deb.sh $$program || exit 1; done
 	@packaging/check-deb.sh target/package/*.deb
 
-image: dist ## Put together images of both, from nothing, try them in an empty root, and build them where docker answers
+image: dist ## Build images of both, from nothing, as files for `docker load`, and load and run them
 	@for program in $(or $(PROGRAMS),adit adit-network); do packaging/image.sh $$program && packaging/try-image.sh $$program || exit 1; done
 
 sizes: dist ## Print what the programs take on disk and in memory, and demand the goals
