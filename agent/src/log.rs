@@ -2,12 +2,12 @@
 //!
 //! Whatever stands in a field, it stays in its line and moves no cursor (V94); secrets have no `Display`.
 
+mod file;
 mod native;
 mod recent;
 
 use core::fmt;
 use std::{
-    fs::OpenOptions,
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -38,6 +38,7 @@ use crate::{
 
 pub use recent::Recent;
 
+use file::LogFile;
 use native::{Native, System};
 use recent::Keeper;
 
@@ -84,11 +85,7 @@ pub fn start(config: &AgentConfig, shown: bool, service: Option<&str>) -> Result
             if let Some(why) = is_ours(path, state_folder()) {
                 return Err(unwritable(format!("{}: {why}", path.display())));
             }
-            let mut options = OpenOptions::new();
-            options.append(true).create(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-            let file = options.open(path).map_err(|error| unwritable(format!("{}: {error}", path.display())))?;
+            let file = LogFile::open(path).map_err(|error| unwritable(format!("{}: {error}", path.display())))?;
             (false, Some(file))
         }
     };
