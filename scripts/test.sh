@@ -39,6 +39,6 @@ step "memory at rest and at work" allocations
 step "instructions counted" scripts/instructions.sh
 step "documentation tests" cargo test -q --doc --workspace --all-features
 step documentation docs
-step "each fuzzer for 10 s" scripts/fuzz.sh all 10
+step "each fuzzer for 5 s" scripts/fuzz.sh all 5
 step "end-to-end tests" scripts/e2e.sh --reruns "$NEXTEST_RETRIES" -rR
 printf '\nall passed in %d s\n' "$SECONDS"
