@@ -154,6 +154,33 @@ def test_purged_it_leaves_what_another_service_reads(site):
     assert not inside.exists()
 
 
+def test_of_what_was_installed_and_purged_no_file_is_left(site):
+    site.write(authtoken_file=None)
+    site.install("--authtoken-file", "-", stdin=TOKEN.encode() + b"\n")
+    files = lambda: {str(path.relative_to(site.image)) for path in site.image.rglob("*") if path.is_symlink() or path.is_file()}
+    wanted = "etc/systemd/system/multi-user.target.wants/adit.service"
+    assert files() == {"etc/adit/adit.token", "etc/systemd/system/adit.service", wanted}
+
+    site.adit("uninstall", "--root", site.image, "--purge")
+
+    assert files() == set()
+
+
+def test_what_managers_run_that_try_again_ends_in_order_when_somebody_has_to_act_and_says_why(site):
+    site.write(connect_urls="x")
+    done = site.adit("run", "--config", site.config)
+    assert b"Did you mean `connect_url`?" in done.stderr
+
+    # Once its log is there, that says it too.
+    site.write(log_format="logfmt")
+    policy = site.folder / "policy.yml"
+    policy.write_text("version: 1\nfoo: 1\n")
+    done = site.adit("run", "--config", site.config)
+    said = [line for line in done.stderr.decode().splitlines() if "not started again before it is mended" in line]
+    assert len(said) == 1 and "level=error" in said[0] and "ADIT-1401" in said[0], done.stderr.decode()
+    assert TOKEN not in done.stderr.decode()
+
+
 def test_a_token_from_standard_input_or_the_environment_is_kept_for_root_alone(site):
     site.write(authtoken_file=None)
     kept = site.image / "etc/adit/adit.token"
