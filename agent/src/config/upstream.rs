@@ -1,6 +1,9 @@
 //! An upstream as its owner writes it: where it is, and in which form it is told who calls.
 
-use core::{fmt, net::IpAddr};
+use core::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 use std::path::PathBuf;
 
 use super::values::{host_port, port};
@@ -104,15 +107,31 @@ impl ProxyVersion {
     }
 }
 
-/// Returns whether an address is never an upstream: link-local, where clouds keep their credentials, and multicast (V78).
+/// Returns whether an address is never an upstream: link-local and the other places where clouds keep their credentials, and
+/// multicast (V78); an IPv4 address also where it is written within one of IPv6.
 pub(crate) fn is_forbidden(address: IpAddr) -> bool {
     match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_multicast() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast() || v6 == EC2_METADATA,
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || METADATA.contains(&v4),
+        IpAddr::V6(v6) => {
+            let is_translated = translated(v6).is_some_and(|v4| is_forbidden(v4.into()));
+            is_translated || v6.is_unicast_link_local() || v6.is_multicast() || METADATA_6.contains(&v6)
+        }
     }
 }
 
-const EC2_METADATA: core::net::Ipv6Addr = core::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Returns the IPv4 address that a translator (NAT64) of the well-known prefix 64:ff9b::/96 reaches.
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [0x64, 0xff9b, 0, 0, 0, 0, _, _] = address.segments() else { return None };
+    let [.., a, b, c, d] = address.octets();
+    Some(Ipv4Addr::new(a, b, c, d))
+}
+
+/// Where clouds keep credentials that is not link-local: of Alibaba, Azure, Oracle.
+const METADATA: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+/// The same of Amazon and Google.
+const METADATA_6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
 
 #[cfg(test)]
 mod tests {
@@ -148,11 +167,37 @@ mod tests {
 
     #[test]
     fn the_metadata_service_and_its_like_are_never_dialed() {
-        for address in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "224.0.0.1", "ff02::1"]
-        {
+        for address in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "100.100.100.200",
+            "::ffff:100.100.100.200",
+            "168.63.129.16",
+            "::ffff:168.63.129.16",
+            "192.0.0.192",
+            "::ffff:192.0.0.192",
+            "64:ff9b::c000:c0",
+            "fe80::1",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "224.0.0.1",
+            "ff02::1",
+        ] {
             assert!(is_forbidden(address.parse().unwrap()), "{address}");
         }
-        for address in ["127.0.0.1", "10.0.0.1", "::1", "fd00::1", "192.0.2.1"] {
+        for address in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "::1",
+            "fd00::1",
+            "192.0.2.1",
+            "100.100.100.201",
+            "168.63.129.17",
+            "192.0.0.191",
+            "fd20:ce::253",
+            "64:ff9b::7f00:1",
+        ] {
             assert!(!is_forbidden(address.parse().unwrap()), "{address}");
         }
     }
