@@ -146,7 +146,12 @@ fn keep_owner(_: &Path, _: &fs::File) -> io::Result<()> {
 /// What the system says; a file is as it was.
 pub(crate) fn write_out(path: &Path, content: &[u8]) -> io::Result<()> {
     if path == Path::new("-") {
-        return io::stdout().lock().write_all(content);
+        let written = io::stdout().lock().write_all(content);
+        return if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            Ok(())
+        } else {
+            written
+        };
     }
     match fs::metadata(path) {
         Ok(found) if found.is_file() => replace(&path.canonicalize()?, content),
@@ -167,30 +172,54 @@ pub(crate) fn write_out(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the system says; the file is as it was.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    put_file(path, content, 0o600, |file| keep_owner(path, file))
+}
+
+/// The same with another mode, whatever the umask takes away, and ours, whoever's the file was.
+///
+/// # Errors
+/// What the system says; the file is as it was.
+pub(crate) fn replace_as(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    put_file(path, content, mode, |_| Ok(()))
+}
+
+fn put_file(path: &Path, content: &[u8], mode: u32, own: impl FnOnce(&fs::File) -> io::Result<()>) -> io::Result<()> {
+    #[cfg(not(unix))]
+    let _ = mode; // there are none
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)?;
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let draft = path.with_file_name(name);
+    // What a crash left behind: in a container every agent has the same number.
+    let _ = fs::remove_file(&draft);
     let written = (|| {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            options.mode(0o600);
-        }
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
         let mut file = options.open(&draft)?;
+        #[cfg(unix)]
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
         file.write_all(content)?;
-        keep_owner(path, &file)?;
+        own(&file)?;
         file.sync_all()?;
         fs::rename(&draft, path)
     })();
-    if written.is_err() {
-        let _ = fs::remove_file(&draft); // what matters is told by `written`
+    match written {
+        Ok(()) => sync_folder(path),
+        Err(_) => drop(fs::remove_file(&draft)), // what matters is told by `written`
     }
     written
+}
+
+/// Asks the disk to keep the name of a file. A folder that may not be read is kept by the system, some time.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    if cfg!(unix) {
+        let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());
+    }
 }
 
 #[cfg(test)]
@@ -263,6 +292,18 @@ mod tests {
         assert!(write_out(&folder.join("none").join("file"), b"four").is_err());
         assert!(!folder.join("none").exists());
         assert!(write_out(&folder, b"five").is_err());
+    }
+
+    #[test]
+    fn a_draft_that_a_crash_left_behind_does_not_hold_up_the_next() {
+        let folder = crate::testing::folder("edit-draft");
+        let path = folder.join("totals.json");
+        fs::write(folder.join(format!("totals.json.{}.new", std::process::id())), "half").unwrap();
+
+        replace(&path, b"whole").unwrap();
+
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     }
 
     #[test]

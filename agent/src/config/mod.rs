@@ -31,7 +31,7 @@ pub use section::{ConfigFault, Overrides};
 pub use upstream::{Address, ProxyVersion};
 pub use values::Kind;
 
-pub(crate) use edit::{replace, write_out};
+pub(crate) use edit::{replace, replace_as, write_out};
 pub(crate) use load::{Text, fault, read_private, read_public};
 pub(crate) use place::locate;
 pub(crate) use read::endpoint_without_file;

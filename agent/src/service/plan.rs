@@ -2,8 +2,8 @@
 
 use core::fmt;
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -11,6 +11,7 @@ use std::{
 use adit_core::Secret;
 
 use super::windows;
+use crate::config::replace_as;
 
 /// Steps, in order. Carried out again they change nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -147,28 +148,7 @@ fn put(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     if is_so(path, content, mode) {
         return Ok(false);
     }
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let draft = path.with_file_name(name);
-    let written = (|| {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-        let mut file = options.open(&draft)?;
-        #[cfg(unix)] // whatever the umask takes away
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&draft); // what matters is told by `written`
-    }
-    written.map(|()| true)
+    replace_as(path, content, mode).map(|()| true)
 }
 
 fn is_so(path: &Path, content: &[u8], mode: u32) -> bool {
