@@ -26,16 +26,20 @@ impl Redact {
         };
         let mut hidden = false;
         let parts: Vec<String> = query
-            .split('&')
-            .map(|part| match part.split_once('=') {
-                Some((name, value)) if !value.is_empty() && self.hides(&decoded(name)) => {
-                    hidden = true;
-                    format!("{name}={REDACTED}")
+            .split_inclusive(['&', ';'])
+            .map(|part| {
+                let end = part.strip_suffix(['&', ';']).unwrap_or(part);
+                match end.split_once('=') {
+                    Some((name, value)) if !value.is_empty() && self.hides(&decoded(name)) => {
+                        hidden = true;
+                        let separator = part.get(end.len()..).unwrap_or_default();
+                        format!("{name}={REDACTED}{separator}")
+                    }
+                    Some(_) | None => part.to_owned(),
                 }
-                Some(_) | None => part.to_owned(),
             })
             .collect();
-        (format!("{path}?{}{fragment}", parts.join("&")), hidden)
+        (format!("{path}?{}{fragment}", parts.concat()), hidden)
     }
 }
 
@@ -72,19 +76,60 @@ const ALWAYS: &[&str] = &[
     "x-api-key",
     "api-key",
     "apikey",
+    "x-access-token",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-amzn-oidc-accesstoken",
+    "x-amzn-oidc-data",
+    "x-auth",
     "x-auth-token",
     "x-csrf-token",
-    "x-amz-security-token",
+    "x-forwarded-access-token",
+    "x-gitlab-token",
+    "x-goog-api-key",
+    "x-goog-credential",
+    "x-goog-iap-jwt-assertion",
+    "x-goog-signature",
+    "x-hub-signature",
+    "x-hub-signature-256",
+    "x-session-id",
+    "x-session-token",
     "x-vault-token",
-    "token",
+    "x-xsrf-token",
+    "authentication-info",
+    "cf-access-jwt-assertion",
+    "cf-access-token",
+    "dpop",
+    "private-token",
+    "job-token",
+    "sec-websocket-protocol",
     "access-token",
-    "id-token",
-    "refresh-token",
-    "password",
-    "secret",
+    "assertion",
+    "auth",
+    "client-assertion",
     "client-secret",
-    "signature",
+    "code",
+    "code-verifier",
+    "id-token",
+    "jsessionid",
+    "jwt",
+    "key",
+    "pass",
+    "passwd",
+    "password",
+    "pwd",
+    "refresh-token",
+    "samlresponse",
+    "secret",
+    "session",
+    "session-id",
+    "sessionid",
+    "sid",
     "sig",
+    "signature",
+    "ticket",
+    "token",
 ];
 
 #[cfg(test)]
@@ -102,12 +147,57 @@ mod tests {
     }
 
     #[test]
+    fn what_lets_somebody_in_is_hidden_by_whatever_usual_name() {
+        let redact = Redact::new([]);
+        for field in [
+            "Private-Token",
+            "X-Access-Token",
+            "X-Goog-Api-Key",
+            "X-Auth",
+            "X-Auth-Token",
+            "X-Session-Id",
+            "Sec-WebSocket-Protocol",
+            "DPoP",
+            "Cf-Access-Jwt-Assertion",
+            "X-Amzn-Oidc-Data",
+            "X-Amz-Security-Token",
+            "X-Hub-Signature",
+            "X-Hub-Signature-256",
+        ] {
+            assert!(redact.hides(field), "{field}");
+        }
+        for name in [
+            "code",
+            "key",
+            "jwt",
+            "session",
+            "auth",
+            "pwd",
+            "pass",
+            "password",
+            "signature",
+            "sig",
+            "X-Amz-Signature",
+            "X-Amz-Credential",
+            "token",
+        ] {
+            let hidden = redact.query(&format!("/a?page=2&{name}=abc"));
+            assert_eq!(hidden, (format!("/a?page=2&{name}=[redacted]"), true));
+        }
+        for name in ["content-type", "x-request-id", "page", "keyword", "codec", "author", "sec-websocket-key"] {
+            assert!(!redact.hides(name), "{name}");
+        }
+    }
+
+    #[test]
     fn parameters_of_a_query_are_hidden_and_the_rest_of_the_target_is_not() {
         let redact = Redact::new(["pin"]);
         for (text, shown) in [
             ("/a?x=1&access_token=abc&y=2", "/a?x=1&access_token=[redacted]&y=2"),
             ("/a?%74oken=abc#b", "/a?%74oken=[redacted]#b"),
             ("/a?PIN=1", "/a?PIN=[redacted]"),
+            ("/a?x=1;token=abc;y=2&sig=d", "/a?x=1;token=[redacted];y=2&sig=[redacted]"),
+            ("/a?token=abc;", "/a?token=[redacted];"),
         ] {
             assert_eq!(redact.query(text), (shown.to_owned(), true));
         }
