@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
-from harness.deployment import yaml
+from harness.deployment import AGENT, yaml
 from harness.namespaces import FAR, NEAR, FarAgent, NearNetwork, entered, namespaces, wire
 from harness.ports import free_port
-from harness.process import wait_until
+from harness.process import run, wait_until
 from harness.raw_upstream import RawUpstream, echo
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -108,6 +108,12 @@ def test_a_name_that_is_rebound_to_an_address_that_the_policy_does_not_have_is_r
             (line,) = [line for line in lines if line["message"] == "connection refused by the policy"][:1]
             assert (line["reason"], line["rule"], line["told"]) == ("address", "inside", "POLICY")
             assert f"{NAME}:{upstream.port} is at {ELSEWHERE}, which is not in {ALLOWED}" in line["detail"]
+            # So does the audit log: what was allowed by the name was refused by the address.
+            log = agent.directory / "state" / "adit" / "audit"
+            shown = [AGENT, "audit", "show", "--decision", "refused", "--output", "json", "--path", log]
+            record = json.loads(wait_until(lambda: run(shown).stdout.decode().splitlines(), "the record of it")[0])
+            assert (record["kind"], record["ending"], record["reason"], record["rule"]) == ("end", "not carried", "address", "inside")
+            assert (record["address"], record["told"], record["begin"] > 0) == (ELSEWHERE, "POLICY", True)
             # The vendor is told the code, and nothing of what is inside.
             wait_until(lambda: "POLICY" in network.process.text() or "ADIT-3017" in (access.read_text() if access.exists() else ""), "the vendor to be told")
             assert ELSEWHERE not in network.process.text()

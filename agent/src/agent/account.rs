@@ -7,13 +7,14 @@ use core::{
 };
 use std::{sync::Arc, time::Instant};
 
-use adit_core::Open;
+use adit_core::{Code, Open};
 
 use crate::{
     audit::{Record, caller_of},
     policy::{Guard, Moved, Reason, Refusal, Target, Ticket},
     relay::Ending,
     termination::Caller,
+    upstream::Failure,
 };
 
 /// A connection that was written down.
@@ -31,6 +32,16 @@ pub(super) struct Entry {
 pub(super) struct End {
     word: &'static str,
     detail: Option<String>,
+    denied: Option<Denied>,
+}
+
+/// A connection that was allowed by what was known when it came, and not by what showed then.
+struct Denied {
+    reason: &'static str,
+    rule: Option<String>,
+    told: Code,
+    /// What would have been dialed.
+    address: Option<IpAddr>,
 }
 
 impl Entry {
@@ -74,9 +85,14 @@ impl Entry {
             if let Some(number) = self.number {
                 record = record.number("begin", number);
             }
-            let address = self.address.map(|address| address.to_string());
+            let denied = end.denied.as_ref();
+            let address = denied.and_then(|denied| denied.address).or(self.address).map(|address| address.to_string());
             record = record.maybe("address", address.as_deref()).number("up", up).number("down", down);
             record = record.number("millis", millis).text("ending", end.word).maybe("detail", end.detail.as_deref());
+            if let Some(denied) = denied {
+                record = record.text("decision", "refused").text("reason", denied.reason);
+                record = record.maybe("rule", denied.rule.as_deref()).text("told", &denied.told.to_string());
+            }
             let identity = self.identity.as_ref();
             record = record.maybe("identity", identity.map(|(name, _)| name.as_str()));
             record.maybe("identity_sha256", identity.map(|(_, print)| print.as_str()))
@@ -88,12 +104,36 @@ impl Entry {
 impl End {
     /// Both directions ended in order.
     pub(super) const fn complete() -> Self {
-        Self { word: "complete", detail: None }
+        Self { word: "complete", detail: None, denied: None }
     }
 
     /// It was never carried.
     pub(super) const fn before(detail: String) -> Self {
-        Self { word: "not carried", detail: Some(detail) }
+        Self { word: "not carried", detail: Some(detail), denied: None }
+    }
+
+    /// It was never carried, because the policy does not allow it any more, or not there.
+    pub(super) fn refused(refusal: &Refusal) -> Self {
+        let (reason, told) = (refusal.reason.word(), refusal.reason.code());
+        let denied = Denied { reason, rule: refusal.rule.clone(), told, address: None };
+        Self { denied: Some(denied), ..Self::before(refusal.to_string()) }
+    }
+}
+
+impl From<&Failure> for End {
+    /// The upstream was not reached.
+    fn from(failure: &Failure) -> Self {
+        let Failure { code, error, refusal, address } = failure;
+        let end = Self::before(error.to_string());
+        let denied = match (refusal, address) {
+            (Some(refusal), _) => {
+                let (reason, told) = (refusal.reason.word(), refusal.reason.code());
+                Some(Denied { reason, rule: refusal.rule.clone(), told, address: *address })
+            }
+            (None, Some(_)) => Some(Denied { reason: "forbidden", rule: None, told: *code, address: *address }),
+            (None, None) => None,
+        };
+        Self { denied, ..end }
     }
 }
 
@@ -108,7 +148,7 @@ impl From<&Ending> for End {
             Ending::Cut => ("cut", Some("whom to believe has changed".to_owned())),
             Ending::Revoked(refusal) => ("revoked", Some(format!("{}: {refusal}", refusal.reason.word()))),
         };
-        Self { word, detail }
+        Self { word, detail, denied: None }
     }
 }
 

@@ -157,7 +157,7 @@ impl Service {
             biased;
             refusal = ticket.revoked() => {
                 self.told_refused(&refusal, None);
-                return Err(End::before(refusal.to_string()));
+                return Err(End::refused(&refusal));
             }
             done = self.shake(termination, stream) => done?,
         };
@@ -179,7 +179,7 @@ impl Service {
             Err(failure) => {
                 self.failed(&failure, stream.open().and_then(|open| open.caller));
                 stream.abort(failure.code);
-                Err(End::before(failure.error.to_string()))
+                Err(End::from(&failure))
             }
         }
     }
@@ -261,7 +261,7 @@ impl Service {
         });
     }
 
-    fn failed(&self, failure: &Failure, caller: Option<SocketAddr>) {
+    pub(super) fn failed(&self, failure: &Failure, caller: Option<SocketAddr>) {
         if let Some(refusal) = &failure.refusal {
             return self.told_refused(refusal, caller);
         }

@@ -116,13 +116,9 @@ impl Service {
         let about = (&*self.guard, self.name.as_str(), &*self.target);
         let mut entry = Entry::begin(about, None, &ticket).await.map_err(refused)?;
         let sent = self.replay_admitted(octets, tee, (&mut ticket, &mut entry)).await;
-        let end = match &sent {
-            Ok(()) => End::complete(),
-            Err(error) => End::before(if let ReplayError::Failed(error) = error {
-                error.to_string()
-            } else {
-                format!("{error:?}")
-            }),
+        let (sent, end) = match sent {
+            Ok(()) => (Ok(()), End::complete()),
+            Err((error, end)) => (Err(error), end),
         };
         self.ended(entry, end).await;
         sent
@@ -133,10 +129,11 @@ impl Service {
         octets: Vec<u8>,
         tee: &Tee,
         (ticket, entry): (&mut Ticket, &mut Option<Entry>),
-    ) -> Result<(), ReplayError> {
+    ) -> Result<(), (ReplayError, End)> {
         let refused = |refusal: crate::policy::Refusal| {
             self.told_refused(&refusal, None);
-            ReplayError::Failed(Error::new(Fault::PolicyRefused, refusal.to_string()))
+            let error = Error::new(Fault::PolicyRefused, refusal.to_string());
+            (ReplayError::Failed(error), End::refused(&refusal))
         };
         let counted = self.status.connection(&self.name, None, self.target.upstream.to_string());
         let dialed = tokio::select! {
@@ -144,7 +141,11 @@ impl Service {
             refusal = ticket.revoked() => return Err(refused(refusal)),
             dialed = self.upstream.connect(&self.dials, ticket) => dialed,
         };
-        let mut socket = dialed.map_err(|failure| ReplayError::Failed(failure.error))?;
+        let mut socket = dialed.map_err(|failure| {
+            self.failed(&failure, None);
+            let end = End::from(&failure);
+            (ReplayError::Failed(failure.error), end)
+        })?;
         if let Some(entry) = entry {
             entry.reached(ticket, None);
         }
@@ -156,7 +157,7 @@ impl Service {
         first.extend_from_slice(&octets);
         let talking = talk(&mut socket, (&first, from), ticket, (&counted.carried, tee));
         match timeout(PATIENCE, talking).await {
-            Err(_) => Err(ReplayError::Unanswered),
+            Err(_) => Err((ReplayError::Unanswered, End::before(format!("no answer within {PATIENCE:?}")))),
             Ok(Ok(())) => Ok(()),
             Ok(Err(Stop::Revoked(refusal))) => Err(refused(refusal)),
             // Whatever came before stands in the record.

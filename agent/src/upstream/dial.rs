@@ -68,12 +68,14 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
     /// What of the customer's own policy refuses, where that is the reason.
     pub(crate) refusal: Option<Refusal>,
+    /// The address that is not to be dialed, by the policy or by anybody.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let error = Error::new(Fault::PolicyRefused, refusal.to_string());
-        Self { code: refusal.reason.code(), error, refusal: Some(refusal) }
+        Self { code: refusal.reason.code(), error, refusal: Some(refusal), address: None }
     }
 }
 
@@ -171,11 +173,14 @@ impl Upstream {
         for address in addresses.iter() {
             // What the name says may change between two looks: the address that is dialed is the one that is checked.
             if is_forbidden(address.ip()) {
-                telling.get_or_insert_with(|| self.fail(Fault::UpstreamForbidden, &address.ip().to_string()));
+                telling.get_or_insert_with(|| Failure {
+                    address: Some(address.ip()),
+                    ..self.fail(Fault::UpstreamForbidden, &address.ip().to_string())
+                });
                 continue;
             }
             if let Err(refusal) = ticket.settle(address.ip()) {
-                telling.get_or_insert_with(|| refusal.into());
+                telling.get_or_insert_with(|| Failure { address: Some(address.ip()), ..refusal.into() });
                 continue;
             }
             let attempt = timeout(each, TcpStream::connect(address)).await;
@@ -249,7 +254,12 @@ impl Upstream {
             Fault::TooManyConnections => Code::LIMIT,
             _ => Code::UPSTREAM_UNREACHABLE,
         };
-        Failure { code, error: Error::new(fault, format!("{}: {detail}", self.config.address)), refusal: None }
+        Failure {
+            code,
+            error: Error::new(fault, format!("{}: {detail}", self.config.address)),
+            refusal: None,
+            address: None,
+        }
     }
 }
 
@@ -292,7 +302,10 @@ mod tests {
             upstream.forget(); // as when what was known is too old
             let ticket = guard.admit(target(&upstream)).unwrap();
             let connected = upstream.connect(&Semaphore::new(1), &ticket).await;
-            connected.map(drop).map_err(|failure| (failure.code, failure.error.to_string()))
+            connected.map(drop).map_err(|failure| {
+                assert_eq!(failure.address, Some(at(2).ip()), "what was refused is known");
+                (failure.code, failure.error.to_string())
+            })
         };
 
         assert_eq!(connect().await, Ok(()));
