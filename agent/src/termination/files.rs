@@ -75,7 +75,13 @@ impl Pair {
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
                 Err(unusable(key, "whether certificate and key belong together cannot be told".to_owned()))
             }
-            Err(_) => Err(unusable(certificate, format!("it does not belong to the key in {}", key.display()))),
+            Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+                Err(unusable(certificate, format!("it does not belong to the key in {}", key.display())))
+            }
+            Err(error) => Err(unusable(
+                certificate,
+                format!("it cannot be used, as one that is not of version 3 of X.509: {error}"),
+            )),
         }
     }
 }

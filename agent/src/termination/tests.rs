@@ -92,6 +92,11 @@ fn a_pair_is_used_only_when_both_halves_belong_together_and_nobody_else_reads_th
     let path = files.write("crm.key", &foreign);
     assert!(problem().contains("does not belong to the key"), "V36: {}", problem());
     files.write("crm.key", &key);
+    let of_version_1 = certificate.replacen("AwIBAgI", "AwIBAAI", 1); // within it: the version as it is encoded
+    assert_ne!(of_version_1, certificate);
+    files.write("crm.pem", &of_version_1);
+    assert!(problem().contains("version 3 of X.509") && !problem().contains("belong"), "{}", problem());
+    files.write("crm.pem", &certificate);
     let facts = load().unwrap().facts;
     assert_eq!((facts.nearness(), &*facts.issuer), (Nearness::Far, "CN=Acme CA"));
     for (name, is_for) in [
