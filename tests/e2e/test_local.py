@@ -209,6 +209,41 @@ def test_the_socket_is_its_owners_goes_with_the_agent_and_a_stale_one_is_replace
     assert site.adit("status")[0] == 7
 
 
+def test_a_socket_whose_file_was_removed_is_made_again(registry):
+    site = Site(registry).start()
+    os.unlink(site.socket)
+    assert site.adit("status")[0] == 7
+    wait_until(lambda: site.adit("status")[0] == 0, "the socket to be made again")
+    shutil.rmtree(os.path.dirname(site.socket))
+    wait_until(lambda: site.adit("status")[0] == 0, "the folder to be made again")
+    assert site.agent.stop() == 0
+    assert not os.path.exists(site.socket)
+
+
+def test_who_reads_no_further_and_an_agent_that_is_not_there_are_told_by_their_exit_codes(registry):
+    site = Site(registry, address=f"127.0.0.1:{free_port()}", socket="off")
+    environment = {**os.environ, "XDG_STATE_HOME": str(site.agent.state)}
+    for command in ("errors", "config schema", "version"):
+        reader, writer = os.pipe()
+        os.close(reader)  # nobody reads, from the first octet on
+        done = subprocess.run([str(AGENT), *command.split()], stdout=writer, stderr=subprocess.PIPE, env=environment, timeout=120)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, b""), command
+
+    code, _, error = site.adit("status")
+    assert code == 7 and "ADIT-1472" in error and "there is no token in" in error, error
+
+    site.agent.start()
+    assert site.adit("status")[0] == 0
+    environment["ADIT_AUTHTOKEN"] = ""
+    argv = [str(AGENT), "--config", str(site.agent.config), "logs", "--follow"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as follower:
+        follower.stdout.readline()
+        site.agent.stop()
+        _, error = follower.communicate(timeout=120)
+    assert follower.returncode == 7 and "ADIT-1472" in error and "what answers is no agent" not in error, error
+
+
 def test_another_agent_of_the_same_configuration_takes_nothing_from_the_first(registry):
     site = Site(registry).start()
     first, process = site.socket, site.agent.process

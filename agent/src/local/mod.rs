@@ -121,14 +121,7 @@ async fn run(place: Place, sources: Arc<Sources>, provider: Arc<CryptoProvider>,
         Err(error) => refuse(&error),
     }
     #[cfg(unix)]
-    match open_socket(&place).await {
-        Ok(Some(bound)) => {
-            tracing::info!(socket = %bound.path().display(), "the agent may be asked here");
-            tasks.spawn(socket::serve(bound, place.config.mode, Arc::clone(&sources), stopped.clone()));
-        }
-        Ok(None) => {}
-        Err(error) => refuse(&error),
-    }
+    tasks.spawn(keep_socket(place.clone(), Arc::clone(&sources), stopped.clone()));
     if let Some(address) = place.config.address {
         match open_address(address, &place, &provider).await {
             Ok((listener, gate)) => {
@@ -142,6 +135,36 @@ async fn run(place: Place, sources: Arc<Sources>, provider: Arc<CryptoProvider>,
 
 fn refuse(error: &Error) {
     tracing::error!(%error, remedy = error.fault.entry().remedy, "not to be asked");
+}
+
+/// Answers at the socket until `stopped`. Where its file is removed, or it could not be made, it is made again.
+#[cfg(unix)]
+async fn keep_socket(place: Place, sources: Arc<Sources>, mut stopped: watch::Receiver<bool>) {
+    let mut told = None;
+    loop {
+        match open_socket(&place).await {
+            Ok(Some(bound)) => {
+                told = None;
+                tracing::info!(socket = %bound.path().display(), "the agent may be asked here");
+                let node = bound.node();
+                tokio::select! {
+                    () = socket::serve(bound, place.config.mode, Arc::clone(&sources), stopped.clone()) => return,
+                    () = socket::gone(node, socket::LOOK) => tracing::warn!("the socket's file is gone: it is made again"),
+                }
+                continue;
+            }
+            Ok(None) => return,
+            Err(error) if told.as_ref() == Some(&error) => {}
+            Err(error) => {
+                refuse(&error);
+                told = Some(error);
+            }
+        }
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = tokio::time::sleep(socket::LOOK) => {}
+        }
+    }
 }
 
 #[cfg(unix)]

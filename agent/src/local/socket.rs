@@ -1,6 +1,6 @@
 //! A Unix socket that nobody else can speak to, or put another in the place of.
 
-use core::fmt;
+use core::{fmt, time::Duration};
 use std::{
     fs::{self, DirBuilder, File, Permissions},
     io,
@@ -37,9 +37,13 @@ pub(super) struct Bound {
     file: Bit,
 }
 
-/// The file of a socket, as long as it is this one's.
+/// The file of a socket, which goes with it.
 #[derive(Debug)]
-struct Bit {
+struct Bit(Node);
+
+/// A file of a name, as long as it is this one.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
     path: PathBuf,
     node: (u64, u64),
 }
@@ -71,15 +75,25 @@ impl From<io::Error> for Problem {
 
 impl Bound {
     pub(super) fn path(&self) -> &Path {
-        &self.file.path
+        &self.file.0.path
+    }
+
+    /// Returns its file.
+    pub(super) fn node(&self) -> Node {
+        self.file.0.clone()
+    }
+}
+
+impl Node {
+    fn is_there(&self) -> bool {
+        self.path.symlink_metadata().is_ok_and(|found| (found.dev(), found.ino()) == self.node)
     }
 }
 
 impl Drop for Bit {
     fn drop(&mut self) {
-        let ours = self.path.symlink_metadata().is_ok_and(|found| (found.dev(), found.ino()) == self.node);
-        if ours {
-            let _ = fs::remove_file(&self.path); // a folder that is gone needs none
+        if self.0.is_there() {
+            let _ = fs::remove_file(&self.0.path); // a folder that is gone needs none
         }
     }
 }
@@ -111,7 +125,7 @@ pub(super) fn bind(path: &Path, mode: SocketMode, whose: Folder) -> Result<Bound
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     let found = path.symlink_metadata()?;
-    let file = Bit { path: path.to_owned(), node: (found.dev(), found.ino()) };
+    let file = Bit(Node { path: path.to_owned(), node: (found.dev(), found.ino()) });
     Ok(Bound { listener: socket.into(), file })
 }
 
@@ -162,6 +176,21 @@ pub(super) async fn serve(bound: Bound, mode: SocketMode, sources: Arc<Sources>,
     drop(file); // another agent finds nothing that is no more
 }
 
+/// Waits until a socket's file is not there any more, or is another's.
+pub(super) async fn gone(file: Node, period: Duration) {
+    loop {
+        tokio::time::sleep(period).await;
+        let look = file.clone();
+        // A disk that hangs holds up nobody.
+        let looked = tokio::task::spawn_blocking(move || look.is_there());
+        if !looked.await.unwrap_or(true) {
+            return;
+        }
+    }
+}
+
+/// How often is looked whether the file is there.
+pub(super) const LOOK: Duration = Duration::from_secs(3);
 /// Who waits in the kernel.
 const BACKLOG: i32 = 64;
 
@@ -201,6 +230,23 @@ mod tests {
         drop(bound);
         assert!(matches!(bind(&path, SocketMode::Owner, Folder::Theirs), Err(Problem::Folder(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_removed_or_replaced_is_missed() {
+        let path = crate::testing::folder("socket-gone").join("a.sock");
+        let bound = bind(&path, SocketMode::Owner, Folder::Theirs).unwrap();
+
+        let period = Duration::from_millis(5);
+        let there = tokio::time::timeout(period * 10, gone(bound.node(), period)).await;
+        assert!(there.is_err(), "it is there");
+        fs::remove_file(&path).unwrap();
+        gone(bound.node(), period).await;
+        let again = bind(&path, SocketMode::Owner, Folder::Theirs).unwrap();
+        gone(bound.node(), period).await;
+        drop(bound);
+        assert!(UnixStream::connect(&path).is_ok(), "what is another's is not removed");
+        drop(again);
     }
 
     #[test]
