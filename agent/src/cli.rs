@@ -114,8 +114,22 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Prints; where nobody reads any more, nothing is wrong.
 fn print(text: &str) -> Result<(), Failure> {
-    Ok(io::stdout().write_all(text.as_bytes())?)
+    say(text).map(drop)
+}
+
+/// Prints, and returns whether somebody reads: what goes on for ever ends when nobody does.
+fn say(text: &str) -> Result<bool, Failure> {
+    heard(io::stdout().write_all(text.as_bytes()))
+}
+
+fn heard(written: io::Result<()>) -> Result<bool, Failure> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn version(output: Output) -> Result<Exit, Failure> {
@@ -150,4 +164,16 @@ fn errors(output: Output) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Fine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_reads_nothing_is_wrong() {
+        assert!(heard(Ok(())).unwrap());
+        assert!(!heard(Err(io::ErrorKind::BrokenPipe.into())).unwrap());
+        assert_eq!(heard(Err(io::ErrorKind::StorageFull.into())).unwrap_err().exit, Exit::Failed);
+    }
 }

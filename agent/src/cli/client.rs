@@ -50,8 +50,12 @@ impl Client {
         let (Some(address), Some(file)) = (address, token_file(&place)) else {
             return Err(nobody(running.socket.as_deref(), &place).into());
         };
-        let token = read_token(&file).map_err(|problem| Error::new(Fault::LocalForbidden, problem))?;
-        Ok(Self::Address(address, token))
+        match read_token(&file) {
+            Ok(token) => Ok(Self::Address(address, token)),
+            // An agent that answers there has made it.
+            Err(_) if is_missing(&file) => Err(nobody_at(address, &file).into()),
+            Err(problem) => Err(Error::new(Fault::LocalForbidden, problem).into()),
+        }
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -76,7 +80,8 @@ impl Client {
         line.write_all(&asked).map_err(lost)?;
         let mut answer = Vec::new();
         line.take(MAX_ANSWER).read_to_end(&mut answer).map_err(lost)?;
-        read(&answer).ok_or_else(|| Error::new(Fault::NoAgent, format!("{self}: what answers is no agent")))?
+        let why = if answer.is_empty() { "it ended before it answered" } else { "what answers is no agent" };
+        read(&answer).ok_or_else(|| Error::new(Fault::NoAgent, format!("{self}: {why}")))?
     }
 
     fn connect(&self) -> io::Result<Box<dyn Line>> {
@@ -203,6 +208,14 @@ fn nobody(named: Option<&Path>, place: &Place) -> Error {
     let looked = named.map(Path::to_owned).or_else(|| socket_file(place));
     let looked = looked.map(|path| format!("nobody at {}", path.display())).unwrap_or_default();
     Error::new(Fault::NoAgent, looked)
+}
+
+fn nobody_at(address: SocketAddr, file: &Path) -> Error {
+    Error::new(Fault::NoAgent, format!("{address}: there is no token in {}", file.display()))
+}
+
+fn is_missing(file: &Path) -> bool {
+    file.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// How long the agent may take for anything: as long as it sends a request again, and more.
