@@ -237,10 +237,14 @@ impl Agent {
                 Ok(()) = changes.changed() => self.changed(&mut places),
                 event = events.next() => match event {
                     Some(event) => {
-                        let refused = places.overbound(&event);
-                        let next = memory.handle(event, &places.names);
-                        places.give_up(refused);
-                        next
+                        // What the policy does not have was never bound: it is given up, and that is written down alone.
+                        match places.overbound(&event) {
+                            Some(refused) => {
+                                places.give_up(refused);
+                                Next::Continue
+                            }
+                            None => memory.handle(event, &places.names),
+                        }
                     }
                     None => Next::Over(None),
                 },
@@ -541,8 +545,7 @@ impl Places {
         is_barred(&self.guard, &running.config, Some(url)).then(|| (*id, url.clone()))
     }
 
-    fn give_up(&mut self, refused: Option<(BindId, String)>) {
-        let Some((id, url)) = refused else { return };
+    fn give_up(&mut self, (id, url): (BindId, String)) {
         self.running.retain(|_, running| running.id != id);
         let name = self.names.remove(&id).unwrap_or_default();
         self.doors.close(&name);

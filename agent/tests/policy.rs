@@ -35,6 +35,11 @@ impl Site {
     }
 
     async fn start_with(rules: Rules, endpoints: &str, more: &str, rest: &str) -> Self {
+        Self::start_in(None, rules, endpoints, more, rest).await
+    }
+
+    /// The same with an audit log in the state folder.
+    async fn start_in(state: Option<PathBuf>, rules: Rules, endpoints: &str, more: &str, rest: &str) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = upstream.local_addr().unwrap().port();
         let network = Network::start(rules).await;
@@ -45,7 +50,10 @@ impl Site {
         let policy = folder.join("policy.yml");
         write_private(&policy, &rule(endpoints, port, more, rest));
         let freezer = Freezer::new([folder]);
-        let watch = Watch::open(None, Some(file.clone()), freezer, provider()).unwrap();
+        let mut watch = Watch::open(None, Some(file.clone()), freezer, provider()).unwrap();
+        if state.is_some() {
+            watch.keep(state).unwrap();
+        }
         tokio::spawn(watch.clone().run());
         let agent = Running::start_under(&file, Some(watch.guard()));
         Self { network, agent, upstream, policy, watch }
@@ -301,10 +309,20 @@ async fn freezing_ends_all_within_a_second_says_why_and_lasts_until_it_is_thawed
 #[tokio::test]
 async fn what_the_network_binds_beyond_the_policy_is_given_up() {
     let rules = Rules { renames: |url| (url == A).then(|| "tcp://:2222".to_owned()), ..Rules::default() };
-    let mut site = Site::start_with(rules, &format!("'{A}', '{B}'"), "", "").await;
+    let state = folder();
+    let mut site = Site::start_in(Some(state.clone()), rules, &format!("'{A}', '{B}'"), "", "").await;
 
     site.network.wait_for(&Seen::Unbound(A.into())).await;
 
     let board = board(&site.agent, |board| board.endpoints[0].problem.contains("the network bound tcp://:2222")).await;
     assert_eq!((board.endpoints[0].bound, board.endpoints[1].bound), (false, true));
+    let watch = site.watch.clone();
+    tokio::task::spawn_blocking(move || watch.close()).await.unwrap();
+    let log = fs::read_to_string(state.join("audit").join("audit-00000000000000000001.jsonl")).unwrap();
+    let told: Vec<_> =
+        log.lines().filter(|line| line.contains("\"kind\":\"bind\"") && line.contains("\"a\"")).collect();
+    assert!(
+        matches!(told.as_slice(), [one] if one.contains("\"decision\":\"refused\"") && one.contains(":2222")),
+        "{log}"
+    );
 }
