@@ -37,6 +37,10 @@ pub mod vouch;
 
 pub use agent::{Agent, Detached, Outcome};
 pub use config::{Address, Channel, Config, ProxyVersion};
+#[doc(hidden)]
+pub use import::{ImportSample, import_sample};
 pub use status::{Attempt, Board, Disconnect, EndpointState, SessionState, Status, StepOutcome, StepState};
 #[doc(hidden)]
 pub use trust::list_of_answer;
+#[doc(hidden)]
+pub use update::{ReleaseRead, is_signed_release, read_release, version_order};

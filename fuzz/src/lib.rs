@@ -16,11 +16,13 @@ mod dns;
 mod driver;
 mod expression;
 mod handshake;
+mod import;
 mod messages;
 mod model;
 mod policy;
 mod proxy;
 mod reconnect;
+mod release;
 mod resume;
 mod session;
 mod text;
@@ -39,6 +41,7 @@ pub use dns::dns;
 pub use driver::driver;
 pub use expression::expression;
 pub use handshake::handshake;
+pub use import::import;
 pub use messages::{
     bind, bind_refusal, bound, close, command, command_result, goaway, hello, open, refusal, unbind, welcome,
 };
@@ -46,6 +49,7 @@ pub use model::model;
 pub use policy::policy;
 pub use proxy::proxy;
 pub use reconnect::reconnect;
+pub use release::release;
 pub use resume::resume;
 pub use session::session;
 pub use text::text;
@@ -76,12 +80,14 @@ pub const TARGETS: &[Target] = &[
     ("goaway", goaway),
     ("handshake", handshake),
     ("hello", hello),
+    ("import", import),
     ("model", model),
     ("open", open),
     ("policy", policy),
     ("proxy", proxy),
     ("reconnect", reconnect),
     ("refusal", refusal),
+    ("release", release),
     ("resume", resume),
     ("session", session),
     ("text", text),

@@ -7,6 +7,7 @@
 mod endpoint;
 mod options;
 mod policy;
+mod sample;
 mod theirs;
 mod tunnel;
 mod write;
@@ -21,6 +22,8 @@ use crate::config::{
     ConfigFault, fault,
     yaml::{self, Place},
 };
+
+pub use sample::{ImportSample, import_sample};
 
 use theirs::{Map, Report};
 use write::Out;

@@ -7,6 +7,7 @@
 mod fetch;
 mod install;
 mod manifest;
+mod sample;
 mod trial;
 mod version;
 
@@ -31,6 +32,7 @@ use crate::{
 
 pub(crate) use install::{Staged, answers, keeper, previous, put_back, replace, stage};
 pub(crate) use manifest::{Release, Wanted, verify};
+pub use sample::{ReleaseRead, is_signed_release, read_release, version_order};
 pub(crate) use trial::{Begun, Store, Trial};
 pub(crate) use version::Version;
 
