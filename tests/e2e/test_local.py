@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import shutil
 import socket
 import stat
@@ -307,6 +308,25 @@ def test_over_tcp_the_token_the_name_and_no_page_of_a_browser(registry, tmp_path
     # The command finds token and address by the configuration.
     assert site.told("status")["process"] == site.agent.process.pid
     assert token[7:] not in site.agent.process.text()
+
+
+def test_over_tcp_a_token_that_nobody_named_is_made_anew_with_each_start(registry):
+    port = free_port()
+    site = Site(registry, address=f"127.0.0.1:{port}", socket="off")
+    host, tokens = f"127.0.0.1:{port}", []
+    for _ in range(2):
+        site.agent.start()
+        site.agent.process.wait_for(r'"address":"127.0.0.1:')
+        (file,) = pathlib.Path(site.agent.state).glob("**/*.token")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        tokens.append(f"Bearer {file.read_text().strip()}")
+        assert ask(port, "/v1/status", host=host, authorization=tokens[-1])[0] == 200
+        if len(tokens) < 2:
+            site.agent.stop()
+
+    # What somebody was told while no agent ran is good for nothing.
+    assert tokens[0] != tokens[1]
+    assert ask(port, "/v1/status", host=host, authorization=tokens[0])[0] == 401
 
 
 def test_nothing_is_captured_unless_policy_and_configuration_both_want_it(registry):
