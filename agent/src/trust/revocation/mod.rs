@@ -4,8 +4,10 @@
 //! the newest that was seen, over restarts too. It comes inside the handshake, from a URL by plain HTTP, or from the copy on
 //! disk; whence it comes says nothing for it. Once a list is known to exist a certificate is good only while one says so.
 
+mod answer;
 mod fetch;
 mod kept;
+mod points;
 mod refresh;
 mod times;
 
@@ -33,10 +35,10 @@ use crate::{
     errors::{Error, Fault, clip},
     status::Status,
 };
-use fetch::distribution_points;
 use kept::Kept;
+use points::distribution_points;
 
-pub(crate) use fetch::body;
+pub(crate) use answer::body;
 pub(crate) use refresh::Way;
 #[cfg(test)]
 pub(crate) use times::ListTimes;

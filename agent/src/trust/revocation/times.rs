@@ -62,7 +62,7 @@ impl Dated {
 
 /// Returns the time that the head of an answer of HTTP names, in seconds since 1970: its Date, and its Age where it comes out of a cache.
 pub(super) fn date_of(answer: &[u8]) -> Option<i64> {
-    let end = answer.windows(4).take(super::fetch::MAX_HEAD).position(|window| window == b"\r\n\r\n")?;
+    let end = answer.windows(4).take(super::answer::MAX_HEAD).position(|window| window == b"\r\n\r\n")?;
     let head = core::str::from_utf8(answer.get(..end)?).ok()?;
     let field = |wanted: &str| {
         let fields = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
