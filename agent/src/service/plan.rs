@@ -10,7 +10,6 @@ use std::{
 
 use adit_core::Secret;
 
-use super::windows;
 use crate::config::replace_as;
 
 /// Steps, in order. Carried out again they change nothing.
@@ -131,12 +130,32 @@ fn line(argv: &[String]) -> String {
         if !word.is_empty() && word.chars().all(plain) {
             word.clone()
         } else if is_windows {
-            windows::quoted(word)
+            quoted(word)
         } else {
             format!("'{}'", word.replace('\'', r"'\''"))
         }
     };
     argv.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Writes a word in quotes, as programs of Windows take a command line apart (CommandLineToArgvW): backslashes count double before a quote only.
+pub(crate) fn quoted(word: &str) -> String {
+    let mut out = String::from("\"");
+    let mut backslashes = 0;
+    for c in word.chars() {
+        match c {
+            '\\' => backslashes += 1,
+            '"' => {
+                out.push_str(&"\\".repeat(backslashes + 1));
+                backslashes = 0;
+            }
+            _ => backslashes = 0,
+        }
+        out.push(c);
+    }
+    out.push_str(&"\\".repeat(backslashes));
+    out.push('"');
+    out
 }
 
 fn told(path: &Path, error: &io::Error) -> String {

@@ -10,7 +10,7 @@ use super::{
     Definition, MARK, Manager,
     fitness::{Needed, Reader, of_configuration, of_path, readable},
     is_name, launchd,
-    plan::{Plan, Step},
+    plan::{Plan, Step, quoted},
     systemd, windows,
 };
 
@@ -162,8 +162,8 @@ fn words_of_windows_are_quoted_as_its_programs_take_them_apart() {
         (r#"a\"b"#, r#""a\\\"b""#),
         (r"a\\b", r#""a\\b""#),
     ];
-    for (word, quoted) in table {
-        assert_eq!(windows::quoted(word), quoted);
+    for (word, expected) in table {
+        assert_eq!(quoted(word), expected);
     }
 }
 

@@ -6,7 +6,7 @@ use adit_core::Secret;
 
 use super::{
     Definition,
-    plan::{Plan, Step},
+    plan::{Plan, Step, quoted},
 };
 
 /// Returns what installs the service. The token's file is taken from everybody but the service and administrators.
@@ -120,24 +120,4 @@ fn command_line(service: &Definition) -> String {
     let others =
         words.iter().skip(1).map(|word| if word.contains([' ', '"', '\t']) { quoted(word) } else { word.clone() });
     first.into_iter().chain(others).collect::<Vec<_>>().join(" ")
-}
-
-/// Writes a word in quotes, as CommandLineToArgvW reads it: backslashes count double before a quote only.
-pub(crate) fn quoted(word: &str) -> String {
-    let mut out = String::from("\"");
-    let mut backslashes = 0;
-    for c in word.chars() {
-        match c {
-            '\\' => backslashes += 1,
-            '"' => {
-                out.push_str(&"\\".repeat(backslashes + 1));
-                backslashes = 0;
-            }
-            _ => backslashes = 0,
-        }
-        out.push(c);
-    }
-    out.push_str(&"\\".repeat(backslashes));
-    out.push('"');
-    out
 }
