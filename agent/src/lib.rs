@@ -21,6 +21,7 @@ pub mod log;
 mod notify;
 pub mod policy;
 mod prove;
+mod regular;
 mod relay;
 mod route;
 mod schema;

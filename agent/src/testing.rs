@@ -12,6 +12,13 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     path
 }
 
+/// Makes a pipe with a name, which nobody writes to.
+#[cfg(unix)]
+pub(crate) fn pipe(path: &std::path::Path) -> PathBuf {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    path.to_owned()
+}
+
 /// Reads a configuration that must be valid.
 pub(crate) fn config(text: &str) -> Config {
     let text = Text { text: text.to_owned(), mode: Some(0o600) };

@@ -6,7 +6,7 @@ mod support;
 use core::time::Duration;
 use std::{fs, path::PathBuf};
 
-use adit::policy::{Freezer, Watch};
+use adit::policy::{Freezer, Watch, Watching};
 use adit_core::{Code, Command};
 use adit_tokio::{Stream, code_of};
 use support::{Network, PATIENCE, Rules, Running, Seen, endpoint, folder, provider, write_config, write_private};
@@ -26,6 +26,7 @@ struct Site {
     upstream: TcpListener,
     policy: PathBuf,
     watch: Watch,
+    _watching: Watching,
 }
 
 impl Site {
@@ -54,9 +55,9 @@ impl Site {
         if state.is_some() {
             watch.keep(state).unwrap();
         }
-        tokio::spawn(watch.clone().run());
+        let watching = watch.start().unwrap();
         let agent = Running::start_under(&file, Some(watch.guard()));
-        Self { network, agent, upstream, policy, watch }
+        Self { network, agent, upstream, policy, watch, _watching: watching }
     }
 
     fn rewrite(&self, endpoints: &str, more: &str) {

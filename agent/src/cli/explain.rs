@@ -23,10 +23,11 @@ pub(super) fn explain(global: &Global, asked: &Explain, provider: &Arc<CryptoPro
     let config = load(&files(global), &overrides(global))?;
     let watch = policy::open(global, provider)?;
     let (guard, state) = (watch.guard(), state_folder());
+    let file = watch.file();
     let (held, version, frozen) = (guard.policy(), guard.version(), guard.frozen());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let situation = Situation {
-        policy: held.as_deref().zip(watch.file()).map(|(policy, file)| (policy, file, version.as_str())),
+        policy: held.as_deref().zip(file.as_deref()).map(|(policy, file)| (policy, file, version.as_str())),
         frozen: frozen.as_deref(),
         state: state.as_deref(),
         now: i64::try_from(now).unwrap_or(i64::MAX),

@@ -25,19 +25,23 @@ use crate::{
 /// Opens the policy that the command line or ADIT_POLICY names, that of the machine, or the one beside the configuration. A key
 /// of the configuration cannot name it: the vendor writes that file.
 pub(super) fn open(global: &Global, provider: &Arc<CryptoProvider>) -> Result<Watch, Failure> {
-    read(global, provider).map_err(|faults| refusal(&faults, Fault::PolicyInvalid))
+    open_with(global, freezer(global), provider)
+}
+
+/// Opens it for an agent that `freezer` may have frozen already.
+pub(super) fn open_with(global: &Global, freezer: Freezer, provider: &Arc<CryptoProvider>) -> Result<Watch, Failure> {
+    read_with(global, freezer, provider).map_err(|faults| refusal(&faults, Fault::PolicyInvalid))
 }
 
 pub(super) fn read(global: &Global, provider: &Arc<CryptoProvider>) -> Result<Watch, Vec<ConfigFault>> {
+    read_with(global, freezer(global), provider)
+}
+
+fn read_with(global: &Global, freezer: Freezer, provider: &Arc<CryptoProvider>) -> Result<Watch, Vec<ConfigFault>> {
     let variable = || std::env::var_os("ADIT_POLICY").filter(|value| !value.is_empty()).map(PathBuf::from);
     let named = global.policy.clone().or_else(variable);
     let configuration = files(global).into_iter().next();
-    Watch::open(named, configuration, freezer(global), Arc::clone(provider))
-}
-
-/// Returns whether the customer has closed everything.
-pub(super) fn is_frozen(global: &Global) -> bool {
-    freezer(global).frozen().is_some()
+    Watch::open(named, configuration, freezer, Arc::clone(provider))
 }
 
 fn freezer(global: &Global) -> Freezer {
@@ -91,26 +95,52 @@ fn unwritable(error: std::io::Error) -> Failure {
     Error::new(Fault::FileUnwritable, error.to_string()).into()
 }
 
-/// Freezes on SIGUSR1, for as long as it is polled.
-#[cfg(unix)]
-pub(super) async fn freeze_on_signal(freezer: Freezer) {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let Ok(mut signals) = signal(SignalKind::user_defined1()) else { return };
-    while signals.recv().await.is_some() {
-        let (freezer, text) = (freezer.clone(), said(Some("SIGUSR1")));
-        let frozen = tokio::task::spawn_blocking(move || {
-            freezer.freeze(&text).map(Path::to_owned).inspect_err(|_| freezer.hold(&text))
-        });
-        match frozen.await {
-            Ok(Ok(file)) => tracing::warn!(file = %file.display(), "SIGUSR1: frozen"),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "SIGUSR1: frozen until this process ends, and no longer: no file can be written");
-            }
-            Err(_) => tracing::error!(error = %Fault::Internal, "SIGUSR1: not frozen"),
-        }
-    }
+/// Returns what freezes the agent that begins, on SIGUSR1 too from now on. The first thing that an agent does: without it the signal would
+/// end the process.
+///
+/// # Errors
+/// When the system gives no threads or no signal.
+pub(super) fn freezer_on_signal(global: &Global) -> Result<Freezer, Failure> {
+    let freezer = freezer(global);
+    #[cfg(unix)]
+    freeze_on_signal(&freezer)?;
+    Ok(freezer)
 }
 
-#[cfg(not(unix))]
-pub(super) async fn freeze_on_signal(_: Freezer) {}
+/// Freezes on SIGUSR1, for as long as the process lives: in memory first, then on the disk, which may be slow.
+#[cfg(unix)]
+fn freeze_on_signal(freezer: &Freezer) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    use crate::policy::spawn;
+
+    // Of its own: callers do not keep it busy, and it outlives agents that are started anew.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        signal(SignalKind::user_defined1())?
+    };
+    let (sender, wanted) = std::sync::mpsc::sync_channel(1);
+    let writing = freezer.clone();
+    spawn("frozen", freezer, move || {
+        while wanted.recv().is_ok() {
+            match writing.write_held() {
+                Ok(Some(file)) => tracing::warn!(file = %file.display(), "SIGUSR1: frozen"),
+                Ok(None) => {} // written with the one before
+                Err(error) => {
+                    tracing::error!(%error, "SIGUSR1: frozen until this process ends, and no longer: no file can be written");
+                }
+            }
+        }
+    })?;
+    let held = freezer.clone();
+    spawn("signal", freezer, move || {
+        runtime.block_on(async {
+            while signals.recv().await.is_some() {
+                held.hold(&said(Some("SIGUSR1")));
+                let _ = sender.try_send(()); // one that waits already writes this too
+            }
+        });
+    })?;
+    Ok(())
+}

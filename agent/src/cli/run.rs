@@ -11,7 +11,7 @@ use adit_core::{Secret, TlsEnd, UpstreamProtocol};
 use rustls::crypto::CryptoProvider;
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
 };
 
 use super::{
@@ -38,6 +38,7 @@ use crate::{
 
 /// Runs one endpoint that the command line describes.
 pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
+    let freezer = policy::freezer_on_signal(global)?;
     let endpoint = endpoint(kind, one)?;
     let mut files = files(global);
     // Only a file that was named has to exist.
@@ -46,8 +47,9 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
     config.endpoints = vec![endpoint];
     let (shown, recent) = start_log(&config.agent, None)?;
     let token = token(&config.agent.token)?;
-    let mut watch = policy::open(global, provider)?;
+    let mut watch = policy::open_with(global, freezer, provider)?;
     watch.keep(state_folder())?;
+    let _watching = watch.start()?;
     let store = Store::new(&config.agent.local.capture, watch.guard());
     let place = Place { config: config.agent.local.clone(), name: std::process::id().to_string() };
     let view = Shown { shown, recent, store: Arc::clone(&store), place, provider: Arc::clone(provider) };
@@ -57,7 +59,7 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
     if let Some(folder) = state_folder() {
         agent = agent.keeping_lists(folder);
     }
-    let outcome = drive(agent, &view, watch.clone());
+    let outcome = drive(agent, &view);
     watch.close();
     match outcome? {
         Some(Outcome::Failed(error)) => Err(error.into()),
@@ -116,15 +118,17 @@ fn termination(endpoint: &EndpointConfig, one: &One) -> Result<Option<Terminatio
 
 /// Runs endpoints of the configuration.
 pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
+    let freezer = policy::freezer_on_signal(global)?;
     let source =
         Source { files: files(global), overrides: overrides(global), names: (!start.all).then(|| start.names.clone()) };
-    let trial = update::begin(policy::is_frozen(global))?;
+    let trial = update::begin(freezer.frozen().is_some())?;
     let config = source.load()?;
     let (shown, recent) = start_log(&config.agent, start.service.as_deref())?;
     let token = token(&config.agent.token)?;
     // Over restarts that the vendor asks for, so that nothing is counted anew.
-    let mut watch = policy::open(global, provider)?;
+    let mut watch = policy::open_with(global, freezer, provider)?;
     watch.keep(state_folder())?;
+    let _watching = watch.start()?;
     let versions = update::Service::new(trial, &config.agent, provider);
     let store = Store::new(&config.agent.local.capture, watch.guard());
     let place = Place { config: config.agent.local.clone(), name: local::name_of(&config.files, provider) };
@@ -228,12 +232,9 @@ pub(super) fn runtime() -> io::Result<Runtime> {
 }
 
 /// Runs an agent to its end; `None` when it was interrupted.
-fn drive(agent: Agent, shown: &Shown, watch: Watch) -> Result<Option<Outcome>, Failure> {
+fn drive(agent: Agent, shown: &Shown) -> Result<Option<Outcome>, Failure> {
     let runtime = runtime()?;
-    let outcome = runtime.block_on(async {
-        look_after(watch);
-        until_interrupted(agent, shown, None, core::future::pending()).await
-    });
+    let outcome = runtime.block_on(until_interrupted(agent, shown, None, core::future::pending()));
     runtime.shutdown_background();
     outcome
 }
@@ -255,19 +256,12 @@ fn drive_reloading(
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let notifier = reload.notifier.clone();
-        tokio::spawn(reload_on_signal(reload, watch.again()));
+        tokio::spawn(reload_on_signal(reload, watch.clone()));
         tokio::spawn(versions.clone().look_after(agent.status(), watch.guard(), asked));
-        look_after(watch);
         until_interrupted(agent, shown, notifier, versions.again()).await
     });
     runtime.shutdown_background();
     outcome
-}
-
-/// Keeps the policy as its file says, and freezes when asked to.
-fn look_after(watch: Watch) {
-    tokio::spawn(policy::freeze_on_signal(watch.freezer().clone()));
-    tokio::spawn(watch.run());
 }
 
 /// Runs an agent until it ends, is interrupted, or is to be started `again`.
@@ -345,7 +339,7 @@ struct Signals;
 
 /// What a service of Windows is told in place of a signal.
 #[cfg(not(unix))]
-static STOP: Notify = Notify::const_new();
+static STOP: tokio::sync::Notify = tokio::sync::Notify::const_new();
 
 /// Ends what runs, as SIGTERM does elsewhere.
 #[cfg(windows)]
@@ -368,12 +362,12 @@ impl Signals {
 }
 
 #[cfg(unix)]
-async fn reload_on_signal(reload: Reload, policy: Arc<Notify>) {
+async fn reload_on_signal(reload: Reload, policy: Watch) {
     use tokio::signal::unix::{SignalKind, signal};
 
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
-        policy.notify_one();
+        policy.read_again();
         if let Some(notifier) = &reload.notifier {
             notifier.reloading();
         }
@@ -399,7 +393,7 @@ async fn reload_on_signal(reload: Reload, policy: Arc<Notify>) {
 }
 
 #[cfg(not(unix))]
-async fn reload_on_signal(_: Reload, _: Arc<Notify>) {}
+async fn reload_on_signal(_: Reload, _: Watch) {}
 
 /// Asks for as many open files as the system gives: each connection is one.
 #[cfg(unix)]

@@ -1,7 +1,6 @@
 //! Configuration and token from where they are kept, refused when others could have written or read them.
 
 use std::{
-    fs::File,
     io::{self, BufRead as _, Read as _},
     path::{Path, PathBuf},
 };
@@ -15,7 +14,10 @@ use super::{
     section::Context,
     yaml::{self, Node, Place, Value},
 };
-use crate::errors::{Error, Fault};
+use crate::{
+    errors::{Error, Fault},
+    regular::open_regular,
+};
 
 impl Config {
     /// Reads files, the later over the earlier, and `overrides` over all.
@@ -147,11 +149,8 @@ fn secret(text: &str, from: &str) -> Result<Secret, Error> {
 }
 
 pub(super) fn read_text(path: &Path, most: u64) -> Result<Text, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = open_regular(path).map_err(|error| error.to_string())?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
-    if metadata.is_dir() {
-        return Err("it is a folder".to_owned());
-    }
     let mut octets = Vec::new();
     file.take(most + 1).read_to_end(&mut octets).map_err(|error| error.to_string())?;
     if octets.len() as u64 > most {

@@ -1,13 +1,16 @@
 //! The file of a policy: where it is, and whether anybody else could have written it.
 
 use std::{
-    fs::{File, Metadata},
+    fs::Metadata,
     io::Read as _,
     path::{Path, PathBuf},
 };
 
 use super::Policy;
-use crate::config::{ConfigFault, fault};
+use crate::{
+    config::{ConfigFault, fault},
+    regular::open_regular,
+};
 
 /// A policy as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,11 +75,13 @@ fn read(file: &Path) -> Result<Option<String>, (String, String)> {
     if !is_there(file) {
         return Ok(None);
     }
-    let opened = File::open(file).map_err(cannot)?;
+    let opened = match open_regular(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            return Err(("is no file".to_owned(), "Name a file".to_owned()));
+        }
+        opened => opened.map_err(cannot)?,
+    };
     let metadata = opened.metadata().map_err(cannot)?;
-    if !metadata.is_file() {
-        return Err(("is no file".to_owned(), "Name a file".to_owned()));
-    }
     owned(file, &metadata, 0)?;
     // Who may write one of the folders on the way can put another file in the place of this one.
     for crossed in way(file).map_err(cannot)? {
@@ -227,6 +232,7 @@ mod tests {
         assert_eq!(load(&folder.join("policy.yml")), Ok(None));
         fs::create_dir(folder.join("policy.yml")).unwrap();
         assert!(told(&folder.join("policy.yml")).contains("is no file"));
+        assert!(told(&crate::testing::pipe(&folder.join("pipe.yml"))).contains("is no file"), "it does not wait");
         std::os::unix::fs::symlink(folder.join("nowhere"), folder.join("link.yml")).unwrap();
         assert!(told(&folder.join("link.yml")).contains("cannot be read"));
     }

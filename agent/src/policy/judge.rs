@@ -255,7 +255,7 @@ impl Bounds {
     }
 }
 
-fn bounds_detail(reason: Reason, bounds: &Bounds, now: i64) -> String {
+pub(super) fn bounds_detail(reason: Reason, bounds: &Bounds, now: i64) -> String {
     let number = |limit: Option<u64>| limit.unwrap_or_default();
     match reason {
         Reason::Expired => format!("expired at {}", crate::clock::utc(bounds.expires.unwrap_or_default())),

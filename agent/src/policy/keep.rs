@@ -1,29 +1,134 @@
 //! What a running agent keeps on the disk as its policy says: the audit log, and what was carried.
 
-use core::time::Duration;
+use core::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use rustls::crypto::CryptoProvider;
 
-use super::{Guard, Policy, audited::Place, totals::TotalsFile};
+use super::{Guard, Policy, audited::Place, bell::Bell, totals::TotalsFile};
 use crate::{
     audit::{Hasher, Log, OnFailure, Record, Settings},
     errors::{Error, Fault},
 };
 
+/// A keeper that is handed its work, so that nobody waits for the disk but itself.
+#[derive(Debug)]
+pub(super) struct Desk {
+    guard: Arc<Guard>,
+    keeper: Mutex<Keeper>,
+    inbox: Mutex<Inbox>,
+    done: Condvar,
+    /// Whether what was counted before is known.
+    counting: Arc<AtomicBool>,
+    pub(super) bell: Bell,
+}
+
+/// What has come and is not done.
+#[derive(Debug, Default)]
+struct Inbox {
+    taken: VecDeque<(Arc<Policy>, Record)>,
+    is_busy: bool,
+}
+
+impl Desk {
+    pub(super) fn new(guard: Arc<Guard>, state: Option<PathBuf>, provider: &CryptoProvider) -> Self {
+        let counting = Arc::<AtomicBool>::default();
+        let keeper = Keeper::new(Arc::clone(&guard), state, Arc::clone(&counting), provider);
+        let (keeper, inbox, done) = (Mutex::new(keeper), Mutex::default(), Condvar::new());
+        Self { guard, keeper, inbox, done, counting, bell: Bell::default() }
+    }
+
+    /// Follows the policy in force at the start.
+    ///
+    /// # Errors
+    /// As [`Keeper::follow`].
+    pub(super) fn begin(&self) -> Result<(), Error> {
+        self.guard.policy().map_or(Ok(()), |policy| self.keeper().follow(&policy))
+    }
+
+    /// Prepares for a policy that comes into force: what must not go on without the disk waits for it.
+    pub(super) fn expect(&self, policy: &Policy) {
+        if counts(policy) && !self.counting.load(Ordering::Acquire) {
+            self.guard.uncounted(Some("it is being read".to_owned()));
+        }
+        if policy.audit.enabled && policy.audit.on_failure == OnFailure::Refuse && !self.guard.is_audited() {
+            self.guard.audited.set(Place::Missing("it is being opened".to_owned()));
+        }
+    }
+
+    /// Hands over a policy that is in force, and what is to be written down of that. Waits a little, for a disk that is as it should be.
+    pub(super) fn hand(&self, policy: Arc<Policy>, record: Record) {
+        let mut inbox = self.inbox();
+        if inbox.taken.len() >= MAX_TAKEN {
+            inbox.taken.pop_front(); // the later ones hold
+        }
+        inbox.taken.push_back((policy, record));
+        self.bell.ring();
+        let waited = self.done.wait_timeout_while(inbox, HANDING, |inbox| inbox.is_busy || !inbox.taken.is_empty());
+        drop(waited);
+    }
+
+    /// Does what has come and what is due.
+    pub(super) fn work(&self) {
+        let mut keeper = self.keeper();
+        while let Some((policy, record)) = self.next() {
+            if let Err(error) = keeper.follow(&policy) {
+                tracing::error!(%error, remedy = error.fault.entry().remedy, "audit log cannot be written");
+            }
+            self.guard.note(|| record);
+        }
+        let policy = self.guard.policy();
+        keeper.tick(policy.as_deref());
+    }
+
+    /// Ends it, and waits for the disk.
+    pub(super) fn end(&self) {
+        self.keeper().end();
+    }
+
+    /// Holds it up, as a disk does.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> impl Sized {
+        self.keeper()
+    }
+
+    fn next(&self) -> Option<(Arc<Policy>, Record)> {
+        let mut inbox = self.inbox();
+        let next = inbox.taken.pop_front();
+        inbox.is_busy = next.is_some();
+        if next.is_none() {
+            self.done.notify_all();
+        }
+        next
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Keeps the disk as the policy says.
 #[derive(Debug)]
-pub(super) struct Keeper {
+struct Keeper {
     guard: Arc<Guard>,
     state: Option<PathBuf>,
     hasher: Option<Hasher>,
     /// What the log goes by, and the log, if it could be opened.
     audit: Option<(Settings, Option<Log>)>,
     totals: Option<TotalsFile>,
+    counting: Arc<AtomicBool>,
     /// When what could not be done is tried again, and what was counted is written.
     due: Instant,
     told: Option<String>,
@@ -32,23 +137,17 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(guard: Arc<Guard>, state: Option<PathBuf>, provider: &CryptoProvider) -> Self {
+    fn new(guard: Arc<Guard>, state: Option<PathBuf>, counting: Arc<AtomicBool>, provider: &CryptoProvider) -> Self {
         let hasher = Hasher::of(provider);
-        Self { guard, state, hasher, audit: None, totals: None, due: Instant::now(), told: None, is_over: false }
-    }
-
-    /// Prepares for a policy that comes into force: what has a total waits for what was counted before.
-    pub(super) fn expect(&self, policy: &Policy) {
-        if counts(policy) && self.totals.is_none() {
-            self.guard.uncounted(Some("it is being read".to_owned()));
-        }
+        let (due, is_over) = (Instant::now(), false);
+        Self { guard, state, hasher, audit: None, totals: None, counting, due, told: None, is_over }
     }
 
     /// Follows a policy that has come into force.
     ///
     /// # Errors
     /// Why there is no log although the policy wants one; what becomes of connections is settled.
-    pub(super) fn follow(&mut self, policy: &Policy) -> Result<(), Error> {
+    fn follow(&mut self, policy: &Policy) -> Result<(), Error> {
         if self.is_over {
             return Ok(());
         }
@@ -87,7 +186,7 @@ impl Keeper {
     }
 
     /// Tries again what could not be done, and writes what was counted, every few seconds.
-    pub(super) fn tick(&mut self, policy: Option<&Policy>) {
+    fn tick(&mut self, policy: Option<&Policy>) {
         let Some(policy) = policy.filter(|_| !self.is_over && self.due <= Instant::now()) else { return };
         let is_whole = self.is_open() && (self.totals.is_some() || !counts(policy));
         if is_whole {
@@ -101,7 +200,7 @@ impl Keeper {
     }
 
     /// Writes what was counted, and that the agent ends in order.
-    pub(super) fn end(&mut self) {
+    fn end(&mut self) {
         self.save();
         self.is_over = true;
         if let Place::On(log) = self.guard.audited.set(Place::Off) {
@@ -128,6 +227,7 @@ impl Keeper {
             return;
         }
         if self.totals.is_some() {
+            self.save(); // what was expected is known
             return;
         }
         let opened = match (&self.state, self.hasher) {
@@ -138,6 +238,7 @@ impl Keeper {
             Ok((file, found)) => {
                 self.guard.add(&found);
                 self.totals = Some(file);
+                self.counting.store(true, Ordering::Release);
                 self.guard.uncounted(None);
             }
             Err(why) => self.distrust(why),
@@ -200,3 +301,7 @@ const NOWHERE: &str = "no folder is known: set STATE_DIRECTORY, or name one in a
 const PERIOD: Duration = Duration::from_secs(5);
 /// How soon it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a policy waits for its keeper, once it is in force: the log tells of it when its records are where it says.
+const HANDING: Duration = Duration::from_secs(1);
+/// More policies than these are not followed by a disk that hangs.
+const MAX_TAKEN: usize = 64;

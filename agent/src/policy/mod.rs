@@ -4,7 +4,9 @@
 //! function of facts alone ([`Policy::judge`]): the configuration is held against it and never laid over it.
 
 mod audited;
+mod bell;
 mod file;
+mod follow;
 mod freeze;
 mod guard;
 mod hours;
@@ -30,10 +32,12 @@ pub use guard::Guard;
 pub use hours::Window;
 pub use judge::{Facts, Reason, Refusal, Usage, Verdict};
 pub use pattern::{EndpointPattern, HostPattern, Ports, Range};
-pub use watch::Watch;
+pub use watch::{Watch, Watching};
 
 pub(crate) use keep::folder as audit_folder;
 pub(crate) use ticket::{Moved, Target, Ticket, Way};
+#[cfg(unix)]
+pub(crate) use watch::spawn;
 
 /// What the customer allows. Without a rule nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -195,6 +199,16 @@ impl Policy {
     /// Returns whether what is carried may be recorded at a time, in seconds since 1970.
     pub fn captures(&self, now: i64) -> bool {
         self.capture && self.bounds.is_valid(now)
+    }
+
+    /// Returns why nothing is done under the policy at a time, in seconds since 1970: it has expired, or it is none of its hours.
+    pub fn rests(&self, now: i64) -> Option<String> {
+        let reason = match (self.bounds.is_valid(now), self.bounds.is_open(now)) {
+            (false, _) => Reason::Expired,
+            (true, false) => Reason::Hours,
+            (true, true) => return None,
+        };
+        Some(format!("the policy: {}", judge::bounds_detail(reason, &self.bounds, now)))
     }
 
     /// Decides. The same facts have the same verdict: nothing is asked, remembered or counted here.

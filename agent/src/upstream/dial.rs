@@ -6,6 +6,7 @@ use core::{
 };
 use std::{
     io,
+    net::ToSocketAddrs as _,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -15,8 +16,8 @@ use adit_core::{Code, UpstreamProtocol};
 use adit_tokio::SocketOptions;
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
-    net::{TcpStream, lookup_host},
-    sync::Semaphore,
+    net::TcpStream,
+    sync::{Mutex as AsyncMutex, Semaphore},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -34,9 +35,19 @@ pub(crate) struct Upstream {
     config: UpstreamConfig,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     socket: SocketOptions,
-    resolved: Mutex<Option<(Instant, Arc<[SocketAddr]>)>>,
+    resolved: Arc<Mutex<Resolved>>,
+    /// Whose turn it is to ask what the name means.
+    asking: Arc<AsyncMutex<()>>,
+    lookups: &'static Semaphore,
     provider: Arc<CryptoProvider>,
-    names: Names,
+    names: Arc<Names>,
+}
+
+/// What the name meant when that was asked last, and when nobody could say.
+#[derive(Debug, Default)]
+struct Resolved {
+    known: Option<(Instant, Arc<[SocketAddr]>)>,
+    failed: Option<Instant>,
 }
 
 /// Who says what a name means.
@@ -46,16 +57,26 @@ enum Names {
     /// One answer after the other.
     #[cfg(test)]
     Scripted(Mutex<std::collections::VecDeque<Vec<SocketAddr>>>),
+    /// None before it is told to; counts how often it is asked.
+    #[cfg(test)]
+    Slow(Arc<core::sync::atomic::AtomicUsize>, Mutex<std::sync::mpsc::Receiver<()>>),
 }
 
 impl Names {
-    async fn lookup(&self, host: &str, port: u16) -> io::Result<Arc<[SocketAddr]>> {
+    /// Asks; blocks for as long as the resolver takes.
+    fn lookup(&self, host: &str, port: u16) -> io::Result<Arc<[SocketAddr]>> {
         match self {
-            Self::System => Ok(lookup_host((host, port)).await?.take(MAX_ADDRESSES).collect()),
+            Self::System => Ok((host, port).to_socket_addrs()?.take(MAX_ADDRESSES).collect()),
             #[cfg(test)]
             Self::Scripted(answers) => {
                 let next = answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 next.map(Into::into).ok_or_else(|| io::ErrorKind::NotFound.into())
+            }
+            #[cfg(test)]
+            Self::Slow(asked, answer) => {
+                asked.fetch_add(1, core::sync::atomic::Ordering::SeqCst);
+                let _ = answer.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                Err(io::ErrorKind::NotFound.into())
             }
         }
     }
@@ -107,9 +128,11 @@ impl Upstream {
             config,
             tls,
             socket,
-            resolved: Mutex::default(),
+            resolved: Arc::default(),
+            asking: Arc::default(),
+            lookups: &LOOKUPS,
             provider: Arc::clone(provider),
-            names: Names::System,
+            names: Arc::new(Names::System),
         })
     }
 
@@ -206,23 +229,54 @@ impl Upstream {
         if let Some(known) = self.known() {
             return Ok(known);
         }
-        let found = self.names.lookup(host, port).await;
-        let addresses = found.map_err(|_| self.fail(Fault::UpstreamUnreachable, "the name cannot be resolved"))?;
-        *self.cache() = Some((Instant::now(), Arc::clone(&addresses)));
-        Ok(addresses)
+        self.ask(host, port).await
+    }
+
+    /// Asks what the name means, once for all who wait: a resolver that hangs must not hold a thread for each caller.
+    async fn ask(&self, host: &str, port: u16) -> Result<Arc<[SocketAddr]>, Failure> {
+        let unknown = || self.fail(Fault::UpstreamUnreachable, "the name cannot be resolved");
+        let since = Instant::now();
+        let turn = Arc::clone(&self.asking).lock_owned().await;
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        if self.cache().failed.is_some_and(|failed| failed >= since) {
+            return Err(unknown());
+        }
+        let Ok(Ok(place)) = timeout(PLACE, self.lookups.acquire()).await else {
+            let detail = format!("{MAX_LOOKUPS} names are being resolved, and this machine's resolver does not answer");
+            return Err(self.fail(Fault::UpstreamUnreachable, &detail));
+        };
+        let (names, resolved, host) = (Arc::clone(&self.names), Arc::clone(&self.resolved), host.to_owned());
+        // Turn and place last until the resolver has answered: nothing stops it when whoever asked has gone.
+        let asked = tokio::task::spawn_blocking(move || {
+            let found = names.lookup(&host, port);
+            let mut resolved = resolved.lock().unwrap_or_else(PoisonError::into_inner);
+            match &found {
+                Ok(addresses) => resolved.known = Some((Instant::now(), Arc::clone(addresses))),
+                Err(_) => resolved.failed = Some(Instant::now()),
+            }
+            drop((turn, place));
+            found
+        });
+        match asked.await {
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(_)) | Err(_) => Err(unknown()),
+        }
     }
 
     /// Returns what the name resolved to a moment ago: thousands of connections a second do not ask again.
     fn known(&self) -> Option<Arc<[SocketAddr]>> {
         let cache = self.cache();
-        cache.as_ref().filter(|(at, _)| at.elapsed() < KNOWN_FOR).map(|(_, addresses)| Arc::clone(addresses))
+        let known = cache.known.as_ref().filter(|(at, _)| at.elapsed() < KNOWN_FOR);
+        known.map(|(_, addresses)| Arc::clone(addresses))
     }
 
     fn forget(&self) {
-        *self.cache() = None;
+        self.cache().known = None;
     }
 
-    fn cache(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Arc<[SocketAddr]>)>> {
+    fn cache(&self) -> std::sync::MutexGuard<'_, Resolved> {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -273,6 +327,11 @@ const ENFILE: i32 = 23;
 const EADDRNOTAVAIL: i32 = 99;
 /// How long what a name resolved to is used again.
 const KNOWN_FOR: Duration = Duration::from_secs(5);
+/// Names that are being resolved at once, of all upstreams together: each holds a thread of those that others need as well.
+const MAX_LOOKUPS: usize = 64;
+static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
+/// How long a name waits for one of those to be answered.
+const PLACE: Duration = Duration::from_secs(2);
 /// More addresses of one name than these are not tried.
 const MAX_ADDRESSES: usize = 8;
 
@@ -325,11 +384,48 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn a_resolver_that_hangs_holds_one_thread_however_many_ask() {
+        let (asked, (answer, answers)) =
+            (Arc::<core::sync::atomic::AtomicUsize>::default(), std::sync::mpsc::channel());
+        let mut upstream = scripted(1, Default::default());
+        upstream.names = Arc::new(Names::Slow(Arc::clone(&asked), Mutex::new(answers)));
+        upstream.config.connect_timeout = Duration::from_millis(50);
+        let (upstream, turns) = (Arc::new(upstream), Arc::new(Semaphore::new(1_000)));
+        let guard = guarded(1);
+
+        let callers: Vec<_> = (0..700)
+            .map(|_| {
+                let (upstream, turns, target) = (Arc::clone(&upstream), Arc::clone(&turns), target(&upstream));
+                let ticket = guard.admit(target).unwrap();
+                tokio::spawn(async move { upstream.connect(&turns, &ticket).await.map(drop).unwrap_err().code })
+            })
+            .collect();
+        for caller in callers {
+            assert_eq!(caller.await.unwrap(), Code::UPSTREAM_TIMEOUT);
+        }
+
+        assert_eq!(asked.load(core::sync::atomic::Ordering::SeqCst), 1);
+        drop(answer);
+    }
+
+    #[tokio::test]
+    async fn one_name_too_many_is_refused_with_the_reason() {
+        let mut upstream = scripted(1, Default::default());
+        upstream.lookups = Box::leak(Box::new(Semaphore::new(0)));
+        let ticket = guarded(1).admit(target(&upstream)).unwrap();
+
+        let failure = upstream.connect(&Semaphore::new(1), &ticket).await.map(drop).unwrap_err();
+
+        assert_eq!(failure.code, Code::UPSTREAM_UNREACHABLE);
+        assert!(failure.error.to_string().contains("64 names are being resolved"), "{:?}", failure.error);
+    }
+
     fn scripted(port: u16, answers: [Vec<SocketAddr>; 4]) -> Upstream {
         let endpoint =
             endpoint_without_file(Kind::Tcp, Some("tcp://:1"), &format!("moving.corp:{port}"), false).unwrap();
         let upstream = Upstream::new(&endpoint, &Arc::new(aws_lc_rs::default_provider())).unwrap();
-        Upstream { names: Names::Scripted(Mutex::new(answers.into())), ..upstream }
+        Upstream { names: Arc::new(Names::Scripted(Mutex::new(answers.into()))), ..upstream }
     }
 
     fn guarded(port: u16) -> Arc<Guard> {

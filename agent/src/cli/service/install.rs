@@ -191,7 +191,7 @@ fn valid(global: &Global, provider: &Arc<CryptoProvider>) -> Result<(Config, Opt
         return Err(Failure { exit: Exit::Config, text: format!("{}\n{}", lines.join("\n"), Fault::ConfigInvalid) });
     }
     let watch = policy::read(global, provider).map_err(|faults| refusal(&faults, Fault::PolicyInvalid))?;
-    let file = watch.file().filter(|file| file.exists()).map(Path::to_owned);
+    let file = watch.file().filter(|file| file.exists());
     Ok((config, file))
 }
 
