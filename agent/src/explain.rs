@@ -11,7 +11,7 @@ use crate::{
         Address, AgentConfig, Authorities, CaptureConfig, ClientMode, Config, CrlMode, EndpointConfig, LogOutput,
         ReleaseUrl, Roots, SocketMode, SocketPlace, TerminationConfig, Token, UpstreamTrust,
     },
-    policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
+    policy::{Bounds, Commands, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
     trust::list_place,
 };
 
@@ -259,7 +259,12 @@ impl Teller {
 
     fn commands(&mut self, agent: &AgentConfig, situation: &Situation<'_>) -> Value {
         let configured = agent.remote_management;
-        let both = situation.policy.map_or(configured, |(policy, ..)| policy.commands.intersect(configured));
+        let rests = situation.policy.and_then(|(policy, ..)| policy.rests(situation.now));
+        let both = match situation.policy {
+            None => configured,
+            Some(_) if rests.is_some() => Commands::default().intersect(configured),
+            Some((policy, ..)) => policy.commands.intersect(configured),
+        };
         let update = match &agent.update {
             Some(_) => "it takes a newer version that the vendor has signed",
             None => "it is answered that no place for updates is configured",
@@ -277,7 +282,10 @@ impl Teller {
         for (word, configured, both, meaning) in table {
             let text = match (configured, both) {
                 (_, true) => format!("accepted: {meaning}"),
-                (true, false) => format!("refused: commands.{word} of the policy is not true"),
+                (true, false) => {
+                    let never = || format!("commands.{word} of the policy is not true");
+                    format!("refused: {}", rests.clone().unwrap_or_else(never))
+                }
                 (false, _) => format!("refused: remote_management.{word} of the configuration is not true"),
             };
             self.say("Commands of the vendor", word, text);
@@ -332,7 +340,11 @@ impl Teller {
         self.say(topic, "come from", text);
         let (check, install) =
             situation.policy.map_or((true, false), |(policy, ..)| (policy.updates.check, policy.updates.install));
+        let rests = situation.policy.and_then(|(policy, ..)| policy.rests(situation.now));
         let text = match (releases.check && check, install) {
+            (true, _) if rests.is_some() => {
+                "nothing at this moment: the policy has expired, or it is none of its hours"
+            }
             (false, _) => "nothing: none is looked for",
             (true, false) => "they are looked for at the start, and none is installed",
             (true, true) => "they are looked for at the start and installed",

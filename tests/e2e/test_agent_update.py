@@ -207,6 +207,28 @@ def test_by_itself_only_what_the_policy_says_and_back_when_it_does_not_connect(r
     assert site.record()["failed"] == ["9.9.9"] and process.alive()
 
 
+def test_frozen_or_out_of_the_policy_s_bounds_nobody_is_asked_for_a_newer_version(registry, tmp_path, program):
+    site = Site(registry, tmp_path, program)
+    site.releases.publish(site.new)
+    updates = {"check": True, "install": True}
+    file = site.agent.directory / "frozen"
+
+    site.policy(updates=updates)
+    file.touch()
+    process = site.start()
+    process.wait_for("frozen: everything is closed")
+    mark = process.mark()
+    site.policy(updates=updates, expires="2020-01-01T00:00:00Z")
+    process.wait_for("policy in force", after=mark)
+    file.unlink()
+    process.wait_for("endpoint bound")  # its callers are refused
+    assert site.releases.asked == [] and site.version() == "0.1.0"
+
+    site.policy(updates=updates)
+    process.wait_for("a new version is installed", deadline=60)
+    assert site.releases.asked != []
+
+
 def test_a_file_that_somebody_else_looks_after_is_left_to_them(registry, tmp_path, program):
     site = Site(registry, tmp_path, program)
     site.releases.publish(site.new)

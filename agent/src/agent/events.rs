@@ -313,7 +313,8 @@ impl Memory {
         };
         if configured && !allowed {
             let error = Fault::PolicyRefused;
-            let detail = format!("commands.{word} of the policy is not true");
+            let never = || format!("commands.{word} of the policy is not true");
+            let detail = self.guard.rests().unwrap_or_else(never);
             reply.answer(Code::FORBIDDEN, "the customer's policy does not allow it"); // spec: CMD-001
             tracing::warn!(command = word, %text, %error, detail, remedy = error.entry().remedy, "remote command refused");
             return refused(&detail);

@@ -30,10 +30,10 @@ use super::{
 use crate::{
     agent::{Agent, Outcome, Wish},
     audit::Draft,
-    config::{AgentConfig, Channel, Releases, Token, token},
+    config::{AgentConfig, Channel, Releases, RemoteManagement, Token, token},
     errors::{Error, Exit, Fault, clip},
     identity::state_folder,
-    policy::Guard,
+    policy::{Guard, Updates},
     status::{SessionState, Status},
     update::{Begun, Force, Offer, Store, Trial, Updater, current, keeper, put_back},
 };
@@ -160,6 +160,8 @@ async fn online(status: &Status) {
 pub(super) struct Service {
     updater: Option<Updater>,
     releases: Option<Releases>,
+    /// What the vendor may ask for by the configuration.
+    management: RemoteManagement,
     /// Whether the program can be started in the place of this one with what it has been told.
     restartable: bool,
     replaced: Arc<AtomicBool>,
@@ -214,7 +216,8 @@ impl Service {
             made.inspect_err(|error| tracing::error!(%error, "no updates")).ok()
         });
         let restartable = agent.token != Token::StandardInput;
-        Self { updater, releases, restartable, replaced: Arc::default(), again: Arc::default(), trial }
+        let management = agent.remote_management;
+        Self { updater, releases, management, restartable, replaced: Arc::default(), again: Arc::default(), trial }
     }
 
     /// Waits until the program is to be started anew because its file is another one.
@@ -235,11 +238,19 @@ impl Service {
             self.tried(store, trial, &status, &guard).await;
         }
         let (Some(updater), Some(releases)) = (&self.updater, &self.releases) else { return };
-        let may = guard.updates();
-        if releases.check && may.check {
-            self.looked(updater, may.install, &guard).await;
-        }
-        while let Some(Wish { reply, text }) = asked.recv().await {
+        let mut changes = guard.changes();
+        let mut is_due = releases.check;
+        loop {
+            changes.borrow_and_update();
+            // Nobody is called while everything is closed: it is looked when that is over.
+            if is_due && self.looked(updater, &guard, Whose::Nobody).await {
+                is_due = false;
+            }
+            let wish = tokio::select! {
+                wish = asked.recv() => wish,
+                Ok(()) = changes.changed(), if is_due => continue,
+            };
+            let Some(Wish { reply, text }) = wish else { return };
             if let Some(keeper) = kept().await {
                 reply.answer(Code::UNSUPPORTED, "the program of this agent is looked after by another");
                 let error = Error::new(Fault::UpdateManaged, keeper);
@@ -250,21 +261,33 @@ impl Service {
             tracing::warn!(command = "update", text = %escape(&text), "remote command obeyed");
             guard.note(|| Draft::command("update", &text, "obeyed"));
             reply.answer(Code::NO_ERROR, "");
-            self.looked(updater, true, &guard).await;
+            self.looked(updater, &guard, Whose::Vendor).await;
         }
     }
 
-    /// Looks for a newer version, and installs it where that is wanted.
-    async fn looked(&self, updater: &Updater, install: bool, guard: &Guard) {
+    /// Looks for a newer version, and installs it where that is wanted; returns whether it could be looked for. It is given up when it may
+    /// not be any more.
+    async fn looked(&self, updater: &Updater, guard: &Guard, whose: Whose) -> bool {
+        let may = || match whose {
+            Whose::Nobody => guard.updates(),
+            Whose::Vendor => {
+                let update = guard.commands(self.management).update;
+                Updates { check: update, install: update }
+            }
+        };
         let found = async {
             match updater.look(Force::default()).await? {
                 Offer::Current(version) => tracing::info!(offered = %version, "no newer version"),
-                Offer::Newer(release) if !install => {
+                Offer::Newer(release) if !may().install => {
                     tracing::info!(offered = %release.version, "a newer version is there: `adit update` installs it");
                 }
                 Offer::Newer(release) => {
                     // It is tried when it runs; the one before comes back if it does not connect.
                     let staged = updater.prepare(&release, false).await?;
+                    if !may().install {
+                        tracing::info!(offered = %release.version, "a newer version is not installed: that is not allowed any more");
+                        return Ok(());
+                    }
                     let previous = updater.install(&release, staged)?;
                     tracing::warn!(version = %release.version, previous = %previous.display(), "a new version is installed");
                     guard.note(|| {
@@ -276,10 +299,15 @@ impl Service {
             }
             Ok::<_, Error>(())
         };
-        if let Err(error) = found.await {
-            tracing::warn!(%error, remedy = error.fault.entry().remedy, "no update");
-            if install {
-                guard.note(|| Draft::update("not installed", None).text("why", &error.to_string()));
+        match while_it_may(found, guard, || may().check).await {
+            None => false,
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                tracing::warn!(%error, remedy = error.fault.entry().remedy, "no update");
+                if may().install {
+                    guard.note(|| Draft::update("not installed", None).text("why", &error.to_string()));
+                }
+                true
             }
         }
     }
@@ -325,6 +353,31 @@ impl Service {
         self.replaced.store(true, Ordering::Release);
         self.again.notify_waiters();
         self.again.notify_one();
+    }
+}
+
+/// Whose wish it is to look for a newer version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The policy lets it be done unasked.
+    Nobody,
+    /// The vendor has asked for it.
+    Vendor,
+}
+
+/// Works for as long as it may; returns nothing when it may not.
+async fn while_it_may<T>(work: impl Future<Output = T>, guard: &Guard, may: impl Fn() -> bool) -> Option<T> {
+    let mut changes = guard.changes();
+    let mut work = pin!(work);
+    loop {
+        changes.borrow_and_update();
+        if !may() {
+            return None;
+        }
+        tokio::select! {
+            done = &mut work => return Some(done),
+            Ok(()) = changes.changed() => {}
+        }
     }
 }
 

@@ -129,17 +129,35 @@ impl Guard {
         self.lock().frozen.clone()
     }
 
-    /// Returns what both the policy and the configuration let the vendor ask for.
-    pub fn commands(&self, configured: RemoteManagement) -> RemoteManagement {
-        match &self.lock().policy {
-            Some(policy) => policy.commands.intersect(configured),
-            None => Commands { stop: true, restart: true, update: true, configuration: false }.intersect(configured),
-        }
+    /// Returns why nothing is done for anybody at this moment: frozen, or out of the bounds of the whole policy.
+    pub(crate) fn rests(&self) -> Option<String> {
+        let now = self.now().wall;
+        let state = self.lock();
+        let frozen = state.frozen.as_ref().map(|why| format!("frozen: {why}"));
+        frozen.or_else(|| state.policy.as_ref()?.rests(now))
     }
 
-    /// Returns what may happen about newer versions unasked: without a policy they are looked for, and none is installed.
+    /// Returns what both the policy and the configuration let the vendor ask for at this moment.
+    pub fn commands(&self, configured: RemoteManagement) -> RemoteManagement {
+        let all = Commands { stop: true, restart: true, update: true, configuration: false };
+        let none = Commands::default();
+        let allowed = self.now_allowed(|policy| policy.map_or(all, |policy| policy.commands));
+        allowed.unwrap_or(none).intersect(configured)
+    }
+
+    /// Returns what may happen about newer versions unasked at this moment: without a policy they are looked for, and none is installed.
     pub fn updates(&self) -> Updates {
-        self.lock().policy.as_ref().map_or(Updates { check: true, install: false }, |policy| policy.updates)
+        let unsaid = Updates { check: true, install: false };
+        self.now_allowed(|policy| policy.map_or(unsaid, |policy| policy.updates)).unwrap_or_default()
+    }
+
+    /// Asks the policy, unless nothing is done at this moment.
+    fn now_allowed<T>(&self, ask: impl FnOnce(Option<&Policy>) -> T) -> Option<T> {
+        let now = self.now().wall;
+        let state = self.lock();
+        let policy = state.policy.as_deref();
+        let rests = state.frozen.is_some() || policy.is_some_and(|policy| policy.rests(now).is_some());
+        (!rests).then(|| ask(policy))
     }
 
     /// Decides about an endpoint, as it is asked for or, with `url`, as the network has bound it.

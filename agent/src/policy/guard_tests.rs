@@ -223,3 +223,38 @@ async fn whoever_comes_anew_waits_for_what_was_carried_before() {
     assert!(first.poll_ready(context).is_pending());
     assert!(second.poll_ready(context).is_pending(), "of the same rule");
 }
+
+/// V50
+#[test]
+fn frozen_or_out_of_the_policy_s_bounds_the_vendor_may_ask_for_nothing_and_nothing_happens_unasked() {
+    let configured = RemoteManagement { stop: true, restart: true, update: true };
+    let may = |whole: &str| {
+        let guard = Guard::new();
+        let whole = format!(
+            "commands: {{ stop: true, restart: true, update: true }}\nupdates: {{ check: true, install: true }}\n{whole}"
+        );
+        guard.set(Found { policy: policy(&whole, ""), text: String::new() }, "one".into());
+        guard
+    };
+    let asked = |guard: &Guard| (guard.commands(configured), guard.updates(), guard.rests().is_some());
+    let all = (configured, Updates { check: true, install: true }, false);
+    let none = (Commands::default().intersect(configured), Updates::default(), true);
+    // A window that is not now, whatever the day of the week.
+    let day = (Guard::new().now().wall / 86_400 + 3 + 3) % 7;
+    let day = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"][usize::try_from(day).unwrap()];
+
+    let guard = may("");
+    assert_eq!(asked(&guard), all);
+    guard.freeze(Some("why".into()));
+    assert_eq!(asked(&guard), none);
+    guard.freeze(None);
+    assert_eq!(asked(&guard), all);
+    assert_eq!(asked(&may("expires: 2020-01-01T00:00:00Z")), none);
+    assert_eq!(asked(&may(&format!("hours: [{day} 00:00-24:00]"))), none);
+    assert_eq!(asked(&may("expires: 2999-01-01T00:00:00Z\nhours: [daily 00:00-24:00]")), all);
+
+    let bare = Guard::new();
+    assert_eq!(bare.updates(), Updates { check: true, install: false });
+    bare.freeze(Some("why".into()));
+    assert_eq!(asked(&bare), none);
+}
