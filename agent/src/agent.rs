@@ -4,43 +4,41 @@ mod account;
 mod carry;
 mod embed;
 mod events;
+mod places;
 mod replay;
 
 use core::{
     future::Future,
     pin::{Pin, pin},
-    sync::atomic::AtomicU64,
     time::Duration,
 };
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
-use adit_core::{Bind, BindId, Code, Secret, escape};
-use adit_tokio::{Uplink, UplinkEvent, UplinkOptions};
+use adit_core::{Code, Secret};
+use adit_tokio::{Uplink, UplinkOptions};
 use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::mpsc,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
     audit::Draft,
-    capture::{Sight, Store},
-    config::{Config, EndpointConfig},
+    capture::Store,
+    config::Config,
     errors::{Error, Fault},
     identity,
-    policy::{Guard, Protocol, Reason, Target},
+    policy::Guard,
     route::Route,
-    status::{EndpointState, SessionState, Status},
-    termination::Termination,
+    status::{SessionState, Status},
     trust::{NetworkTls, Way},
-    upstream::Upstream,
 };
 
 pub use embed::Detached;
 
-use carry::{Limits, Service, serve};
 use events::{Memory, Next};
+use places::Places;
 
 pub(crate) use events::Wish;
 pub(crate) use replay::{Doors, ReplayError};
@@ -384,7 +382,7 @@ impl Agent {
     }
 
     fn reload(&mut self, config: Config, places: &mut Places) {
-        match places.update(&config.endpoints, Patience::Service) {
+        match places.replace(&config.endpoints) {
             Ok(()) => {
                 tracing::info!("configuration read again: endpoints are as it says; `agent` needs a new start");
                 let endpoints = config.endpoints.len() as u64;
@@ -412,233 +410,7 @@ async fn next_config(reloads: &mut Option<mpsc::Receiver<Config>>) -> Option<Con
     }
 }
 
-/// The endpoints that are asked for, each served by a task of its own.
-struct Places {
-    uplink: Uplink,
-    provider: Arc<CryptoProvider>,
-    status: Arc<Status>,
-    limits: Arc<Limits>,
-    guard: Arc<Guard>,
-    store: Option<Arc<Store>>,
-    doors: Arc<Doors>,
-    running: BTreeMap<String, Running>,
-    names: BTreeMap<BindId, String>,
-    /// Endpoints whose certificate could not be used when that was tried last.
-    waiting: Vec<EndpointConfig>,
-    tried: Instant,
-}
-
-struct Running {
-    config: EndpointConfig,
-    id: BindId,
-    /// Dropped, the endpoint is given up, and its connections may finish.
-    _stop: oneshot::Sender<()>,
-}
-
-impl Places {
-    fn new(uplink: Uplink, agent: &Agent) -> Self {
-        let limits = Limits {
-            connections: Arc::new(Semaphore::new(agent.config.agent.max_connections)),
-            handshakes: Semaphore::new(MAX_HANDSHAKES),
-        };
-        Self {
-            uplink,
-            provider: Arc::clone(&agent.provider),
-            status: agent.status(),
-            limits: Arc::new(limits),
-            guard: Arc::clone(&agent.guard),
-            store: agent.store.clone(),
-            doors: Arc::clone(&agent.doors),
-            running: BTreeMap::new(),
-            names: BTreeMap::new(),
-            waiting: Vec::new(),
-            tried: Instant::now(),
-        }
-    }
-
-    /// Tries again what waits for its certificate: it may have been installed since.
-    fn retry(&mut self) {
-        if self.waiting.is_empty() || self.tried.elapsed() < RETRY {
-            return;
-        }
-        self.tried = Instant::now();
-        for endpoint in core::mem::take(&mut self.waiting) {
-            if self.start(&endpoint).is_err() {
-                self.waiting.push(endpoint); // it was said when it was tried first
-                continue;
-            }
-            self.status.change(|board| {
-                if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == endpoint.name) {
-                    state.problem.clear();
-                }
-            });
-        }
-    }
-
-    /// Gives up what is gone or has changed, and asks for what is new. Others are not touched.
-    ///
-    /// # Errors
-    /// When nothing is left to do, or anything is wrong for a command.
-    fn update(&mut self, wanted: &[EndpointConfig], patience: Patience) -> Result<(), Error> {
-        let (names, guard, doors) = (&mut self.names, &self.guard, &self.doors);
-        self.running.retain(|_, running| {
-            let stays = wanted.contains(&running.config) && !is_barred(guard, &running.config, None);
-            if !stays {
-                names.remove(&running.id);
-                doors.close(&running.config.name);
-                guard.note(|| Draft::bind("given up", &running.config.name).text("url", &running.config.url));
-                tracing::info!(name = running.config.name, "endpoint given up");
-            }
-            stays
-        });
-        self.waiting.clear();
-        let mut states = Vec::new();
-        let mut failed = None;
-        for endpoint in wanted {
-            let mut state = EndpointState {
-                name: endpoint.name.clone(),
-                url: endpoint.url.clone(),
-                upstream: endpoint.upstream.address.to_string(),
-                tls: endpoint.tls_end(),
-                bound: false,
-                problem: String::new(),
-                refusal: String::new(),
-            };
-            if self.running.contains_key(&endpoint.name) {
-                let board = self.status.board();
-                state = board.endpoints.into_iter().find(|known| known.name == endpoint.name).unwrap_or(state);
-            } else if let Err(error) = self.start(endpoint) {
-                tracing::error!(name = endpoint.name, %error, remedy = error.fault.entry().remedy, "endpoint not possible");
-                state.problem = error.to_string();
-                if error.fault == Fault::CertificateUnusable {
-                    self.waiting.push(endpoint.clone());
-                }
-                failed = Some(error);
-            }
-            state.refusal = self.refusal(endpoint);
-            states.push(state);
-        }
-        self.status.change(|board| board.endpoints = states);
-        match failed {
-            Some(error) if self.running.is_empty() && self.waiting.is_empty() || patience == Patience::Command => {
-                Err(error)
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Tells what of the policy refuses every connection of an endpoint that is bound; nothing if it may be used.
-    fn refusal(&self, endpoint: &EndpointConfig) -> String {
-        let Err(refusal) = self.guard.endpoint(endpoint, None) else { return String::new() };
-        if self.running.contains_key(&endpoint.name) {
-            let (rule, reason) = (refusal.rule.as_deref(), refusal.reason.word());
-            let error = Fault::PolicyRefused;
-            tracing::warn!(name = endpoint.name, %error, rule, reason, detail = %refusal, "callers of the endpoint are refused");
-        }
-        format!("{}: {refusal}", Fault::PolicyRefused)
-    }
-
-    /// Returns the endpoint of which the network says that it has bound more, or something else, than the policy has.
-    fn overbound(&self, event: &UplinkEvent) -> Option<(BindId, String)> {
-        let UplinkEvent::Bound { id, url, .. } = event else { return None };
-        let running = self.running.values().find(|running| running.id == *id)?;
-        is_barred(&self.guard, &running.config, Some(url)).then(|| (*id, url.clone()))
-    }
-
-    fn give_up(&mut self, (id, url): (BindId, String)) {
-        self.running.retain(|_, running| running.id != id);
-        let name = self.names.remove(&id).unwrap_or_default();
-        self.doors.close(&name);
-        let (error, url) = (Fault::PolicyRefused, escape(&url).to_string());
-        self.guard.note(|| {
-            let record = Draft::bind("given up", &name).text("decision", "refused").text("url", &url);
-            record.text("why", "the network bound what no rule is for")
-        });
-        tracing::error!(name, %error, url, reason = Reason::Endpoint.word(), "the network bound what no rule is for: given up");
-        self.status.change(|board| {
-            if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == name) {
-                (state.bound, state.problem) = (false, format!("{error}: the network bound {url}"));
-            }
-        });
-    }
-
-    fn start(&mut self, endpoint: &EndpointConfig) -> Result<(), Error> {
-        if let Err(refusal) = self.guard.endpoint(endpoint, None)
-            && refusal.reason == Reason::Endpoint
-        {
-            self.guard.note(|| {
-                let record = Draft::bind("not asked for", &endpoint.name).text("decision", "refused");
-                record.text("url", &endpoint.url).text("why", &refusal.to_string())
-            });
-            return Err(Error::new(Fault::PolicyRefused, refusal.to_string()));
-        }
-        let upstream = Upstream::new(endpoint, &self.provider)?;
-        let termination = Termination::new(endpoint, &self.provider)?;
-        if let Some(termination) = &termination {
-            termination.tell();
-            tokio::spawn(Termination::watch(Arc::downgrade(termination)));
-        }
-        if endpoint.upstream.tls == Some(crate::config::UpstreamTrust::DangerAnybody) {
-            tracing::warn!(name = endpoint.name, "the upstream's certificate is not checked: `insecure` is set");
-        }
-        let bound = self.uplink.bind(Bind {
-            id: BindId(0),
-            url: endpoint.url.clone(),
-            pooling: endpoint.pooling,
-            upstream_protocol: endpoint.upstream.protocol,
-            name: endpoint.name.clone(),
-            description: endpoint.description.clone(),
-            metadata: endpoint.metadata.clone(),
-            tls_end: endpoint.tls_end(),
-        });
-        let (stop, stopped) = oneshot::channel();
-        let target = Target {
-            endpoint: endpoint.url.clone(),
-            upstream: endpoint.upstream.address.clone(),
-            protocol: Protocol::of(endpoint),
-        };
-        let service = Service {
-            name: endpoint.name.clone(),
-            guard: Arc::clone(&self.guard),
-            target: Arc::new(target),
-            upstream,
-            dials: Semaphore::new(MAX_DIALS),
-            termination,
-            limits: Arc::clone(&self.limits),
-            status: Arc::clone(&self.status),
-            capture: (self.store.clone(), Sight::of(endpoint)),
-            told: AtomicU64::new(0),
-            refusals: Default::default(),
-            tallies: Default::default(),
-            start: std::time::Instant::now(),
-        };
-        self.names.insert(bound.id(), endpoint.name.clone());
-        self.running.insert(endpoint.name.clone(), Running { config: endpoint.clone(), id: bound.id(), _stop: stop });
-        let service = Arc::new(service);
-        self.doors.open(&service);
-        tokio::spawn(serve(bound, service, stopped));
-        Ok(())
-    }
-}
-
-impl Drop for Places {
-    fn drop(&mut self) {
-        self.doors.close_all();
-    }
-}
-
-/// Returns whether no rule is for the endpoint: then it is not to be bound. Whatever else a rule lacks is told to each caller.
-fn is_barred(guard: &Guard, endpoint: &EndpointConfig, url: Option<&str>) -> bool {
-    guard.endpoint(endpoint, url).is_err_and(|refusal| refusal.reason == Reason::Endpoint)
-}
-
 /// How long connections may take to end when everything is closed, and the network to hear of it.
-const CLOSING: Duration = Duration::from_millis(250);
-/// Connections to one upstream that are made at once: more would only wait in the kernel.
-const MAX_DIALS: usize = 512;
-/// Handshakes with callers under way at once, of all endpoints together; others wait for their turn.
-const MAX_HANDSHAKES: usize = 1_024;
-/// How often an endpoint is tried again whose certificate cannot be used.
-const RETRY: Duration = Duration::from_secs(5);
+const CLOSING: Duration = Duration::from_millis(200);
 /// How long what has come may take to reach the upstreams when the session is over.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -129,6 +129,43 @@ async fn an_endpoint_that_no_rule_is_for_is_never_asked_for_and_the_board_says_w
     assert!(site.network.seen.try_recv().is_err(), "nothing was asked for beside it");
 }
 
+/// A policy that is loosened later has to find the agent there, at its start as after a thaw.
+#[tokio::test]
+async fn an_agent_that_may_bind_nothing_waits_for_another_policy() {
+    let mut site = Site::start("'tcp://:9'", "", "").await;
+    board(&site.agent, |board| board.session == adit::SessionState::Online).await;
+    site.watch.freezer().freeze("by a test").unwrap();
+    board(&site.agent, |board| board.session == adit::SessionState::Frozen).await;
+    site.watch.freezer().thaw().unwrap();
+    let board = board(&site.agent, |board| board.session == adit::SessionState::Online).await;
+    assert!(board.endpoints.iter().all(|state| !state.bound && state.problem.starts_with("ADIT-1402")), "{board:?}");
+
+    site.rewrite(&format!("'{A}'"), "");
+
+    site.network.wait_for(&Seen::Bound(A.into())).await;
+    site.connect(A).await;
+}
+
+#[tokio::test]
+async fn a_configuration_of_which_nothing_can_be_bound_takes_nothing_away() {
+    let mut site = Site::start(&format!("'{A}'"), "", "").await;
+    site.network.wait_for(&Seen::Bound(A.into())).await;
+    let (mut stream, mut socket) = site.connect(A).await;
+    let (folder, upstream) = (site.policy.parent().unwrap().to_owned(), "url: 'tcp://localhost:1'");
+    let load = |text: &str| support::load(&write_config(&folder, &site.network, "", text));
+
+    site.agent.reload.send(load(&endpoint("b", B, upstream))).await.unwrap();
+    // What comes next is looked at when that is decided.
+    site.agent.reload.send(load(&endpoint("b", B, upstream))).await.unwrap();
+    site.agent.reload.reserve_many(1).await.map(drop).unwrap();
+
+    socket.write_all(b"x").await.unwrap();
+    stream.read_exact(&mut [0]).await.unwrap();
+    site.connect(A).await;
+    let board = site.agent.status.board();
+    assert!(board.endpoints.iter().any(|state| state.name == "a" && state.bound), "{board:?}");
+}
+
 #[tokio::test]
 async fn what_a_rule_does_not_fit_is_refused_by_code_and_the_endpoint_stays() {
     let mut site = Site::start("'*'", "    expires: 2020-01-01T00:00:00Z\n", "").await;

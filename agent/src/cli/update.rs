@@ -299,7 +299,7 @@ impl Service {
             }
             Ok::<_, Error>(())
         };
-        match while_it_may(found, guard, || may().check).await {
+        match while_it_may(Box::pin(found), guard, || may().check).await {
             None => false,
             Some(Ok(())) => true,
             Some(Err(error)) => {

@@ -1,0 +1,338 @@
+//! The endpoints of a running agent: which are asked for, which wait, and why.
+
+use core::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use adit_core::{Bind, BindId, escape};
+use adit_tokio::{Uplink, UplinkEvent};
+use rustls::crypto::CryptoProvider;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::Instant,
+};
+
+use super::{
+    Agent, Doors, Patience,
+    carry::{Limits, Service, serve},
+};
+use crate::{
+    audit::Draft,
+    capture::{Sight, Store},
+    config::EndpointConfig,
+    errors::{Error, Fault},
+    policy::{Guard, Protocol, Reason, Target},
+    status::{EndpointState, Status},
+    termination::Termination,
+    upstream::Upstream,
+};
+
+/// The endpoints that are asked for, each served by a task of its own.
+pub(super) struct Places {
+    uplink: Uplink,
+    provider: Arc<CryptoProvider>,
+    status: Arc<Status>,
+    limits: Arc<Limits>,
+    guard: Arc<Guard>,
+    store: Option<Arc<Store>>,
+    doors: Arc<Doors>,
+    running: BTreeMap<String, Running>,
+    pub(super) names: BTreeMap<BindId, String>,
+    /// Endpoints whose certificate could not be used when that was tried last.
+    waiting: Vec<EndpointConfig>,
+    tried: Instant,
+}
+
+struct Running {
+    config: EndpointConfig,
+    id: BindId,
+    /// Dropped, the endpoint is given up, and its connections may finish.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Places {
+    pub(super) fn new(uplink: Uplink, agent: &Agent) -> Self {
+        let limits = Limits {
+            connections: Arc::new(Semaphore::new(agent.config.agent.max_connections)),
+            handshakes: Semaphore::new(MAX_HANDSHAKES),
+        };
+        Self {
+            uplink,
+            provider: Arc::clone(&agent.provider),
+            status: agent.status(),
+            limits: Arc::new(limits),
+            guard: Arc::clone(&agent.guard),
+            store: agent.store.clone(),
+            doors: Arc::clone(&agent.doors),
+            running: BTreeMap::new(),
+            names: BTreeMap::new(),
+            waiting: Vec::new(),
+            tried: Instant::now(),
+        }
+    }
+
+    /// Tries again what waits for its certificate: it may have been installed since.
+    pub(super) fn retry(&mut self) {
+        if self.waiting.is_empty() || self.tried.elapsed() < RETRY {
+            return;
+        }
+        self.tried = Instant::now();
+        for endpoint in core::mem::take(&mut self.waiting) {
+            if self.start(&endpoint).is_err() {
+                self.waiting.push(endpoint); // it was said when it was tried first
+                continue;
+            }
+            self.status.change(|board| {
+                if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == endpoint.name) {
+                    state.problem.clear();
+                }
+            });
+        }
+    }
+
+    /// Gives up what is gone or has changed, and asks for what is new. Others are not touched. What the policy does not allow waits for
+    /// another policy.
+    ///
+    /// # Errors
+    /// When nothing is left to do or to wait for, or anything is wrong for a command.
+    pub(super) fn update(&mut self, wanted: &[EndpointConfig], patience: Patience) -> Result<(), Error> {
+        let plan = self.plan(wanted);
+        let failed = plan.failed();
+        let waits = plan.is_of_use() || plan.faults().any(|fault| fault == Fault::PolicyRefused);
+        self.carry_out(wanted, plan);
+        match failed {
+            Some(error) if !waits || patience == Patience::Command => Err(error),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes over another configuration, unless nothing could be bound of it.
+    ///
+    /// # Errors
+    /// What is wrong; nothing was given up.
+    pub(super) fn replace(&mut self, wanted: &[EndpointConfig]) -> Result<(), Error> {
+        let plan = self.plan(wanted);
+        if let (false, Some(error)) = (plan.is_of_use(), plan.failed()) {
+            return Err(error);
+        }
+        self.carry_out(wanted, plan);
+        Ok(())
+    }
+
+    /// Finds out what of a configuration can be bound, and gives nothing up for it.
+    fn plan(&self, wanted: &[EndpointConfig]) -> Plan {
+        let stay =
+            |running: &&Running| wanted.contains(&running.config) && !is_barred(&self.guard, &running.config, None);
+        let stays: BTreeSet<String> =
+            self.running.values().filter(stay).map(|running| running.config.name.clone()).collect();
+        let mut ready = BTreeMap::new();
+        for endpoint in wanted.iter().filter(|endpoint| !stays.contains(&endpoint.name)) {
+            let prepared = self.prepare(endpoint);
+            if let Err(error) = &prepared {
+                tracing::error!(name = endpoint.name, %error, remedy = error.fault.entry().remedy, "endpoint not possible");
+            }
+            ready.insert(endpoint.name.clone(), prepared);
+        }
+        Plan { stays, ready }
+    }
+
+    fn carry_out(&mut self, wanted: &[EndpointConfig], mut plan: Plan) {
+        let (names, guard, doors) = (&mut self.names, &self.guard, &self.doors);
+        self.running.retain(|name, running| {
+            let stays = plan.stays.contains(name);
+            if !stays {
+                names.remove(&running.id);
+                doors.close(&running.config.name);
+                guard.note(|| Draft::bind("given up", &running.config.name).text("url", &running.config.url));
+                tracing::info!(name = running.config.name, "endpoint given up");
+            }
+            stays
+        });
+        self.waiting.clear();
+        let mut states = Vec::new();
+        for endpoint in wanted {
+            let mut state = EndpointState {
+                name: endpoint.name.clone(),
+                url: endpoint.url.clone(),
+                upstream: endpoint.upstream.address.to_string(),
+                tls: endpoint.tls_end(),
+                bound: false,
+                problem: String::new(),
+                refusal: String::new(),
+            };
+            match plan.ready.remove(&endpoint.name) {
+                Some(Ok(ready)) => self.bind(endpoint, ready),
+                Some(Err(error)) => {
+                    state.problem = error.to_string();
+                    if error.fault == Fault::CertificateUnusable {
+                        self.waiting.push(endpoint.clone());
+                    }
+                }
+                None => {
+                    let board = self.status.board();
+                    state = board.endpoints.into_iter().find(|known| known.name == endpoint.name).unwrap_or(state);
+                }
+            }
+            state.refusal = self.refusal(endpoint);
+            states.push(state);
+        }
+        self.status.change(|board| board.endpoints = states);
+    }
+
+    /// Tells what of the policy refuses every connection of an endpoint that is bound; nothing if it may be used.
+    fn refusal(&self, endpoint: &EndpointConfig) -> String {
+        let Err(refusal) = self.guard.endpoint(endpoint, None) else { return String::new() };
+        if self.running.contains_key(&endpoint.name) {
+            let (rule, reason) = (refusal.rule.as_deref(), refusal.reason.word());
+            let error = Fault::PolicyRefused;
+            tracing::warn!(name = endpoint.name, %error, rule, reason, detail = %refusal, "callers of the endpoint are refused");
+        }
+        format!("{}: {refusal}", Fault::PolicyRefused)
+    }
+
+    /// Returns the endpoint of which the network says that it has bound more, or something else, than the policy has.
+    pub(super) fn overbound(&self, event: &UplinkEvent) -> Option<(BindId, String)> {
+        let UplinkEvent::Bound { id, url, .. } = event else { return None };
+        let running = self.running.values().find(|running| running.id == *id)?;
+        is_barred(&self.guard, &running.config, Some(url)).then(|| (*id, url.clone()))
+    }
+
+    pub(super) fn give_up(&mut self, (id, url): (BindId, String)) {
+        self.running.retain(|_, running| running.id != id);
+        let name = self.names.remove(&id).unwrap_or_default();
+        self.doors.close(&name);
+        let (error, url) = (Fault::PolicyRefused, escape(&url).to_string());
+        self.guard.note(|| {
+            let record = Draft::bind("given up", &name).text("decision", "refused").text("url", &url);
+            record.text("why", "the network bound what no rule is for")
+        });
+        tracing::error!(name, %error, url, reason = Reason::Endpoint.word(), "the network bound what no rule is for: given up");
+        self.status.change(|board| {
+            if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == name) {
+                (state.bound, state.problem) = (false, format!("{error}: the network bound {url}"));
+            }
+        });
+    }
+
+    fn start(&mut self, endpoint: &EndpointConfig) -> Result<(), Error> {
+        let ready = self.prepare(endpoint)?;
+        self.bind(endpoint, ready);
+        Ok(())
+    }
+
+    /// Does what may fail before an endpoint is asked for.
+    fn prepare(&self, endpoint: &EndpointConfig) -> Result<Ready, Error> {
+        if let Err(refusal) = self.guard.endpoint(endpoint, None)
+            && refusal.reason == Reason::Endpoint
+        {
+            self.guard.note(|| {
+                let record = Draft::bind("not asked for", &endpoint.name).text("decision", "refused");
+                record.text("url", &endpoint.url).text("why", &refusal.to_string())
+            });
+            return Err(Error::new(Fault::PolicyRefused, refusal.to_string()));
+        }
+        let upstream = Upstream::new(endpoint, &self.provider)?;
+        Ok(Ready { upstream, termination: Termination::new(endpoint, &self.provider)? })
+    }
+
+    /// Asks for an endpoint, and serves it.
+    fn bind(&mut self, endpoint: &EndpointConfig, Ready { upstream, termination }: Ready) {
+        if let Some(termination) = &termination {
+            termination.tell();
+            tokio::spawn(Termination::watch(Arc::downgrade(termination)));
+        }
+        if endpoint.upstream.tls == Some(crate::config::UpstreamTrust::DangerAnybody) {
+            tracing::warn!(name = endpoint.name, "the upstream's certificate is not checked: `insecure` is set");
+        }
+        let bound = self.uplink.bind(Bind {
+            id: BindId(0),
+            url: endpoint.url.clone(),
+            pooling: endpoint.pooling,
+            upstream_protocol: endpoint.upstream.protocol,
+            name: endpoint.name.clone(),
+            description: endpoint.description.clone(),
+            metadata: endpoint.metadata.clone(),
+            tls_end: endpoint.tls_end(),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let target = Target {
+            endpoint: endpoint.url.clone(),
+            upstream: endpoint.upstream.address.clone(),
+            protocol: Protocol::of(endpoint),
+        };
+        let service = Service {
+            name: endpoint.name.clone(),
+            guard: Arc::clone(&self.guard),
+            target: Arc::new(target),
+            upstream,
+            dials: Semaphore::new(MAX_DIALS),
+            termination,
+            limits: Arc::clone(&self.limits),
+            status: Arc::clone(&self.status),
+            capture: (self.store.clone(), Sight::of(endpoint)),
+            told: AtomicU64::new(0),
+            refusals: Default::default(),
+            tallies: Default::default(),
+            start: std::time::Instant::now(),
+        };
+        self.names.insert(bound.id(), endpoint.name.clone());
+        self.running.insert(endpoint.name.clone(), Running { config: endpoint.clone(), id: bound.id(), _stop: stop });
+        let service = Arc::new(service);
+        self.doors.open(&service);
+        tokio::spawn(serve(bound, service, stopped));
+    }
+}
+
+/// What becomes of a configuration.
+struct Plan {
+    /// What is bound and stays as it is.
+    stays: BTreeSet<String>,
+    /// What is new, by name.
+    ready: BTreeMap<String, Result<Ready, Error>>,
+}
+
+/// An endpoint of which all is there that it needs.
+struct Ready {
+    upstream: Upstream,
+    termination: Option<Arc<Termination>>,
+}
+
+impl Plan {
+    /// Returns whether anything of it is or can be bound, if only once its certificate has come.
+    fn is_of_use(&self) -> bool {
+        let is_possible = |prepared: &Result<Ready, Error>| match prepared {
+            Ok(_) => true,
+            Err(error) => error.fault == Fault::CertificateUnusable,
+        };
+        !self.stays.is_empty() || self.ready.values().any(is_possible)
+    }
+
+    fn faults(&self) -> impl Iterator<Item = Fault> {
+        self.ready.values().filter_map(|prepared| prepared.as_ref().err()).map(|error| error.fault)
+    }
+
+    /// Returns the last that is wrong.
+    fn failed(&self) -> Option<Error> {
+        self.ready.values().rev().find_map(|prepared| prepared.as_ref().err()).cloned()
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.doors.close_all();
+    }
+}
+
+/// Returns whether no rule is for the endpoint: then it is not to be bound. Whatever else a rule lacks is told to each caller.
+fn is_barred(guard: &Guard, endpoint: &EndpointConfig, url: Option<&str>) -> bool {
+    guard.endpoint(endpoint, url).is_err_and(|refusal| refusal.reason == Reason::Endpoint)
+}
+
+/// Connections to one upstream that are made at once: more would only wait in the kernel.
+const MAX_DIALS: usize = 512;
+/// Handshakes with callers under way at once, of all endpoints together; others wait for their turn.
+const MAX_HANDSHAKES: usize = 1_024;
+/// How often an endpoint is tried again whose certificate cannot be used.
+const RETRY: Duration = Duration::from_secs(5);
