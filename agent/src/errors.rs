@@ -295,6 +295,10 @@ faults! {
     TlsNotOurs = 1408, Failed, Customer, "TLS of callers does not end here",
         "Whoever holds the certificate that is served can read what callers send. Ask the vendor; see the model of the endpoint in `adit explain`.";
 
+    /// There is no policy where there was one.
+    PolicyGone = 1411, Config, Customer, "policy that was in force is gone",
+        "Put it back; to do without a policy, remove the file that is named. Without one the agent carries whatever its configuration names.";
+
     /// What programs on this machine would ask the agent by cannot be had.
     LocalUnusable = 1471, Failed, Customer, "local interface not possible",
         "Correct agent.local in the configuration or what is named. Connections are carried all the same.";

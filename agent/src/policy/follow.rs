@@ -8,7 +8,7 @@ use std::{
 
 use rustls::crypto::CryptoProvider;
 
-use super::{Found, Guard, Policy, find, keep::Desk, load};
+use super::{Found, Guard, Policy, find, keep::Desk, load, mark::Mark};
 use crate::{
     audit::Record,
     config::{ConfigFault, fault},
@@ -64,6 +64,11 @@ impl Follower {
         Ok(follower)
     }
 
+    /// Returns what remembers the policy of this configuration.
+    pub(super) fn mark(&self, state: &Path) -> Mark {
+        Mark::of(self.configuration.as_deref(), state, &self.provider)
+    }
+
     /// Returns the file of the policy, be it there or not.
     pub(super) fn file(&self) -> Option<&Path> {
         self.seen.as_ref().map(|(file, _)| file.as_path())
@@ -90,12 +95,7 @@ impl Follower {
         match load(&file) {
             Ok(Some(found)) => self.take(&file, found),
             Ok(None) if self.guard.policy().is_some() => {
-                self.shout(&[fault(
-                    &file,
-                    None,
-                    "is gone",
-                    "Put it back; to do without a policy, start the agent anew",
-                )]);
+                self.shout(&[fault(&file, None, "is gone", "Put it back: without it the agent does not start again")]);
             }
             Ok(None) => {}
             Err(faults) => self.shout(&faults),
@@ -112,7 +112,7 @@ impl Follower {
         }
         let ended = self.guard.set(found, version.clone());
         if let Some((desk, policy)) = self.desk.as_ref().zip(self.guard.policy()) {
-            desk.hand(Arc::clone(&policy), self.record("taken", &policy, ended));
+            desk.hand((Arc::clone(&policy), file.to_owned(), self.record("taken", &policy, ended)));
         }
         tracing::info!(file = %file.display(), version, rules, connections_ended = ended, "policy in force");
     }

@@ -13,7 +13,7 @@ use std::{
 
 use rustls::crypto::CryptoProvider;
 
-use super::{Guard, Policy, audited::Place, bell::Bell, totals::TotalsFile};
+use super::{Guard, Policy, audited::Place, bell::Bell, mark::Mark, totals::TotalsFile};
 use crate::{
     audit::{Hasher, Log, OnFailure, Record, Settings},
     errors::{Error, Fault},
@@ -28,30 +28,44 @@ pub(super) struct Desk {
     done: Condvar,
     /// Whether what was counted before is known.
     counting: Arc<AtomicBool>,
+    /// What remembers that there is a policy.
+    mark: Option<Mark>,
     pub(super) bell: Bell,
 }
 
 /// What has come and is not done.
 #[derive(Debug, Default)]
 struct Inbox {
-    taken: VecDeque<(Arc<Policy>, Record)>,
+    taken: VecDeque<Taken>,
     is_busy: bool,
 }
 
+/// A policy that is in force, its file, and what is to be written down of that.
+type Taken = (Arc<Policy>, PathBuf, Record);
+
 impl Desk {
-    pub(super) fn new(guard: Arc<Guard>, state: Option<PathBuf>, provider: &CryptoProvider) -> Self {
+    pub(super) fn new(
+        guard: Arc<Guard>,
+        state: Option<PathBuf>,
+        mark: Option<Mark>,
+        provider: &CryptoProvider,
+    ) -> Self {
         let counting = Arc::<AtomicBool>::default();
         let keeper = Keeper::new(Arc::clone(&guard), state, Arc::clone(&counting), provider);
         let (keeper, inbox, done) = (Mutex::new(keeper), Mutex::default(), Condvar::new());
-        Self { guard, keeper, inbox, done, counting, bell: Bell::default() }
+        Self { guard, keeper, inbox, done, counting, mark, bell: Bell::default() }
     }
 
     /// Follows the policy in force at the start.
     ///
     /// # Errors
     /// As [`Keeper::follow`].
-    pub(super) fn begin(&self) -> Result<(), Error> {
-        self.guard.policy().map_or(Ok(()), |policy| self.keeper().follow(&policy))
+    pub(super) fn begin(&self, file: Option<&Path>) -> Result<(), Error> {
+        let Some(policy) = self.guard.policy() else { return self.mark.as_ref().map_or(Ok(()), Mark::missed) };
+        if let Some(file) = file {
+            self.remember(file);
+        }
+        self.keeper().follow(&policy)
     }
 
     /// Prepares for a policy that comes into force: what must not go on without the disk waits for it.
@@ -64,13 +78,13 @@ impl Desk {
         }
     }
 
-    /// Hands over a policy that is in force, and what is to be written down of that. Waits a little, for a disk that is as it should be.
-    pub(super) fn hand(&self, policy: Arc<Policy>, record: Record) {
+    /// Hands over a policy that is in force. Waits a little, for a disk that is as it should be.
+    pub(super) fn hand(&self, taken: Taken) {
         let mut inbox = self.inbox();
         if inbox.taken.len() >= MAX_TAKEN {
             inbox.taken.pop_front(); // the later ones hold
         }
-        inbox.taken.push_back((policy, record));
+        inbox.taken.push_back(taken);
         self.bell.ring();
         let waited = self.done.wait_timeout_while(inbox, HANDING, |inbox| inbox.is_busy || !inbox.taken.is_empty());
         drop(waited);
@@ -79,7 +93,8 @@ impl Desk {
     /// Does what has come and what is due.
     pub(super) fn work(&self) {
         let mut keeper = self.keeper();
-        while let Some((policy, record)) = self.next() {
+        while let Some((policy, file, record)) = self.next() {
+            self.remember(&file);
             if let Err(error) = keeper.follow(&policy) {
                 tracing::error!(%error, remedy = error.fault.entry().remedy, "audit log cannot be written");
             }
@@ -100,7 +115,14 @@ impl Desk {
         self.keeper()
     }
 
-    fn next(&self) -> Option<(Arc<Policy>, Record)> {
+    fn remember(&self, file: &Path) {
+        let Some(mark) = &self.mark else { return };
+        if let Err(error) = mark.write(file) {
+            tracing::warn!(%error, "it is not remembered that there is a policy: one that is gone is not missed at the next start");
+        }
+    }
+
+    fn next(&self) -> Option<Taken> {
         let mut inbox = self.inbox();
         let next = inbox.taken.pop_front();
         inbox.is_busy = next.is_some();

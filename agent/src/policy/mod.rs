@@ -12,6 +12,7 @@ mod guard;
 mod hours;
 mod judge;
 mod keep;
+mod mark;
 mod meter;
 mod pattern;
 mod read;

@@ -6,7 +6,7 @@
 use core::time::Duration;
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
@@ -65,15 +65,16 @@ impl Watch {
     /// carried. Without it nothing is written, and totals count from the start of the process.
     ///
     /// # Errors
-    /// When there is no audit log although the policy wants one and no connection without.
+    /// When there is no audit log although the policy wants one and no connection without, or no policy where there was one.
     pub fn keep(&mut self, state: Option<PathBuf>) -> Result<(), Error> {
-        let desk = Arc::new(Desk::new(self.guard(), state, &self.provider));
-        let followed = desk.begin();
+        let mut follower = lock(&self.follower);
+        let mark = state.as_deref().map(|state| follower.mark(state));
+        let desk = Arc::new(Desk::new(self.guard(), state, mark, &self.provider));
+        let followed = desk.begin(follower.file());
         self.desk = Some(Arc::clone(&desk));
-        let mut follower = self.follower();
         follower.desk = Some(desk);
         if let Err(error) = followed {
-            if self.guard.is_audited() {
+            if self.guard.is_audited() || error.fault == Fault::PolicyGone {
                 return Err(error);
             }
             tracing::error!(%error, remedy = error.fault.entry().remedy, "audit log cannot be written");
@@ -89,6 +90,14 @@ impl Watch {
             tracing::info!(folder = %folder.display(), "audit log");
         }
         Ok(())
+    }
+
+    /// Says whether there was a policy where there is none, below `state`.
+    ///
+    /// # Errors
+    /// [`Fault::PolicyGone`].
+    pub fn missed(&self, state: &Path) -> Result<(), Error> {
+        if self.guard.policy().is_some() { Ok(()) } else { self.follower().mark(state).missed() }
     }
 
     /// Looks at the files from now on, at those that freeze five times a second.
@@ -242,9 +251,16 @@ mod tests {
 
     fn watch(name: &str) -> (PathBuf, Watch) {
         let folder = crate::testing::folder(name);
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let watch = Watch::open(None, Some(folder.join("adit.yml")), Freezer::new([folder.clone()]), provider);
+        let watch = Watch::open(None, Some(folder.join("adit.yml")), first_of(&folder), provider());
         (folder, watch.unwrap())
+    }
+
+    fn provider() -> Arc<CryptoProvider> {
+        Arc::new(aws_lc_rs::default_provider())
+    }
+
+    fn first_of(folder: &Path) -> Freezer {
+        Freezer::new([folder.to_owned()])
     }
 
     /// Waits for something that has to come.
@@ -283,6 +299,27 @@ mod tests {
         until(|| guard.frozen().is_some_and(|why| why.ends_with("is there: why")));
         std::fs::remove_file(folder.join("frozen")).unwrap();
         until(|| guard.frozen().is_none());
+    }
+
+    #[test]
+    fn a_policy_that_is_gone_at_the_next_start_is_missed_until_the_mark_is_removed() {
+        let (folder, mut first) = watch("watch-gone");
+        let (state, policy) = (folder.join("state"), folder.join("policy.yml"));
+        let again = || Watch::open(None, Some(folder.join("adit.yml")), first_of(&folder), provider()).unwrap();
+        first.keep(Some(state.clone())).unwrap();
+        assert_eq!(again().keep(Some(state.clone())), Ok(()), "there never was one");
+        std::fs::write(&policy, "version: 1\naudit: { enabled: false }\n").unwrap();
+        first.look(true); // one that comes while the agent runs counts as well
+        std::fs::remove_file(&policy).unwrap();
+        first.look(true);
+        assert!(first.guard().policy().is_some());
+
+        let missed = again().keep(Some(state.clone())).unwrap_err();
+
+        assert_eq!(missed.fault, Fault::PolicyGone);
+        assert_eq!(again().missed(&state), Err(missed.clone()));
+        std::fs::remove_file(missed.detail.rsplit_once("remove ").unwrap().1).unwrap();
+        assert_eq!(again().keep(Some(state)), Ok(()));
     }
 
     #[test]
