@@ -7,6 +7,7 @@ mod client;
 mod configuration;
 mod diagnose;
 mod explain;
+mod freeze;
 mod import;
 mod manual;
 mod policy;
@@ -66,8 +67,8 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Requests(command) => requests::run(&global, &command, provider),
         Command::Audit(command) => audit::run(&global, &command, provider),
         Command::Prove(asked) => prove::prove(&global, &asked, provider),
-        Command::Freeze(freeze) => policy::freeze(&global, &freeze),
-        Command::Thaw(output) => policy::thaw(&global, output.output),
+        Command::Freeze(wanted) => freeze::freeze(&global, &wanted, provider),
+        Command::Thaw(asked) => freeze::thaw(&global, &asked, provider),
         Command::Update(wanted) => update::run(&global, &wanted, provider),
         Command::Probe(wanted) => update::probe(&global, &wanted, provider),
         Command::Completions(wanted) => print(&manual::completions(wanted.shell)).map(|()| Exit::Fine),

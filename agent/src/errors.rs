@@ -36,6 +36,8 @@ pub enum Exit {
     Policy = 6,
     /// No agent runs that could be asked.
     Absent = 7,
+    /// `adit freeze` or `adit thaw` did it on the disk, and no running agent confirmed it.
+    Unconfirmed = 8,
     /// It was interrupted before it could end in order.
     Interrupted = 130,
 }
@@ -509,7 +511,7 @@ mod tests {
             let entry = fault.entry();
             assert_eq!(fault.code(), format!("ADIT-{}", entry.number));
             assert!(!entry.title.is_empty() && entry.remedy.ends_with('.'), "{fault}");
-            assert!(!matches!(entry.exit, Exit::Fine | Exit::Usage | Exit::Interrupted), "{fault}");
+            assert!(!matches!(entry.exit, Exit::Fine | Exit::Usage | Exit::Unconfirmed | Exit::Interrupted), "{fault}");
         }
     }
 

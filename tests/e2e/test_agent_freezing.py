@@ -79,3 +79,49 @@ def test_pipes_that_nobody_writes_to_hold_nothing_up(registry, tmp_path):
     for arguments in (["config", "check"], ["start", "--all"]):
         done = run([AGENT, *arguments, "--config", policy], check=False)
         assert done.returncode == 3 and b"it is no regular file" in done.stderr, done.stderr
+
+
+def command(it, *arguments, **environment):
+    argv = [str(part) for part in [AGENT, *arguments]]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env={**os.environ, "XDG_STATE_HOME": str(it.state), **environment})
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_command_says_frozen_only_when_the_agent_says_so(registry, tmp_path):
+    _, _, it = agent(registry, tmp_path)
+    file = it.directory / "frozen"
+    # Nobody runs: it stays closed from its start on.
+    code, told = command(it, "freeze", "--config", it.config)
+    assert code == 8 and f"{file} is there" in told and "No running agent confirmed this: ADIT-1472" in told
+    it.spawn()
+    it.process.wait_for("frozen: everything is closed")
+    # The agent has what it is asked by a moment after it has looked.
+    answers = lambda: command(it, "status", "--config", it.config)[0] == 0  # noqa: E731
+    wait_until(answers, "the agent to answer")
+    assert command(it, "thaw", "--config", it.config) == (0, f"thawed: {file} is gone\n")
+    it.wait_bound()
+    code, told = command(it, "thaw", "--config", it.config)
+    assert code == 0 and told.startswith("nothing was frozen")
+
+    # A configuration that the agent does not have: the file is there, and freezes nobody.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "adit.yml").write_text(it.config.read_text())
+    (elsewhere / "adit.yml").chmod(0o600)
+    code, told = command(it, "freeze", "--config", elsewhere / "adit.yml")
+    assert code == 8 and (elsewhere / "frozen").exists() and "No running agent confirmed this" in told
+    socket = next(it.state.glob("adit/local/*.sock"))
+    code, told = command(it, "freeze", "--config", elsewhere / "adit.yml", "--socket", socket)
+    # It was asked, did not look there, and does where it keeps what must last.
+    assert code == 0 and str(it.state / "adit" / "frozen") in told
+    it.process.wait_for("frozen: everything is closed")
+    code, told = command(it, "thaw", "--config", elsewhere / "adit.yml", "--socket", socket, "--output", "json")
+    assert code == 0 and json.loads(told)["confirmed"] is True
+
+    code, told = command(it, "freeze", "--config", it.config, "--output", "json")
+    assert code == 0 and json.loads(told) == {"frozen": True, "files": [str(file)], "confirmed": True, "why_not": None}
+    # What freezes it otherwise is told.
+    other = it.state / "adit" / "frozen"
+    other.mkdir()
+    code, told = command(it, "thaw", "--config", it.config)
+    assert code != 0, told

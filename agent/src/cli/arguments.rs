@@ -85,7 +85,7 @@ pub(crate) enum Command {
     /// Close everything within a second, over restarts too, until `adit thaw`.
     Freeze(Freeze),
     /// End what `adit freeze` or SIGUSR1 began.
-    Thaw(Printed),
+    Thaw(Running),
     /// Look for a newer version, and install it.
     Update(Update),
     /// Connect once, without an endpoint: what a new version is asked before it is taken.
@@ -235,9 +235,8 @@ pub(crate) struct Freeze {
     /// Why, for whoever looks.
     #[arg(long)]
     pub(crate) reason: Option<String>,
-    /// The form of what is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) running: Running,
 }
 
 #[derive(Debug, Subcommand)]
@@ -493,6 +492,7 @@ Exit codes:
     5  the network cannot be reached
     6  the customer's own policy refuses
     7  no agent runs that could be asked
+    8  frozen or thawed on the disk, and no running agent confirmed it
   130  it was interrupted before it could end in order
 
 SIGTERM and SIGINT let open connections finish; the second ends at once. SIGHUP reads configuration and policy again.
@@ -524,8 +524,18 @@ mod tests {
     fn the_help_says_what_the_exit_codes_mean() {
         let help = Arguments::command().render_long_help().to_string();
 
-        for code in ["0  it did", "1  it failed", "2  the", "3  the", "4  the", "5  the", "6  the", "7  no", "130  it"]
-        {
+        for code in [
+            "0  it did",
+            "1  it failed",
+            "2  the",
+            "3  the",
+            "4  the",
+            "5  the",
+            "6  the",
+            "7  no",
+            "8  frozen",
+            "130  it",
+        ] {
             assert!(help.contains(code), "{code}");
         }
     }

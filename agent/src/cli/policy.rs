@@ -1,4 +1,4 @@
-//! The policy of the command line, and what freezes and thaws.
+//! The policy of the command line, and what freezes the agent that begins.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,14 +10,13 @@ use rustls::crypto::CryptoProvider;
 
 use super::{
     Failure,
-    arguments::{Freeze, Global, Output},
+    arguments::Global,
     configuration::{files, refusal},
-    print,
 };
 use crate::{
     clock,
     config::ConfigFault,
-    errors::{Error, Exit, Fault},
+    errors::Fault,
     identity::state_folder,
     policy::{Freezer, Watch},
 };
@@ -49,31 +48,7 @@ fn freezer(global: &Global) -> Freezer {
     Freezer::new(beside.into_iter().chain(state_folder()))
 }
 
-/// Closes everything, until [`thaw`].
-pub(super) fn freeze(global: &Global, freeze: &Freeze) -> Result<Exit, Failure> {
-    let freezer = freezer(global);
-    let text = said(freeze.reason.as_deref());
-    let file = freezer.freeze(&text).map_err(unwritable)?;
-    match freeze.output {
-        Output::Text => print(&format!("frozen: {} is there. `adit thaw` ends it.\n", file.display()))?,
-        Output::Json => print(&format!("{}\n", serde_json::json!({ "frozen": true, "file": file })))?,
-    }
-    Ok(Exit::Fine)
-}
-
-/// Ends what [`freeze`] began.
-pub(super) fn thaw(global: &Global, output: Output) -> Result<Exit, Failure> {
-    let freezer = freezer(global);
-    let removed = freezer.thaw().map_err(unwritable)?;
-    match output {
-        Output::Text if removed.is_empty() => print("nothing was frozen\n")?,
-        Output::Text => removed.iter().try_for_each(|file| print(&format!("thawed: {} is gone\n", file.display())))?,
-        Output::Json => print(&format!("{}\n", serde_json::json!({ "frozen": false, "removed": removed })))?,
-    }
-    Ok(Exit::Fine)
-}
-
-fn said(reason: Option<&str>) -> String {
+pub(super) fn said(reason: Option<&str>) -> String {
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let since = clock::utc(i64::try_from(seconds).unwrap_or(i64::MAX));
     let reason: String = reason.unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
@@ -89,10 +64,6 @@ fn whoever() -> String {
 #[cfg(not(unix))]
 fn whoever() -> String {
     "by a command".to_owned()
-}
-
-fn unwritable(error: std::io::Error) -> Failure {
-    Error::new(Fault::FileUnwritable, error.to_string()).into()
 }
 
 /// Returns what freezes the agent that begins, on SIGUSR1 too from now on. The first thing that an agent does: without it the signal would
