@@ -21,7 +21,10 @@ pub fn vouch(octets: &[u8]) {
     let answers: Vec<u8> = (0..choices.below(8)).flat_map(|_| answer(&mut choices)).collect();
     let (up, why) = talk(&said, &answers, usize::MAX);
     for piece in [1, 7] {
-        assert_eq!(talk(&said, &answers, piece), (up.clone(), why), "pieces change nothing");
+        let (same, expected) = talk(&said, &answers, piece);
+        assert_eq!(expected, why, "pieces change nothing");
+        // But how much passes of a body that turns out to be none.
+        assert!(same == up || (why.is_some() && same.starts_with(&up)));
     }
     let requests = read(&up);
     if is_right {
