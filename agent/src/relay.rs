@@ -141,7 +141,7 @@ enum Gathered {
     Some,
     /// That is all there is.
     All,
-    /// The upstream has to answer first.
+    /// It has to wait: for an answer of the upstream, or by the rate of the policy.
     Held,
     /// The upstream takes nothing more.
     Over,
@@ -200,7 +200,7 @@ impl Relay {
             let (gathered, octets) = if is_ready {
                 up.gather((&mut self.front, self.vouching.as_deref_mut()), &self.onlooker, cx)?
             } else {
-                (Gathered::All, 0)
+                (Gathered::Held, 0) // the caller owes nothing
             };
             self.ticket.carried(Way::Up, octets);
             let written = if up.waiting.is_empty() {
