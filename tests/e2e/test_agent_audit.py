@@ -6,8 +6,10 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -224,11 +226,71 @@ def test_what_was_changed_is_told_with_its_place_and_the_agent_does_not_go_on_wi
     assert site.agent.process.wait() == 1
     assert "ADIT-1405" in site.agent.process.text() and f"{file}:{at}" in site.agent.process.text()
 
-    # Records cut off at the end are missed by whoever knew the last.
+    # Records cut off at the end are missed by the agent's own note of the last, and by whoever knew it.
     file.write_text("".join(text.splitlines(keepends=True)[:-2]))
+    missed = f"record {before['last']}, as it was known, is not there"
+    code, verified = site.verify()
+    assert code == 1 and missed in verified["problem"] and verified["code"] == "ADIT-1405"
+    (site.folder / "head").unlink()
     assert site.verify()[0] == 0
     code, verified = site.verify("--head", before["head"])
-    assert code == 1 and f"record {before['last']}, as it was known, is not there" in verified["problem"]
+    assert code == 1 and missed in verified["problem"]
+    # Whoever has exported more than there is hears of it.
+    assert site.adit("audit", "export", "--after", before["last"] - 2).stdout == b""
+    done = site.adit("audit", "export", "--after", before["last"], check=False)
+    assert done.returncode == 1 and f"record {before['last']} is not there, the last is {before['last'] - 2}" in done.stderr.decode()
+
+
+def test_a_file_that_is_removed_or_emptied_while_the_agent_runs_stops_connections_and_is_missed_at_the_next_start(registry, tmp_path):
+    socket = pathlib.Path(tempfile.mkdtemp(prefix="adit-")) / "a.sock"  # the path of one has little room
+    site = Site(registry, tmp_path, local={"socket": str(socket)})
+    site.agent.start()
+    site.call()
+    wait_until(lambda: site.of("end"), "the end of the connection")
+    (file,) = site.folder.glob("audit-*.jsonl")
+    aside = tmp_path / "aside"
+
+    # Moved away with its folder, and put back: seen although nothing is written, and gone on with.
+    site.folder.rename(aside)
+    line = site.told("audit log cannot be written", level="error")
+    assert line["error"].startswith("ADIT-1404") and "removed or moved away" in line["error"]
+    with pytest.raises(ConnectionError):
+        site.call_refused()
+    status = json.loads(site.adit("status", "--socket", socket, "--output", "json").stdout)["audit"]
+    assert "ADIT-1404" in status["problem"] and "removed or moved away" in status["problem"] and status["refuses"]
+    assert "new connections are refused" in site.adit("status", "--socket", socket).stdout.decode()
+    mark = site.agent.process.mark()
+    aside.rename(site.folder)
+    site.told("audit log is written again", after=mark)
+    site.call()
+    assert json.loads(site.adit("status", "--socket", socket, "--output", "json").stdout)["audit"]["problem"] is None
+    wait_until(lambda: len(site.of("end")) == 2, "the end of the connection")
+    assert site.verify()[0] == 0
+
+    # Removed for good: nothing is begun in its place, now or at the next start.
+    file.unlink()
+    site.told("audit log cannot be written", after=mark)
+    with pytest.raises(ConnectionError):
+        site.call_refused()
+    site.agent.stop()
+    code, verified = site.verify()
+    assert code == 1 and "as it was known, is not there" in verified["problem"]
+    site.agent.spawn()
+    assert site.agent.process.wait() == 1
+    assert "ADIT-1405" in site.agent.process.text() and "as it was known, is not there" in site.agent.process.text()
+
+    # Its folder is kept as evidence under another name: that a chain begins is said.
+    site.folder.rename(aside)
+    site.agent.start()
+    site.told("audit log: no record was there, a chain is begun")
+    site.call()
+    site.agent.stop()
+    assert site.verify()[0] == 0
+    for file in [*site.folder.glob("audit-*.jsonl"), site.folder / "head"]:
+        file.unlink()
+    code, verified = site.verify()
+    assert code == 1 and "there is no record" in verified["problem"]
+    shutil.rmtree(socket.parent)
 
 
 def test_after_kill_9_at_a_hundred_moments_the_chain_holds_and_no_record_of_a_connection_that_was_made_is_lost(registry, tmp_path):

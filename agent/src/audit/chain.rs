@@ -10,7 +10,7 @@ pub struct Checker {
     hasher: Hasher,
     first: Option<(u64, Print)>,
     last: Option<Link>,
-    wanted: Option<Wanted>,
+    wanted: Vec<Wanted>,
     /// The place before the first record, if a record says that what was before it has been removed.
     removed: bool,
 }
@@ -54,18 +54,20 @@ pub enum Misfit {
         /// Its number.
         seq: u64,
     },
+    /// There is no record at all.
+    Empty,
 }
 
 impl Checker {
     /// Begins with any record.
     pub const fn new(hasher: Hasher) -> Self {
-        Self { hasher, first: None, last: None, wanted: None, removed: false }
+        Self { hasher, first: None, last: None, wanted: Vec::new(), removed: false }
     }
 
-    /// Demands that a record is among them that was known from elsewhere.
+    /// Demands that records are among them that were known from elsewhere.
     #[must_use]
-    pub fn with_head(mut self, head: Option<Head>) -> Self {
-        self.wanted = head.map(|head| Wanted { head, is_there: false });
+    pub fn with_heads(mut self, heads: &[Head]) -> Self {
+        self.wanted.extend(heads.iter().map(|head| Wanted { head: *head, is_there: false }));
         self
     }
 
@@ -90,8 +92,8 @@ impl Checker {
         if header.kind == REMOVED {
             self.removed |= removed(line) == Some((begin - 1, previous));
         }
-        if let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.head.0 == header.link) {
-            wanted.is_there = true;
+        for wanted in &mut self.wanted {
+            wanted.is_there |= wanted.head.0 == header.link;
         }
         self.last = Some(header.link);
         Ok(header)
@@ -108,9 +110,9 @@ impl Checker {
         {
             return Err(Misfit::Beginning { first });
         }
-        match &self.wanted {
-            Some(wanted) if !wanted.is_there => Err(Misfit::Head { seq: wanted.head.0.seq }),
-            Some(_) | None => Ok(self.last),
+        match self.wanted.iter().find(|wanted| !wanted.is_there) {
+            Some(wanted) => Err(Misfit::Head { seq: wanted.head.0.seq }),
+            None => Ok(self.last),
         }
     }
 
@@ -165,7 +167,10 @@ impl fmt::Display for Misfit {
             Self::Beginning { first } => {
                 write!(f, "the records before {first} are gone, and no record says that they were removed")
             }
-            Self::Head { seq } => write!(f, "record {seq}, as it was known, is not there: the chain is another"),
+            Self::Empty => f.write_str("there is no record: the log was never begun, or removed"),
+            Self::Head { seq } => {
+                write!(f, "record {seq}, as it was known, is not there: its end was cut off, or it is another chain")
+            }
         }
     }
 }

@@ -122,6 +122,21 @@ pub(super) fn sync(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
+/// Returns whether an open file is still the one of that name.
+///
+/// # Errors
+/// What the system says; that nothing is there too.
+pub(super) fn same(file: &File, path: &Path) -> io::Result<bool> {
+    let (there, ours) = (fs::symlink_metadata(path)?, file.metadata()?);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino()) && ours.nlink() > 0)
+    }
+    #[cfg(not(unix))]
+    Ok(there.is_file() && there.len() == ours.len())
+}
+
 pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

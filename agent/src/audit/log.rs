@@ -39,6 +39,8 @@ struct Shared {
 pub(super) struct State {
     settings: Mutex<Settings>,
     lost: AtomicU64,
+    /// Why nothing is written at this moment.
+    trouble: Mutex<Option<String>>,
 }
 
 /// What goes to the thread.
@@ -66,6 +68,9 @@ impl Log {
         let state = Arc::new(State::new(settings));
         let mut desk = Desk::new(store, Arc::clone(&state));
         let mut first = vec![Draft::start(found.in_order)];
+        if found.in_order.is_none() {
+            tracing::info!(folder = %folder.display(), "audit log: no record was there, a chain is begun");
+        }
         if let Some((octets, sha256)) = found.repaired {
             tracing::warn!(folder = %folder.display(), octets, "audit log: a record that was never finished is removed");
             first.push(Record::new("repaired").number("octets", octets).text("sha256", &sha256));
@@ -103,7 +108,11 @@ impl Log {
             self.0.queue.send(Item::Record(record, Some(done))).await.map_err(|_| gone())?;
             answer.await.unwrap_or_else(|_| Err(gone()))
         };
-        timeout(PATIENCE, write).await.unwrap_or_else(|_| Err(format!("nothing was written for {PATIENCE:?}")))
+        timeout(PATIENCE, write).await.unwrap_or_else(|_| {
+            let why = format!("{}: nothing was written for {PATIENCE:?}", self.0.folder.display());
+            self.0.state.trouble().get_or_insert_with(|| why.clone());
+            Err(why)
+        })
     }
 
     /// Goes on as another policy says.
@@ -126,6 +135,11 @@ impl Log {
         let _ = closed.recv_timeout(CLOSING); // a disk that hangs does not hold the process
     }
 
+    /// Returns why nothing is written at this moment, if that is so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.0.state.trouble().clone()
+    }
+
     /// Returns whether a connection without its record is refused.
     pub(crate) fn refuses(&self) -> bool {
         self.0.state.settings().on_failure == OnFailure::Refuse
@@ -144,11 +158,15 @@ impl fmt::Debug for Log {
 
 impl State {
     pub(super) const fn new(settings: Settings) -> Self {
-        Self { settings: Mutex::new(settings), lost: AtomicU64::new(0) }
+        Self { settings: Mutex::new(settings), lost: AtomicU64::new(0), trouble: Mutex::new(None) }
     }
 
     pub(super) fn settings(&self) -> std::sync::MutexGuard<'_, Settings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn trouble(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts records that are not written.
@@ -190,7 +208,7 @@ mod tests {
         assert!(log.written(Record::new("connection")).await.is_err(), "it is over");
         drop(log);
 
-        let mut reader = super::super::Reader::open(&folder, hasher(), 0, None).unwrap();
+        let mut reader = super::super::Reader::open(&folder, hasher(), 0, &[]).unwrap();
         let mut kinds = Vec::new();
         while let Some(record) = reader.next().unwrap() {
             kinds.push(record.kind.to_owned());

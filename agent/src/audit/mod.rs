@@ -7,6 +7,7 @@
 mod chain;
 mod entry;
 mod folder;
+mod head;
 mod log;
 mod reader;
 mod record;
@@ -22,6 +23,7 @@ pub use scan::{Scanned, Scanner};
 pub use settings::{OnFailure, Settings, SyncWhen};
 
 pub(crate) use entry::{Draft, caller_of};
+pub(crate) use head::head;
 pub(crate) use log::Log;
 pub(crate) use reader::{Broken, Reader, Summary};
 pub(crate) use syslog::{hostname, syslog};

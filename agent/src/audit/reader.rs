@@ -7,7 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Checker, Hasher, Head, Link, Misfit, Scanned, Scanner, folder::files};
+use super::{
+    Checker, Hasher, Head, Link, Misfit, Scanned, Scanner,
+    folder::files,
+    head::{head, missing},
+};
 
 /// A log as it is read: records are held together on the way.
 #[derive(Debug)]
@@ -52,12 +56,13 @@ pub(crate) enum Broken {
 }
 
 impl Reader {
-    /// Begins with the first file, or, with `after`, with the one that has the record that follows it.
+    /// Begins with the first file, or, with `after`, with the one that has the record that follows it. Records that were known from
+    /// elsewhere have to be there.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub(crate) fn open(folder: &Path, hasher: Hasher, after: u64, head: Option<Head>) -> Result<Self, Broken> {
-        let scanner = Scanner::new(Checker::new(hasher).with_head(head));
+    pub(crate) fn open(folder: &Path, hasher: Hasher, after: u64, heads: &[Head]) -> Result<Self, Broken> {
+        let scanner = Scanner::new(Checker::new(hasher).with_heads(heads));
         let mut reader = Self { folder: folder.to_owned(), scanner, open: None, after: 0 };
         let known = reader.files()?;
         reader.after =
@@ -140,6 +145,11 @@ impl Reader {
         Ok(false)
     }
 
+    /// Returns the number of the last record that was read.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.scanner.checker().last().map(|link| link.seq)
+    }
+
     /// Returns what was read.
     ///
     /// # Errors
@@ -175,14 +185,19 @@ pub(super) struct Tail {
     pub(super) torn: u64,
 }
 
-/// Reads the end of a log: its last file, and the one before it, which has the last record where the last has none yet.
+/// Reads the end of a log: its last file, and the one before it, which has the last record where the last has none yet. It goes as far as
+/// its head says.
 pub(super) fn tail(folder: &Path, hasher: Hasher) -> Result<Tail, Broken> {
     let mut tail = Tail::default();
+    let mut head = head(folder)?;
     let known = files(folder).map_err(|error| Broken::Io(folder.to_owned(), error))?;
-    let Some((last, _)) = known.last() else { return Ok(tail) };
+    let Some((last, _)) = known.last() else {
+        return head.map_or(Ok(tail), |head| Err(missing(folder, head, None)));
+    };
     let before = known.iter().rev().nth(1).map_or(*last, |(first, _)| *first);
-    let mut reader = Reader::open(folder, hasher, before.saturating_sub(1), None)?;
+    let mut reader = Reader::open(folder, hasher, before.saturating_sub(1), &[])?;
     while let Some(Scanned { link, kind, wall, .. }) = reader.next()? {
+        head = head.filter(|head| head.0 != link);
         tail.last = Some((link, wall));
         if tail.kind.as_deref() != Some(kind) {
             tail.kind = Some(kind.to_owned());
@@ -190,6 +205,9 @@ pub(super) fn tail(folder: &Path, hasher: Hasher) -> Result<Tail, Broken> {
         if *last <= link.seq {
             tail.began.get_or_insert(wall);
         }
+    }
+    if let Some(head) = head.filter(|head| before <= head.0.seq) {
+        return Err(missing(folder, head, reader.last()));
     }
     let at_last = reader.open.as_ref().is_some_and(|open| open.first == *last);
     if at_last {

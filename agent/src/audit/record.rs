@@ -146,6 +146,11 @@ impl Record {
         }
     }
 
+    /// Returns a text that it has.
+    pub(super) fn word(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| *known == name).and_then(|(_, value)| value.as_str())
+    }
+
     /// Returns the kind.
     pub const fn kind(&self) -> &'static str {
         self.kind

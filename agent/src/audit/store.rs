@@ -9,7 +9,8 @@ use std::{
 use super::{
     Hasher, Header, Link, Record, Settings, Stamp,
     chain::REMOVED,
-    folder::{Claim, check, files, name, named, private, sync},
+    folder::{Claim, check, files, name, named, private, same, sync},
+    head::HeadFile,
     reader::{Broken, Tail, tail},
 };
 use crate::clock;
@@ -23,6 +24,7 @@ pub(super) struct Store {
     /// The files, by the number of their first record; the last is written to.
     files: Vec<(u64, PathBuf)>,
     file: File,
+    head: HeadFile,
     /// Octets of whole records in it.
     length: u64,
     /// When its first record was written, in microseconds since 1970.
@@ -91,11 +93,12 @@ impl Store {
             found.repaired = Some((torn, hasher.hash(&octets).to_string()));
         }
         file.seek(SeekFrom::End(0))?;
+        let head = HeadFile::open(&claim.folder)?;
         sync(&claim.folder)?;
         let stamp = last.map(|(_, wall)| Stamp { wall, passed: 0 });
         let last = last.map_or(Link::START, |(link, _)| link);
-        let store =
-            Self { claim, hasher, settings, files: known, file, length: whole, began, last, stamp, is_torn: false };
+        let (files, length, is_torn) = (known, whole, false);
+        let store = Self { claim, hasher, settings, files, file, head, length, began, last, stamp, is_torn };
         Ok((store, found))
     }
 
@@ -105,6 +108,7 @@ impl Store {
     /// What the system says; what was written in part is taken back before anything else is.
     pub(super) fn append(&mut self, records: &[Record], now: Stamp) -> io::Result<u64> {
         self.mend()?;
+        self.check()?;
         let removals = if self.is_over(now) { self.rotate()? } else { Vec::new() };
         let mut before: Vec<Record> = self.jump(now).into_iter().collect();
         before.extend(removals.iter().map(|(record, _)| record.clone()));
@@ -127,9 +131,33 @@ impl Store {
         Ok(first)
     }
 
-    /// Asks the disk to keep what was written.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    /// Asks the disk to keep what was written, and writes down how far that is; what is kept under no name is not.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.check()?;
+        if self.last == Link::START { Ok(()) } else { self.head.write(self.last) }
+    }
+
+    /// Makes sure that what is written to is the file of that name still, as it was left: else nobody would ever read it.
+    ///
+    /// # Errors
+    /// What has become of it.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let (_, path) = self.files.last().ok_or(io::ErrorKind::NotFound)?;
+        let told = |what: &str| Err(io::Error::other(format!("{}: {what}", path.display())));
+        match same(&self.file, path) {
+            Ok(true) => {}
+            Ok(false) => return told("another file was put in its place while it was written to"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return told("it was removed or moved away while it was written to");
+            }
+            Err(error) => return Err(named(path, &error)),
+        }
+        let length = self.file.metadata()?.len();
+        if length != self.length && !self.is_torn {
+            return told(&format!("it has {length} octets, and {} were written: it was changed", self.length));
+        }
+        Ok(())
     }
 
     pub(super) fn set(&mut self, settings: Settings) {

@@ -27,7 +27,7 @@ fn record(text: &str) -> Record {
 
 /// Reads everything: the kinds, in order, and whether it holds together.
 fn kinds(folder: &Path) -> Result<Vec<String>, Broken> {
-    let mut reader = Reader::open(folder, hasher(), 0, None)?;
+    let mut reader = Reader::open(folder, hasher(), 0, &[])?;
     let mut kinds = Vec::new();
     while let Some(record) = reader.next()? {
         kinds.push(record.kind.to_owned());
@@ -144,6 +144,91 @@ fn a_file_that_is_missing_in_the_middle_or_has_another_name_is_told() {
     assert!(told.contains("the line is no record"), "torn, and not the last: {told}");
     fs::write(&all[1], &middle).unwrap();
     kinds(&folder).unwrap();
+}
+
+#[test]
+fn an_end_that_was_cut_off_is_missed_and_a_crash_after_it_was_written_is_not_taken_for_that() {
+    let folder = crate::testing::folder("store-head").join("audit");
+    let (mut store, _) = open(&folder, Settings::default());
+    store.append(&[record("a"), record("b")], at(0)).unwrap();
+    store.sync().unwrap();
+    let known = crate::audit::head(&folder).unwrap().unwrap();
+    assert_eq!(known.0.seq, 2);
+    store.append(&[record("c")], at(1)).unwrap();
+    drop(store); // before the disk was asked
+    let path = paths(&folder).remove(0);
+    let whole = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let head = fs::read(folder.join("head")).unwrap();
+    let opened = || Store::open(&folder, Settings::default(), hasher()).map(|(store, _)| store.last.seq);
+    let missed =
+        |error: OpenError| matches!(error, OpenError::Broken(Broken::Misfit { misfit: Misfit::Head { seq: 2 }, .. }));
+
+    assert_eq!(opened().unwrap(), 3);
+    fs::write(&path, lines[..2].concat()).unwrap();
+    assert_eq!(opened().unwrap(), 2, "what the disk was not asked to keep may be gone");
+    for cut in [lines[0], ""] {
+        fs::write(&path, cut).unwrap();
+        assert!(missed(opened().unwrap_err()), "{cut}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(missed(opened().unwrap_err()));
+    assert_eq!(paths(&folder), [] as [PathBuf; 0], "no chain is begun in its place");
+    // Another chain of the same length.
+    let mut octets = Vec::new();
+    let other = record("x").encode(&mut octets, Link::START, at(0), hasher());
+    record("y").encode(&mut octets, other, at(0), hasher());
+    fs::write(&path, octets).unwrap();
+    assert!(missed(opened().unwrap_err()));
+
+    // Of an agent that wrote none, and of a loss of power when it was made; what is no head is told.
+    fs::write(&path, &whole).unwrap();
+    fs::remove_file(folder.join("head")).unwrap();
+    assert_eq!(opened().unwrap(), 3);
+    for (text, is_fine) in
+        [(&b""[..], true), (&[0; 86], true), (&head, true), (b"2:abc\n", false), (&head[..80], false)]
+    {
+        fs::write(folder.join("head"), text).unwrap();
+        assert_eq!(opened().is_ok(), is_fine, "{text:?}");
+    }
+}
+
+#[test]
+fn over_many_files_the_head_is_in_the_last_two() {
+    let folder = crate::testing::folder("store-head-files").join("audit");
+    for number in 0..40 {
+        let (mut store, _) = open(&folder, small());
+        store.append(&[record(&"x".repeat(100)), record(&"y".repeat(400))], at(number)).unwrap();
+        // Killed before the disk was asked.
+    }
+    assert_eq!(paths(&folder).len(), 3);
+    kinds(&folder).unwrap();
+}
+
+#[test]
+fn what_is_not_the_file_of_that_name_as_it_was_left_is_not_written_to() {
+    let folder = crate::testing::folder("store-gone").join("audit");
+    let (mut store, _) = open(&folder, Settings::default());
+    store.append(&[record("a")], at(0)).unwrap();
+    let (path, elsewhere) = (paths(&folder).remove(0), folder.with_file_name("elsewhere"));
+    let mut refused = |text: &str| {
+        let error = store.append(&[record("b")], at(1)).unwrap_err().to_string();
+        assert!(error.contains(text) && error.contains("audit-00000000000000000001.jsonl"), "{error}");
+    };
+
+    fs::rename(&folder, &elsewhere).unwrap();
+    refused("removed or moved away");
+    fs::rename(&elsewhere, &folder).unwrap();
+    let whole = fs::read(&path).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    refused("it has 0 octets, and");
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(store.append(&[record("b")], at(2)).unwrap(), 2);
+    let refused = |text: &str| assert!(store.check().unwrap_err().to_string().contains(text));
+    fs::remove_file(&path).unwrap();
+    refused("removed or moved away");
+    fs::write(&path, &whole).unwrap();
+    refused("another file");
 }
 
 #[test]
@@ -295,7 +380,7 @@ fn a_record_that_was_known_must_still_be_there() {
     let first = record("a").encode(&mut octets, Link::START, at(0), hasher());
     record("b").encode(&mut octets, first, at(0), hasher());
     let check = |head: &str| {
-        let mut checker = Checker::new(hasher()).with_head(Some(head.parse().unwrap()));
+        let mut checker = Checker::new(hasher()).with_heads(&[head.parse().unwrap()]);
         for line in octets.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
             checker.line(line).unwrap();
         }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     clock,
     errors::{Error, Fault},
+    policy::Reason,
 };
 
 /// What the thread holds.
@@ -32,6 +33,8 @@ pub(super) struct Desk {
     trouble: Option<Trouble>,
     /// When something was written that the disk was not asked to keep yet.
     unsynced: Option<Instant>,
+    /// When the file was looked at last, whether it is there.
+    looked: Instant,
 }
 
 /// Nothing can be written.
@@ -53,10 +56,7 @@ pub(super) async fn run(mut desk: Desk, mut queue: mpsc::Receiver<Item>) {
     let mut items = Vec::new();
     loop {
         let more = queue.recv_many(&mut items, BATCH);
-        let received = match desk.wake() {
-            Some(at) => timeout_at(at.into(), more).await.ok(),
-            None => Some(more.await),
-        };
+        let received = timeout_at(desk.wake().into(), more).await.ok();
         let closing = desk.handle(&mut items);
         if received == Some(0) || closing.is_some() {
             desk.sync();
@@ -71,7 +71,8 @@ pub(super) async fn run(mut desk: Desk, mut queue: mpsc::Receiver<Item>) {
 
 impl Desk {
     pub(super) fn new(store: Store, state: Arc<State>) -> Self {
-        Self { store, state, start: Instant::now(), held: Vec::new(), trouble: None, unsynced: None }
+        let now = Instant::now();
+        Self { store, state, start: now, held: Vec::new(), trouble: None, unsynced: None, looked: now }
     }
 
     /// Writes the first records.
@@ -85,6 +86,8 @@ impl Desk {
         let (mut records, mut waiting, mut closing) = (Vec::new(), Vec::new(), None);
         for item in items.drain(..) {
             match item {
+                // Who has waited too long was refused: there is no connection.
+                Item::Record(_, Some(done)) if done.is_closed() && self.refuses() => {}
                 Item::Record(record, done) => {
                     waiting.extend(done.map(|done| (records.len(), done)));
                     records.push(record);
@@ -104,7 +107,22 @@ impl Desk {
         if self.unsynced.is_some_and(|since| since + SYNC <= Instant::now()) {
             self.sync();
         }
+        if self.looked + LOOK <= Instant::now() {
+            self.look();
+        }
         closing
+    }
+
+    /// Makes sure that the file is there although nothing is written.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        if self.trouble.is_some() {
+            return; // it is looked at when it is tried again
+        }
+        match self.store.check() {
+            Ok(()) => *self.state.trouble() = None, // who waited in vain for a slow disk has said so
+            Err(error) => self.fail(&error),
+        }
     }
 
     fn write(&mut self, records: Vec<Record>, waiting: Vec<Waiting>) {
@@ -129,14 +147,25 @@ impl Desk {
                 self.unsynced.get_or_insert_with(Instant::now);
                 if self.store.settings().sync == SyncWhen::Each && !self.sync() {
                     let why = self.trouble.as_ref().map(|trouble| trouble.why.clone()).unwrap_or_default();
-                    waiting.into_iter().for_each(|(_, done)| drop(done.send(Err(why.clone()))));
+                    for (at, done) in waiting {
+                        let _ = done.send(Err(why.clone())); // who waited may be gone
+                        self.hold(all.get(ahead + at).map(|record| never(record, first + (ahead + at) as u64)));
+                    }
                     return;
                 }
+                *self.state.trouble() = None;
                 if let Some(trouble) = self.trouble.take() {
                     tracing::warn!(connections = trouble.unrecorded, "audit log is written again");
                 }
+                let mut late = Vec::new();
                 for (at, done) in waiting {
-                    let _ = done.send(Ok(first + (ahead + at) as u64)); // whoever waited may be gone
+                    let number = first + (ahead + at) as u64;
+                    if done.send(Ok(number)).is_err() && self.refuses() {
+                        late.extend(all.get(ahead + at).map(|record| never(record, number)));
+                    }
+                }
+                if !late.is_empty() {
+                    self.write(late, Vec::new());
                 }
             }
             Err(error) => {
@@ -151,8 +180,8 @@ impl Desk {
 
     /// Tells who waits that nothing is written, and keeps what is not theirs.
     fn put_off(&mut self, records: Vec<Record>, waiting: Vec<Waiting>) {
+        let refuses = self.refuses();
         let Some(trouble) = &mut self.trouble else { return };
-        let refuses = self.store.settings().on_failure == OnFailure::Refuse;
         let mut theirs = waiting.iter().map(|(at, _)| *at).peekable();
         for (at, record) in records.into_iter().enumerate() {
             let is_theirs = theirs.next_if_eq(&at).is_some();
@@ -169,6 +198,20 @@ impl Desk {
         for (_, done) in waiting {
             let _ = done.send(Err(trouble.why.clone())); // whoever waited may be gone
         }
+    }
+
+    /// Keeps the end of a connection that was refused because its record was not written well.
+    fn hold(&mut self, record: Option<Record>) {
+        let Some(record) = record.filter(|_| self.refuses()) else { return };
+        if self.held.len() < HELD {
+            self.held.push(record);
+        } else {
+            self.state.lose(1);
+        }
+    }
+
+    fn refuses(&self) -> bool {
+        self.store.settings().on_failure == OnFailure::Refuse
     }
 
     /// Asks the disk to keep what was written; returns whether it does.
@@ -201,6 +244,7 @@ impl Desk {
             told: now,
         });
         (trouble.why, trouble.retry) = (why.clone(), now + RETRY);
+        *self.state.trouble() = Some(why.clone());
         if is_new || trouble.told + TELL <= now {
             trouble.told = now;
             let error = Error::new(Fault::AuditUnwritable, why);
@@ -214,10 +258,10 @@ impl Desk {
     }
 
     /// Returns when there is something to do although nothing comes.
-    fn wake(&self) -> Option<Instant> {
+    fn wake(&self) -> Instant {
         let retry = self.trouble.as_ref().map(|trouble| trouble.retry);
         let sync = self.unsynced.map(|since| since + SYNC);
-        [retry, sync].into_iter().flatten().min()
+        [retry, sync].into_iter().flatten().fold(self.looked + LOOK, Instant::min)
     }
 
     fn stamp(&self) -> Stamp {
@@ -227,12 +271,22 @@ impl Desk {
     }
 }
 
+/// Returns what is said of a connection that has a record and was refused all the same.
+fn never(record: &Record, number: u64) -> Record {
+    let end = Record::new("end").maybe("endpoint", record.word("endpoint")).number("begin", number);
+    let end = end.text("ending", "not carried").text("detail", "its record was not written in time");
+    let end = end.text("decision", "refused").text("reason", Reason::Audit.word());
+    end.maybe("policy", record.word("policy"))
+}
+
 /// So many records are written together at most.
 const BATCH: usize = 512;
 /// So many are kept while nothing can be written.
 const HELD: usize = 16_384;
 /// How long what was written waits for the disk to be asked, unless each is.
 const SYNC: Duration = Duration::from_secs(1);
+/// How often is looked whether the file is there.
+const LOOK: Duration = Duration::from_secs(1);
 /// How soon it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it is said that nothing can be written.
@@ -255,7 +309,7 @@ mod tests {
 
     fn kinds(folder: &Path) -> Vec<String> {
         let hasher = Hasher::of(&rustls::crypto::aws_lc_rs::default_provider()).unwrap();
-        let mut reader = Reader::open(folder, hasher, 0, None).unwrap();
+        let mut reader = Reader::open(folder, hasher, 0, &[]).unwrap();
         let mut kinds = Vec::new();
         while let Some(record) = reader.next().unwrap() {
             kinds.push(record.kind.to_owned());
@@ -278,8 +332,62 @@ mod tests {
         let mut desk = desk(&folder, OnFailure::Refuse);
 
         assert_eq!((hand(&mut desk), hand(&mut desk)), (Ok(2), Ok(4)));
-        assert!(desk.wake().is_some(), "the disk is asked to keep it");
-        assert!(desk.sync() && desk.wake().is_none());
+        assert!(desk.unsynced.is_some(), "the disk is asked to keep it");
+        assert!(desk.sync() && desk.unsynced.is_none());
+    }
+
+    /// A record of a connection, and who waits for it no longer.
+    fn late() -> (Record, oneshot::Sender<Result<u64, String>>) {
+        let (done, answer) = oneshot::channel();
+        drop(answer);
+        (Record::new("connection").text("endpoint", "crm"), done)
+    }
+
+    #[test]
+    fn who_waits_no_longer_has_no_record_or_one_that_says_that_it_was_not_carried() {
+        for (on_failure, queued, written) in [
+            (OnFailure::Refuse, &[][..], &["connection", "end"][..]),
+            (OnFailure::Continue, &["connection"], &["connection", "connection"]),
+        ] {
+            let folder = crate::testing::folder(&format!("desk-late-{on_failure:?}")).join("audit");
+            let mut desk = desk(&folder, on_failure);
+
+            let (record, done) = late();
+            desk.handle(&mut vec![Item::Record(record, Some(done))]);
+            assert_eq!(kinds(&folder), queued, "it was not written yet");
+
+            let (record, done) = late();
+            desk.write(vec![record], vec![(0, done)]); // it waits no longer while this is written
+            assert_eq!(kinds(&folder), written);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_changed_while_nothing_is_written_is_told_and_nothing_is_carried() {
+        let folder = crate::testing::folder("desk-gone").join("audit");
+        let mut desk = desk(&folder, OnFailure::Refuse);
+        hand(&mut desk).unwrap();
+        let (path, elsewhere) = (folder.join("audit-00000000000000000001.jsonl"), folder.join("elsewhere"));
+        let look = |desk: &mut Desk| {
+            desk.looked = desk.looked.checked_sub(LOOK).unwrap();
+            desk.handle(&mut Vec::new());
+            desk.state.trouble().clone()
+        };
+        assert_eq!(look(&mut desk), None);
+
+        std::fs::rename(&path, &elsewhere).unwrap();
+        assert!(look(&mut desk).unwrap().contains("removed or moved away"));
+        assert!(hand(&mut desk).unwrap_err().contains("removed or moved away"));
+        // Put back, it is gone on with.
+        std::fs::rename(&elsewhere, &path).unwrap();
+        desk.trouble.as_mut().unwrap().retry = Instant::now();
+        hand(&mut desk).unwrap();
+        assert_eq!(look(&mut desk), None);
+        assert_eq!(kinds(&folder), ["end", "connection", "resumed", "end", "end", "connection"]);
+
+        std::fs::copy(&path, &elsewhere).unwrap();
+        std::fs::rename(&elsewhere, &path).unwrap();
+        assert!(look(&mut desk).unwrap().contains("another file"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
     policy, print,
 };
 use crate::{
-    audit::{Broken, Hasher, Head, Reader, Scanned, Settings, Summary, folders, hostname, syslog},
+    audit::{Broken, Hasher, Head, Misfit, Reader, Scanned, Settings, Summary, folders, head, hostname, syslog},
     clock::{self, moment},
     config::values::duration,
     errors::{Error, Exit, Fault},
@@ -56,10 +56,15 @@ fn folder(global: &Global, place: &AuditPlace, provider: &CryptoProvider) -> Res
 
 impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
-        match &broken {
-            Broken::Io(..) => Error::new(Fault::AuditMissing, broken.to_string()).into(),
-            Broken::Misfit { .. } => Error::new(Fault::AuditBroken, broken.to_string()).into(),
-        }
+        Error::new(fault(&broken), broken.to_string()).into()
+    }
+}
+
+/// What cannot be read is not what was changed.
+const fn fault(broken: &Broken) -> Fault {
+    match broken {
+        Broken::Io(..) => Fault::AuditMissing,
+        Broken::Misfit { .. } => Fault::AuditBroken,
     }
 }
 
@@ -77,26 +82,32 @@ fn verify(folder: &Path, asked: &AuditVerify, hasher: Hasher) -> Result<Exit, Fa
         }
         match (asked.printed.output, verified) {
             (Output::Text, Ok((records, summary))) => print(&text_of(folder, records, &summary))?,
-            (Output::Text, Err(broken)) => print(&format!("{broken}\n{}\n", Fault::AuditBroken))?,
+            (Output::Text, Err(broken)) => print(&format!("{broken}\n{}\n", fault(&broken)))?,
             (Output::Json, verified) => print(&format!("{}\n", json_of(folder, &verified)))?,
         }
     }
     Ok(exit)
 }
 
-fn verify_one(folder: &Path, head: Option<Head>, hasher: Hasher) -> Result<(u64, Summary), Broken> {
-    let mut reader = Reader::open(folder, hasher, 0, head)?;
+fn verify_one(folder: &Path, wanted: Option<Head>, hasher: Hasher) -> Result<(u64, Summary), Broken> {
+    // Read first: what is written meanwhile goes beyond it.
+    let heads: Vec<Head> = head(folder)?.into_iter().chain(wanted).collect();
+    let mut reader = Reader::open(folder, hasher, 0, &heads)?;
     let mut records = 0;
     while reader.next()?.is_some() {
         records += 1;
     }
-    Ok((records, reader.finish()?))
+    let summary = reader.finish()?;
+    if records == 0 {
+        return Err(Broken::Misfit { path: folder.to_owned(), line: 0, after: None, misfit: Misfit::Empty });
+    }
+    Ok((records, summary))
 }
 
 fn text_of(folder: &Path, records: u64, summary: &Summary) -> String {
     let Summary { first, last, torn } = summary;
     let folder = folder.display();
-    let (Some(first), Some(last)) = (first, last) else { return format!("{folder}: there are no records\n") };
+    let (Some(first), Some(last)) = (first, last) else { return String::new() };
     let mut text = format!("{folder}: {records} records hold together, {first} to {}\n", last.0.seq);
     if *first > 1 {
         text.push_str("  those before were removed to keep within bounds, and a record says so\n");
@@ -116,9 +127,9 @@ fn json_of(folder: &Path, verified: &Result<(u64, Summary), Broken>) -> Value {
             "fits": true, "path": folder, "records": records, "first": first, "last": last.map(|last| last.0.seq),
             "head": last.map(|last| last.to_string()), "torn": torn,
         }),
-        Err(Broken::Io(path, error)) => {
-            serde_json::json!({ "fits": false, "path": folder, "file": path, "problem": error.to_string() })
-        }
+        Err(Broken::Io(path, error)) => serde_json::json!({
+            "fits": false, "path": folder, "file": path, "problem": error.to_string(), "code": Fault::AuditMissing.code(),
+        }),
         Err(Broken::Misfit { path, line, after, misfit }) => serde_json::json!({
             "fits": false, "path": folder, "file": path, "line": line, "after": after, "problem": misfit.to_string(),
             "code": Fault::AuditBroken.code(),
@@ -133,7 +144,7 @@ fn show(folder: &Path, asked: &AuditShow, hasher: Hasher) -> Result<Exit, Failur
     });
     let since = since.transpose()?.unwrap_or(0);
     tell_of_others(folder, &asked.place)?;
-    let mut reader = Reader::open(folder, hasher, 0, None)?;
+    let mut reader = Reader::open(folder, hasher, 0, &[])?;
     follow(&mut reader, asked.follow, |record| {
         if record.wall < since || asked.kind.as_deref().is_some_and(|kind| kind != record.kind) {
             return Ok(());
@@ -165,7 +176,8 @@ fn line(record: &Scanned<'_>, fields: &Map<String, Value>) -> String {
 
 fn export(folder: &Path, asked: &AuditExport, hasher: Hasher) -> Result<Exit, Failure> {
     tell_of_others(folder, &asked.place)?;
-    let mut reader = Reader::open(folder, hasher, asked.after, None)?;
+    reaches(folder, asked.after, hasher)?;
+    let mut reader = Reader::open(folder, hasher, asked.after, &[])?;
     let host = hostname();
     let mut sink: Box<dyn Write> = match &asked.to {
         None => Box::new(io::stdout()),
@@ -199,6 +211,22 @@ fn export(folder: &Path, asked: &AuditExport, hasher: Hasher) -> Result<Exit, Fa
         print(&text)?;
     }
     Ok(exit)
+}
+
+/// Makes sure that a log goes as far as whoever exports it has it already.
+fn reaches(folder: &Path, after: u64, hasher: Hasher) -> Result<(), Failure> {
+    let mut reader = Reader::open(folder, hasher, after, &[])?;
+    while after > reader.last().unwrap_or(0) {
+        if reader.next()?.is_none() {
+            let last = reader.last().map_or_else(|| "there is none".to_owned(), |last| format!("the last is {last}"));
+            let detail = format!(
+                "{}: record {after} is not there, {last}: its end was cut off, or it is another log",
+                folder.display()
+            );
+            return Err(Error::new(Fault::AuditBroken, detail).into());
+        }
+    }
+    Ok(())
 }
 
 /// Gives records one by one, to the end or for ever. A reader that is gone ends it.
@@ -253,6 +281,17 @@ const PACE: Duration = Duration::from_millis(200);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_told_apart_from_what_was_changed() {
+        let denied = || Broken::Io("/a/audit-1.jsonl".into(), io::ErrorKind::PermissionDenied.into());
+        let code = |broken| json_of(Path::new("/a"), &Err(broken))["code"].as_str().map(str::to_owned);
+        let changed = Broken::Misfit { path: "/a".into(), line: 1, after: None, misfit: Misfit::Hash };
+
+        assert!(Failure::from(denied()).text.starts_with("ADIT-1406"));
+        assert_eq!(code(denied()).as_deref(), Some("ADIT-1406"));
+        assert_eq!(code(changed).as_deref(), Some("ADIT-1405"));
+    }
 
     #[test]
     fn a_time_is_a_moment_a_day_or_an_age() {

@@ -14,7 +14,7 @@ use super::{
     Failure,
     arguments::{Global, Logs, Output, Status},
     client::Client,
-    print,
+    print, say,
 };
 use crate::errors::Exit;
 
@@ -24,11 +24,11 @@ pub(super) fn status(global: &Global, asked: &Status, provider: &CryptoProvider)
         let client = Client::find(global, &asked.running, provider)?;
         let status = client.get("/v1/status")?;
         let again = if asked.watch && io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-        match asked.running.output {
-            Output::Json => print(&format!("{status}\n"))?,
-            Output::Text => print(&format!("{again}{}", text(&status)))?,
-        }
-        if !asked.watch {
+        let is_heard = match asked.running.output {
+            Output::Json => say(&format!("{status}\n"))?,
+            Output::Text => say(&format!("{again}{}", text(&status)))?,
+        };
+        if !asked.watch || !is_heard {
             return Ok(Exit::Fine);
         }
         thread::sleep(Duration::from_secs(1));
@@ -44,7 +44,9 @@ pub(super) fn logs(global: &Global, asked: &Logs, provider: &CryptoProvider) -> 
             print(&line_of(&serde_json::json!({ "message": "lines are lost", "count": lost }), asked.running.output))?;
         }
         for line in answer["lines"].as_array().into_iter().flatten() {
-            print(&line_of(line, asked.running.output))?;
+            if !say(&line_of(line, asked.running.output))? {
+                return Ok(Exit::Fine);
+            }
         }
         if !asked.follow {
             return Ok(Exit::Fine);
@@ -115,6 +117,14 @@ impl Page {
         self.line("Session", &format!("{state}{at}, {count}"));
         if let Some(why) = status["frozen"].as_str() {
             self.line("Frozen", why);
+        }
+        let audit = &status["audit"];
+        if let Some(problem) = audit["problem"].as_str() {
+            let comes =
+                if audit["refuses"] == true { "new connections are refused" } else { "connections have no record" };
+            self.line("Audit log", &format!("{problem}: {comes}"));
+        } else if let Some(folder) = audit["folder"].as_str() {
+            self.line("Audit log", folder);
         }
         if let Some(trouble) = status["trouble"].as_str() {
             self.line("Trouble", trouble);
@@ -219,6 +229,7 @@ mod tests {
             "round_trip_ms": 1.5, "connections": { "open": 2, "total": 9 },
             "heartbeat": { "interval_seconds": 10.0, "tolerance_seconds": 15.0, "dead_after_seconds": 25.0 },
             "capture": { "on": false, "why_not": "no" },
+            "audit": { "folder": "/a", "problem": "ADIT-1404: full", "refuses": true },
             "endpoints": [{ "name": "web", "url": "https://a.example", "upstream": "localhost:1", "bound": true,
                             "tls_end": "network", "connections": 2, "problem": null, "refusal": "ADIT-1402: no" }],
             "attempt": { "network": "n:1", "ended": "2026", "error": null,
@@ -237,6 +248,7 @@ mod tests {
             "Heartbeat     every 10 s, tolerance 15 s: dead after 25 s of silence",
             "Connections   2 open, 9 in all",
             "Capture       off: no",
+            "Audit log     ADIT-1404: full: new connections are refused",
             "Endpoint      web: https://a.example to localhost:1, bound, 2 connections",
             "              TLS of callers ends at the network, which can read what they send",
             "              ADIT-1402: no",

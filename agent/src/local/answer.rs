@@ -58,10 +58,24 @@ fn status(sources: &Sources) -> Value {
         "disconnects": board.disconnects.iter().map(disconnect).collect::<Vec<Value>>(),
         "connections": { "open": board.live, "total": board.total },
         "endpoints": endpoints(sources),
+        "audit": audit(sources),
         "capture": capture(sources),
         "revocation": board.revocation,
         "trouble": board.trouble,
         "frozen": board.frozen,
+    })
+}
+
+/// Returns how the audit log is; nothing where there is none.
+fn audit(sources: &Sources) -> Option<Value> {
+    let guard = &sources.guard;
+    guard.is_audited().then(|| {
+        let trouble = guard.audit_trouble();
+        json!({
+            "folder": guard.audit_folder(),
+            "problem": trouble.as_ref().map(|(why, _)| why),
+            "refuses": trouble.is_some_and(|(_, refuses)| refuses),
+        })
     })
 }
 
@@ -207,7 +221,7 @@ async fn replay(id: &str, sources: &Sources, patience: &Patience<'_>) -> Result<
         }
         Err(error) => {
             let answer = refused(error);
-            tracing::info!(request = id, error = %answer.body["error"]["code"], "request not sent again");
+            tracing::info!(request = id, error = answer.body["error"]["code"].as_str(), "request not sent again");
             Err(answer)
         }
     }

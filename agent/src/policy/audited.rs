@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Guard, Reason, Refusal};
-use crate::audit::{Log, Record};
+use crate::{
+    audit::{Log, Record},
+    errors::{Error, Fault},
+};
 
 /// Where a guard writes.
 #[derive(Debug, Default)]
@@ -51,6 +54,19 @@ impl Guard {
     /// Returns whether there is anything to write to.
     pub(crate) fn is_audited(&self) -> bool {
         !matches!(*self.audited.lock(), Place::Off)
+    }
+
+    /// Returns why nothing can be written, if that is so, and whether connections are refused for it.
+    pub(crate) fn audit_trouble(&self) -> Option<(String, bool)> {
+        let place = self.audited.lock().clone();
+        match place {
+            Place::Off => None,
+            Place::Missing(why) => Some((why, true)),
+            Place::On(log) => {
+                let trouble = Error::new(Fault::AuditUnwritable, log.trouble()?);
+                Some((trouble.to_string(), log.refuses()))
+            }
+        }
     }
 
     /// Returns the folder of the log.
