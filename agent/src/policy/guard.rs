@@ -160,6 +160,19 @@ impl Guard {
         (!rests).then(|| ask(policy))
     }
 
+    /// Decides whether the agent may speak to a certificate authority now; without a policy the configuration's word is enough.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn orders(&self, host: &str, port: u16) -> Result<(), Refusal> {
+        let now = self.now().wall;
+        let state = self.lock();
+        if let Some(why) = &state.frozen {
+            return Err(Refusal { reason: Reason::Frozen, rule: None, detail: format!("frozen: {why}") });
+        }
+        state.policy.as_ref().map_or(Ok(()), |policy| policy.orders(host, port, now))
+    }
+
     /// Decides about an endpoint, as it is asked for or, with `url`, as the network has bound it.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! function of facts alone ([`Policy::judge`]): the configuration is held against it and never laid over it.
 
 mod audited;
+mod authority;
 mod bell;
 mod file;
 mod follow;
@@ -27,6 +28,7 @@ use crate::{
     config::{ConfigFault, EndpointConfig, Kind, RemoteManagement},
 };
 
+pub use authority::AuthorityPattern;
 pub use file::{Found, find, load};
 pub use freeze::Freezer;
 pub use guard::Guard;
@@ -54,6 +56,8 @@ pub struct Policy {
     pub capture: bool,
     /// `audit`: what is written down of what this agent does, and what if that fails.
     pub audit: Settings,
+    /// `acme`: whom certificates may be ordered from, if the configuration says so too; nobody.
+    pub authorities: Vec<AuthorityPattern>,
     /// `updates`: whether anything happens about newer versions that nobody asked for.
     pub updates: Updates,
 }
@@ -210,6 +214,14 @@ impl Policy {
             (true, true) => return None,
         };
         Some(format!("the policy: {}", judge::bounds_detail(reason, &self.bounds, now)))
+    }
+
+    /// Decides whether the agent may speak to a certificate authority at a time, in seconds since 1970.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn orders(&self, host: &str, port: u16, now: i64) -> Result<(), Refusal> {
+        authority::judge(self, host, port, now)
     }
 
     /// Decides. The same facts have the same verdict: nothing is asked, remembered or counted here.

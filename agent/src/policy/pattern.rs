@@ -78,14 +78,14 @@ impl fmt::Display for EndpointPattern {
 
 /// Names: one, all below one, or any.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Names {
+pub(super) enum Names {
     Any,
     Below(String),
     One(String),
 }
 
 impl Names {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         if text == "*" {
             return Some(Self::Any);
         }
@@ -99,7 +99,7 @@ impl Names {
         is_name.then(|| if below.is_some() { Self::Below(name) } else { Self::One(name) })
     }
 
-    fn have(&self, name: &str) -> bool {
+    pub(super) fn have(&self, name: &str) -> bool {
         let name = plain(name);
         match self {
             Self::Any => true,

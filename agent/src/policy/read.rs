@@ -4,7 +4,8 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Bounds, Commands, EndpointPattern, HostPattern, Limits, Policy, Ports, Protocol, Range, Rule, Updates, Window,
+    AuthorityPattern, Bounds, Commands, EndpointPattern, HostPattern, Limits, Policy, Ports, Protocol, Range, Rule,
+    Updates, Window,
 };
 use crate::{
     audit::{OnFailure, Settings, SyncWhen},
@@ -45,6 +46,7 @@ pub(super) fn policy(file: &Path, text: &str) -> Result<Policy, Vec<ConfigFault>
     policy.commands = commands(root.section("commands"));
     policy.audit = audit(root.section("audit"));
     policy.updates = updates(root.section("updates"));
+    policy.authorities = authorities(root.section("acme"));
     for (number, section) in root.sections("allow").into_iter().enumerate() {
         if number == MAX_RULES {
             section.missing("", "there are too many rules", &format!("Join some: at most {MAX_RULES} are read"));
@@ -120,6 +122,13 @@ fn updates(mut section: Section<'_, '_>) -> Updates {
     let updates = Updates { check: wanted("check"), install: wanted("install") };
     section.finish();
     updates
+}
+
+fn authorities(mut section: Section<'_, '_>) -> Vec<AuthorityPattern> {
+    let expected = "a host such as acme-v02.api.letsencrypt.org, ca.corp:14000 or *.corp";
+    let authorities = each(&mut section, "hosts", expected, AuthorityPattern::parse);
+    section.finish();
+    authorities
 }
 
 fn bounds(section: &mut Section<'_, '_>) -> Bounds {
