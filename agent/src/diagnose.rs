@@ -16,11 +16,14 @@ use rustls::{crypto::CryptoProvider, pki_types::ServerName};
 use tokio::sync::Semaphore;
 
 use crate::{
+    acme::{self, Desk},
     capture::base64,
-    config::{AgentConfig, Config, EndpointConfig, Token, token},
+    clock::utc,
+    config::{AcmeConfig, AgentConfig, Config, EndpointConfig, TerminationConfig, Token, token},
     errors::{Error, Fault},
     policy::{self, Guard, Protocol},
     route::Route,
+    termination::{Nearness, Pair},
     trust::{NetworkTls, describe},
     update::Updater,
     upstream::Upstream,
@@ -72,10 +75,51 @@ pub(crate) async fn diagnose(
     if config.agent.update.is_some() {
         report.add(releases(&config.agent, guard, provider).await);
     }
+    let desk = Desk::new(route, Arc::clone(guard), Arc::clone(provider), Arc::default());
     for endpoint in &config.endpoints {
         report.add(upstream(endpoint, guard, provider).await);
+        if let Some(termination) = &endpoint.termination
+            && let Some(acme) = &termination.acme
+        {
+            report.add(authority(acme, &desk).await);
+            report.add(certificate(endpoint, termination, provider));
+        }
     }
     Ok(report)
+}
+
+/// Asks whether certificates could be ordered: what the configuration names, the policy, the way, the directory.
+async fn authority(acme: &AcmeConfig, desk: &Arc<Desk>) -> Check {
+    let check = Check::new("acme", &format!("{} ({})", acme.directory, acme.name));
+    let start = Instant::now();
+    let looked = match acme::check(acme, desk.provider()) {
+        Ok(()) => acme::look(acme, desk).await,
+        Err(error) => Err(error),
+    };
+    match looked {
+        Ok(found) => check.done(found, start.elapsed()),
+        Err(error) => check.failed(error, start.elapsed()),
+    }
+}
+
+/// Says how the certificate stands that was ordered.
+fn certificate(endpoint: &EndpointConfig, termination: &TerminationConfig, provider: &CryptoProvider) -> Check {
+    let check = Check::new("certificate", &format!("{} ({})", termination.certificate.display(), endpoint.name));
+    if !termination.certificate.exists() {
+        return check.skipped("none was ordered yet");
+    }
+    match Pair::load(&termination.certificate, &termination.key, provider) {
+        Ok(pair) => {
+            let until = utc(pair.facts.until);
+            let ending = Error::new(Fault::CertificateUnusable, format!("valid until {until}, and not renewed"));
+            match pair.facts.nearness() {
+                Nearness::Far => check.done(format!("valid until {until}"), Duration::ZERO),
+                Nearness::Near => check.warned(ending, Duration::ZERO),
+                Nearness::Over => check.failed(ending, Duration::ZERO),
+            }
+        }
+        Err(error) => check.failed(error, Duration::ZERO),
+    }
 }
 
 /// Looks whether there is a token, and remembers it so that nothing tells it.

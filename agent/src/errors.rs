@@ -123,6 +123,18 @@ faults! {
     /// A certificate or key with which TLS would end here cannot be used.
     CertificateUnusable = 1010, Config, Customer, "certificate of the endpoint not usable",
         "Check the files that agent_tls_termination names; `adit certificate request` makes a key and asks for a certificate.";
+    /// An authority that certificates are ordered from cannot be reached or used.
+    DirectoryUnreachable = 1011, Unreachable, Customer, "certificate authority not reachable",
+        "Check acme.directory and acme.ca, and that this machine may reach it over HTTPS; `adit firewall` prints what to open. It is asked again by itself.";
+    /// An authority does not issue a certificate.
+    OrderRefused = 1012, Failed, Customer, "certificate authority does not issue",
+        "Do what it says: it must reach the endpoint's name at port 443 of the network, and allow the account and the name. Then `adit certificate renew NAME` tries at once.";
+    /// An authority wants to be left alone for a while.
+    OrderLimited = 1013, Failed, Customer, "certificate authority limits orders",
+        "Nothing: it is asked again when the authority lets it. If that is too late, ask the authority for a higher limit.";
+    /// There is no certificate yet.
+    NoCertificate = 1014, Failed, Customer, "no certificate yet",
+        "Nothing, if it passes within a minute; else see in `adit status` why none was issued.";
 
     /// What is to be a service would not work as one.
     ServiceUnfit = 1021, Config, Customer, "not fit for a service",

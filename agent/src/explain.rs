@@ -47,7 +47,8 @@ pub(crate) fn explain(config: &Config, situation: &Situation<'_>) -> Explanation
     let mut teller = Teller { statements: Vec::new() };
     teller.network(&config.agent);
     teller.policy(situation);
-    let endpoints: Vec<Value> = config.endpoints.iter().map(|endpoint| teller.endpoint(endpoint, situation)).collect();
+    let endpoints: Vec<Value> =
+        config.endpoints.iter().map(|endpoint| teller.endpoint(endpoint, &config.agent, situation)).collect();
     let commands = teller.commands(&config.agent, situation);
     teller.versions(&config.agent, situation);
     teller.kept(config, situation);
@@ -215,6 +216,10 @@ impl Teller {
                 for rule in &policy.rules {
                     self.say("Policy", "rule", described(rule));
                 }
+                if !policy.authorities.is_empty() {
+                    let text = format!("certificates may be ordered from {}", listed(&strings(&policy.authorities)));
+                    self.say("Policy", "acme", text);
+                }
             }
         }
         if let Some(why) = situation.frozen {
@@ -222,7 +227,7 @@ impl Teller {
         }
     }
 
-    fn endpoint(&mut self, endpoint: &EndpointConfig, situation: &Situation<'_>) -> Value {
+    fn endpoint(&mut self, endpoint: &EndpointConfig, agent: &AgentConfig, situation: &Situation<'_>) -> Value {
         let topic = format!("Endpoint {}", endpoint.name);
         let protocol = Protocol::of(endpoint);
         self.say(&topic, "callers", format!("come in at {}", endpoint.url));
@@ -235,6 +240,7 @@ impl Teller {
         if let Some(text) = behind(endpoint) {
             self.say(&topic, "upstream", text);
         }
+        let ordered = self.ordered(&topic, endpoint, (agent, situation));
         let (allowed, rule, reason) = match decide(endpoint, situation) {
             Decision::Unasked => {
                 self.say(&topic, "allowed", "by the configuration alone: there is no policy");
@@ -254,7 +260,32 @@ impl Teller {
         json!({
             "name": endpoint.name, "url": endpoint.url, "upstream": endpoint.upstream.address.to_string(),
             "protocol": protocol.word(), "tls_end": end.word(), "allowed": allowed, "rule": rule, "reason": reason,
+            "acme": ordered,
         })
+    }
+
+    /// Says where the agent orders the certificate itself, and whether the policy lets it.
+    fn ordered(
+        &mut self,
+        topic: &str,
+        endpoint: &EndpointConfig,
+        (agent, situation): (&AgentConfig, &Situation<'_>),
+    ) -> Option<Value> {
+        let acme = endpoint.termination.as_ref()?.acme.as_ref()?;
+        let (host, port) = acme.place();
+        let refusal = situation.policy.and_then(|(policy, ..)| policy.orders(&host, port, situation.now).err());
+        let (directory, file) = (&acme.directory, acme.file());
+        let shown = by_way(agent, directory, &host, port);
+        let text = match &refusal {
+            None => format!(
+                "ordered by the agent from {shown}, which learns the name and connects to it once for each order; its key is \
+                 made here and stays in {}",
+                file.display()
+            ),
+            Some(refusal) => format!("not ordered from {shown}: {refusal}"),
+        };
+        self.say(topic, "certificate", text);
+        Some(json!({ "directory": directory, "file": file, "allowed": refusal.is_none() }))
     }
 
     fn commands(&mut self, agent: &AgentConfig, situation: &Situation<'_>) -> Value {
@@ -393,6 +424,13 @@ impl Teller {
                 state.display()
             );
             self.say(topic, "name", text);
+        }
+        if let Some(acme) = config.endpoints.iter().find_map(|endpoint| endpoint.termination.as_ref()?.acme.as_ref()) {
+            let text = format!(
+                "{}: the accounts at authorities and their keys, certificates and their keys, what failed of orders; for this user alone, until they are deleted",
+                acme.folder.display()
+            );
+            self.say(topic, "certificates", text);
         }
         self.say(topic, "audit log", audited(situation));
         self.say(topic, "totals", counted(situation));

@@ -180,3 +180,32 @@ fn it_says_what_goes_through_the_proxy() {
     assert!(!text.contains("s3cret"), "{text}");
     assert!(with("").contains("where its certificate says, through the proxy if there is one for it"));
 }
+
+#[test]
+fn it_says_from_whom_certificates_are_ordered_and_whether_the_policy_lets_it() {
+    let configuration = "endpoints:\n  - name: crm\n    url: https://crm.example.com\n    upstream: { url: '1' }\n    \
+                         agent_tls_termination: { acme: { accept_terms: true, directory: 'https://ca.corp/dir' } }\n";
+    let told = |policy: Option<&str>| {
+        let config = crate::testing::config(configuration);
+        let policy = policy.map(|text| Policy::parse(Path::new("policy.yml"), text).unwrap());
+        let policy = policy.as_ref().map(|policy| (policy, Path::new("/etc/adit/policy.yml"), "0123abcd"));
+        explain(&config, &Situation { policy, frozen: None, state: None, now: NOON })
+    };
+
+    let alone = told(None);
+    assert!(alone.text().contains("  certificate  ordered by the agent from https://ca.corp/dir,"), "{}", alone.text());
+    assert!(alone.text().contains("stays in /var/lib/adit/acme/crm.example.com.pem"), "{}", alone.text());
+    assert_eq!(alone.json()["endpoints"][0]["acme"]["allowed"], true);
+    let refused = told(Some("version: 1\n"));
+    assert!(
+        refused.text().contains(
+            "not ordered from https://ca.corp/dir: the policy as a whole: acme.hosts does not have ca.corp:443"
+        ),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(refused.json()["endpoints"][0]["acme"]["allowed"], false);
+    let allowed = told(Some("version: 1\nacme: { hosts: ca.corp }\n"));
+    assert!(allowed.text().contains("certificates may be ordered from ca.corp"), "{}", allowed.text());
+    assert_eq!(allowed.json()["endpoints"][0]["acme"]["allowed"], true);
+}

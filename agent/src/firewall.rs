@@ -70,6 +70,13 @@ pub(crate) async fn firewall(config: &Config, provider: &Arc<CryptoProvider>) ->
     }
     let system = ConnectOptions::default(); // upstreams are resolved by this machine
     for endpoint in &config.endpoints {
+        let Some(acme) = endpoint.termination.as_ref().and_then(|termination| termination.acme.as_ref()) else {
+            continue;
+        };
+        let (host, port) = acme.place();
+        rules.way(&route, &host, port, "certificate authority").await;
+    }
+    for endpoint in &config.endpoints {
         if let Address::Tcp { host, port } = &endpoint.upstream.address {
             let rule = Rule::new("agent", "tcp", host, *port, "upstream");
             rules.add(Rule { endpoint: endpoint.name.clone(), ..rule.at(&system).await });
@@ -259,6 +266,18 @@ mod tests {
     }
 
     const KEY: &str = "RWSw/Ftq9sAsstwFr3Inb8cDRVIAerhEZ0C6wuAXvtEpWct+eYv1U1QF";
+
+    #[tokio::test]
+    async fn whom_certificates_are_ordered_from_is_listed() {
+        let endpoint = "  - name: crm\n    url: https://crm.example.com\n    upstream: { url: '10.0.0.7:8080' }\n    \
+                        agent_tls_termination: { acme: { accept_terms: true, directory: 'https://192.0.2.8:14000/dir' } }\n";
+
+        let listed = rules("  connect_url: 192.0.2.1\n", endpoint).await.text();
+        assert!(listed.contains("  agent tcp 192.0.2.8:14000  certificate authority\n"), "{listed}");
+        let proxied = "  connect_url: 192.0.2.1\n  proxy_url: http://192.0.2.9:3128\n";
+        let listed = rules(proxied, endpoint).await.text();
+        assert!(listed.contains("  proxy tcp 192.0.2.8:14000  certificate authority\n"), "{listed}");
+    }
 
     #[tokio::test]
     async fn with_a_proxy_the_agent_dials_the_proxy_and_the_proxy_the_network() {

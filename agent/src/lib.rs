@@ -3,6 +3,7 @@
 //! [`Agent`] runs inside any tokio program, and beside any other ([`Agent::detach`]); the program `adit` is a command line around it. Cryptography is the caller's
 //! choice: nothing is installed for the process.
 
+mod acme;
 mod agent;
 pub mod audit;
 pub mod capture;
@@ -40,7 +41,9 @@ pub use agent::{Agent, Detached, Outcome};
 pub use config::{Address, Channel, Config, ProxyVersion};
 #[doc(hidden)]
 pub use import::{ImportSample, import_sample};
-pub use status::{Attempt, Board, Disconnect, EndpointState, SessionState, Status, StepOutcome, StepState};
+pub use status::{
+    Attempt, Board, CertificateState, Disconnect, EndpointState, SessionState, Status, StepOutcome, StepState,
+};
 #[doc(hidden)]
 pub use trust::list_of_answer;
 #[doc(hidden)]

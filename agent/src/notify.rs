@@ -243,6 +243,7 @@ mod tests {
             bound,
             problem: problem.into(),
             refusal: String::new(),
+            certificate: None,
         };
         Board { session, endpoints: endpoints.iter().map(endpoint).collect(), ..Board::default() }
     }

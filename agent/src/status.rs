@@ -105,6 +105,24 @@ pub struct EndpointState {
     pub problem: String,
     /// What of the customer's own policy refuses every caller; empty when some may come.
     pub refusal: String,
+    /// The certificate, where the agent orders it itself.
+    pub certificate: Option<CertificateState>,
+}
+
+/// A certificate that the agent orders itself. Times are seconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CertificateState {
+    /// The authority's directory.
+    pub directory: String,
+    /// Until when the one in use is good; none yet.
+    pub until: Option<i64>,
+    /// When the next is ordered.
+    pub next: i64,
+    /// How often in a row that came to nothing.
+    pub failures: u32,
+    /// Why there is none, or no new one; empty when all is well.
+    pub problem: String,
 }
 
 /// Counts connections.
@@ -131,6 +149,22 @@ impl Status {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Board)) {
         change(&mut self.lock());
         self.changed.notify_one();
+    }
+
+    /// Returns whether an endpoint is bound while there is a session.
+    pub(crate) fn is_bound(&self, name: &str) -> bool {
+        let board = self.lock();
+        board.session == SessionState::Online && board.endpoints.iter().any(|one| one.name == name && one.bound)
+    }
+
+    /// Puts on the board how an endpoint's certificate stands; returns whether the endpoint is there.
+    pub(crate) fn set_certificate(&self, name: &str, state: &CertificateState) -> bool {
+        let mut board = self.lock();
+        let Some(endpoint) = board.endpoints.iter_mut().find(|endpoint| endpoint.name == name) else { return false };
+        endpoint.certificate = Some(state.clone());
+        drop(board);
+        self.changed.notify_one();
+        true
     }
 
     pub(crate) fn measured(&self, round_trip: Option<Duration>) {

@@ -1,6 +1,9 @@
 //! What several tests need.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::config::{Config, Overrides, Text};
 
@@ -14,15 +17,21 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 
 /// Makes a pipe with a name, which nobody writes to.
 #[cfg(unix)]
-pub(crate) fn pipe(path: &std::path::Path) -> PathBuf {
+pub(crate) fn pipe(path: &Path) -> PathBuf {
     assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
     path.to_owned()
 }
 
 /// Reads a configuration that must be valid.
 pub(crate) fn config(text: &str) -> Config {
+    config_in(text, Path::new("/var/lib/adit"))
+}
+
+/// Reads a configuration that must be valid, for an agent that keeps its state in a folder.
+pub(crate) fn config_in(text: &str, state: &Path) -> Config {
     let text = Text { text: text.to_owned(), mode: Some(0o600) };
-    Config::parse(&[PathBuf::from("adit.yml")], &[text], &Overrides::default()).unwrap()
+    let overrides = Overrides::default().with_state(state.to_owned());
+    Config::parse(&[PathBuf::from("adit.yml")], &[text], &overrides).unwrap()
 }
 
 /// The certificate of an authority that has signed nothing.

@@ -77,7 +77,12 @@ fn endpoint_lines(endpoint: &EndpointState, colour: bool, width: usize) -> Vec<S
         (false, false) => paint("✗", "31", colour),
     };
     let mut lines = vec![format!("{label} {mark} {way}")];
-    let problem = if endpoint.bound { &endpoint.refusal } else { &endpoint.problem };
+    let certificate = endpoint.certificate.as_ref().map(|certificate| &certificate.problem);
+    let problem = match (endpoint.bound, endpoint.refusal.is_empty(), certificate) {
+        (false, ..) => &endpoint.problem,
+        (true, true, Some(problem)) => problem,
+        (true, ..) => &endpoint.refusal,
+    };
     if !problem.is_empty() {
         lines.push(format!("{:16}{}", "", paint(&cut(problem, width, 16), "31", colour)));
     }
@@ -126,6 +131,7 @@ mod tests {
             bound,
             problem: problem.into(),
             refusal: String::new(),
+            certificate: None,
         };
         Board {
             session: SessionState::Online,

@@ -23,7 +23,7 @@ use crate::{
     policy::{Guard, Reason, Refusal, Target, Ticket},
     relay::{Cut, Ending, Front, Onlooker, relay},
     status::{Counted, Status},
-    termination::{Caller, Termination},
+    termination::{Accepted, Caller, Termination},
     upstream::{Failure, Socket, Upstream, header},
     vouch::{Refusal as BadRequest, Voucher},
 };
@@ -151,7 +151,7 @@ impl Service {
             return Ok((Front::Plain(stream), socket, None));
         };
         // Who has not shown yet who it is reaches nothing. Elsewhere the network may still try another agent.
-        let early = if termination.asks() { None } else { Some(self.dial(&stream, ticket).await?) };
+        let early = if termination.comes_first() { None } else { Some(self.dial(&stream, ticket).await?) };
         stream.accept();
         let (tls, caller) = tokio::select! {
             biased;
@@ -194,7 +194,11 @@ impl Service {
             return Err(End::before("too many handshakes".to_owned()));
         }
         match termination.accept(stream, deadline).await {
-            Ok(done) => Ok(done),
+            Ok(Accepted::Caller(caller)) => Ok(*caller),
+            Ok(Accepted::Authority) => {
+                tracing::info!(name = self.name, caller = ?address, "a challenge of the authority was answered");
+                Err(End::before("the certificate authority's question was answered".to_owned()))
+            }
             Err(error) => {
                 tracing::debug!(name = self.name, caller = ?address, %error, "not carried");
                 self.tell(&self.told, || {

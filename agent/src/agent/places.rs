@@ -19,6 +19,7 @@ use super::{
     carry::{Limits, Service, serve},
 };
 use crate::{
+    acme::{Desk, Keeper},
     audit::Draft,
     capture::{Sight, Store},
     config::EndpointConfig,
@@ -40,6 +41,8 @@ pub(super) struct Places {
     doors: Arc<Doors>,
     running: BTreeMap<String, Running>,
     pub(super) names: BTreeMap<BindId, String>,
+    /// Where certificates are ordered.
+    desk: Arc<Desk>,
     /// Endpoints whose certificate could not be used when that was tried last.
     waiting: Vec<EndpointConfig>,
     tried: Instant,
@@ -68,6 +71,7 @@ impl Places {
             doors: Arc::clone(&agent.doors),
             running: BTreeMap::new(),
             names: BTreeMap::new(),
+            desk: Desk::new(agent.route.clone(), Arc::clone(&agent.guard), Arc::clone(&agent.provider), agent.status()),
             waiting: Vec::new(),
             tried: Instant::now(),
         }
@@ -161,6 +165,7 @@ impl Places {
                 bound: false,
                 problem: String::new(),
                 refusal: String::new(),
+                certificate: None,
             };
             match plan.ready.remove(&endpoint.name) {
                 Some(Ok(ready)) => self.bind(endpoint, ready),
@@ -242,6 +247,9 @@ impl Places {
         if let Some(termination) = &termination {
             termination.tell();
             tokio::spawn(Termination::watch(Arc::downgrade(termination)));
+            if let Some(keeper) = Keeper::new(endpoint, termination, &self.desk) {
+                tokio::spawn(keeper.run());
+            }
         }
         if endpoint.upstream.tls == Some(crate::config::UpstreamTrust::DangerAnybody) {
             tracing::warn!(name = endpoint.name, "the upstream's certificate is not checked: `insecure` is set");

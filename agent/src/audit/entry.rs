@@ -28,6 +28,12 @@ impl Draft {
         Record::new("bind").text("event", event).text("endpoint", endpoint)
     }
 
+    /// A certificate was ordered for an endpoint, or could not be.
+    pub(crate) fn certificate(event: &str, endpoint: &str, host: &str, directory: &str) -> Record {
+        let record = Record::new("certificate").text("event", event).text("endpoint", endpoint);
+        record.text("host", host).text("directory", directory)
+    }
+
     /// The configuration was read again.
     pub(crate) fn configuration(event: &str) -> Record {
         Record::new("configuration").text("event", event)

@@ -429,6 +429,14 @@ pub(crate) enum CertificateCommand {
     Install(Install),
     /// Print the certificate that callers are shown: fingerprint, names, end.
     Show(Show),
+    /// Let the running agent order a new certificate at once, where it orders them itself (acme).
+    Renew(Renew),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Renew {
+    /// The name of the endpoint in the configuration.
+    pub(crate) endpoint: String,
 }
 
 #[derive(Debug, Args)]

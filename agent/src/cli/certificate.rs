@@ -12,11 +12,12 @@ use rustls::crypto::CryptoProvider;
 
 use super::{
     Failure,
-    arguments::{CertificateCommand, Global, Install, Output, Request, Show},
+    arguments::{CertificateCommand, Global, Install, Output, Renew, Request, Show},
     configuration::{files, load, overrides},
     print,
 };
 use crate::{
+    acme,
     clock::utc,
     config::{EndpointConfig, TerminationConfig, nearest, read_private, read_public, replace},
     errors::{Error, Exit, Fault},
@@ -32,6 +33,26 @@ pub(super) fn run(
         CertificateCommand::Request(request) => self::request(global, request),
         CertificateCommand::Install(install) => self::install(global, install, provider),
         CertificateCommand::Show(show) => self::show(global, show, provider),
+        CertificateCommand::Renew(renew) => self::renew(global, renew, provider),
+    }
+}
+
+/// Asks the agent that runs for a new certificate.
+fn renew(global: &Global, renew: &Renew, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
+    let (endpoint, termination) = endpoint(global, &renew.endpoint)?;
+    let Some(acme) = &termination.acme else {
+        return Err(unusable(&termination.certificate, "the agent does not order it: the endpoint has no acme"));
+    };
+    acme::wish(acme, provider)?;
+    print(&format!("{}: ordered within a second by the agent that runs, or when it starts\n", endpoint.name))?;
+    Ok(Exit::Fine)
+}
+
+/// Refuses where the agent orders by itself.
+fn must_be_by_hand(termination: &TerminationConfig) -> Result<(), Failure> {
+    match &termination.acme {
+        None => Ok(()),
+        Some(_) => Err(unusable(&termination.certificate, "the agent orders it itself: `adit certificate renew`")),
     }
 }
 
@@ -53,6 +74,7 @@ fn endpoint(global: &Global, name: &str) -> Result<(EndpointConfig, TerminationC
 
 fn request(global: &Global, request: &Request) -> Result<Exit, Failure> {
     let (endpoint, termination) = endpoint(global, &request.endpoint)?;
+    must_be_by_hand(&termination)?;
     let names =
         if request.names.is_empty() { host(&endpoint.url).into_iter().collect() } else { request.names.clone() };
     if names.is_empty() {
@@ -115,6 +137,7 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 
 fn install(global: &Global, install: &Install, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
     let (endpoint, termination) = endpoint(global, &install.endpoint)?;
+    must_be_by_hand(&termination)?;
     let text = given(&install.certificate)?;
     // Checked as it will be read: with its key, from files.
     let draft = beside(&termination.certificate, "new");

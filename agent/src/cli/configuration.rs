@@ -16,11 +16,13 @@ use super::{
     policy, print,
 };
 use crate::{
+    acme,
     config::{
         Config, ConfigFault, EditError, LogOutput, Overrides, Roots, Token, UpstreamTrust, default_path, locate,
         set_authtoken, token,
     },
     errors::{Error, Exit, Fault},
+    identity::state_folder,
     route::Route,
     termination::Termination,
     trust::NetworkTls,
@@ -35,6 +37,9 @@ pub(super) fn files(global: &Global) -> Vec<PathBuf> {
 /// Returns what outranks the files.
 pub(super) fn overrides(global: &Global) -> Overrides {
     let mut overrides = Overrides::from_environment();
+    if let Some(folder) = state_folder() {
+        overrides = overrides.with_state(folder);
+    }
     overrides.flag("connect_url", "--connect-url", global.connect_url.clone());
     overrides.flag("connect_cas", "--connect-cas", global.connect_cas.clone());
     overrides.flag("authtoken_file", "--authtoken-file", global.authtoken_file.clone());
@@ -143,6 +148,10 @@ pub(super) fn unusable(config: &Config, provider: &Arc<CryptoProvider>) -> Vec<(
         found.extend(Upstream::new(endpoint, provider).err().map(|error| placed(name, &["upstream", key], &error)));
         let ending = Termination::new(endpoint, provider).err();
         found.extend(ending.map(|error| placed(name, &["agent_tls_termination"], &error)));
+        if let Some(acme) = endpoint.termination.as_ref().and_then(|termination| termination.acme.as_ref()) {
+            let ordering = acme::check(acme, provider).err();
+            found.extend(ordering.map(|error| placed(name, &["agent_tls_termination", "acme"], &error)));
+        }
     }
     found
 }

@@ -111,7 +111,7 @@ mod tests {
         let zsh = completions(Shell::Zsh);
         assert_eq!(
             zsh.matches("_adit_endpoint_names'").count() + zsh.matches("_adit_endpoint_names\"").count(),
-            4,
+            5,
             "{zsh}"
         );
         assert_eq!(zsh.matches("\n_adit_endpoint_names() {").count(), 1);

@@ -113,6 +113,7 @@ fn termination(endpoint: &EndpointConfig, one: &One) -> Result<Option<Terminatio
         revocation: None,
         identity_headers: false,
         http: is_http.then_some(endpoint.upstream.protocol),
+        acme: None,
     }))
 }
 

@@ -166,6 +166,16 @@ impl Page {
             _ => "no TLS of callers is known of",
         };
         self.line("", reader);
+        let certificate = &endpoint["certificate"];
+        if certificate.is_object() {
+            let (from, until) = (word(&certificate["directory"]), certificate["valid_until"].as_str());
+            let until = until.map_or_else(|| "none yet".to_owned(), |until| format!("good until {until}"));
+            let next = word(&certificate["next_order"]);
+            self.line("", &format!("certificate from {from}: {until}, the next is ordered {next}"));
+            if let Some(problem) = certificate["problem"].as_str() {
+                self.line("", &format!("{problem} ({} times in a row)", certificate["failures"]));
+            }
+        }
         for key in ["problem", "refusal"] {
             if let Some(text) = endpoint[key].as_str() {
                 self.line("", text);

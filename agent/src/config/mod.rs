@@ -2,6 +2,7 @@
 //!
 //! Reading is pure; every fault is found in one go. Only files that were named are read, never one found by searching (V46).
 
+mod acme;
 mod edit;
 mod load;
 mod local;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use adit_core::{Heartbeat, Secret, TlsEnd, UpstreamProtocol};
 use adit_tokio::{Proxy, Target};
 
+pub use acme::{AcmeConfig, ExternalAccount, ExternalKey};
 pub use adit_tls::{Authorities, ClientCertificates, ClientMode, KeyPrint, TlsVersion};
 pub use edit::{EditError, set_authtoken};
 pub use load::{default_path, token};
@@ -31,6 +33,7 @@ pub use section::{ConfigFault, Overrides};
 pub use upstream::{Address, ProxyVersion};
 pub use values::Kind;
 
+pub(crate) use acme::{VARIABLE as EAB_VARIABLE, place};
 pub(crate) use edit::{replace, replace_as, write_out};
 pub(crate) use load::{Text, fault, read_private, read_public};
 pub(crate) use place::locate;
@@ -233,6 +236,8 @@ pub struct TerminationConfig {
     pub identity_headers: bool,
     /// The HTTP that callers may agree on, where the upstream speaks HTTP.
     pub http: Option<UpstreamProtocol>,
+    /// `acme`: the agent orders the certificate itself. Then certificate and key are in one file in its state folder.
+    pub acme: Option<AcmeConfig>,
 }
 
 /// Who says which certificates of callers are revoked.

@@ -269,12 +269,14 @@ fn endpoint(mut section: Section<'_, '_>, before: &[EndpointConfig]) -> Option<E
     };
     let kind = asked.as_ref().map_or(Kind::Tcp, |(_, kind)| *kind);
     let ends_here = section.has("agent_tls_termination");
+    let pooling = section.value("pooling_enabled", false, "true or false", flag);
     let below = section.section("upstream");
     let upstream = upstream(below, kind, ends_here);
     let termination = ends_here.then(|| {
         let http = upstream.as_ref().filter(|upstream| kind == Kind::Http || upstream.is_http);
         let named = name.as_ref().map_or("endpoint", |name| &name.text).to_owned();
-        termination::read(section.section("agent_tls_termination"), &named, http.map(|upstream| upstream.protocol))
+        let of = termination::Of { name: &named, url: asked.as_ref().map(|(url, _)| url.as_str()), pooling };
+        termination::read(section.section("agent_tls_termination"), &of, http.map(|upstream| upstream.protocol))
     });
     if let (true, Some(scalar), Some((asked, _))) = (ends_here, &url, &asked)
         && !TlsEnd::Agent.fits(asked)
@@ -283,7 +285,6 @@ fn endpoint(mut section: Section<'_, '_>, before: &[EndpointConfig]) -> Option<E
             "Make it a public https:// or tls:// endpoint, or tls:// below internal; or remove agent_tls_termination";
         section.reject("url", scalar, "TLS of such an endpoint cannot end at the agent", remedy);
     }
-    let pooling = section.value("pooling_enabled", false, "true or false", flag);
     let metadata = text(&mut section, "metadata", MAX_METADATA);
     let description = text(&mut section, "description", MAX_DESCRIPTION);
     section.finish();

@@ -53,6 +53,8 @@ pub struct Overrides {
     pub(crate) environment: BTreeMap<String, String>,
     /// What all programs are told of proxies.
     pub(super) shared: BTreeMap<String, String>,
+    /// Where the agent keeps what must last.
+    pub(super) state: Option<PathBuf>,
 }
 
 /// A flag of the command line that stands for a key.
@@ -72,7 +74,15 @@ impl Overrides {
         let ours = variables.filter(|(name, _)| name.starts_with(PREFIX) && is_ours(name));
         // What is no text is no value of any key: it is refused and not passed over.
         let text = ours.map(|(name, value)| (name, value.to_string_lossy().into_owned()));
-        Self { flags: BTreeMap::new(), environment: text.collect(), shared: super::route::shared_variables() }
+        let (environment, shared) = (text.collect(), super::route::shared_variables());
+        Self { flags: BTreeMap::new(), environment, shared, state: None }
+    }
+
+    /// Says where the agent keeps what must last.
+    #[must_use]
+    pub fn with_state(mut self, folder: PathBuf) -> Self {
+        self.state = Some(folder);
+        self
     }
 
     /// Sets what `flag` says for `key`.
@@ -140,6 +150,7 @@ pub(crate) struct Section<'a, 'c> {
     context: &'a Context<'c>,
     path: String,
     place: Option<Place>,
+    there: bool,
     entries: Vec<(String, Place, Node)>,
     known: Vec<&'static str>,
 }
@@ -162,6 +173,7 @@ impl<'a, 'c> Section<'a, 'c> {
     /// Reads `node` as the map at `path`; anything else is a fault.
     pub(crate) fn new(context: &'a Context<'c>, path: String, node: Option<Node>) -> Self {
         let place = node.as_ref().map(|node| node.place);
+        let there = place.is_some();
         let entries = match node {
             None | Some(Node { value: Value::Null, .. }) => Vec::new(),
             Some(Node { value: Value::Map(entries), .. }) => entries,
@@ -171,7 +183,7 @@ impl<'a, 'c> Section<'a, 'c> {
                 Vec::new()
             }
         };
-        Self { context, path, place, entries, known: Vec::new() }
+        Self { context, path, place, there, entries, known: Vec::new() }
     }
 
     /// Returns whether the key stands there, with something below it or without.
@@ -193,6 +205,11 @@ impl<'a, 'c> Section<'a, 'c> {
                 self.refuse(name, *place, "nothing stands behind it", "Write a value, or remove the key");
             }
         }
+    }
+
+    /// Returns whether the section itself stands there, be it empty.
+    pub(crate) const fn is_there(&self) -> bool {
+        self.there
     }
 
     /// Returns the section below `key`. What is missing in one that is not there is missing where it would be.
@@ -309,6 +326,16 @@ impl<'a, 'c> Section<'a, 'c> {
     /// Returns what all programs are told of proxies.
     pub(crate) const fn shared(&self) -> &'c BTreeMap<String, String> {
         &self.context.overrides.shared
+    }
+
+    /// Returns where the agent keeps what must last, if that is known.
+    pub(crate) fn state(&self) -> Option<&'c Path> {
+        self.context.overrides.state.as_deref()
+    }
+
+    /// Returns what a variable of the environment says.
+    pub(crate) fn variable(&self, name: &str) -> Option<&'c str> {
+        self.context.overrides.environment.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
     /// Notes a fault of a key that is missing or does not fit another.

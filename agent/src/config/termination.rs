@@ -3,12 +3,22 @@
 use adit_core::UpstreamProtocol;
 
 use super::{
-    Authorities, ClientCertificates, ClientMode, RevocationConfig, TerminationConfig, TlsVersion, section::Section,
-    values::flag,
+    Authorities, ClientCertificates, ClientMode, RevocationConfig, TerminationConfig, TlsVersion, acme,
+    section::Section, values::flag,
 };
 
-/// Reads the section of the endpoint `name`, whose upstream speaks `http` or something else.
-pub(super) fn read(mut section: Section<'_, '_>, name: &str, http: Option<UpstreamProtocol>) -> TerminationConfig {
+/// Of which endpoint the section is.
+pub(super) struct Of<'a> {
+    pub(super) name: &'a str,
+    /// Nothing where it is not one.
+    pub(super) url: Option<&'a str>,
+    pub(super) pooling: bool,
+}
+
+/// Reads the section of an endpoint whose upstream speaks `http` or something else.
+pub(super) fn read(mut section: Section<'_, '_>, of: &Of<'_>, http: Option<UpstreamProtocol>) -> TerminationConfig {
+    let acme = acme::read(section.section("acme"), of);
+    let name = of.name;
     let mut file = |key: &'static str, extension: &str| match section.path(key) {
         Some((path, scalar)) => {
             if scalar.text.contains("-----BEGIN") {
@@ -19,7 +29,22 @@ pub(super) fn read(mut section: Section<'_, '_>, name: &str, http: Option<Upstre
         }
         None => section.beside_file(&format!("{name}.{extension}")),
     };
-    let (certificate, key) = (file("server_certificate", "pem"), file("server_private_key", "key"));
+    let (certificate, key) = match &acme {
+        None => (file("server_certificate", "pem"), file("server_private_key", "key")),
+        Some(acme) => (acme.file(), acme.file()),
+    };
+    if acme.is_some() {
+        for key in ["server_certificate", "server_private_key"] {
+            if let Some(scalar) = section.scalar(key) {
+                section.reject(
+                    key,
+                    &scalar,
+                    "certificate and key are ordered and kept by the agent",
+                    "Remove it, or acme",
+                );
+            }
+        }
+    }
     let min_version = section.value("min_version", TlsVersion::V12, "1.2 or 1.3", TlsVersion::parse);
     let max_version = section.value("max_version", TlsVersion::V13, "1.2 or 1.3", TlsVersion::parse);
     if max_version < min_version {
@@ -33,7 +58,7 @@ pub(super) fn read(mut section: Section<'_, '_>, name: &str, http: Option<Upstre
         tells(&section, clients.as_ref(), http);
     }
     section.finish();
-    TerminationConfig { certificate, key, min_version, max_version, clients, revocation, identity_headers, http }
+    TerminationConfig { certificate, key, min_version, max_version, clients, revocation, identity_headers, http, acme }
 }
 
 fn clients(section: &mut Section<'_, '_>) -> Option<ClientCertificates> {

@@ -356,6 +356,7 @@ fn where_tls_ends_follows_from_the_url_and_the_section() {
             }),
             identity_headers: false,
             http: Some(UpstreamProtocol::Http2),
+            acme: None,
         }
     );
     assert_eq!(
@@ -369,6 +370,7 @@ fn where_tls_ends_follows_from_the_url_and_the_section() {
             revocation: None,
             identity_headers: false,
             http: None,
+            acme: None,
         },
         "beside the configuration, and no HTTP"
     );

@@ -1,6 +1,7 @@
 //! What is answered to each question.
 
 use core::{sync::atomic::Ordering, time::Duration};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::{
     capture::Sight,
     clock::rfc3339,
     errors::{Error, Fault},
-    status::{Attempt, Board, Carried, Disconnect, EndpointState, SessionState, StepState},
+    status::{Attempt, Board, Carried, CertificateState, Disconnect, EndpointState, SessionState, StepState},
 };
 
 /// Answers a question of somebody who may ask.
@@ -135,9 +136,22 @@ fn endpoint(state: &EndpointState, open: usize, sources: &Sources) -> Value {
         "bound": state.bound,
         "problem": some(&state.problem),
         "refusal": some(&state.refusal),
+        "certificate": state.certificate.as_ref().map(certificate),
         "connections": open,
         "captured": sources.store.is_on() && unseen.is_none(),
         "unseen": unseen,
+    })
+}
+
+fn certificate(state: &CertificateState) -> Value {
+    let time =
+        |seconds: i64| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    json!({
+        "directory": state.directory,
+        "valid_until": state.until.map(time),
+        "next_order": time(state.next),
+        "failures": state.failures,
+        "problem": (!state.problem.is_empty()).then_some(&state.problem),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Manager;
-use crate::config::{Address, Config, LogOutput, Roots, UpstreamTrust};
+use crate::config::{Address, Config, ExternalKey, LogOutput, Roots, UpstreamTrust};
 
 /// Whom the files have to be readable for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,19 @@ pub(crate) fn files(config: &Config) -> Vec<Needed> {
             files.push(open(path));
         }
         if let Some(termination) = &endpoint.termination {
-            files.push(open(&termination.certificate));
-            files.push(Needed { path: termination.key.clone(), is_secret: true });
+            match &termination.acme {
+                // What is ordered is the service's own, made where it keeps its state.
+                Some(acme) => {
+                    files.extend(acme.ca.as_ref().map(open));
+                    if let Some(ExternalKey::File(path)) = acme.external.as_ref().map(|external| &external.key) {
+                        files.push(Needed { path: path.clone(), is_secret: true });
+                    }
+                }
+                None => {
+                    files.push(open(&termination.certificate));
+                    files.push(Needed { path: termination.key.clone(), is_secret: true });
+                }
+            }
             files.extend(termination.caller_files().map(open));
         }
     }

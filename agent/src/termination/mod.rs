@@ -28,6 +28,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
+    acme::{INTERNAL_ERROR, Met, Proof, refuse},
     clock::utc,
     config::{EndpointConfig, TerminationConfig},
     errors::{Error, Fault},
@@ -46,7 +47,10 @@ pub(crate) struct Termination {
     name: String,
     config: TerminationConfig,
     provider: Arc<CryptoProvider>,
-    terms: Mutex<Arc<Terms>>,
+    /// What handshakes go by; none while the first certificate is ordered.
+    terms: Mutex<Option<Arc<Terms>>>,
+    /// What an authority is shown that asks whether the name leads here, where the certificate is ordered here.
+    proof: Option<Arc<Proof>>,
     marks: Marks,
     trust: watch::Sender<Trust>,
 }
@@ -77,7 +81,15 @@ struct Terms {
     /// Nothing where the endpoint names no revocation list.
     lists: Option<Arc<Lists>>,
     tells: bool,
+    certificate: Option<CertificateDer<'static>>,
     facts: Facts,
+}
+
+/// Whom a handshake was with.
+pub(crate) enum Accepted {
+    Caller(Box<(TlsStream<Stream>, Caller)>),
+    /// The authority that the certificate is ordered from: it has seen what it wanted to, and nothing is carried for it.
+    Authority,
 }
 
 /// What a handshake found out of its caller.
@@ -101,14 +113,35 @@ impl Termination {
         let Some(config) = endpoint.termination.clone() else { return Ok(None) };
         let marks = Marks::default();
         let terms = Terms::read(&config, &marks, provider)?;
-        let (name, terms) = (endpoint.name.clone(), Mutex::new(Arc::new(terms)));
+        let (name, terms) = (endpoint.name.clone(), Mutex::new(terms.map(Arc::new)));
+        let proof = config.acme.as_ref().map(|acme| Proof::new(&acme.name, provider));
         let trust = watch::Sender::default();
-        Ok(Some(Arc::new(Self { name, config, provider: Arc::clone(provider), terms, marks, trust })))
+        Ok(Some(Arc::new(Self { name, config, provider: Arc::clone(provider), terms, proof, marks, trust })))
     }
 
     /// Returns whether callers are asked for certificates.
     pub(crate) const fn asks(&self) -> bool {
         self.config.clients.is_some()
+    }
+
+    /// Returns whether a handshake comes before anything is reached for its caller: who it is must be seen first.
+    pub(crate) const fn comes_first(&self) -> bool {
+        self.asks() || self.proof.is_some()
+    }
+
+    /// Returns what an authority is shown, where the certificate is ordered here.
+    pub(crate) fn proof(&self) -> Option<Arc<Proof>> {
+        self.proof.clone()
+    }
+
+    /// Returns what the certificate says, if there is one.
+    pub(crate) fn facts(&self) -> Option<Facts> {
+        self.terms().map(|terms| terms.facts.clone())
+    }
+
+    /// Returns the certificate, if there is one.
+    pub(crate) fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.terms()?.certificate.clone()
     }
 
     /// Returns who waits for a change of whom to believe; never where callers are not asked.
@@ -123,14 +156,24 @@ impl Termination {
     /// Shakes hands with a caller, until `deadline`. On a failure the caller has been sent an alert.
     ///
     /// # Errors
-    /// [`Fault::CallerTls`], with what was wrong.
-    pub(crate) async fn accept(&self, stream: Stream, deadline: Instant) -> Result<(TlsStream<Stream>, Caller), Error> {
-        let terms = self.terms();
-        let accepting = TlsAcceptor::from(Arc::clone(&terms.server)).accept(stream).into_fallible();
-        match timeout_at(deadline, accepting).await {
+    /// [`Fault::CallerTls`], with what was wrong; [`Fault::NoCertificate`].
+    pub(crate) async fn accept(&self, stream: Stream, deadline: Instant) -> Result<Accepted, Error> {
+        let (accepting, terms) = match (&self.proof, self.terms()) {
+            (None, Some(terms)) => (TlsAcceptor::from(Arc::clone(&terms.server)).accept(stream), terms),
+            (None, None) => return Err(Fault::Internal.into()), // without a certificate it is not bound
+            (Some(proof), terms) => match (proof.meet(stream, deadline).await?, terms) {
+                (Met::Authority, _) => return Ok(Accepted::Authority),
+                (Met::Caller(begun), Some(terms)) => (begun.into_stream(Arc::clone(&terms.server)), terms),
+                (Met::Caller(begun), None) => {
+                    let _ = timeout_at(deadline, refuse(begun.io, INTERNAL_ERROR)).await;
+                    return Err(Fault::NoCertificate.into());
+                }
+            },
+        };
+        match timeout_at(deadline, accepting.into_fallible()).await {
             Ok(Ok(tls)) => {
                 let caller = terms.caller(tls.get_ref().1, &self.provider);
-                Ok((tls, caller))
+                Ok(Accepted::Caller(Box::new((tls, caller))))
             }
             Ok(Err((error, stream))) => {
                 let _ = stream.finish(); // what was said of the failure still goes out; a caller that is gone hears nothing
@@ -142,7 +185,15 @@ impl Termination {
 
     /// Says which certificate is shown.
     pub(crate) fn tell(&self) {
-        let facts = self.terms().facts.clone();
+        let Some(facts) = self.facts() else {
+            let directory = self.config.acme.as_ref().map(|acme| &*acme.directory).unwrap_or_default();
+            tracing::warn!(
+                name = self.name,
+                directory,
+                "no certificate yet: callers are refused until one was ordered"
+            );
+            return;
+        };
         let few: Vec<_> = facts.names.iter().take(FEW).cloned().collect();
         let (names, until) = (few.join(", "), utc(facts.until));
         tracing::info!(name = self.name, sha256 = facts.sha256, names, until, "certificate in use");
@@ -169,19 +220,20 @@ impl Termination {
     }
 
     /// Takes over what the files hold; returns whether they could be used.
-    fn reload(&self) -> bool {
+    pub(crate) fn reload(&self) -> bool {
         let new = match Terms::read(&self.config, &self.marks, &self.provider) {
-            Ok(new) => Arc::new(new),
+            Ok(Some(new)) => Arc::new(new),
+            Ok(None) => return true, // the last stays, if there is one, and whoever orders tells
             Err(error) => {
                 let remedy = error.fault.entry().remedy;
                 tracing::error!(name = self.name, %error, remedy, "certificate not taken: the last one stays");
                 return false;
             }
         };
-        let same_trust = new.trusted == self.terms().trusted;
+        let same_trust = self.terms().is_none_or(|old| new.trusted == old.trusted);
         let lists: Vec<_> =
             new.lists.iter().flat_map(|lists| lists.states(0)).map(|(_, list, _)| list.told()).collect();
-        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
         if !same_trust {
             tracing::warn!(
                 name = self.name,
@@ -202,12 +254,13 @@ impl Termination {
         self.trust.send_modify(|trust| trust.lists += 1);
     }
 
-    fn terms(&self) -> Arc<Terms> {
-        Arc::clone(&self.terms.lock().unwrap_or_else(PoisonError::into_inner))
+    fn terms(&self) -> Option<Arc<Terms>> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn stamps(&self) -> Vec<Stamp> {
         let pair = [&self.config.certificate, &self.config.key].into_iter();
+        let pair = pair.filter(|_| self.config.acme.is_none()); // whoever orders says when there is another
         pair.chain(self.config.caller_files()).map(|path| Stamp::of(path)).collect()
     }
 }
@@ -217,7 +270,7 @@ impl Vigil {
     pub(crate) async fn end(mut self, chain: Option<Chain>) {
         while self.changes.changed().await.is_ok() {
             let trust = *self.changes.borrow_and_update();
-            let lists = self.termination.terms().lists.clone();
+            let lists = self.termination.terms().and_then(|terms| terms.lists.clone());
             let stands = lists.zip(chain.as_ref()).is_none_or(|(lists, chain)| lists.let_stand(chain));
             if trust.authorities != self.began.authorities || !stands {
                 return;
@@ -228,8 +281,13 @@ impl Vigil {
 }
 
 impl Terms {
-    fn read(config: &TerminationConfig, marks: &Marks, provider: &Arc<CryptoProvider>) -> Result<Self, Error> {
-        let Pair { certified, facts } = Pair::load(&config.certificate, &config.key, provider)?;
+    /// Reads everything; nothing where a certificate is ordered and there is none that could be used.
+    fn read(config: &TerminationConfig, marks: &Marks, provider: &Arc<CryptoProvider>) -> Result<Option<Self>, Error> {
+        let pair = match Pair::load(&config.certificate, &config.key, provider) {
+            Ok(pair) => Some(pair),
+            Err(_) if config.acme.is_some() => None,
+            Err(error) => return Err(error),
+        };
         let unusable = |error: TrustError| Error::new(Fault::CertificateUnusable, error.to_string());
         let (trusted, judge) = match &config.clients {
             Some(clients) => {
@@ -239,17 +297,20 @@ impl Terms {
             }
             None => (Vec::new(), None),
         };
-        let (versions, resolver) = ((config.min_version, config.max_version), SingleCertAndKey::from(certified));
         let lists = match &config.revocation {
             Some(revocation) => Some(Arc::new(Lists::read(revocation, &trusted, marks, provider).map_err(unusable)?)),
             None => None,
         };
+        let Some(Pair { certified, facts }) = pair else { return Ok(None) };
+        let certificate = certified.cert.first().cloned();
+        let (versions, resolver) = ((config.min_version, config.max_version), SingleCertAndKey::from(certified));
         let revocations = lists.clone().map(|lists| lists as Arc<dyn Revocations>);
         let verifier = judge.clone().map(|judge| adit_tls::verifier(judge, revocations));
         let server = adit_tls::server_config(versions, verifier, Arc::new(resolver), provider);
         let mut server = server.map_err(|error| Error::new(Fault::CertificateUnusable, error.to_string()))?;
         server.alpn_protocols = config.http.map(alpn).map(<[u8]>::to_vec).into_iter().collect();
-        Ok(Self { server: Arc::new(server), judge, trusted, lists, tells: config.identity_headers, facts })
+        let (server, tells) = (Arc::new(server), config.identity_headers);
+        Ok(Some(Self { server, judge, trusted, lists, tells, certificate, facts }))
     }
 
     fn caller(&self, connection: &ServerConnection, provider: &CryptoProvider) -> Caller {
@@ -306,7 +367,7 @@ impl Watcher {
 
     /// Tells how revocation lists stand where that has changed; of one that is over, whoever came in by it is judged anew.
     fn look_at_lists(&mut self, it: &Termination, now: u64) {
-        let terms = it.terms();
+        let Some(terms) = it.terms() else { return };
         let before = core::mem::take(&mut self.lists);
         for (scope, list, state) in terms.lists.iter().flat_map(|lists| lists.states(now)) {
             self.lists.insert(scope, state);
@@ -337,7 +398,7 @@ impl Watcher {
 
     /// Warns of a certificate that comes to its end: when it comes nearer, and once a day.
     fn warn(&mut self, it: &Termination) {
-        let facts = &it.terms().facts;
+        let Some(facts) = it.facts() else { return };
         let nearness = facts.nearness();
         let fresh = self.told.is_some_and(|(told, at)| nearness <= told && at.elapsed() < DAY);
         if nearness == Nearness::Far || fresh {

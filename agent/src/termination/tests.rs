@@ -45,6 +45,7 @@ impl Files {
             revocation: None,
             identity_headers: false,
             http: Some(UpstreamProtocol::Http1),
+            acme: None,
         }
     }
 }
@@ -65,19 +66,20 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn termination(config: TerminationConfig) -> Arc<Termination> {
     let marks = Marks::default();
-    let terms = Mutex::new(Arc::new(Terms::read(&config, &marks, &provider()).unwrap()));
+    let terms = Mutex::new(Terms::read(&config, &marks, &provider()).unwrap().map(Arc::new));
     Arc::new(Termination {
         name: "crm".into(),
         config,
         provider: provider(),
         terms,
+        proof: None,
         marks,
         trust: watch::Sender::default(),
     })
 }
 
 fn shown(termination: &Termination) -> String {
-    termination.terms().facts.sha256.clone()
+    termination.facts().unwrap().sha256
 }
 
 #[test]
@@ -179,7 +181,7 @@ fn authorities_that_cannot_be_loaded_stop_the_endpoint_and_later_leave_the_last_
     files.write("clients.pem", "");
     (0..3).for_each(|_| watcher.look(&it));
     assert!(!changed.has_changed().unwrap(), "V30: nobody is let in whom nobody vouches for");
-    assert_eq!(it.terms().trusted.len(), 1);
+    assert_eq!(it.terms().unwrap().trusted.len(), 1);
     files.write("clients.pem", &Files::new("termination-other").ca.pem());
     (0..2).for_each(|_| watcher.look(&it));
     assert!(changed.has_changed().unwrap(), "whoever is connected must show its certificate anew");
@@ -197,11 +199,11 @@ fn where_certificates_are_asked_for_nothing_is_resumed() {
     files.write("crm.key", &key);
     let asks = |mode| Some(ClientCertificates { mode, authorities: Vec::new() });
 
-    let plain = Terms::read(&files.config(), &Marks::default(), &provider()).unwrap().server;
+    let plain = Terms::read(&files.config(), &Marks::default(), &provider()).unwrap().unwrap().server;
     assert!(plain.send_tls13_tickets > 0 && plain.session_storage.can_cache());
     for mode in [ClientMode::Request, ClientMode::Require] {
         let config = TerminationConfig { clients: asks(mode), ..files.config() };
-        let server = Terms::read(&config, &Marks::default(), &provider()).unwrap().server;
+        let server = Terms::read(&config, &Marks::default(), &provider()).unwrap().unwrap().server;
         assert!(server.send_tls13_tickets == 0 && !server.session_storage.can_cache(), "V29");
     }
     let verify = TerminationConfig { clients: asks(ClientMode::Verify), ..files.config() };

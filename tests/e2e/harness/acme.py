@@ -97,6 +97,8 @@ class Gate:
         # What pebble has not: advice about renewals (RFC 9773). Windows as seconds from now, one for each certificate in turn.
         self.windows = None
         self.asked, self.replaced = [], []
+        # Whatever was asked, as it was sent and with its payload decoded.
+        self.paths, self.sent = [], []
         gate = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -108,6 +110,10 @@ class Gate:
             def pass_on(self):
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 self.close_connection = True
+                gate.paths.append(self.path)
+                gate.sent.append(body)
+                if self.command == "POST":
+                    gate.sent.append(decode(json.loads(body)["payload"]))
                 if gate.down:
                     return
                 name, replaces = None, None
