@@ -303,8 +303,8 @@ faults! {
     AuditMissing = 1406, Failed, Customer, "audit log cannot be read",
         "Name its folder with --path, as a user who may read it.";
     /// What was carried before is not known.
-    TotalsUnknown = 1407, Failed, Customer, "totals of the policy are not known",
-        "Nothing is carried under a rule with total_bytes. Correct the file that is named, or remove it to count from zero.";
+    TotalsUnknown = 1407, Failed, Customer, "totals of the policy, or its time, are not known",
+        "Nothing is carried under what has total_bytes or expires. Correct the file that is named, or remove it to begin anew.";
     /// TLS of callers does not end here.
     TlsNotOurs = 1408, Failed, Customer, "TLS of callers does not end here",
         "Whoever holds the certificate that is served can read what callers send. Ask the vendor; see the model of the endpoint in `adit explain`.";

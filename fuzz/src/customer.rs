@@ -32,6 +32,7 @@ pub fn customer(octets: &[u8]) {
         protocol: choices.one_of(&Protocol::ALL),
         address: choices.one_of(&address).and_then(|address| address.parse().ok()),
         now: choices.one_of(&[0, 1_795_435_200, 4_000_000_000, i64::MAX, i64::MIN]),
+        latest: i64::MIN,
         whole: used(&mut choices),
         rules: &usage,
     };

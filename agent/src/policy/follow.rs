@@ -64,6 +64,11 @@ impl Follower {
         Ok(follower)
     }
 
+    /// Returns the configuration beside which it is looked for.
+    pub(super) fn configuration(&self) -> Option<&Path> {
+        self.configuration.as_deref()
+    }
+
     /// Returns what remembers the policy of this configuration.
     pub(super) fn mark(&self, state: &Path) -> Mark {
         Mark::of(self.configuration.as_deref(), state, &self.provider)

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::{
     Commands, Facts, Found, Limits, Policy, Reason, Refusal, Ticket, Updates, Usage, Verdict,
     audited::Audited,
+    clock::Clock,
     meter::Meter,
     ticket::{Signal, Target},
     totals::Totals,
@@ -29,6 +30,7 @@ pub struct Guard {
     start: Instant,
     /// Whether there is a policy to count for.
     counts: AtomicBool,
+    clock: Clock,
     /// Counts changes of what is allowed.
     turn: watch::Sender<u64>,
     /// Where it is written down what goes on.
@@ -39,6 +41,8 @@ pub struct Guard {
 #[derive(Clone, Copy, Debug)]
 struct Now {
     wall: i64,
+    /// The latest that it ever was under this policy: what has expired stays so.
+    latest: i64,
     passed: Duration,
 }
 
@@ -77,6 +81,7 @@ impl Guard {
             state: Mutex::default(),
             start: Instant::now(),
             counts: AtomicBool::new(false),
+            clock: Clock::new(),
             turn: watch::Sender::new(0),
             audited: Audited::default(),
         })
@@ -84,6 +89,9 @@ impl Guard {
 
     /// Puts a policy in force, at once and for what is open as well; returns how many connections it ends.
     pub fn set(&self, found: Found, version: String) -> usize {
+        if self.version() != version {
+            self.clock.forget();
+        }
         let ended = self.change(|state, now| state.set(found.policy, version, now));
         self.counts.store(true, Ordering::Relaxed);
         ended
@@ -100,7 +108,7 @@ impl Guard {
     /// Lets the time pass: what has expired ends. Returns how many connections do.
     pub fn tick(&self) -> usize {
         let now = self.now();
-        if self.lock().holds_as_before(now.wall) { 0 } else { self.change(State::judge_again) }
+        if self.lock().holds_as_before(now) { 0 } else { self.change(State::judge_again) }
     }
 
     /// Returns what tells of changes of what is allowed.
@@ -115,7 +123,7 @@ impl Guard {
 
     /// Returns whether what is carried may be recorded: only a policy that is in force and has not expired allows that.
     pub(crate) fn captures(&self) -> bool {
-        let now = self.now().wall;
+        let now = self.now().latest;
         self.lock().policy.as_ref().is_some_and(|policy| policy.captures(now))
     }
 
@@ -178,11 +186,11 @@ impl Guard {
     /// # Errors
     /// Why no connection to it could be carried at this moment, limits apart.
     pub fn endpoint(&self, endpoint: &EndpointConfig, url: Option<&str>) -> Result<(), Refusal> {
-        let now = self.now().wall;
+        let now = self.now();
         let state = self.lock();
         let Some(policy) = &state.policy else { return Ok(()) };
-        let facts = Facts::of(endpoint, now);
-        match policy.judge(&Facts { endpoint: url.unwrap_or(facts.endpoint), ..facts }) {
+        let facts = Facts::of(endpoint, now.wall);
+        match policy.judge(&Facts { endpoint: url.unwrap_or(facts.endpoint), latest: now.latest, ..facts }) {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused(refusal) => Err(refusal),
         }
@@ -249,6 +257,20 @@ impl Guard {
         });
     }
 
+    /// Returns the latest time that was seen under the policy in force, in seconds since 1970.
+    pub(super) fn latest(&self) -> i64 {
+        self.now().latest
+    }
+
+    /// Takes the latest time that was seen under the policy in force by an agent before this one: what has expired by it ends.
+    pub(super) fn recall(&self, latest: Option<i64>) {
+        self.clock.forget();
+        if let Some(latest) = latest {
+            self.clock.remember(latest, self.start.elapsed());
+        }
+        self.tick();
+    }
+
     /// Says why totals are not known, or that they are; returns how many connections that ends.
     pub(super) fn uncounted(&self, why: Option<String>) -> usize {
         if self.lock().uncounted == why {
@@ -268,8 +290,13 @@ impl Guard {
     }
 
     fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Now { wall: i64::try_from(wall).unwrap_or(i64::MAX), passed: self.start.elapsed() }
+        let passed = self.start.elapsed();
+        // A clock that shows a time before 1970 was never set: by it everything has expired.
+        let Ok(wall) = SystemTime::now().duration_since(UNIX_EPOCH) else {
+            return Now { wall: 0, latest: i64::MAX, passed };
+        };
+        let latest = self.clock.latest(wall, passed);
+        Now { wall: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX), latest, passed }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -346,7 +373,7 @@ impl State {
 
     /// Decides about everything that is open again, the oldest first: beyond a limit the newest end. Returns how many do.
     fn judge_again(&mut self, now: Now) -> usize {
-        self.holding = self.holding_at(now.wall);
+        self.holding = self.holding_at(now);
         self.whole.connections = 0;
         self.meters.values_mut().for_each(|meter| meter.connections = 0);
         let mut ended = 0;
@@ -402,6 +429,7 @@ impl State {
             protocol: target.protocol,
             address,
             now: now.wall,
+            latest: now.latest,
             whole: usage(&self.whole, &policy.bounds.limits, stage == Stage::New),
             rules: &rules,
         };
@@ -457,16 +485,16 @@ impl State {
         }
     }
 
-    fn holds_as_before(&self, now: i64) -> bool {
+    fn holds_as_before(&self, now: Now) -> bool {
         self.holding == self.holding_at(now)
     }
 
-    fn holding_at(&self, now: i64) -> Vec<bool> {
+    fn holding_at(&self, now: Now) -> Vec<bool> {
         let Some(policy) = &self.policy else { return Vec::new() };
         let rules = policy.rules.iter().map(|rule| &rule.bounds);
         core::iter::once(&policy.bounds)
             .chain(rules)
-            .map(|bounds| bounds.is_valid(now) && bounds.is_open(now))
+            .map(|bounds| bounds.is_valid(now.latest) && bounds.is_open(now.wall))
             .collect()
     }
 }

@@ -23,7 +23,7 @@ fn target_of(endpoint: &str, host: &str) -> Arc<Target> {
 }
 
 const fn at(wall: i64) -> Now {
-    Now { wall, passed: Duration::from_secs(1_000) }
+    Now { wall, latest: wall, passed: Duration::from_secs(1_000) }
 }
 
 /// A state under a policy in which `count` connections are open, and what tells each of its end.
@@ -144,11 +144,11 @@ fn what_expires_ends_at_that_second() {
     for (whole, rule) in [("expires: 1970-01-01T00:01:40Z", ""), ("", "    expires: 1970-01-01T00:01:40Z")] {
         let (mut state, open) = state(policy(whole, rule), 1);
 
-        assert!(state.holds_as_before(99));
-        assert!(!state.holds_as_before(100));
+        assert!(state.holds_as_before(at(99)));
+        assert!(!state.holds_as_before(at(100)));
         assert_eq!(state.judge_again(at(100)), 1);
         assert_eq!(reason(&open[0].1), Some(Reason::Expired));
-        assert!(state.holds_as_before(101));
+        assert!(state.holds_as_before(at(101)));
     }
 }
 

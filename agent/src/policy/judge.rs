@@ -20,6 +20,9 @@ pub struct Facts<'a> {
     pub address: Option<IpAddr>,
     /// The time, in seconds since 1970.
     pub now: i64,
+    /// The latest time that was ever seen under this policy, in seconds since 1970: what has expired by it stays so. An earlier one than
+    /// `now` changes nothing.
+    pub latest: i64,
     /// What goes on under the policy as a whole, without this connection.
     pub whole: Usage,
     /// What goes on under each rule, without this connection; nothing under those beyond the end.
@@ -153,7 +156,7 @@ impl fmt::Display for Refusal {
 }
 
 pub(super) fn judge(policy: &Policy, facts: &Facts<'_>) -> Verdict {
-    if let Err(reason) = within(&policy.bounds, facts.now, facts.whole) {
+    if let Err(reason) = within(&policy.bounds, facts, facts.whole) {
         let detail = bounds_detail(reason, &policy.bounds, facts.now);
         return Verdict::Refused(Refusal { reason, rule: None, detail });
     }
@@ -188,7 +191,7 @@ impl Rule {
             let listed = self.addresses.iter().any(|range| range.has(address));
             must(listed || hosts.iter().any(|host| host.means(address)), Reason::Address)?;
         }
-        within(&self.bounds, facts.now, usage)
+        within(&self.bounds, facts, usage)
     }
 
     fn detail(&self, reason: Reason, facts: &Facts<'_>) -> String {
@@ -225,11 +228,11 @@ impl Rule {
 }
 
 /// Returns what of the bounds does not hold.
-fn within(bounds: &Bounds, now: i64, usage: Usage) -> Result<(), Reason> {
-    if !bounds.is_valid(now) {
+fn within(bounds: &Bounds, facts: &Facts<'_>, usage: Usage) -> Result<(), Reason> {
+    if !bounds.is_valid(facts.now.max(facts.latest)) {
         return Err(Reason::Expired);
     }
-    if !bounds.is_open(now) {
+    if !bounds.is_open(facts.now) {
         return Err(Reason::Hours);
     }
     let reached = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| limit <= used);
@@ -258,7 +261,11 @@ impl Bounds {
 pub(super) fn bounds_detail(reason: Reason, bounds: &Bounds, now: i64) -> String {
     let number = |limit: Option<u64>| limit.unwrap_or_default();
     match reason {
-        Reason::Expired => format!("expired at {}", crate::clock::utc(bounds.expires.unwrap_or_default())),
+        Reason::Expired => {
+            let expires = bounds.expires.unwrap_or_default();
+            let ago = if now < expires { ", by a time that the clock has shown before" } else { "" };
+            format!("expired at {}{ago}", crate::clock::utc(expires))
+        }
         Reason::Hours => {
             let hours: Vec<_> = bounds.hours.iter().map(ToString::to_string).collect();
             format!("it is {}, and allowed are {}", crate::clock::utc(now), hours.join(", "))

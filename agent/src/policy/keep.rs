@@ -13,7 +13,14 @@ use std::{
 
 use rustls::crypto::CryptoProvider;
 
-use super::{Guard, Policy, audited::Place, bell::Bell, mark::Mark, totals::TotalsFile};
+use super::{
+    Guard, Policy,
+    audited::Place,
+    bell::Bell,
+    mark::Mark,
+    seen::{Seen, SeenFile},
+    totals::TotalsFile,
+};
 use crate::{
     audit::{Hasher, Log, OnFailure, Record, Settings},
     errors::{Error, Fault},
@@ -45,13 +52,13 @@ type Taken = (Arc<Policy>, PathBuf, Record);
 
 impl Desk {
     pub(super) fn new(
-        guard: Arc<Guard>,
+        (guard, name): (Arc<Guard>, String),
         state: Option<PathBuf>,
         mark: Option<Mark>,
         provider: &CryptoProvider,
     ) -> Self {
         let counting = Arc::<AtomicBool>::default();
-        let keeper = Keeper::new(Arc::clone(&guard), state, Arc::clone(&counting), provider);
+        let keeper = Keeper::new((Arc::clone(&guard), name), state, Arc::clone(&counting), provider);
         let (keeper, inbox, done) = (Mutex::new(keeper), Mutex::default(), Condvar::new());
         Self { guard, keeper, inbox, done, counting, mark, bell: Bell::default() }
     }
@@ -146,11 +153,14 @@ impl Desk {
 struct Keeper {
     guard: Arc<Guard>,
     state: Option<PathBuf>,
+    /// What tells this agent from others that share the state.
+    name: String,
     hasher: Option<Hasher>,
     /// What the log goes by, and the log, if it could be opened.
     audit: Option<(Settings, Option<Log>)>,
     totals: Option<TotalsFile>,
     counting: Arc<AtomicBool>,
+    seen: Option<SeenFile>,
     /// When what could not be done is tried again, and what was counted is written.
     due: Instant,
     told: Option<String>,
@@ -159,10 +169,15 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(guard: Arc<Guard>, state: Option<PathBuf>, counting: Arc<AtomicBool>, provider: &CryptoProvider) -> Self {
-        let hasher = Hasher::of(provider);
-        let (due, is_over) = (Instant::now(), false);
-        Self { guard, state, hasher, audit: None, totals: None, counting, due, told: None, is_over }
+    fn new(
+        (guard, name): (Arc<Guard>, String),
+        state: Option<PathBuf>,
+        counting: Arc<AtomicBool>,
+        provider: &CryptoProvider,
+    ) -> Self {
+        let (hasher, due) = (Hasher::of(provider), Instant::now());
+        let (audit, totals, seen, told) = (None, None, None, None);
+        Self { guard, state, name, hasher, audit, totals, seen, counting, due, told, is_over: false }
     }
 
     /// Follows a policy that has come into force.
@@ -174,6 +189,7 @@ impl Keeper {
             return Ok(());
         }
         self.count(policy);
+        self.recall(policy);
         let wanted = &policy.audit;
         let place = |settings: &Settings| settings.enabled.then(|| folder(settings, self.state.as_deref())).flatten();
         let wanted_place = place(wanted);
@@ -210,9 +226,11 @@ impl Keeper {
     /// Tries again what could not be done, and writes what was counted, every few seconds.
     fn tick(&mut self, policy: Option<&Policy>) {
         let Some(policy) = policy.filter(|_| !self.is_over && self.due <= Instant::now()) else { return };
-        let is_whole = self.is_open() && (self.totals.is_some() || !counts(policy));
+        let knows_time = self.seen.is_some() || self.state.is_none() || expiries(policy).next().is_none();
+        let is_whole = self.is_open() && (self.totals.is_some() || !counts(policy)) && knows_time;
         if is_whole {
-            if self.save() {
+            let (saved, noted) = (self.save(), self.note_time(policy, false));
+            if saved && noted {
                 self.told = None;
             }
         } else if let Err(error) = self.follow(policy) {
@@ -224,6 +242,9 @@ impl Keeper {
     /// Writes what was counted, and that the agent ends in order.
     fn end(&mut self) {
         self.save();
+        if let Some(policy) = self.guard.policy() {
+            self.note_time(&policy, true);
+        }
         self.is_over = true;
         if let Place::On(log) = self.guard.audited.set(Place::Off) {
             log.close();
@@ -253,7 +274,7 @@ impl Keeper {
             return;
         }
         let opened = match (&self.state, self.hasher) {
-            (Some(state), Some(hasher)) => TotalsFile::open(state, hasher),
+            (Some(state), Some(hasher)) => TotalsFile::open(state, &self.name, hasher),
             _ => Err(NOWHERE.to_owned()),
         };
         match opened {
@@ -282,6 +303,44 @@ impl Keeper {
         }
     }
 
+    /// Takes over which time was seen under this policy before, where anything in it expires.
+    fn recall(&mut self, policy: &Policy) {
+        let (Some(state), Some(hasher)) = (&self.state, self.hasher) else { return };
+        if self.seen.is_some() || expiries(policy).next().is_none() {
+            return;
+        }
+        match SeenFile::open(state, &self.name, hasher) {
+            Ok(file) => {
+                let seen = &file.written;
+                self.guard.recall((seen.policy == self.guard.version()).then_some(seen.latest));
+                self.seen = Some(file);
+            }
+            Err(why) => {
+                self.guard.recall(Some(i64::MAX)); // it may have been the time at which everything ends
+                self.tell(&Error::new(Fault::TotalsUnknown, why));
+            }
+        }
+    }
+
+    /// Writes which time was seen: when something expires, another policy comes, and else now and then. Returns whether that is so.
+    fn note_time(&mut self, policy: &Policy, is_last: bool) -> bool {
+        let Some(file) = &mut self.seen else { return true };
+        let seen = Seen { policy: self.guard.version(), latest: self.guard.latest() };
+        let before = if file.written.policy == seen.policy { file.written.latest } else { i64::MIN };
+        let expires = expiries(policy).any(|expires| before < expires && expires <= seen.latest);
+        let is_due = is_last || expires || before.saturating_add(NOTE) <= seen.latest;
+        if !is_due || before == seen.latest || seen.latest == i64::MAX {
+            return true;
+        }
+        match file.write(seen) {
+            Ok(()) => true,
+            Err(error) => {
+                self.tell(&Error::new(Fault::TotalsUnknown, error.to_string()));
+                false
+            }
+        }
+    }
+
     fn distrust(&mut self, why: String) {
         let ended = self.guard.uncounted(Some(why.clone()));
         if ended > 0 {
@@ -305,6 +364,13 @@ pub(crate) fn folder(settings: &Settings, state: Option<&Path>) -> Option<PathBu
     settings.path.clone().or_else(|| state.map(|state| state.join("audit")))
 }
 
+/// Returns every moment at which something of a policy expires.
+fn expiries(policy: &Policy) -> impl Iterator<Item = i64> {
+    core::iter::once(&policy.bounds)
+        .chain(policy.rules.iter().map(|rule| &rule.bounds))
+        .filter_map(|bounds| bounds.expires)
+}
+
 fn counts(policy: &Policy) -> bool {
     let mut bounds = core::iter::once(&policy.bounds).chain(policy.rules.iter().map(|rule| &rule.bounds));
     bounds.any(|bounds| bounds.limits.total_bytes.is_some())
@@ -321,9 +387,73 @@ fn told(opened: &Result<Option<Log>, Error>) -> String {
 const NOWHERE: &str = "no folder is known: set STATE_DIRECTORY, or name one in audit.path of the policy";
 /// How often what was counted is written: so much is counted anew after a crash.
 const PERIOD: Duration = Duration::from_secs(5);
+/// How often the time is written, in seconds: by so much more a clock may be set back while the agent does not run.
+const NOTE: i64 = 60;
 /// How soon it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a policy waits for its keeper, once it is in force: the log tells of it when its records are where it says.
 const HANDING: Duration = Duration::from_secs(1);
 /// More policies than these are not followed by a disk that hangs.
 const MAX_TAKEN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Found;
+
+    /// A guard whose policy lets requests be recorded until 2100, and what keeps it.
+    fn kept(state: &Path, version: &str) -> (Arc<Guard>, Keeper) {
+        let rule = "{ name: a, endpoints: ['*'], hosts: [localhost], ports: [1], protocols: [tcp] }";
+        let text = format!(
+            "version: 1\ncapture: true\nexpires: 2100-01-01T00:00:00Z\naudit: {{ enabled: false }}\nallow:\n  - {rule}\n"
+        );
+        let policy = Policy::parse(Path::new("policy.yml"), &text).unwrap();
+        let guard = Guard::new();
+        guard.set(Found { policy, text }, version.to_owned());
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let mut keeper =
+            Keeper::new((Arc::clone(&guard), "crm".to_owned()), Some(state.to_owned()), Arc::default(), &provider);
+        keeper.follow(&guard.policy().unwrap()).unwrap();
+        (guard, keeper)
+    }
+
+    const EXPIRED: i64 = 4_102_444_800;
+
+    #[test]
+    fn what_has_expired_stays_so_over_restarts_whatever_the_clock_shows_until_another_policy_comes() {
+        let state = crate::testing::folder("keep-time");
+        let (guard, mut keeper) = kept(&state, "one");
+        assert!(guard.captures());
+        guard.recall(Some(EXPIRED)); // as by a clock that goes on
+        assert!(!guard.captures());
+        keeper.due = Instant::now();
+        keeper.tick(guard.policy().as_deref());
+        drop(keeper); // killed
+
+        let (guard, keeper) = kept(&state, "one");
+        assert!(!guard.captures(), "by a clock that was set back");
+        drop(keeper);
+        let (guard, mut keeper) = kept(&state, "two");
+        assert!(guard.captures());
+        keeper.end();
+        drop(keeper);
+        let (guard, keeper) = kept(&state, "one");
+        assert!(guard.captures(), "the last policy is known, and no other");
+        drop(keeper);
+    }
+
+    #[test]
+    fn a_time_that_is_not_known_is_past_until_its_file_is_removed() {
+        let state = crate::testing::folder("keep-time-changed");
+        let file = state.join("seen").join("crm").join("seen.json");
+        kept(&state, "one").1.end();
+        std::fs::write(&file, "{}").unwrap();
+
+        let (guard, mut keeper) = kept(&state, "one");
+        assert!(!guard.captures());
+        std::fs::remove_file(&file).unwrap();
+        keeper.due = Instant::now();
+        keeper.tick(guard.policy().as_deref());
+        assert!(guard.captures());
+    }
+}

@@ -6,6 +6,7 @@
 mod audited;
 mod authority;
 mod bell;
+mod clock;
 mod file;
 mod follow;
 mod freeze;
@@ -17,6 +18,7 @@ mod mark;
 mod meter;
 mod pattern;
 mod read;
+mod seen;
 mod ticket;
 mod totals;
 mod watch;
@@ -239,6 +241,7 @@ impl<'a> Facts<'a> {
             protocol: Protocol::of(endpoint),
             address: None,
             now,
+            latest: now,
             whole: Usage::default(),
             rules: &[],
         }

@@ -50,6 +50,7 @@ fn facts() -> Facts<'static> {
         protocol: Protocol::Https,
         address: None,
         now: NOON,
+        latest: i64::MIN,
         whole: Usage::default(),
         rules: &[],
     }
@@ -117,6 +118,11 @@ fn every_condition_of_a_rule_must_hold_and_the_refusal_names_the_first_that_does
         ("loopback", Facts { address: address("127.0.0.1"), ..fine }, (None, Some(Reason::Address), crm())),
         ("hours", Facts { now: NOON + 6 * 3_600, ..fine }, (None, Some(Reason::Hours), crm())),
         ("rule expired", Facts { now: 1_798_758_000, ..fine }, (None, Some(Reason::Expired), crm())),
+        (
+            "rule expired, by a clock set back",
+            Facts { latest: 1_798_758_000, ..fine },
+            (None, Some(Reason::Expired), crm()),
+        ),
         ("all expired", Facts { now: 1_893_456_000, ..fine }, (None, Some(Reason::Expired), None)),
         ("connections", Facts { rules: &full, ..fine }, (None, Some(Reason::Connections), crm())),
         ("bytes", Facts { rules: &spent, ..fine }, (None, Some(Reason::Bytes), crm())),

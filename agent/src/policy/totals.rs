@@ -2,15 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    audit::{Claim, Hasher, check_owner},
+    audit::{Claim, Hasher, check_owner, folders},
     config::replace,
 };
 
@@ -32,20 +32,36 @@ pub(super) struct TotalsFile {
 }
 
 impl TotalsFile {
-    /// Reads what was counted before; zero where there is no file. No other agent counts in it.
+    /// Reads what an agent of this name has counted before; zero where there is no file. No other agent counts in it.
     ///
     /// # Errors
     /// Why it is not believed.
-    pub(super) fn open(state: &Path, hasher: Hasher) -> Result<(Self, Totals), String> {
-        let claim = Claim::take(&state.join(FOLDER)).map_err(|error| error.to_string())?;
-        let path = claim.folder.join(FILE);
-        let named = |problem: String| format!("{}: {problem}", path.display());
-        let totals = match read(&path) {
-            Ok(text) => parse(&text, hasher).ok_or_else(|| named("it is not as it was written".to_owned()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Totals::default(),
-            Err(error) => return Err(named(error.to_string())),
+    pub(super) fn open(state: &Path, name: &str, hasher: Hasher) -> Result<(Self, Totals), String> {
+        let claim = Claim::take(&state.join(FOLDER).join(name)).map_err(|error| error.to_string())?;
+        let found = load(&claim.folder.join(FILE), hasher)?;
+        let written = found.clone().unwrap_or_default();
+        let mut file = Self { claim, hasher, written };
+        let Some(totals) = found else {
+            let totals = file.adopt(state)?;
+            return Ok((file, totals));
         };
-        Ok((Self { claim, hasher, written: totals.clone() }, totals))
+        Ok((file, totals))
+    }
+
+    /// Takes over what was counted in a file that has not the name of its agent: the first that no other agent has.
+    fn adopt(&mut self, state: &Path) -> Result<Totals, String> {
+        for folder in folders(&state.join(FOLDER)) {
+            let lock = File::open(folder.join("lock"));
+            if lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
+                continue;
+            }
+            let path = folder.join(FILE);
+            let Some(totals) = load(&path, self.hasher)? else { continue };
+            self.write(&totals).map_err(|error| error.to_string())?;
+            fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            return Ok(totals);
+        }
+        Ok(Totals::default())
     }
 
     /// Writes what was counted, in one step, and waits for the disk; nothing where it is as it was.
@@ -68,6 +84,16 @@ impl TotalsFile {
     }
 }
 
+/// Reads totals; nothing where there is no file.
+fn load(path: &Path, hasher: Hasher) -> Result<Option<Totals>, String> {
+    let named = |problem: &str| format!("{}: {problem}", path.display());
+    match read(path) {
+        Ok(text) => parse(&text, hasher).map(Some).ok_or_else(|| named("it is not as it was written")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(&error.to_string())),
+    }
+}
+
 fn read(path: &Path) -> io::Result<String> {
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.is_file() {
@@ -79,13 +105,14 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Writes totals and their hash: two lines.
-fn text(totals: &Totals, hasher: Hasher) -> String {
-    let line = serde_json::to_string(totals).unwrap_or_default(); // of text and numbers
+/// Writes what is kept and its hash: two lines.
+pub(super) fn text(kept: &impl Serialize, hasher: Hasher) -> String {
+    let line = serde_json::to_string(kept).unwrap_or_default(); // of text and numbers
     format!("{line}\n{}\n", hasher.hash(line.as_bytes()))
 }
 
-fn parse(text: &str, hasher: Hasher) -> Option<Totals> {
+/// Reads that; nothing where it is not as it was written.
+pub(super) fn parse<T: DeserializeOwned>(text: &str, hasher: Hasher) -> Option<T> {
     let (line, print) = text.split_once('\n')?;
     let print = print.strip_suffix('\n')?;
     (print.parse() == Ok(hasher.hash(line.as_bytes()))).then(|| serde_json::from_str(line).ok()).flatten()
@@ -112,26 +139,58 @@ mod tests {
     #[test]
     fn what_was_counted_is_found_again_and_one_agent_counts_in_one_file() {
         let state = crate::testing::folder("totals");
-        let (mut file, found) = TotalsFile::open(&state, hasher()).unwrap();
+        let (mut file, found) = TotalsFile::open(&state, "crm", hasher()).unwrap();
         assert_eq!(found, Totals::default());
         file.write(&totals()).unwrap();
 
-        let (_, other) = TotalsFile::open(&state, hasher()).unwrap();
+        let (_, other) = TotalsFile::open(&state, "crm", hasher()).unwrap();
         assert_eq!(other, Totals::default(), "another agent's is another");
         drop(file);
-        assert_eq!(TotalsFile::open(&state, hasher()).unwrap().1, totals());
+        assert_eq!(TotalsFile::open(&state, "crm", hasher()).unwrap().1, totals());
+    }
+
+    #[test]
+    fn each_agent_finds_its_own_whoever_starts_first() {
+        let state = crate::testing::folder("totals-two");
+        let open = |name: &str| TotalsFile::open(&state, name, hasher()).unwrap();
+        let other = Totals { whole: 99, ..Totals::default() };
+        open("crm").0.write(&totals()).unwrap();
+        open("erp").0.write(&other).unwrap();
+
+        let erp = open("erp");
+        let crm = open("crm");
+        assert_eq!((erp.1, crm.1), (other, totals()));
+    }
+
+    #[test]
+    fn what_was_counted_in_files_without_a_name_is_counted_on_once() {
+        let state = crate::testing::folder("totals-old");
+        let old = |folder: &str, totals: &Totals| {
+            fs::create_dir_all(state.join(folder)).unwrap();
+            fs::write(state.join(folder).join("lock"), "").unwrap();
+            fs::write(state.join(folder).join(FILE), text(totals, hasher())).unwrap();
+        };
+        let other = Totals { whole: 99, ..Totals::default() };
+        old("totals", &totals());
+        old("totals-2", &other);
+        let open = |name: &str| TotalsFile::open(&state, name, hasher()).unwrap().1;
+
+        assert_eq!((open("crm"), open("erp"), open("hr")), (totals(), other, Totals::default()));
+        assert_eq!(open("crm"), totals(), "it has a name");
+        fs::write(state.join("totals-2").join(FILE), "12").unwrap();
+        assert!(TotalsFile::open(&state, "new", hasher()).unwrap_err().contains("totals-2/totals.json"));
     }
 
     #[test]
     fn a_file_that_was_changed_is_not_believed_and_a_file_that_is_gone_begins_anew() {
         let state = crate::testing::folder("totals-changed");
-        let path = state.join(FOLDER).join(FILE);
-        TotalsFile::open(&state, hasher()).unwrap().0.write(&totals()).unwrap();
+        let path = state.join(FOLDER).join("crm").join(FILE);
+        TotalsFile::open(&state, "crm", hasher()).unwrap().0.write(&totals()).unwrap();
         let written = fs::read_to_string(&path).unwrap();
 
         for spoiled in [written.replacen(":12", ":11", 1), String::new(), "{}\n".to_owned(), written[..20].to_owned()] {
             fs::write(&path, &spoiled).unwrap();
-            let told = TotalsFile::open(&state, hasher()).unwrap_err();
+            let told = TotalsFile::open(&state, "crm", hasher()).unwrap_err();
             assert!(told.contains("totals.json: it is not as it was written"), "{told}");
         }
         #[cfg(unix)]
@@ -139,9 +198,9 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             fs::write(&path, &written).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-            assert!(TotalsFile::open(&state, hasher()).unwrap_err().contains("chmod go-w"));
+            assert!(TotalsFile::open(&state, "crm", hasher()).unwrap_err().contains("chmod go-w"));
         }
         fs::remove_file(&path).unwrap();
-        assert_eq!(TotalsFile::open(&state, hasher()).unwrap().1, Totals::default());
+        assert_eq!(TotalsFile::open(&state, "crm", hasher()).unwrap().1, Totals::default());
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     audit::Record,
     config::ConfigFault,
     errors::{Error, Fault},
+    local::name_of,
 };
 
 /// What looks at the files of a guard.
@@ -68,8 +69,10 @@ impl Watch {
     /// When there is no audit log although the policy wants one and no connection without, or no policy where there was one.
     pub fn keep(&mut self, state: Option<PathBuf>) -> Result<(), Error> {
         let mut follower = lock(&self.follower);
+        let files: Vec<PathBuf> = follower.configuration().map(PathBuf::from).into_iter().collect();
+        let name = name_of(&files, &self.provider);
         let mark = state.as_deref().map(|state| follower.mark(state));
-        let desk = Arc::new(Desk::new(self.guard(), state, mark, &self.provider));
+        let desk = Arc::new(Desk::new((self.guard(), name), state, mark, &self.provider));
         let followed = desk.begin(follower.file());
         self.desk = Some(Arc::clone(&desk));
         follower.desk = Some(desk);
