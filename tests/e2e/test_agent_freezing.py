@@ -6,9 +6,9 @@ import pathlib
 import signal
 import subprocess
 
-from harness.deployment import AGENT, DOMAIN
+from harness.deployment import AGENT, DOMAIN, yaml
 from harness.http_upstream import HttpUpstream
-from harness.process import Process, run, wait_until
+from harness.process import run, wait_until
 
 
 def agent(registry, tmp_path, **settings):
@@ -125,3 +125,22 @@ def test_the_command_says_frozen_only_when_the_agent_says_so(registry, tmp_path)
     other.mkdir()
     code, told = command(it, "thaw", "--config", it.config)
     assert code != 0, told
+
+
+def test_a_policy_that_is_gone_is_missed_at_the_next_start(registry, tmp_path):
+    _, _, it = agent(registry, tmp_path)
+    policy = it.directory / "policy.yml"
+    rule = {"name": "all", "endpoints": ["*"], "hosts": ["*"], "addresses": ["127.0.0.0/8"], "ports": ["1-65535"], "protocols": ["http"]}
+    policy.write_text(yaml({"version": 1, "allow": [rule]}) + "\n")
+    policy.chmod(0o600)
+    it.start()
+    it.stop()
+    policy.unlink()
+
+    it.spawn()
+
+    assert it.process.wait() == 3
+    assert f"ADIT-1411: policy that was in force is gone: {policy} was in force here" in it.process.text()
+    (mark,) = (it.state / "adit" / "policies").iterdir()
+    mark.unlink()
+    it.start()
