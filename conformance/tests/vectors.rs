@@ -349,7 +349,12 @@ mod value {
     }
 
     pub(crate) fn unbind(unbind: &Unbind) -> Value {
-        object([("id", number(unbind.id.0)), ("cut", unbind.cut.then_some(Value::Bool(true)))])
+        object([
+            ("id", number(unbind.id.0)),
+            ("cut", unbind.cut.then_some(Value::Bool(true))),
+            ("code", number(unbind.code.0)),
+            ("text", text(&unbind.text)),
+        ])
     }
 
     pub(crate) fn bind_refusal(no: &BindRefusal) -> Value {

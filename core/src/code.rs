@@ -94,6 +94,12 @@ codes! {
     FROZEN = 0x10f;
     /// The network's certificate is not good any more: it was revoked, or nobody says that it was not.
     UNTRUSTED = 0x110;
+    /// The customer's own policy does not allow the endpoint, or not any more.
+    DISALLOWED = 0x111;
+    /// The agent's configuration does not have the endpoint any more, or has another in its place.
+    CONFIGURATION = 0x112;
+    /// The agent has no certificate for the endpoint that it can use.
+    CERTIFICATE = 0x113;
 
     /// The stream was not processed at all: safe to try elsewhere.
     REFUSED = 0x200;

@@ -344,7 +344,8 @@ impl Uplink {
         if let Some(Live { attempt, .. }) = self.current {
             while let Some((BindRefusal { id, refusal }, retry_in)) = self.binds.give_up(now) {
                 // Taken back, so that an answer which comes after all binds nothing that nobody expects.
-                self.actions.push_back(Action::Unbind { attempt, unbind: Unbind { id, cut: false } });
+                let unbind = Unbind::new(id).because(refusal.code, refusal.text.clone()); // spec: BIND-020
+                self.actions.push_back(Action::Unbind { attempt, unbind });
                 self.notices.push_back(Notice::Rejected { id, refusal, retry_in });
             }
             self.binds.ask(now, |bind| self.actions.push_back(Action::Bind { attempt, bind }));
@@ -358,11 +359,11 @@ impl Uplink {
         id
     }
 
-    /// Gives an endpoint up. With `cut` its streams are reset, else they finish. Giving it up twice changes nothing.
-    pub fn unbind(&mut self, id: BindId, cut: bool, now: Instant) {
-        let known = self.binds.remove(id);
+    /// Gives an endpoint up. Giving it up twice changes nothing.
+    pub fn unbind(&mut self, unbind: Unbind, now: Instant) {
+        let known = self.binds.remove(unbind.id);
         if let (true, Some(Live { attempt, .. })) = (known, self.current) {
-            self.actions.push_back(Action::Unbind { attempt, unbind: Unbind { id, cut } });
+            self.actions.push_back(Action::Unbind { attempt, unbind });
         }
         self.handle_timeout(now);
     }

@@ -645,7 +645,7 @@ fn an_answer_that_is_sent_again_answers_no_later_bind() {
     let Some(Event::Bind(request)) = pair.network.take_events().pop() else { panic!("no bind") };
     pair.down.hole = true;
     pair.network.session().reject(request, refusal());
-    pair.agent.session().unbind(Unbind { id: BindId(1), cut: false });
+    pair.agent.session().unbind(&Unbind::new(BindId(1)));
     pair.run_for(secs(1));
     pair.cut();
 
@@ -668,7 +668,7 @@ fn an_answer_that_waits_to_be_said_is_not_said_to_who_gave_the_bind_up() {
     pair.settle();
     let Some(Event::Bind(request)) = pair.network.take_events().pop() else { panic!("no bind") };
     pair.network.session().reject(request, refusal());
-    let octets = Encoded::message(Kind::Unbind, &Unbind { id: BindId(1), cut: false });
+    let octets = Encoded::message(Kind::Unbind, &Unbind::new(BindId(1)));
     let (mut unbind, now) = (Vec::new(), pair.now());
     octets.write(&mut unbind);
 

@@ -587,7 +587,7 @@ fn a_bind_given_up_without_an_answer_takes_room_until_that_is_acknowledged() {
     let mut lone = Lone::established_agent(agent(|config| config.binds = 2));
     let session = lone.session();
     session.bind(&bind(1)).unwrap();
-    session.unbind(Unbind { id: BindId(1), cut: false });
+    session.unbind(&Unbind::new(BindId(1)));
     session.bind(&bind(2)).unwrap();
     assert_eq!(session.bind(&bind(3)), Err(BindError::Limit));
     assert_eq!(counted(&lone.say()), [Kind::Bind, Kind::Unbind, Kind::Bind]);

@@ -225,7 +225,7 @@ fn an_answer_to_a_bind_that_was_given_up_answers_no_later_one() {
     pair.agent.link.session_mut().unwrap().bind(&bind(1, "https://a.example")).unwrap();
     pair.settle();
     let Some(Event::Bind(first)) = pair.network.take_events().pop() else { panic!("no bind") };
-    pair.agent.link.session_mut().unwrap().unbind(Unbind { id: BindId(1), cut: false });
+    pair.agent.link.session_mut().unwrap().unbind(&Unbind::new(BindId(1)));
     pair.run_for(secs(1));
     pair.agent.link.session_mut().unwrap().bind(&bind(1, "https://other.example")).unwrap();
     pair.settle();
@@ -293,7 +293,7 @@ fn a_bind_number_that_was_given_up_is_not_used_while_its_answer_may_be_on_the_wa
     pair.settle();
     let Some(Event::Bind(first)) = pair.network.take_events().pop() else { panic!("no bind") };
     let session = pair.agent.link.session_mut().unwrap();
-    session.unbind(Unbind { id: BindId(1), cut: false });
+    session.unbind(&Unbind::new(BindId(1)));
     let in_use = Err(BindError::InUse(BindId(1)));
     assert_eq!(session.bind(&again), in_use);
     let session = pair.network.link.session_mut().unwrap();
@@ -326,7 +326,7 @@ fn a_bind_that_is_cut_ends_its_streams_and_no_other() {
     let session = pair.agent.link.session_mut().unwrap();
     assert_eq!(session.read(cut, 1), Err(ReadError::Blocked));
 
-    session.unbind(Unbind { id: BindId(1), cut: true });
+    session.unbind(&Unbind::new(BindId(1)).cutting(true));
     pair.settle();
 
     assert_eq!(pair.agent.take_events(), [Event::Readable(cut)]);

@@ -226,7 +226,8 @@ pub(crate) fn a_refusal(maker: &mut Maker<'_, '_>) -> Refusal {
 }
 
 fn an_unbind(maker: &mut Maker<'_, '_>) -> Unbind {
-    Unbind { id: BindId(maker.choices.number()), cut: maker.choices.coin() }
+    let unbind = Unbind::new(BindId(maker.choices.number())).cutting(maker.choices.coin());
+    unbind.because(maker.code(), maker.text(1_024))
 }
 
 pub(crate) fn a_welcome(maker: &mut Maker<'_, '_>) -> Welcome {

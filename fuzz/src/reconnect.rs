@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adit_core::{
     Action, BindId, BindRefusal, Bound, Code, Duration, GoAway, Instant, Notice, ReconnectPolicy, Refusal, Retry,
-    Uplink,
+    Unbind, Uplink,
 };
 
 use crate::Choices;
@@ -115,7 +115,7 @@ impl Run {
             9 => {
                 let id = BindId(choices.number::<u8>().into());
                 self.wishes.remove(&id.0);
-                self.uplink.unbind(id, choices.coin(), now);
+                self.uplink.unbind(Unbind::new(id).cutting(choices.coin()), now);
             }
             10 => self.answer_bind(attempt, choices),
             11 => self.stale(choices),

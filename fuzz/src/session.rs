@@ -225,7 +225,7 @@ impl Tested for Agent {
                 let result = CommandResult { id: request.id, code: Code::FORBIDDEN, text: String::new() };
                 let _ = session.answer(&result);
             }
-            _ if what.is_multiple_of(3) => session.unbind(Unbind { id, cut: what.is_multiple_of(2) }),
+            _ if what.is_multiple_of(3) => session.unbind(&Unbind::new(id).cutting(what.is_multiple_of(2))),
             _ => drop(session.bind(&crate::model::a_bind(id))),
         }
     }

@@ -59,7 +59,7 @@ pub enum Event<T> {
     Opened(T),
     /// Network: the agent wishes for an endpoint. Answer with [`Session::bound`] or [`Session::reject`].
     Bind(BindRequest),
-    /// Network: the agent gave a bind up.
+    /// Network: the agent gave a bind up, and may have said why. The text is the agent's own: [`adit_core::escape`] it.
     Unbind(Unbind),
     /// Network: the agent answered a remote command.
     CommandResult(CommandResult),
@@ -430,7 +430,7 @@ impl<R> Session<side::Agent, R> {
     }
 
     /// Gives a bind up.
-    pub fn unbind(&self, unbind: Unbind) {
+    pub fn unbind(&self, unbind: &Unbind) {
         self.handle.unbind(unbind);
     }
 

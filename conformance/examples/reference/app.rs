@@ -107,6 +107,7 @@ async fn serve(
                     if urls.get(&unbind.id).is_some_and(|url| url.contains("drain")) {
                         session.drain(Code::SHUTDOWN, None, "");
                     }
+                    tell(Event::Unbind(unbind), desk);
                 }
                 Some(event) => tell(event, desk),
                 None => open = false,
@@ -173,7 +174,9 @@ fn on_agent(session: &AgentSession, act: &Value, desk: &Desk) {
         desk.done(session.bind(&bind(number(asked, "id"), url, number(asked, "tls_end"))).is_ok());
     } else if let Some(asked) = act.get("unbind") {
         let cut = asked.get("cut").and_then(Value::as_bool).unwrap_or(false);
-        session.unbind(Unbind { id: BindId(number(asked, "id")), cut });
+        let text = asked.get("text").and_then(Value::as_str).unwrap_or_default();
+        let unbind = Unbind::new(BindId(number(asked, "id"))).cutting(cut);
+        session.unbind(&unbind.because(Code(number(asked, "code")), text));
         desk.done(true);
     } else {
         on_any(session, act, desk);
@@ -214,12 +217,15 @@ fn tell(event: Event, desk: &Desk) {
         Event::Unbound(BindRefusal { id, refusal }) => {
             json!({ "event": "unbound", "id": id.0, "code": refusal.code.0 })
         }
+        Event::Unbind(Unbind { id, code, text, .. }) => {
+            json!({ "event": "given_up", "id": id.0, "code": code.0, "text": text })
+        }
         Event::CommandResult(result) => json!({ "event": "result", "id": result.id, "code": result.code.0 }),
         Event::GoAway(goaway) => json!({ "event": "goaway", "code": goaway.code.0 }),
         Event::Suspended(_) => json!({ "event": "suspended" }),
         Event::Resumed(_) => json!({ "event": "resumed" }),
         Event::Closed(_) => json!({ "event": "closed" }),
-        Event::Bind(_) | Event::Unbind(_) | Event::Command(_) => return,
+        Event::Bind(_) | Event::Command(_) => return,
     };
     (desk.say)(told);
 }

@@ -81,6 +81,7 @@ class App:
         if kind == "Bind":
             self.on_bind(session, number, fields.get("url", ""), fields.get("tls_end", 0))
         elif kind == "Unbind":
+            self.say({"event": "given_up", "id": number, "code": fields.get("code", 0), "text": fields.get("text", "")})
             if "drain" in self.urls.get(number, ""):
                 session.drain("SHUTDOWN", now)
         elif kind == "Bound":

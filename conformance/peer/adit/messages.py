@@ -37,7 +37,7 @@ SCHEMA = {
         "name": (5, TEXT, 253), "description": (6, TEXT, 1_024), "metadata": (7, TEXT, 4_096), "tls_end": (8, ENUM, 3),
     },
     "Bound": {"id": (1, U32, None), "url": (2, TEXT, 512), "tls_end": (3, ENUM, 3)},
-    "Unbind": {"id": (1, U32, None), "cut": (2, BOOL, None)},
+    "Unbind": {"id": (1, U32, None), "cut": (2, BOOL, None), "code": (3, U32, None), "text": (4, TEXT, 1_024)},
     "BindRefusal": {"id": (1, U32, None), "refusal": (2, "Refusal", None)},
     "CommandRequest": {"id": (1, U32, None), "command": (2, U32, None), "text": (3, TEXT, 1_024)},
     "CommandResult": {"id": (1, U32, None), "code": (2, U32, None), "text": (3, TEXT, 1_024)},

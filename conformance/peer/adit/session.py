@@ -350,11 +350,14 @@ class Session:
             if kind == wire.BOUND and not self.ends_as_asked(number, fields.get("tls_end", 0)):
                 # spec: BIND-018
                 del self.binds[number]
-                self.say_message(wire.UNBIND, "Unbind", {"id": number, "cut": True})
+                why = {} if bug("gives-up-without-a-word") else {"code": wire.CODES["UNSUPPORTED"], "text": "BIND-018"}
+                self.say_message(wire.UNBIND, "Unbind", {"id": number, "cut": True, **why})  # spec: BIND-020
                 refused = {"id": number, "refusal": {"code": wire.CODES["UNSUPPORTED"]}}
                 return self.events.append(("BindRefusal", wire.REJECTED, refused))
             if kind == wire.BOUND:
                 self.binds[number] = "bound"
+            elif kind == wire.UNBIND and fields.get("code", 0) > 0x113 and bug("takes-known-reasons-only"):
+                pass
             else:
                 del self.binds[number]
         return self.events.append((name, kind, fields))

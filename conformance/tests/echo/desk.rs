@@ -37,7 +37,9 @@ impl Echo<Agent> {
             Some(self.lone.session().bind(&bind(number(asked, "id"), url, number(asked, "tls_end"))).is_ok())
         } else if let Some(asked) = act.get("unbind") {
             let cut = asked.get("cut").and_then(Value::as_bool).unwrap_or(false);
-            self.lone.session().unbind(Unbind { id: BindId(number(asked, "id")), cut });
+            let text = asked.get("text").and_then(Value::as_str).unwrap_or_default();
+            let unbind = Unbind::new(BindId(number(asked, "id"))).cutting(cut);
+            self.lone.session().unbind(&unbind.because(Code(number(asked, "code")), text));
             Some(true)
         } else {
             self.act_as_any(act)
@@ -73,6 +75,9 @@ impl<S: adit_core::Side> Echo<S> {
             Event::Bound(bound) => Some(json!({ "event": "bound", "id": bound.id.0, "url": bound.url })),
             Event::Rejected(refusal) => Some(refused("rejected", refusal)),
             Event::Unbound(refusal) => Some(refused("unbound", refusal)),
+            Event::Unbind(Unbind { id, code, text, .. }) => {
+                Some(json!({ "event": "given_up", "id": id.0, "code": code.0, "text": text }))
+            }
             Event::CommandResult(result) => Some(json!({ "event": "result", "id": result.id, "code": result.code.0 })),
             Event::GoAway(goaway) => Some(json!({ "event": "goaway", "code": goaway.code.0 })),
             Event::Suspended(_) => Some(json!({ "event": "suspended" })),
@@ -85,7 +90,6 @@ impl<S: adit_core::Side> Echo<S> {
             | Event::Readable(_)
             | Event::Writable(_)
             | Event::Bind(_)
-            | Event::Unbind(_)
             | Event::Command(_) => None,
         });
     }

@@ -253,7 +253,7 @@ impl Handle<side::Agent> {
     }
 
     /// Gives a bind up.
-    pub fn unbind(&self, unbind: Unbind) {
+    pub fn unbind(&self, unbind: &Unbind) {
         self.shared.act(|state| state.link.session_mut().map(|session| session.unbind(unbind)));
     }
 

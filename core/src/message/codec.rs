@@ -403,14 +403,18 @@ impl Message for Unbind {
         let mut writer = Writer(out);
         writer.number(1, self.id.0);
         writer.number(2, self.cut);
+        writer.number(3, self.code.0);
+        writer.text(4, &self.text, TEXT);
     }
 
     fn decode(input: &[u8]) -> Result<Self, Violation> {
-        let mut unbind = Self { id: BindId(0), cut: false };
+        let mut unbind = Self::new(BindId(0));
         each(input, |field, value| {
             match field {
                 1 => unbind.id = BindId(value.u32()?),
                 2 => unbind.cut = value.bool()?,
+                3 => unbind.code = Code(value.u32()?), // spec: BIND-020, a code that is not known is no fault
+                4 => unbind.text = value.text(TEXT)?,
                 _ => {}
             }
             Ok(())

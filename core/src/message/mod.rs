@@ -294,12 +294,37 @@ pub struct Bound {
 }
 
 /// The agent gives a bind up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unbind {
     /// The agent's number for it.
     pub id: BindId,
     /// Whether live streams are reset at once; else they finish.
     pub cut: bool,
+    /// Why; [`Code::NO_ERROR`] where the agent says nothing of it.
+    pub code: Code,
+    /// Why, for humans. At most 1,024 octets.
+    pub text: String,
+}
+
+impl Unbind {
+    /// Gives a bind up and says nothing of the reason; live streams finish.
+    pub const fn new(id: BindId) -> Self {
+        Self { id, cut: false, code: Code::NO_ERROR, text: String::new() }
+    }
+
+    /// Resets live streams at once, if `cut`.
+    #[must_use]
+    pub const fn cutting(mut self, cut: bool) -> Self {
+        self.cut = cut;
+        self
+    }
+
+    /// Says why (BIND-020). A longer text than fits is cut where it is sent.
+    #[must_use]
+    pub fn because(mut self, code: Code, text: impl Into<String>) -> Self {
+        (self.code, self.text) = (code, text.into());
+        self
+    }
 }
 
 /// A no to one bind: REJECTED in answer to BIND, UNBOUND for one that was in force.

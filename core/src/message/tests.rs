@@ -194,10 +194,30 @@ fn a_frame_limit_of_zero_is_not_taken_for_an_absent_one() {
     assert_eq!(Limits::decode(&encoded(&limits)), Ok(limits));
 }
 
+/// BIND-020, MSG-004
+#[test]
+fn a_reason_that_is_too_long_is_cut_by_who_says_it_and_refused_by_who_hears_it() {
+    let long = Unbind::new(BindId(3)).because(Code(0x9999), "ü".repeat(600));
+    let cut = Unbind::decode(&encoded(&long));
+    assert_eq!(cut, Ok(Unbind::new(BindId(3)).because(Code(0x9999), "ü".repeat(512))));
+
+    let octets = [b"\x08\x03\x22\x81\x08".as_slice(), &[b'x'; 1_025]].concat();
+    assert_eq!(Unbind::decode(&octets), Err(Violation::MessageTooLong));
+}
+
+/// MSG-002: who knows nothing of reasons, and who says none, understand each other.
+#[test]
+fn giving_up_without_a_reason_says_what_it_always_said() {
+    assert_eq!(encoded(&Unbind::new(BindId(3)).cutting(true)), b"\x08\x03\x10\x01");
+    assert_eq!(Unbind::decode(b"\x08\x03"), Ok(Unbind::new(BindId(3))));
+}
+
 #[test]
 fn what_is_given_up_and_what_is_asked_arrives_as_it_was_sent() {
     for cut in [false, true] {
-        let unbind = Unbind { id: BindId(3), cut };
+        let silent = Unbind::new(BindId(3)).cutting(cut);
+        assert_eq!(Unbind::decode(&encoded(&silent)), Ok(silent.clone()));
+        let unbind = silent.because(Code::DISALLOWED, "why");
         assert_eq!(Unbind::decode(&encoded(&unbind)), Ok(unbind));
     }
     for (number, command) in [(1, Command::Stop), (2, Command::Restart), (3, Command::Update)] {

@@ -195,12 +195,12 @@ impl Session<side::Agent> {
     }
 
     /// Gives a bind up, asked for or in force; does nothing for one that is neither.
-    pub fn unbind(&mut self, unbind: Unbind) {
+    pub fn unbind(&mut self, unbind: &Unbind) {
         if self.over.is_some() {
             return;
         }
         let Some(state) = self.control.binds.remove(&unbind.id.0) else { return };
-        self.control.send(Kind::Unbind, &unbind);
+        self.control.send(Kind::Unbind, unbind);
         if unbind.cut {
             self.cut(unbind.id);
         }
@@ -423,8 +423,9 @@ impl<S: Side> Session<S> {
         if !asked.is_kept(bound.tls_end) {
             // spec: BIND-018, whoever can read what callers send is never changed in passing
             self.control.binds.remove(&bound.id.0);
-            self.control.send(Kind::Unbind, &Unbind { id: bound.id, cut: true });
             let text = String::from(TLS_ENDS_ELSEWHERE);
+            let unbind = Unbind::new(bound.id).cutting(true).because(Code::UNSUPPORTED, text.clone()); // spec: BIND-020
+            self.control.send(Kind::Unbind, &unbind);
             let refusal = Refusal { code: Code::UNSUPPORTED, retry_after: None, text };
             self.control.events.push_back(Event::Rejected(BindRefusal { id: bound.id, refusal }));
             return Ok(());

@@ -193,7 +193,7 @@ impl Puppet {
             }
             (Role::Agent, _) => Encoded::message(
                 Kind::Unbind,
-                &Unbind { id: BindId(which % (self.binds + 1)), cut: (which / 7).is_multiple_of(3) },
+                &Unbind::new(BindId(which % (self.binds + 1))).cutting((which / 7).is_multiple_of(3)),
             ),
             (Role::Network, 11) if which.is_multiple_of(3) => {
                 let request = CommandRequest { id: which, command: Command::Stop, text: String::new() };

@@ -112,7 +112,8 @@ fn a_bind_that_is_not_answered_is_taken_back_and_asked_for_again() {
     assert_eq!(uplink.poll_timeout(), Some(Deadline { at: at(30), why: TimerKind::Rebind }));
     uplink.handle_timeout(at(30));
 
-    assert_eq!(actions(&mut uplink), [unbind(1, id, false)]);
+    let said = Unbind::new(id).because(Code::BUSY, "no answer in time"); // BIND-020
+    assert_eq!(actions(&mut uplink), [unbind(1, said)]);
     let notices = notices(&mut uplink);
     let [Notice::Rejected { id: told, retry_in, .. }] = &*notices else { panic!("{notices:?}") };
     assert_eq!(*told, id);
@@ -130,8 +131,8 @@ fn no_more_than_a_hundred_binds_are_without_an_answer() {
     uplink.handle_established(1, at(0));
     assert_eq!(asked(&actions(&mut uplink)).len(), 100);
 
-    uplink.unbind(ids[0], false, at(1));
-    assert_eq!(actions(&mut uplink), [unbind(1, ids[0], false)]);
+    uplink.unbind(Unbind::new(ids[0]), at(1));
+    assert_eq!(actions(&mut uplink), [unbind(1, Unbind::new(ids[0]))]);
     uplink.handle_bound(1, &granted(ids[0]), at(1));
     uplink.handle_rejected(1, refused(ids[1], Code::IN_USE, None), at(1));
 
@@ -143,14 +144,15 @@ fn no_more_than_a_hundred_binds_are_without_an_answer() {
 fn what_is_given_up_is_not_asked_for_again() {
     let mut uplink = uplink();
     let [one, two] = ["https://one.example", "https://two.example"].map(|url| uplink.bind(wish(url), at(0)));
-    uplink.unbind(one, false, at(0));
+    uplink.unbind(Unbind::new(one), at(0));
     uplink.handle_established(1, at(0));
     assert_eq!(asked(&actions(&mut uplink)), [(1, two)]);
     uplink.handle_bound(1, &granted(two), at(0));
 
-    uplink.unbind(two, true, at(1));
-    uplink.unbind(two, true, at(1));
-    assert_eq!(actions(&mut uplink), [unbind(1, two, true)]);
+    let said = Unbind::new(two).cutting(true).because(Code::DISALLOWED, "no rule is for it");
+    uplink.unbind(said.clone(), at(1));
+    uplink.unbind(Unbind::new(two), at(1));
+    assert_eq!(actions(&mut uplink), [unbind(1, said)]);
 
     uplink.handle_closed(1, Retry::Now, at(2));
     uplink.handle_established(2, at(2));
@@ -457,7 +459,7 @@ impl World {
             Step::Unbind(which, cut) => {
                 if let Some(id) = pick(self.wishes.iter().copied(), which) {
                     self.wishes.retain(|wish| *wish != id);
-                    uplink.unbind(id, cut, now);
+                    uplink.unbind(Unbind::new(id).cutting(cut), now);
                 }
             }
             Step::Silent(silent) => {
@@ -617,8 +619,8 @@ fn goaway(retry_after: Option<u64>) -> GoAway {
     GoAway { last: 0, code: Code::SHUTDOWN, retry_after, text: String::new() }
 }
 
-fn unbind(attempt: u64, id: BindId, cut: bool) -> Action {
-    Action::Unbind { attempt, unbind: Unbind { id, cut } }
+fn unbind(attempt: u64, unbind: Unbind) -> Action {
+    Action::Unbind { attempt, unbind }
 }
 
 fn actions(uplink: &mut Uplink) -> Vec<Action> {

@@ -55,7 +55,7 @@ impl Tested for Agent {
                 let result = CommandResult { id: request.id, code: Code::FORBIDDEN, text: String::new() };
                 let _ = session.answer(&result);
             }
-            _ if what.is_multiple_of(3) => session.unbind(Unbind { id: BindId(id), cut: false }),
+            _ if what.is_multiple_of(3) => session.unbind(&Unbind::new(BindId(id))),
             _ => drop(session.bind(&bind(id))),
         }
     }

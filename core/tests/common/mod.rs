@@ -39,7 +39,7 @@ pub(crate) fn plausible(kind: Kind, id: u32) -> Vec<u8> {
         Kind::Bind => encoded(&bind(1)),
         Kind::Bound => encoded(&Bound { id: BindId(1), url: text, tls_end: Default::default() }),
         Kind::Rejected | Kind::Unbound => encoded(&no),
-        Kind::Unbind => encoded(&Unbind { id: BindId(1), cut: false }),
+        Kind::Unbind => encoded(&Unbind::new(BindId(1))),
         Kind::Command => encoded(&CommandRequest { id: 1, command: Command::Stop, text }),
         Kind::CommandResult => encoded(&CommandResult { id: 1, code: Code::NO_ERROR, text }),
         Kind::GoAway => encoded(&GoAway { last: 0, code: Code::NO_ERROR, retry_after: None, text }),
@@ -84,7 +84,7 @@ pub(crate) fn data(id: u32, length: usize) -> Encoded {
 }
 
 pub(crate) fn unbind(id: u32) -> Encoded {
-    Encoded::message(Kind::Unbind, &Unbind { id: BindId(id), cut: false })
+    Encoded::message(Kind::Unbind, &Unbind::new(BindId(id)))
 }
 
 pub(crate) fn command(id: u32) -> Encoded {

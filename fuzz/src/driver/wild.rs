@@ -49,7 +49,7 @@ impl Wild {
         let id = BindId(u32::from(choices.number::<u8>() % 4));
         match what {
             4 => _ = agent.bind(&crate::model::a_bind(id)),
-            5 => agent.unbind(Unbind { id, cut: choices.coin() }),
+            5 => agent.unbind(&Unbind::new(id).cutting(choices.coin())),
             6 => _ = network.unbound(id, a_refusal()),
             7 => _ = network.command(Command::Restart, "now"),
             8 => assert!(agent.live_streams() <= 400 && !agent.is_ending() && agent.cause().is_none()),

@@ -199,7 +199,7 @@ impl App {
         let id = a_number(choices);
         match side {
             Role::Agent => {
-                self.pair.agent.session().unbind(Unbind { id: BindId(id), cut: false });
+                self.pair.agent.session().unbind(&Unbind::new(BindId(id)));
                 if self.binds.at_agent.remove(&id).is_some() {
                     self.binds.to_network.push_back(Up::Unbind(id));
                 }

@@ -8,7 +8,7 @@ use std::{
 
 use adit_core::{
     AgentId, Bind, BindId, Cause, Code, Command, Config, GiveUp, Hello, Open, ReconnectPolicy, Refusal, Secret,
-    SessionId, UpstreamProtocol, side,
+    SessionId, Unbind, UpstreamProtocol, side,
 };
 use rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 
@@ -135,9 +135,11 @@ fn what_is_given_up_is_told_to_the_network() {
         session.bound(&[&one, &two]).await;
 
         drop(one);
-        assert!(matches!(session.next().await, Event::Unbind(unbind) if unbind.id == first && !unbind.cut));
-        two.unbind(true);
-        assert!(matches!(session.next().await, Event::Unbind(unbind) if unbind.id == second && unbind.cut));
+        assert!(matches!(session.next().await, Event::Unbind(unbind) if unbind == Unbind::new(first)));
+        two.unbind_because(true, Code::DISALLOWED, "no rule is for it");
+        let Event::Unbind(unbind) = session.next().await else { panic!("not given up") };
+        let expected = Unbind::new(second).cutting(true).because(Code::DISALLOWED, "no rule is for it");
+        assert_eq!(unbind, expected);
     });
 }
 

@@ -3,7 +3,7 @@
 use alloc::{borrow::ToOwned, collections::BTreeMap, string::String};
 use core::ops::Range;
 
-use adit_core::{Bind, BindId, Instant};
+use adit_core::{Bind, BindId, Code, Instant, Unbind};
 
 use super::lanes::State;
 use crate::{Stream, queue::Sender};
@@ -50,7 +50,8 @@ impl<R> State<R> {
             lane.binds.insert(in_lane, id);
             if let Some(old) = place.numbers.insert(number, in_lane) {
                 lane.binds.remove(&old);
-                lane.core.unbind(old, false, now);
+                let text = "it is asked for as the network chose it in another session";
+                lane.core.unbind(Unbind::new(old).because(Code::REPLACED, text), now);
             }
         }
     }
@@ -68,12 +69,12 @@ impl<R> State<R> {
     }
 
     /// Gives an endpoint up.
-    pub(super) fn leave(&mut self, id: BindId, cut: bool, now: Instant) -> Option<Place> {
-        let place = self.places.remove(&id)?;
+    pub(super) fn leave(&mut self, unbind: &Unbind, now: Instant) -> Option<Place> {
+        let place = self.places.remove(&unbind.id)?;
         for (lane, number) in &place.numbers {
             let lane = &mut self.lanes[usize::from(*lane)];
             lane.binds.remove(number);
-            lane.core.unbind(*number, cut, now);
+            lane.core.unbind(Unbind { id: *number, ..unbind.clone() }, now);
         }
         Some(place)
     }

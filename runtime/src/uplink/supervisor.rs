@@ -121,7 +121,7 @@ fn perform<R: Runtime>(
             }
             Action::Unbind { attempt, unbind } => {
                 if let Some(session) = session(shared, name(attempt)) {
-                    session.unbind(unbind);
+                    session.unbind(&unbind);
                 }
             }
             Action::Drain { attempt } => {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Action, Bind, BindError, BindId, BindRefusal, Code, Duration, GiveUp, Hello, Instant, Link, Loss, Notice, Refusal,
-    Retry, Role, Secret, Uplink, UpstreamProtocol, side,
+    Retry, Role, Secret, Unbind, Uplink, UpstreamProtocol, side,
 };
 
 /// One agent.
@@ -135,7 +135,7 @@ impl Agent {
         let now = self.clock.read(ground.now);
         let (Some(uplink), Some(wish)) = (&mut self.uplink, self.wishes.get_mut(&endpoint)) else { return };
         if let Some(old) = wish.replace(uplink.bind(bind(url.to_owned()), now)) {
-            uplink.unbind(old, false, now);
+            uplink.unbind(Unbind::new(old), now);
             self.bound.remove(&old);
         }
     }
@@ -235,7 +235,7 @@ impl Agent {
         if let (Some(uplink), Some((_, old)), false) = (&mut self.uplink, self.wishes.pop_first(), self.clock.sleeps())
         {
             if let Some(old) = old {
-                uplink.unbind(old, cut, now);
+                uplink.unbind(Unbind::new(old).cutting(cut), now);
                 self.bound.remove(&old);
             }
             self.wish(now);
@@ -403,7 +403,7 @@ impl Agent {
                 }
                 Action::Unbind { attempt, unbind } => {
                     if let Some(session) = self.sessions.get_mut(&attempt).and_then(|port| port.link.session_mut()) {
-                        session.unbind(unbind);
+                        session.unbind(&unbind);
                     }
                 }
                 Action::Drain { attempt } => {
