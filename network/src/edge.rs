@@ -23,6 +23,7 @@ use crate::{
     admission::Admission,
     certificates::Certificates,
     config::{Limits, ProxyProtocol},
+    departures::Departures,
     endpoints::{Endpoints, Settings},
     metrics::Metrics,
     policy::{World, wall},
@@ -39,6 +40,8 @@ use crate::{
 pub struct Edge {
     /// Who serves what.
     pub router: RwLock<Router<NetworkSession>>,
+    /// Why endpoints are away. Changed under the lock of the table.
+    pub departures: Departures,
     /// What may grow how far; a reload replaces it.
     pub limits: ArcSwap<Limits>,
     /// Which proxies in front of the network say who calls; a reload replaces it.
@@ -130,6 +133,7 @@ impl Edge {
     pub fn new(limits: Limits, certificates: Arc<Certificates>) -> Self {
         Self {
             router: RwLock::default(),
+            departures: Departures::default(),
             limits: ArcSwap::from_pointee(limits),
             proxies: ArcSwap::default(),
             terms: ArcSwap::default(),

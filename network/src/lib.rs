@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod crl;
+pub mod departures;
 pub mod edge;
 pub mod endpoints;
 pub mod errors;

@@ -28,6 +28,8 @@ pub struct Metrics {
     pub sessions_expired: Counter,
     /// Endpoints that are bound.
     pub binds: Gauge,
+    /// Endpoints that agents gave up, by the code on the wire.
+    pub unbinds: Family<WireLabel, Counter>,
     /// Connections of callers that are open, by listener.
     pub connections: Family<ListenerLabel, Gauge>,
     /// Connections of callers that were accepted, by listener.
@@ -296,9 +298,10 @@ impl Metrics {
             "policy_fetches", "Requests of policies to other servers";
             "policy_bodies_broken", "Bodies that policies broke off";
         };
-        let (access_dropped, spans) = register! {
+        let (access_dropped, spans, unbinds) = register! {
             "access_log_dropped", "Lines of the access log that were lost";
             "spans", "Spans by what came of them: exported, refused, failed, dropped";
+            "unbinds", "Endpoints that agents gave up, by the reason that they said";
         };
         let traffic = Arc::new(Traffic::new(Limits::default().labelled_endpoints));
         registry.register_collector(Box::new(Arc::clone(&traffic)));
@@ -315,6 +318,7 @@ impl Metrics {
             sessions_resumed,
             sessions_expired,
             binds,
+            unbinds,
             connections,
             accepted,
             streams,
@@ -371,6 +375,11 @@ impl Metrics {
     /// Counts a handshake of a caller.
     pub fn handshake(&self, resumed: bool) {
         if resumed { &self.tls.resumed } else { &self.tls.full }.inc();
+    }
+
+    /// Counts an endpoint that an agent gave up. Codes that are not known are one: an agent cannot make labels.
+    pub fn unbind(&self, code: Code) {
+        self.unbinds.get_or_create(&WireLabel { code: code.name().unwrap_or("OTHER") }).inc();
     }
 
     /// Counts a stream that failed.
@@ -453,6 +462,8 @@ mod tests {
         metrics.refuse(Fault::EndpointUnknown);
         metrics.limit("connections_per_source");
         metrics.stream_failure(Code(0x2fe));
+        (0x300..0x400).for_each(|number| metrics.unbind(Code(number)));
+        metrics.unbind(Code::DISALLOWED);
         metrics.bytes_in.inc_by(7);
         let open = metrics.connection(Entrance::Tcp);
 
@@ -461,6 +472,8 @@ mod tests {
             "adit_refused_total{code=\"ADIT-3001\"} 1",
             "adit_limits_reached_total{limit=\"connections_per_source\"} 1",
             "adit_stream_failures_total{code=\"OTHER\"} 1",
+            "adit_unbinds_total{code=\"OTHER\"} 256",
+            "adit_unbinds_total{code=\"DISALLOWED\"} 1",
             "adit_received_bytes_total 7",
             "adit_connections{listener=\"Tcp\"} 1",
             "adit_sessions 0",

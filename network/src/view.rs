@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Edge, NamePattern,
+    departures::Departure,
     edge::now,
     metrics::{EndpointLabel, ReadyLabel},
     router::{Found, Internal, Key, Seen, Standing},
@@ -24,13 +25,18 @@ pub struct View {
     pub ready: bool,
     /// Who serves it.
     pub members: Vec<Seen>,
+    /// Who left it last, and why, if nobody came since.
+    pub left: Option<Departure>,
+    /// Whether it is only known for that: nobody serves it, and the configuration does not name it.
+    pub gone: bool,
 }
 
 impl Edge {
-    /// Returns every endpoint that is served or configured, those first that are not ready.
+    /// Returns every endpoint that is served, configured or was left, those first that are not ready, and last those that are gone.
     pub fn views(&self) -> Vec<View> {
-        let mut views: Vec<_> = self.keys().into_iter().map(|key| self.view(key)).collect();
-        views.sort_by_cached_key(|view| (view.ready, view.key.stored()));
+        let keys: HashSet<_> = self.keys().into_iter().chain(self.departures.keys()).collect();
+        let mut views: Vec<_> = keys.into_iter().map(|key| self.view(key)).collect();
+        views.sort_by_cached_key(|view| (view.gone, view.ready, view.key.stored()));
         views
     }
 
@@ -39,7 +45,10 @@ impl Edge {
         let cloud = self.settings(&key).is_some_and(|settings| settings.key == *key && settings.is_cloud());
         let members = self.router.read().see(&key, &self.rules(&key), now());
         let ready = self.is_ready(&key, DEPTH);
-        View { key, cloud, ready, members }
+        let left = self.departures.of(&key);
+        let configured = self.settings(&key).is_some_and(|settings| settings.key == *key);
+        let gone = members.is_empty() && !configured;
+        View { key, cloud, ready, members, left, gone }
     }
 
     /// Tells of all endpoints, or of those that are called `url`, and whether these are ready; none when there is none.
@@ -52,8 +61,9 @@ impl Edge {
             }
         }
         let ready = views.iter().filter(|view| view.ready).count();
+        let gone = views.iter().filter(|view| view.gone).count();
         let list: Vec<_> = views.iter().take(MOST).map(View::json).collect();
-        let page = json!({ "ready": ready, "not_ready": views.len() - ready, "endpoints": list });
+        let page = json!({ "ready": ready, "not_ready": views.len() - ready - gone, "gone": gone, "endpoints": list });
         Some((url.is_none() || ready == views.len(), page))
     }
 
@@ -124,7 +134,11 @@ impl View {
     pub fn json(&self) -> Value {
         let members: Vec<_> = self.members.iter().take(MOST_MEMBERS).map(member).collect();
         let kind = if self.cloud { "cloud" } else { "agent" };
-        json!({ "endpoint": self.key.stored(), "type": kind, "ready": self.ready, "members": members })
+        let mut page = json!({ "endpoint": self.key.stored(), "type": kind, "ready": self.ready, "members": members });
+        if let (Some(left), Some(fields)) = (&self.left, page.as_object_mut()) {
+            fields.insert("left".to_owned(), left.json());
+        }
+        page
     }
 
     /// Returns whether an operator means this endpoint by `url`.

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::{Ingress, Member, refusal};
 use crate::{
     EndpointName, Fault, NamePattern,
+    departures::Departure,
     router::{BindError, BindWish, Ended, Key, Replaced, Scheme, Wish},
     store::{Acl, Claim, Claimant, Object, StoreError},
 };
@@ -69,11 +70,14 @@ impl Ingress {
                 tls_end: bind.tls_end,
                 handle: session.clone(),
             };
-            self.edge.router.write().bind(key.clone(), wish).map_err(|error| match error {
+            let mut router = self.edge.router.write();
+            let bound = router.bind(key.clone(), wish).map_err(|error| match error {
                 BindError::InUse => (Fault::InUse, Code::IN_USE),
                 BindError::Fenced => (Fault::Replaced, Code::REPLACED),
                 BindError::NoSession => (Fault::Busy, Code::BUSY),
-            })
+            })?;
+            self.edge.departures.forget(&key);
+            Ok(bound)
         });
         match bound {
             Ok((_, replaced)) => {
@@ -225,7 +229,14 @@ impl Ingress {
             return;
         }
         for (id, session) in self.sessions.of_token(token) {
-            let lost = self.edge.router.write().recheck(id, |key| acl.allows(Object::from(key))); // spec: AUTH-007
+            let agent = self.sessions.member(id).map(|member| member.origin.agent).unwrap_or_default();
+            let mut router = self.edge.router.write();
+            let lost = router.recheck(id, |key| acl.allows(Object::from(key))); // spec: AUTH-007
+            for (_, ended) in &lost {
+                let why = Departure::taken_back(Code::FORBIDDEN, "the rules of the token have changed", (agent, id));
+                self.edge.departures.note(&ended.key, why);
+            }
+            drop(router);
             if lost.is_empty() {
                 continue;
             }

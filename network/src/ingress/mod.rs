@@ -7,7 +7,7 @@ mod sessions;
 use core::{net::SocketAddr, time::Duration};
 use std::{io, sync::Arc};
 
-use adit_core::{Cause, Code, Config, Heartbeat, Refusal, ResumeOffer, Secret, SessionId, side};
+use adit_core::{AgentId, Cause, Code, Config, Heartbeat, Refusal, ResumeOffer, Secret, SessionId, Unbind, side};
 use adit_tokio::{Event, Events, Incoming, Intake, ListenOptions, NetworkSession, SetupError, accept, listen};
 use arc_swap::ArcSwap;
 use rustls::{
@@ -20,11 +20,12 @@ use crate::{
     Edge, EndpointName, Fault, Phase,
     certificates::{Certificates, ForAgents},
     config::{HeartbeatRange, IngressName, PortRange},
+    departures::{Departure, shown},
     http::HttpEdge,
     metrics::{Counted, ReasonLabel},
     pressure::Step,
     public::Ports,
-    router::Origin,
+    router::{Ended, Origin},
     store::{Identity, Store},
 };
 
@@ -163,13 +164,14 @@ impl Ingress {
         self.sessions.begin(id, session.clone());
         self.edge.router.write().session_began(id, origin);
         self.edge.metrics.sessions_began.inc();
-        let _leaving = Leaving { ingress: &self, id };
+        let mut leaving = Leaving { ingress: &self, session: (origin.agent, id), cause: Cause::Local(Code::INTERNAL) };
         let counted = Counted::count(&self.edge.metrics.sessions);
         info!(session = %id, agent = %origin.agent, lane = origin.lane, token, software = %adit_core::escape(&software), "a session began");
         if self.edge.is_draining() {
             session.drain(Code::SHUTDOWN, None, "the node stops");
         }
-        let cause = self.serve(id, &session, events).await;
+        let cause = self.serve((origin.agent, id), &session, events).await;
+        leaving.cause.clone_from(&cause);
         if cause == Cause::ResumeExpired {
             self.edge.metrics.sessions_expired.inc();
         }
@@ -312,15 +314,16 @@ impl Ingress {
         }
     }
 
-    async fn serve(&self, id: SessionId, session: &NetworkSession, mut events: Events<side::Network>) -> Cause {
+    async fn serve(
+        &self,
+        (agent, id): (AgentId, SessionId),
+        session: &NetworkSession,
+        mut events: Events<side::Network>,
+    ) -> Cause {
         while let Some(event) = events.next().await {
             match event {
                 Event::Bind(request) => self.bind(id, session, request).await,
-                Event::Unbind(unbind) => {
-                    let ended = self.edge.router.write().unbind(id, unbind.id);
-                    self.ended(ended);
-                    info!(session = %id, bind = unbind.id.0, "an endpoint was given up");
-                }
+                Event::Unbind(unbind) => self.given_up((agent, id), &unbind),
                 Event::CommandResult(result) => {
                     let text = adit_core::escape(&result.text);
                     info!(session = %id, command = result.id, code = %result.code, %text, "a command was answered");
@@ -339,8 +342,30 @@ impl Ingress {
         session.closed().await
     }
 
-    fn leave(&self, id: SessionId) {
-        let ended = self.edge.router.write().session_ended(id);
+    /// Takes out what an agent gives up, and keeps what it says of the reason for who asks why nobody is there.
+    fn given_up(&self, (agent, id): (AgentId, SessionId), unbind: &Unbind) {
+        let (number, code, text) = (unbind.id.0, unbind.code, shown(&unbind.text));
+        let mut router = self.edge.router.write();
+        let Some(ended) = router.unbind(id, unbind.id) else {
+            drop(router);
+            debug!(session = %id, bind = number, %code, text, "a bind was given up that is not in force");
+            return;
+        };
+        self.edge.departures.note(&ended.key, Departure::given_up(unbind, (agent, id)));
+        drop(router);
+        self.edge.metrics.unbind(code);
+        let endpoint = &ended.key;
+        info!(session = %id, %agent, bind = number, %endpoint, %code, text, "an endpoint was given up"); // spec: BIND-020
+        self.ended([ended]);
+    }
+
+    fn leave(&self, (agent, id): (AgentId, SessionId), cause: &Cause) {
+        let mut router = self.edge.router.write();
+        let ended = router.session_ended(id);
+        for Ended { key, .. } in &ended {
+            self.edge.departures.note(key, Departure::session_ended(cause, (agent, id)));
+        }
+        drop(router);
         self.ended(ended);
         self.edge.arrived(); // nobody waits any longer for an agent that does not come back
     }
@@ -364,12 +389,13 @@ impl Denied {
 /// Takes a session out of the table when it is over, however its task ends: a panic harms no other session (V98).
 struct Leaving<'a> {
     ingress: &'a Ingress,
-    id: SessionId,
+    session: (AgentId, SessionId),
+    cause: Cause,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.ingress.leave(self.id); // spec: SEC-001
+        self.ingress.leave(self.session, &self.cause); // spec: SEC-001
     }
 }
 

@@ -354,7 +354,7 @@ fn clip(text: &str) -> &str {
 }
 
 /// A time as RFC 3339 has it, in UTC, with microseconds.
-struct Time(SystemTime);
+pub(crate) struct Time(pub(crate) SystemTime);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

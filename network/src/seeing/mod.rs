@@ -13,6 +13,7 @@ use http::HeaderMap;
 
 use crate::{config::Config, metrics::Metrics};
 
+pub(crate) use access::Time;
 pub use access::{AccessLog, Entry, Request};
 pub use spans::Exporter;
 pub use trace::{Chance, Sample, SpanId, Trace, TraceId};
