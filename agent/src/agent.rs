@@ -4,6 +4,7 @@ mod account;
 mod carry;
 mod embed;
 mod events;
+mod farewell;
 mod places;
 mod replay;
 
@@ -38,6 +39,7 @@ use crate::{
 pub use embed::Detached;
 
 use events::{Memory, Next};
+use farewell::Farewell;
 use places::Places;
 
 pub(crate) use events::Wish;
@@ -261,7 +263,7 @@ impl Agent {
             match next {
                 Next::Continue => {}
                 Next::Freeze => {
-                    drop(places);
+                    places.close(Farewell::Frozen);
                     self.close(&uplink).await;
                     return ending; // an agent that was asked to end does not wait to be thawed
                 }

@@ -234,7 +234,7 @@ async fn a_policy_that_is_tightened_in_mid_transfer_ends_it_and_gives_the_endpoi
 
     assert_eq!(ended(&mut cut).await, Some(Code::POLICY));
     timeout(PATIENCE, flood).await.unwrap().unwrap();
-    site.network.wait_for(&Seen::Unbound(A.into())).await;
+    site.network.wait_for(&Seen::Unbound(A.into(), Code::DISALLOWED)).await;
     kept_socket.write_all(b"x").await.unwrap();
     kept.read_exact(&mut [0]).await.unwrap();
 
@@ -350,7 +350,7 @@ async fn what_the_network_binds_beyond_the_policy_is_given_up() {
     let state = folder();
     let mut site = Site::start_in(Some(state.clone()), rules, &format!("'{A}', '{B}'"), "", "").await;
 
-    site.network.wait_for(&Seen::Unbound(A.into())).await;
+    site.network.wait_for(&Seen::Unbound(A.into(), Code::DISALLOWED)).await;
 
     let board = board(&site.agent, |board| board.endpoints[0].problem.contains("the network bound tcp://:2222")).await;
     assert_eq!((board.endpoints[0].bound, board.endpoints[1].bound), (false, true));

@@ -166,7 +166,7 @@ async fn a_configuration_read_again_changes_what_it_must_and_drops_no_connection
 
     let mut seen = [network.next().await, network.next().await];
     seen.sort_by_key(|seen| matches!(seen, Seen::Bound(_)));
-    assert_eq!(seen, [Seen::Unbound(B.into()), Seen::Bound("tcp://:1003".into())]);
+    assert_eq!(seen, [Seen::Unbound(B.into(), Code::CONFIGURATION), Seen::Bound("tcp://:1003".into())]);
     kept.write_all(b"x").await.unwrap();
     given_up.write_all(b"x").await.unwrap();
     let names: Vec<_> = agent.status.board().endpoints.into_iter().map(|state| state.name).collect();

@@ -70,6 +70,33 @@ class Site:
 
         return wait_until(look, f"{message} {fields} in:\n{self.agent.process.text()[-3000:]}")
 
+    def adit(self, *arguments):
+        env = {"XDG_STATE_HOME": str(self.agent.directory / "state")}
+        return run([AGENT, *arguments, "--config", self.agent.config], env=env).stdout.decode()
+
+    def audited(self, kind, **fields):
+        """Waits for a record of the agent's audit log with these fields."""
+
+        def look():
+            records = [json.loads(line) for line in self.adit("audit", "show", "--output", "json").splitlines()]
+            fit = [one for one in records if one["kind"] == kind and all(one.get(key) == value for key, value in fields.items())]
+            return fit[-1] if fit else None
+
+        return wait_until(look, f"{kind} {fields} in the audit log")
+
+    def refusal(self, name):
+        """What `adit status` says of the policy and an endpoint."""
+        status = json.loads(self.adit("status", "--output", "json"))
+        return next(one for one in status["endpoints"] if one["name"] == name)["refusal"] or ""
+
+    def failures(self, code):
+        """How many streams the network was told so of."""
+        return self.network.metric_of(f'adit_stream_failures_total{{code="{code}"}}')
+
+    def left(self, url):
+        """Why the network has nobody for an endpoint: the status of the page, and what the last agent said."""
+        return self.network.left(url)
+
     def logged(self, **fields):
         """Waits for a line of the network's access log with these fields."""
 
@@ -116,6 +143,12 @@ def test_each_refusal_is_told_to_the_vendor_by_a_code_and_to_the_customer_by_its
     line = site.told("connection refused by the policy", name="web", reason=reason, level="warn")
     assert (line["rule"], line["told"]) == ("web", "POLICY") and line["error"].startswith("ADIT-1402")
     assert site.logged(status=status, endpoint=f"https://web.{DOMAIN}")
+    assert site.failures("POLICY") >= 1
+    record = site.audited("refused", endpoint="web", reason=reason)
+    assert (record["decision"], record["rule"], record["told"]) == ("refused", "web", "POLICY")
+    # What a name or a count refuses is known with each connection only.
+    refusal = site.refusal("web")
+    assert ("ADIT-1402" in refusal and "rule `web`: " in refusal) == (reason not in ("address", "bytes")), refusal
     # The other rule is none of its business.
     with dial(site.port) as sock:
         sock.sendall(b"alive")
@@ -131,6 +164,8 @@ def test_an_endpoint_that_no_rule_is_for_is_not_bound(site):
     site.agent.start()
 
     line = site.told("endpoint not possible", name="web")
+    assert site.audited("bind", event="not asked for", endpoint="web")["decision"] == "refused"
+    assert "no rule is for the endpoint" in site.refusal("web")
     assert "ADIT-1402" in line["error"] and f"no rule is for the endpoint https://web.{DOMAIN}" in line["error"]
     assert site.get().status == 404
     assert f"https://web.{DOMAIN}" not in site.network.process.text()
@@ -152,6 +187,9 @@ def test_what_is_too_much_is_told_as_a_limit(site, reason, change):
                 pass
         line = site.told("connection refused by the policy", name="raw", reason=reason)
         assert (line["rule"], line["told"]) == ("raw", "LIMIT")
+        assert site.failures("LIMIT") >= 1
+        record = site.audited("refused", endpoint="raw", reason=reason)
+        assert (record["rule"], record["told"]) == ("raw", "LIMIT")
         first.sendall(b"still")
         assert receive(first, 5) == b"still"
 
@@ -180,8 +218,14 @@ def test_a_policy_tightened_in_mid_transfer_ends_it_within_a_second_and_one_that
         assert time.monotonic() - tightened < 1.0
     line = site.told("connection refused by the policy", name="raw", reason="endpoint")
     assert line["told"] == "POLICY"
-    site.told("endpoint given up", name="raw")
-    wait_until(lambda: "an endpoint was given up" in site.network.process.text(), "the network to hear of it")
+    line = site.told("endpoint given up", name="raw")
+    assert line["told"] == "DISALLOWED" and "policy" in line["why"]
+    assert site.audited("bind", event="given up", endpoint="raw")["told"] == "DISALLOWED"
+    site.network.process.wait_for('"an endpoint was given up".*DISALLOWED|DISALLOWED.*"an endpoint was given up"')
+    status, left = site.left(f"tcp://:{site.port}")
+    assert (status, left["how"], left["code"]) == (503, "given up", "DISALLOWED")
+    assert left["text"] == "the customer's policy does not allow the endpoint"
+    assert site.network.metric_of('adit_unbinds_total{code="DISALLOWED"}') == 1
     assert site.get().status == 200
 
     mark = site.agent.process.mark()
@@ -190,6 +234,7 @@ def test_a_policy_tightened_in_mid_transfer_ends_it_within_a_second_and_one_that
     with dial(site.port) as sock:
         sock.sendall(b"again")
         assert receive(sock, 5) == b"again"
+    assert site.left(f"tcp://:{site.port}") == (200, None)
 
 
 def test_the_end_of_the_time_ends_what_is_open(site):
@@ -286,6 +331,8 @@ def test_frozen_is_closed_within_a_second_stays_closed_over_a_restart_and_the_ve
     assert took < 1.0 + (how == "command") + starved.seconds()  # a program is started as well
     site.network.process.wait_for('a session ended.*FROZEN|FROZEN.*a session ended')
     assert site.get().status in (404, 503)
+    status, left = wait_until(lambda: site.left(f"tcp://:{site.port}")[1] and site.left(f"tcp://:{site.port}"), "the page to say why")
+    assert (status, left["code"], left["text"]) == (503, "FROZEN", "the customer has frozen this agent")
     why = site.told("frozen: everything is closed")["why"]
     if how == "signal":
         assert why.startswith("since ") and why.endswith("SIGUSR1")  # it is closed before anything is written

@@ -16,7 +16,10 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::account::{End, Entry, REASONS, Refused, Tally};
+use super::{
+    account::{End, Entry, REASONS, Refused, Tally},
+    farewell::Farewell,
+};
 use crate::{
     capture::{Sight, Store, Tee},
     errors::{Error, Fault},
@@ -60,11 +63,16 @@ pub(super) struct Limits {
 }
 
 /// Takes connections until the uplink is over or the endpoint is given up.
-pub(super) async fn serve(mut endpoint: Endpoint, service: Arc<Service>, mut stopped: oneshot::Receiver<()>) {
+pub(super) async fn serve(mut endpoint: Endpoint, service: Arc<Service>, mut stopped: oneshot::Receiver<Farewell>) {
     loop {
         let stream = tokio::select! {
             biased;
-            _ = &mut stopped => return,
+            why = &mut stopped => {
+                if let Ok(why) = why {
+                    endpoint.unbind_because(false, why.code(), why.text()); // what is open may finish
+                }
+                return;
+            }
             stream = endpoint.accept() => stream,
         };
         let Some(stream) = stream else { return };

@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     Agent, Doors, Patience,
     carry::{Limits, Service, serve},
+    farewell::Farewell,
 };
 use crate::{
     acme::{Desk, Keeper},
@@ -51,8 +52,8 @@ pub(super) struct Places {
 struct Running {
     config: EndpointConfig,
     id: BindId,
-    /// Dropped, the endpoint is given up, and its connections may finish.
-    _stop: oneshot::Sender<()>,
+    /// Says why the endpoint is given up, or is dropped; its connections may finish.
+    stop: oneshot::Sender<Farewell>,
 }
 
 impl Places {
@@ -143,17 +144,7 @@ impl Places {
     }
 
     fn carry_out(&mut self, wanted: &[EndpointConfig], mut plan: Plan) {
-        let (names, guard, doors) = (&mut self.names, &self.guard, &self.doors);
-        self.running.retain(|name, running| {
-            let stays = plan.stays.contains(name);
-            if !stays {
-                names.remove(&running.id);
-                doors.close(&running.config.name);
-                guard.note(|| Draft::bind("given up", &running.config.name).text("url", &running.config.url));
-                tracing::info!(name = running.config.name, "endpoint given up");
-            }
-            stays
-        });
+        self.leave(wanted, &plan);
         self.waiting.clear();
         let mut states = Vec::new();
         for endpoint in wanted {
@@ -186,6 +177,46 @@ impl Places {
         self.status.change(|board| board.endpoints = states);
     }
 
+    /// Gives up what does not stay, and says why.
+    fn leave(&mut self, wanted: &[EndpointConfig], plan: &Plan) {
+        for (name, running) in core::mem::take(&mut self.running) {
+            if plan.stays.contains(&name) {
+                self.running.insert(name, running);
+                continue;
+            }
+            let why = self.parting(&running, wanted, plan);
+            self.names.remove(&running.id);
+            self.doors.close(&name);
+            self.guard.note(|| {
+                let record = Draft::bind("given up", &name).text("url", &running.config.url);
+                record.text("why", why.text()).text("told", &why.code().to_string())
+            });
+            tracing::info!(name, why = why.text(), told = %why.code(), "endpoint given up");
+            let _ = running.stop.send(why); // whoever served it may have ended
+        }
+    }
+
+    /// Returns why an endpoint does not stay as it is.
+    fn parting(&self, running: &Running, wanted: &[EndpointConfig], plan: &Plan) -> Farewell {
+        let name = &running.config.name;
+        let fault = plan.ready.get(name).and_then(|prepared| prepared.as_ref().err()).map(|error| error.fault);
+        if is_barred(&self.guard, &running.config, None) || fault == Some(Fault::PolicyRefused) {
+            return Farewell::Disallowed;
+        }
+        if !wanted.iter().any(|endpoint| endpoint.name == *name) {
+            return Farewell::Removed;
+        }
+        // With any fault it is not asked for anew.
+        if fault == Some(Fault::CertificateUnusable) { Farewell::Certificate } else { Farewell::Changed }
+    }
+
+    /// Gives everything up, and says why.
+    pub(super) fn close(mut self, why: Farewell) {
+        for running in core::mem::take(&mut self.running).into_values() {
+            let _ = running.stop.send(why); // whoever served it may have ended
+        }
+    }
+
     /// Tells what of the policy refuses every connection of an endpoint that is bound; nothing if it may be used.
     fn refusal(&self, endpoint: &EndpointConfig) -> String {
         let Err(refusal) = self.guard.endpoint(endpoint, None) else { return String::new() };
@@ -205,15 +236,19 @@ impl Places {
     }
 
     pub(super) fn give_up(&mut self, (id, url): (BindId, String)) {
-        self.running.retain(|_, running| running.id != id);
         let name = self.names.remove(&id).unwrap_or_default();
+        let why = Farewell::BoundOtherwise;
+        if let Some(running) = self.running.remove(&name) {
+            let _ = running.stop.send(why); // whoever served it may have ended
+        }
         self.doors.close(&name);
         let (error, url) = (Fault::PolicyRefused, escape(&url).to_string());
         self.guard.note(|| {
             let record = Draft::bind("given up", &name).text("decision", "refused").text("url", &url);
-            record.text("why", "the network bound what no rule is for")
+            record.text("why", "the network bound what no rule is for").text("told", &why.code().to_string())
         });
-        tracing::error!(name, %error, url, reason = Reason::Endpoint.word(), "the network bound what no rule is for: given up");
+        let (reason, told) = (Reason::Endpoint.word(), why.code());
+        tracing::error!(name, %error, url, reason, %told, "the network bound what no rule is for: given up");
         self.status.change(|board| {
             if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == name) {
                 (state.bound, state.problem) = (false, format!("{error}: the network bound {url}"));
@@ -286,7 +321,7 @@ impl Places {
             start: std::time::Instant::now(),
         };
         self.names.insert(bound.id(), endpoint.name.clone());
-        self.running.insert(endpoint.name.clone(), Running { config: endpoint.clone(), id: bound.id(), _stop: stop });
+        self.running.insert(endpoint.name.clone(), Running { config: endpoint.clone(), id: bound.id(), stop });
         let service = Arc::new(service);
         self.doors.open(&service);
         tokio::spawn(serve(bound, service, stopped));

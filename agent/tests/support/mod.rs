@@ -136,7 +136,7 @@ pub(crate) enum Seen {
     Bound(String),
     Rejected(String),
     Ignored(String),
-    Unbound(String),
+    Unbound(String, Code),
     Answer(Code),
     Closed,
 }
@@ -244,7 +244,7 @@ async fn serve(
             Event::Unbind(unbind) => {
                 let mut binds = binds.lock().expect("not poisoned");
                 let at = binds.iter().position(|(_, id)| *id == unbind.id);
-                Seen::Unbound(at.map(|at| binds.remove(at).0).unwrap_or_default())
+                Seen::Unbound(at.map(|at| binds.remove(at).0).unwrap_or_default(), unbind.code)
             }
             Event::CommandResult(result) => Seen::Answer(result.code),
             Event::Closed(_) => Seen::Closed,

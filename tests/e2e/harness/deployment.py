@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import urllib.error
+import urllib.parse
 import urllib.request
 
 from .ports import free_port
@@ -104,6 +106,24 @@ class Network:
             if line.startswith(name) and line[len(name)] in " {":
                 total += float(line.rsplit(" ", 1)[1])
         return total
+
+    def metric_of(self, series):
+        """The number of one series, with its labels as they are written; 0 where it is absent."""
+        lines = [line for line in self.metrics().splitlines() if line.startswith(f"{series} ")]
+        return float(lines[0].rsplit(" ", 1)[1]) if lines else 0.0
+
+    def left(self, url):
+        """What the page of one endpoint says of the last agent that left it: the status, and what it said if nobody came since."""
+        query = urllib.parse.urlencode({"endpoint": url})
+        page = f"http://127.0.0.1:{self.ports['admin']}/readyz/endpoints?{query}"
+        try:
+            with urllib.request.urlopen(page, timeout=5) as answer:
+                status, said = answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return 404, None
+            status, said = error.code, json.load(error)
+        return status, said["endpoints"][0].get("left")
 
     def health(self, path):
         try:
