@@ -18,8 +18,8 @@ use super::{
     queue::{Receiver, Sender, queue},
 };
 use adit_core::{
-    AgentId, Bind, Cause, Code, Config, Instant, LANES, Notice, ReconnectPolicy, Secret, Stats, driver::Clock, side,
-    tls::Peer,
+    AgentId, Bind, Cause, Code, Config, Instant, LANES, Notice, ReconnectPolicy, Secret, Stats, Unbind, driver::Clock,
+    side, tls::Peer,
 };
 
 pub use endpoint::Endpoint;
@@ -125,6 +125,13 @@ impl<R: Runtime> Uplink<R> {
         let (sender, streams) = queue();
         let id = self.shared.act(|state, now| state.place(bind, sender, now));
         Endpoint::new(id, streams, Arc::clone(&self.shared))
+    }
+
+    /// Gives an endpoint up, as [`Endpoint::unbind_because`] does, from where its [`Endpoint`] is not at hand: at once, so that a bind
+    /// of the same URL that follows comes after it. Its [`Endpoint::accept`] ends.
+    pub fn give_up(&self, unbind: &Unbind) {
+        let place = self.shared.act(|state, now| state.leave(unbind, now));
+        drop(place);
     }
 }
 

@@ -312,3 +312,21 @@ def test_a_reload_by_difference_leaves_a_transfer_alone(registry):
     assert curl(network, f"https://comes.{DOMAIN}/hello").status == 200
     assert curl(network, f"https://goes.{DOMAIN}/hello").status in (404, 503)
     assert [seen.path for seen in other.requests] == ["/hello"]
+
+
+def test_an_endpoint_that_changes_is_not_in_its_own_way(registry):
+    network = registry.network().start()
+    sites = [registry.upstream(HttpUpstream()) for _ in range(2)]
+    agent = registry.agent(network, network.token(f"*.{DOMAIN}"), {"web": {"url": f"https://web.{DOMAIN}", "upstream": {"url": sites[0].url}}}).start()
+    text = agent.config.read_text()
+
+    for turn in range(1, 16):
+        agent.config.write_text(text.replace(sites[0].url, sites[turn % 2].url))
+        mark = agent.process.mark()
+        agent.process.signal(signal.SIGHUP)
+        agent.expected = 1
+        agent.wait_bound(after=mark)
+        assert curl(network, f"https://web.{DOMAIN}/hello").status == 200
+
+    assert not any("ADIT-2004" in line for line in agent.process.lines), agent.process.text()
+    assert [len(site.requests) for site in sites] == [7, 8]

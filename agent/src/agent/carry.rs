@@ -16,10 +16,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{
-    account::{End, Entry, REASONS, Refused, Tally},
-    farewell::Farewell,
-};
+use super::account::{End, Entry, REASONS, Refused, Tally};
 use crate::{
     capture::{Sight, Store, Tee},
     errors::{Error, Fault},
@@ -63,16 +60,11 @@ pub(super) struct Limits {
 }
 
 /// Takes connections until the uplink is over or the endpoint is given up.
-pub(super) async fn serve(mut endpoint: Endpoint, service: Arc<Service>, mut stopped: oneshot::Receiver<Farewell>) {
+pub(super) async fn serve(mut endpoint: Endpoint, service: Arc<Service>, mut stopped: oneshot::Receiver<()>) {
     loop {
         let stream = tokio::select! {
             biased;
-            why = &mut stopped => {
-                if let Ok(why) = why {
-                    endpoint.unbind_because(false, why.code(), why.text()); // what is open may finish
-                }
-                return;
-            }
+            _ = &mut stopped => return,
             stream = endpoint.accept() => stream,
         };
         let Some(stream) = stream else { return };

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::{Bind, BindId, escape};
+use adit_core::{Bind, BindId, Unbind, escape};
 use adit_tokio::{Uplink, UplinkEvent};
 use rustls::crypto::CryptoProvider;
 use tokio::{
@@ -52,8 +52,8 @@ pub(super) struct Places {
 struct Running {
     config: EndpointConfig,
     id: BindId,
-    /// Says why the endpoint is given up, or is dropped; its connections may finish.
-    stop: oneshot::Sender<Farewell>,
+    /// Dropped, nobody is taken in any more; connections may finish.
+    _stop: oneshot::Sender<()>,
 }
 
 impl Places {
@@ -192,8 +192,13 @@ impl Places {
                 record.text("why", why.text()).text("told", &why.code().to_string())
             });
             tracing::info!(name, why = why.text(), told = %why.code(), "endpoint given up");
-            let _ = running.stop.send(why); // whoever served it may have ended
+            self.say(&running, why);
         }
+    }
+
+    /// Tells the network: before anything is asked for anew, which might be the same URL.
+    fn say(&self, running: &Running, why: Farewell) {
+        self.uplink.give_up(&Unbind::new(running.id).because(why.code(), why.text())); // what is open may finish
     }
 
     /// Returns why an endpoint does not stay as it is.
@@ -213,7 +218,7 @@ impl Places {
     /// Gives everything up, and says why.
     pub(super) fn close(mut self, why: Farewell) {
         for running in core::mem::take(&mut self.running).into_values() {
-            let _ = running.stop.send(why); // whoever served it may have ended
+            self.say(&running, why);
         }
     }
 
@@ -239,7 +244,7 @@ impl Places {
         let name = self.names.remove(&id).unwrap_or_default();
         let why = Farewell::BoundOtherwise;
         if let Some(running) = self.running.remove(&name) {
-            let _ = running.stop.send(why); // whoever served it may have ended
+            self.say(&running, why);
         }
         self.doors.close(&name);
         let (error, url) = (Fault::PolicyRefused, escape(&url).to_string());
@@ -321,7 +326,7 @@ impl Places {
             start: std::time::Instant::now(),
         };
         self.names.insert(bound.id(), endpoint.name.clone());
-        self.running.insert(endpoint.name.clone(), Running { config: endpoint.clone(), id: bound.id(), stop });
+        self.running.insert(endpoint.name.clone(), Running { config: endpoint.clone(), id: bound.id(), _stop: stop });
         let service = Arc::new(service);
         self.doors.open(&service);
         tokio::spawn(serve(bound, service, stopped));
