@@ -30,7 +30,7 @@ step tools tools
 scripts/lint.sh
 step "core without features" core_alone
 step "unit and property tests" tests --workspace --exclude adit-conformance --all-features
-step "simulated worlds" env SEEDS=10000 scripts/simulate.sh
+step "simulated worlds" env SEEDS=5000 scripts/simulate.sh
 step "simulated storm" scripts/simulate.sh storm
 step "interleavings of the driver" scripts/shuttle.sh
 step conformance tests -p adit-conformance --all-features
