@@ -82,7 +82,8 @@ fn read(mut octets: &[u8]) -> usize {
         count += 1;
         let of = |name: &str| fields.iter().filter(|field| field.0 == name).map(|field| field.1).collect::<Vec<_>>();
         if !of("upgrade").is_empty() || head.starts_with("CONNECT ") {
-            assert!(of("upgrade").iter().all(|value| !value.to_ascii_lowercase().contains("h2c")), "{head:?}");
+            let words = of("upgrade").into_iter().flat_map(|value| value.split([',', ' ', '\t', '/']));
+            assert!(words.into_iter().all(|word| !word.eq_ignore_ascii_case("h2c")), "{head:?}");
         }
         octets = match (&of("content-length")[..], &of("transfer-encoding")[..]) {
             ([], []) => octets,

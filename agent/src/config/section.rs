@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use adit_core::escape;
+
 use super::yaml::{Node, Place, Value};
 
 /// One fault of a configuration: where, what, and what to do.
@@ -40,7 +42,7 @@ impl fmt::Display for ConfigFault {
             f.write_str(": ")?;
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", escape(&self.key))?; // one that is not known may be anything
         }
         write!(f, "{}. {}", self.problem, self.remedy)
     }

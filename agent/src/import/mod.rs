@@ -18,6 +18,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use adit_core::escape;
+
 use crate::config::{
     ConfigFault, fault,
     yaml::{self, Place},
@@ -122,7 +124,7 @@ impl fmt::Display for Note {
         }
         f.write_str(": ")?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", escape(&self.key))?; // theirs may have anything
         }
         write!(f, "{}. {}", self.problem, self.remedy)
     }
