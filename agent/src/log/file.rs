@@ -13,7 +13,7 @@ use std::{
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    /// Octets in it; nothing where it is no file but a device.
+    /// Octets in it; nothing where it is no file but a device, or cannot have been written here.
     length: Option<u64>,
     most: u64,
     looked: Instant,
@@ -27,6 +27,8 @@ impl LogFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = append(path)?;
         let length = Some(file.metadata()?).filter(Metadata::is_file).map(|metadata| metadata.len());
+        // A log of ours is never as long: whoever writes the configuration has no file of others put aside.
+        let length = length.filter(|length| *length <= MAX_SIZE + LINE);
         Ok(Self { path: path.to_owned(), file, length, most: MAX_SIZE, looked: Instant::now() })
     }
 
@@ -100,6 +102,8 @@ fn is_same(path: &Path, _: &Metadata) -> bool {
 
 /// A log file is not much larger, in octets: 64 MiB.
 const MAX_SIZE: u64 = 64 << 20;
+/// More than the last line that fills a file.
+const LINE: u64 = 1 << 20;
 /// How often it is looked whether the name is another file's.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -147,6 +151,16 @@ mod tests {
 
         assert_eq!((text(&path), text(&before(&path))), ("008\n".into(), "006\n007\n".into()));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_ours_is_not_put_aside() {
+        let path = crate::testing::folder("log-others").join("data");
+        File::create(&path).unwrap().set_len(MAX_SIZE + LINE + 1).unwrap();
+
+        LogFile::open(&path).unwrap().write_all(b"one\n").unwrap();
+
+        assert!(path.exists() && !before(&path).exists());
     }
 
     #[test]

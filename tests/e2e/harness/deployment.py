@@ -188,7 +188,7 @@ class Agent:
             bound = [line for line in self.process.lines[after:] if is_bound(line)]
             return len(bound) >= self.expected
 
-        wait_until(all_bound, f"{self.expected} endpoints bound by {self.name}:\n{self.process.text()[-3000:]}", deadline)
+        wait_until(all_bound, lambda: f"{self.expected} endpoints bound by {self.name}:\n{self.process.text()[-3000:]}", deadline)
 
     def stop(self):
         return self.process.stop()

@@ -16,14 +16,14 @@ class Timeout(AssertionError):
 
 
 def wait_until(condition, what, deadline=DEADLINE):
-    """Polls an observable condition; returns its first true value."""
+    """Polls an observable condition; returns its first true value. `what` is a text, or makes one of how things are at the end."""
     end = time.monotonic() + deadline
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() >= end:
-            raise Timeout(f"not within {deadline} s: {what}")
+            raise Timeout(f"not within {deadline} s: {what() if callable(what) else what}")
         time.sleep(0.01)  # the pace of looking, not a wait for the event
 
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,6 +23,7 @@ use crate::{
     },
     config::{Config, Overrides, Token, token},
     errors::{Error, Exit, Fault},
+    regular::open_regular,
     service::{
         Definition, MARK, Manager,
         fitness::{self, Needed, Reader},
@@ -95,9 +97,16 @@ fn shared(files: &[PathBuf], definition: &Path, manager: Manager) -> Vec<PathBuf
     let folder = definition.parent().and_then(|folder| fs::read_dir(folder).ok());
     let others =
         folder.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path != definition);
-    let texts = others.filter_map(|path| fs::read_to_string(path).ok()).filter(|text| text.contains(MARK));
+    let texts = others.filter_map(|path| definition_of(&path)).filter(|text| text.contains(MARK));
     let named: Vec<_> = texts.flat_map(|text| noted(&text)).collect();
     files.iter().filter(|file| named.contains(file)).cloned().collect()
+}
+
+/// Reads what may be the definition of a service; nothing where it is no file or cannot be one.
+fn definition_of(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    open_regular(path).ok()?.take(MAX_DEFINITION).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// Returns what the service is to be, after everything about it was checked, and the token where it has to be written to a file.
@@ -306,3 +315,6 @@ fn below(root: Option<&Path>, path: &Path) -> PathBuf {
 fn flag(name: &str) -> String {
     if name == "adit" { String::new() } else { format!(" --name {name}") }
 }
+
+/// A definition is not larger, in octets.
+const MAX_DEFINITION: u64 = 1 << 20;
