@@ -6,7 +6,7 @@ use core::{
 };
 use std::{fs, path::Path, sync::Arc};
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::Edge;
@@ -53,22 +53,21 @@ impl Pressure {
     }
 }
 
-/// Watches the memory of the process, four times a second, for as long as it serves.
+/// Watches the memory of the process for as long as it serves: four times a second, and forty times once it is near a step.
 pub(crate) async fn watch(edge: Arc<Edge>) {
     let allowed = allowed();
     if let Some(allowed) = allowed {
         info!(octets = allowed, "the control group allows so much memory");
     }
-    let mut ticks = interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut step, mut released) = (Step::Calm, Instant::now());
+    let (mut step, mut released, mut pause) = (Step::Calm, Instant::now(), LOOK);
     loop {
-        ticks.tick().await;
+        sleep(pause).await;
         let most = match edge.limits.load().memory {
             0 => allowed,
             most => u64::try_from(most).ok(),
         };
         let (Some(most), Some(resident)) = (most, resident()) else { continue };
+        pause = until_next_look(resident, most);
         let next = step.next(resident, most);
         if next != step {
             warn!(resident, most, refused = ?next, "memory pressure has changed");
@@ -81,6 +80,12 @@ pub(crate) async fn watch(edge: Arc<Edge>) {
             tokio::task::spawn_blocking(adit_memory::release);
         }
     }
+}
+
+/// Returns how long to wait after `resident` octets of `most` were seen. Many slow readers at once fill a small limit from the
+/// first step to the last within [`LOOK`], and would have met closed connections before anybody was answered 503.
+fn until_next_look(resident: u64, most: u64) -> Duration {
+    if u128::from(resident) * 100 >= u128::from(most) * u128::from(NEAR) { LOOK_NEAR } else { LOOK }
 }
 
 /// Returns the resident octets of this process.
@@ -126,6 +131,9 @@ fn octets(text: &str) -> Option<u64> {
 
 const BELOW: u64 = 3;
 const LOOK: Duration = Duration::from_millis(250);
+const LOOK_NEAR: Duration = Duration::from_millis(25);
+/// Percent from which it is looked more often.
+const NEAR: u64 = 65;
 const RELEASE: Duration = Duration::from_secs(5);
 const MAX_GROUPS: usize = 32;
 
@@ -153,6 +161,15 @@ mod tests {
         );
         assert_eq!(run(&[5_000, 0]), [Step::Connections, Step::Calm]);
         assert_eq!(Step::Calm.next(u64::MAX, u64::MAX), Step::Connections);
+    }
+
+    #[test]
+    fn from_65_percent_on_it_is_looked_ten_times_as_often() {
+        assert_eq!(
+            [0, 649, 650, 5_000].map(|resident| until_next_look(resident, 1_000).as_millis()),
+            [250, 250, 25, 25]
+        );
+        assert_eq!(until_next_look(u64::MAX, u64::MAX).as_millis(), 25);
     }
 
     #[test]

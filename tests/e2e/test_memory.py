@@ -12,7 +12,7 @@ READERS = 600
 
 
 def test_new_requests_are_refused_while_memory_is_short(registry):
-    network = registry.network(limits={"memory": "64MiB"}, log={"level": "info"})
+    network = registry.network(limits={"memory": "96MiB"}, log={"level": "info"})
     network.start()
     upstream = registry.upstream(HttpUpstream())
     host = f"full.{DOMAIN}"
