@@ -8,6 +8,7 @@ import urllib.parse
 
 import pytest
 
+from harness.audit import audited
 from harness.clients import curl, dial, receive
 from harness.deployment import AGENT, DOMAIN, yaml
 from harness.http_upstream import HttpUpstream
@@ -75,14 +76,7 @@ class Site:
         return run([AGENT, *arguments, "--config", self.agent.config], env=env).stdout.decode()
 
     def audited(self, kind, **fields):
-        """Waits for a record of the agent's audit log with these fields."""
-
-        def look():
-            records = [json.loads(line) for line in self.adit("audit", "show", "--output", "json").splitlines()]
-            fit = [one for one in records if one["kind"] == kind and all(one.get(key) == value for key, value in fields.items())]
-            return fit[-1] if fit else None
-
-        return wait_until(look, f"{kind} {fields} in the audit log")
+        return audited(self.adit, kind, **fields)
 
     def refusal(self, name):
         """What `adit status` says of the policy and an endpoint."""

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from harness.audit import audited
 from harness.authority import Authority
 from harness.deployment import AGENT, ROOT, yaml
 from harness.ports import free_port
@@ -109,12 +110,7 @@ class Customer:
         return wait_until(look, f"{message} {fields} in:\n{self.process.text()[-3000:]}")
 
     def audited(self, kind, **fields):
-        def look():
-            records = [json.loads(line) for line in self.adit("audit", "show", "--output", "json").splitlines()]
-            fit = [one for one in records if one["kind"] == kind and all(one.get(key) == value for key, value in fields.items())]
-            return fit[-1] if fit else None
-
-        return wait_until(look, f"{kind} {fields} in the audit log")
+        return audited(self.adit, kind, **fields)
 
     def shown(self, name):
         status = json.loads(self.adit("status", "--output", "json"))
