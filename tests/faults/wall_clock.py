@@ -2,41 +2,17 @@
 
 import contextlib
 import os
-import pathlib
 import signal
-import struct
-import subprocess
 import tempfile
 import time
 
+from harness.clock import Clock
 from harness.process import wait_until
 
 from figures import Figure
 from stand import ENDED, LOST, RESUMED, Site, when
 
 YEAR = 365 * 86_400
-SOURCE = pathlib.Path(__file__).with_name("wallclock.c")
-
-
-class Clock:
-    """The wall clock of the programs that are started while `given` is open."""
-
-    def __init__(self, directory):
-        self.file, self.library = pathlib.Path(directory) / "moved", pathlib.Path(directory) / "wallclock.so"
-        self.move(0)
-        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", self.library, SOURCE, "-ldl"], check=True)
-
-    def move(self, seconds):
-        with open(self.file, "r+b" if self.file.exists() else "wb") as file:
-            file.write(struct.pack("=q", seconds))
-
-    @contextlib.contextmanager
-    def given(self):
-        os.environ |= {"LD_PRELOAD": str(self.library), "ADIT_WALL_CLOCK": str(self.file)}
-        try:
-            yield
-        finally:
-            del os.environ["LD_PRELOAD"], os.environ["ADIT_WALL_CLOCK"]
 
 
 def measure(who, times, agents=3, hold=40, jumps=(YEAR, 0, -YEAR, 0), **agent):
@@ -44,9 +20,9 @@ def measure(who, times, agents=3, hold=40, jumps=(YEAR, 0, -YEAR, 0), **agent):
     lost, traffic = [], []
     with contextlib.ExitStack() as stack:
         clock = Clock(stack.enter_context(tempfile.TemporaryDirectory()))
-        with clock.given() if who == "network" else contextlib.nullcontext():
+        with given(clock) if who == "network" else contextlib.nullcontext():
             site = Site(stack, agents, apart=False, **agent)
-        with clock.given() if who == "agent" else contextlib.nullcontext():
+        with given(clock) if who == "agent" else contextlib.nullcontext():
             site.start()
         callers = site.callers()
         for seconds in [*jumps] * times:
@@ -66,6 +42,17 @@ def measure(who, times, agents=3, hold=40, jumps=(YEAR, 0, -YEAR, 0), **agent):
         Figure(f"{who}'s wall clock jumps by a year: connections and sessions lost", "", lost, (0, 0)),
         Figure(f"{who}'s wall clock jumps by a year: traffic after it", "s", traffic, (0, 1)),
     ]
+
+
+@contextlib.contextmanager
+def given(clock):
+    """Gives the clock to every program that is started meanwhile."""
+    os.environ |= clock.environment
+    try:
+        yield
+    finally:
+        for key in clock.environment:
+            del os.environ[key]
 
 
 def check(process, seconds):
