@@ -366,9 +366,15 @@ mod value {
             Command::Stop => 1,
             Command::Restart => 2,
             Command::Update => 3,
+            Command::Configuration => 4,
             Command::Unknown(number) => number,
         };
-        object([("id", number(request.id)), ("command", number(command)), ("text", text(&request.text))])
+        object([
+            ("id", number(request.id)),
+            ("command", number(command)),
+            ("text", text(&request.text)),
+            ("document", text(&request.document)),
+        ])
     }
 
     pub(crate) fn command_result(result: &CommandResult) -> Value {

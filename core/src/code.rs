@@ -100,6 +100,8 @@ codes! {
     CONFIGURATION = 0x112;
     /// The agent has no certificate for the endpoint that it can use.
     CERTIFICATE = 0x113;
+    /// The document of a command is not one that the agent takes: a fault in it.
+    DOCUMENT = 0x114;
 
     /// The stream was not processed at all: safe to try elsewhere.
     REFUSED = 0x200;

@@ -116,8 +116,8 @@ pub use id::{AgentId, BindId, Secret, SessionId, StreamId};
 pub use inquiry::Inquiry;
 pub use link::Link;
 pub use message::{
-    Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, LANES, Limits,
-    Message, Open, Refusal, Resume, ResumeOffer, TlsEnd, TlsInfo, Unbind, UpstreamProtocol, VERSION, Welcome,
+    Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, DOCUMENT, GoAway, Heartbeat, Hello, LANES,
+    Limits, Message, Open, Refusal, Resume, ResumeOffer, TlsEnd, TlsInfo, Unbind, UpstreamProtocol, VERSION, Welcome,
 };
 pub use reconnect::ReconnectPolicy;
 pub use retry::Retry;

@@ -2,9 +2,9 @@
 #![cfg(feature = "testing")]
 
 use adit_core::{
-    Bind, BindError, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandRequest, CommandResult, Config,
-    Duration, Event, GoAway, Loss, Open, OpenError, ReadError, Refusal, StreamId, TlsEnd, Unbind, UpstreamProtocol,
-    WriteError,
+    AnswerError, Bind, BindError, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandRequest,
+    CommandResult, Config, DOCUMENT, Duration, Event, GoAway, Loss, Open, OpenError, ReadError, Refusal, StreamId,
+    TlsEnd, Unbind, UpstreamProtocol, WriteError,
     testing::{Options, Pair, Path},
 };
 
@@ -346,7 +346,7 @@ fn a_command_is_asked_and_answered_once() {
     let mut pair = Pair::established(Options::default());
     let id = pair.network.link.session_mut().unwrap().command(Command::Restart, "by ops").unwrap();
     pair.settle();
-    let request = CommandRequest { id, command: Command::Restart, text: "by ops".into() };
+    let request = CommandRequest { text: "by ops".into(), ..CommandRequest::new(id, Command::Restart) };
     assert_eq!(pair.agent.take_events(), [Event::Command(request)]);
 
     let result = CommandResult { id, code: Code::FORBIDDEN, text: "not enabled here".into() };
@@ -356,6 +356,21 @@ fn a_command_is_asked_and_answered_once() {
     pair.settle();
 
     assert_eq!(pair.network.take_events(), [Event::CommandResult(result)]);
+}
+
+/// CMD-006
+#[test]
+fn a_document_is_carried_whole_or_not_at_all() {
+    let mut pair = Pair::established(Options::default());
+    let (whole, longer) = ("ü".repeat(DOCUMENT / 2), "x".repeat(DOCUMENT + 1));
+    let session = pair.network.link.session_mut().unwrap();
+    assert_eq!(session.configure(&longer, "by ops"), Err(AnswerError::TooLong));
+    let id = session.configure(&whole, "by ops").unwrap();
+    pair.settle();
+
+    let request = CommandRequest::new(id, Command::Configuration);
+    let request = CommandRequest { text: "by ops".into(), document: whole, ..request };
+    assert_eq!(pair.agent.take_events(), [Event::Command(request)]);
 }
 
 #[test]

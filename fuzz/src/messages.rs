@@ -169,10 +169,11 @@ fn a_close(maker: &mut Maker<'_, '_>) -> Close {
 }
 
 fn a_command(maker: &mut Maker<'_, '_>) -> CommandRequest {
-    let unknown = Command::Unknown(maker.choices.number::<u32>().max(4));
-    let command =
-        maker.choices.one_of(&[Command::Stop, Command::Restart, Command::Update, Command::Unknown(0), unknown]);
-    CommandRequest { id: maker.choices.number(), command, text: maker.text(1_024) }
+    let unknown = Command::Unknown(maker.choices.number::<u32>().max(5));
+    let known = [Command::Stop, Command::Restart, Command::Update, Command::Configuration];
+    let command = maker.choices.one_of(&[known.as_slice(), &[Command::Unknown(0), unknown]].concat());
+    let (text, document) = (maker.text(1_024), maker.text(adit_core::DOCUMENT));
+    CommandRequest { text, document, ..CommandRequest::new(maker.choices.number(), command) }
 }
 
 fn a_command_result(maker: &mut Maker<'_, '_>) -> CommandResult {

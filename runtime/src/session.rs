@@ -463,6 +463,14 @@ impl<R> Session<side::Network, R> {
     pub fn command(&self, command: Command, text: &str) -> Result<u32, AnswerError> {
         self.handle.command(command, text)
     }
+
+    /// Asks the agent to put a document of endpoints in force; returns the number of the answer.
+    ///
+    /// # Errors
+    /// When the session is over, too many commands wait for an answer, or the document is longer than [`adit_core::DOCUMENT`].
+    pub fn configure(&self, document: &str, text: &str) -> Result<u32, AnswerError> {
+        self.handle.configure(document, text)
+    }
 }
 
 /// What the keeper of a session is told.

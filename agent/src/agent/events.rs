@@ -155,7 +155,7 @@ impl Memory {
             UplinkEvent::Unbound { lane, id, refusal, retry_in } => {
                 self.refused((id, names.get(&id)), lane, &refusal, retry_in, true)
             }
-            UplinkEvent::Command { command, text, reply } => self.command(command, &text, reply),
+            UplinkEvent::Command { command, text, reply, .. } => self.command(command, &text, reply),
             UplinkEvent::GaveUp { reason: GiveUp::Shutdown | GiveUp::Refused } => Next::Over(self.last.take()),
         }
     }
@@ -299,6 +299,7 @@ impl Memory {
             Command::Stop => ("stop", self.allowed.stop, both.stop),
             Command::Restart => ("restart", self.allowed.restart, both.restart),
             Command::Update => ("update", self.allowed.update, both.update),
+            Command::Configuration => ("configuration", false, false),
             Command::Unknown(_) => {
                 reply.answer(Code::UNKNOWN, "this agent does not know the command");
                 tracing::warn!(text = %escape(text), "remote command not known");
@@ -329,7 +330,7 @@ impl Memory {
             // spec: CMD-004
             Command::Stop => Outcome::Ended,
             Command::Restart => Outcome::Restart,
-            Command::Update | Command::Unknown(_) => return self.update(said, reply),
+            Command::Update | Command::Configuration | Command::Unknown(_) => return self.update(said, reply),
         };
         tracing::warn!(command = word, %text, "remote command obeyed");
         self.guard.note(|| Draft::command(word, said, "obeyed"));

@@ -142,6 +142,10 @@ fn on_network(session: &NetworkSession, act: &Value, desk: &Desk) {
             1 => Command::Stop,
             2 => Command::Restart,
             3 => Command::Update,
+            4 => {
+                let document = asked.get("document").and_then(Value::as_str).unwrap_or_default();
+                return desk.done(session.configure(document, "").is_ok());
+            }
             other => Command::Unknown(other),
         };
         desk.done(session.command(command, "").is_ok());

@@ -149,7 +149,7 @@ class App:
 
     def on_command(self, session, number, command):
         session.commands.discard(number)
-        code = "FORBIDDEN" if command in (1, 2, 3) else "UNKNOWN"
+        code = "FORBIDDEN" if command in ((1, 2, 3) if bug("knows-no-documents") else (1, 2, 3, 4)) else "UNKNOWN"
         if bug("obeys"):
             code = "NO_ERROR"
         if not bug("answers-no-command"):
@@ -191,7 +191,9 @@ class App:
         elif name == "command" and self.role == "network":
             number = max(session.commands, default=0) + 1
             session.commands.add(number)
-            session.say_message(wire.COMMAND, "CommandRequest", {"id": number, "command": asked["command"]})
+            document = {} if bug("forgets-documents") else {key: asked[key] for key in ("document",) if key in asked}
+            fields = {"id": number, "command": asked["command"], **document}
+            session.say_message(wire.COMMAND, "CommandRequest", fields)
         else:
             return self.say({"not_implemented": f"the act {name}"})
         return self.say({"done": True})

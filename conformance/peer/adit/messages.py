@@ -39,7 +39,7 @@ SCHEMA = {
     "Bound": {"id": (1, U32, None), "url": (2, TEXT, 512), "tls_end": (3, ENUM, 3)},
     "Unbind": {"id": (1, U32, None), "cut": (2, BOOL, None), "code": (3, U32, None), "text": (4, TEXT, 1_024)},
     "BindRefusal": {"id": (1, U32, None), "refusal": (2, "Refusal", None)},
-    "CommandRequest": {"id": (1, U32, None), "command": (2, U32, None), "text": (3, TEXT, 1_024)},
+    "CommandRequest": {"id": (1, U32, None), "command": (2, U32, None), "text": (3, TEXT, 1_024), "document": (4, TEXT, 6_144)},
     "CommandResult": {"id": (1, U32, None), "code": (2, U32, None), "text": (3, TEXT, 1_024)},
 }
 
@@ -126,7 +126,7 @@ def value(reader, wire, kind, most):
     content = reader.chunk()
     if kind not in (TEXT, BYTES):
         return decode(kind, content)
-    if len(content) > most and not bug("takes-long-texts"):
+    if len(content) > most and not bug("takes-long-texts") and not (most == 6_144 and bug("takes-long-documents")):
         raise malformed("MSG-004")
     if kind == BYTES:
         return content

@@ -20,6 +20,10 @@ impl Echo<Network> {
                 1 => Command::Stop,
                 2 => Command::Restart,
                 3 => Command::Update,
+                4 => {
+                    let document = asked.get("document").and_then(Value::as_str).unwrap_or_default();
+                    return Some(self.lone.session().configure(document, "").is_ok());
+                }
                 other => Command::Unknown(other),
             };
             Some(self.lone.session().command(command, "").is_ok())

@@ -333,6 +333,16 @@ impl Handle<side::Network> {
             state.link.session_mut().map_or(Err(AnswerError::Closed), |session| session.command(command, text))
         })
     }
+
+    /// Asks the agent to put a document of endpoints in force.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub fn configure(&self, document: &str, text: &str) -> Result<u32, AnswerError> {
+        self.shared.act(|state| {
+            state.link.session_mut().map_or(Err(AnswerError::Closed), |session| session.configure(document, text))
+        })
+    }
 }
 
 /// One stream. Dropping it resets what was not finished and stops what was not read.

@@ -4,8 +4,8 @@ use alloc::{string::String, vec::Vec};
 
 use super::wire::{Fields, Message, Value, Writer};
 use super::{
-    Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, GoAway, Heartbeat, Hello, LANES, Limits,
-    Open, Refusal, Resume, ResumeOffer, TlsEnd, TlsInfo, Unbind, UpstreamProtocol, Welcome,
+    Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, DOCUMENT, GoAway, Heartbeat, Hello, LANES,
+    Limits, Open, Refusal, Resume, ResumeOffer, TlsEnd, TlsInfo, Unbind, UpstreamProtocol, Welcome,
 };
 use crate::{AgentId, BindId, Code, Duration, FRAME, Secret, SessionId, Violation};
 
@@ -451,15 +451,19 @@ impl Message for CommandRequest {
         writer.number(1, self.id);
         writer.number(2, self.command.number());
         writer.text(3, &self.text, TEXT);
+        if self.document.len() <= DOCUMENT {
+            writer.text(4, &self.document, DOCUMENT); // spec: CMD-006, half of it might ask for something else
+        }
     }
 
     fn decode(input: &[u8]) -> Result<Self, Violation> {
-        let mut request = Self { id: 0, command: Command::Unknown(0), text: String::new() };
+        let mut request = Self::new(0, Command::Unknown(0));
         each(input, |field, value| {
             match field {
                 1 => request.id = value.u32()?,
                 2 => request.command = Command::from_number(value.u32()?),
                 3 => request.text = value.text(TEXT)?,
+                4 => request.document = value.text(DOCUMENT)?, // spec: CMD-006
                 _ => {}
             }
             Ok(())
@@ -535,6 +539,7 @@ impl Command {
             Self::Stop => 1,
             Self::Restart => 2,
             Self::Update => 3,
+            Self::Configuration => 4,
             Self::Unknown(number) => number,
         }
     }
@@ -544,6 +549,7 @@ impl Command {
             1 => Self::Stop,
             2 => Self::Restart,
             3 => Self::Update,
+            4 => Self::Configuration,
             _ => Self::Unknown(number), // spec: CMD-002
         }
     }

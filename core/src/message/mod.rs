@@ -345,7 +345,19 @@ pub struct CommandRequest {
     pub command: Command,
     /// For the agent's log. At most 1,024 octets.
     pub text: String,
+    /// What [`Command::Configuration`] asks to put in force; empty with any other. At most [`DOCUMENT`] octets.
+    pub document: String,
 }
+
+impl CommandRequest {
+    /// Asks for something that needs no document.
+    pub const fn new(id: u32, command: Command) -> Self {
+        Self { id, command, text: String::new(), document: String::new() }
+    }
+}
+
+/// The longest document of a remote command, in octets: with everything else it fits in the smallest frame (CMD-006).
+pub const DOCUMENT: usize = 6_144;
 
 /// What a remote command asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,6 +368,8 @@ pub enum Command {
     Restart,
     /// Replace the program by a newer version.
     Update,
+    /// Put a document of endpoints in force.
+    Configuration,
     /// A command that this version does not know.
     Unknown(u32),
 }

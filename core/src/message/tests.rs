@@ -35,10 +35,7 @@ fn a_nested_message_longer_than_127_octets_keeps_its_place() {
 fn an_empty_message_has_every_default() {
     assert_eq!(Open::decode(&[]), Ok(Open::default()));
     assert_eq!(Close::decode(&[]), Ok(Close { code: Code::NO_ERROR, text: String::new() }));
-    assert_eq!(
-        CommandRequest::decode(&[]),
-        Ok(CommandRequest { id: 0, command: Command::Unknown(0), text: String::new() })
-    );
+    assert_eq!(CommandRequest::decode(&[]), Ok(CommandRequest::new(0, Command::Unknown(0))));
 }
 
 #[test]
@@ -123,6 +120,8 @@ fn every_text_is_accepted_at_its_limit_and_refused_beyond() {
     assert_eq!(GoAway::decode(&text(4, 1_025)), Err(Violation::MessageTooLong));
     assert_eq!(Bound::decode(&text(2, 513)), Err(Violation::MessageTooLong));
     assert_eq!(CommandRequest::decode(&text(3, 1_025)), Err(Violation::MessageTooLong));
+    let request = |length| CommandRequest::decode(&text(4, length)).map(|request| request.document.len());
+    assert_eq!((request(DOCUMENT), request(DOCUMENT + 1)), (Ok(DOCUMENT), Err(Violation::MessageTooLong)));
     assert_eq!(CommandResult::decode(&text(3, 1_025)), Err(Violation::MessageTooLong));
     assert_eq!(BindRefusal::decode(&delimited(2, &text(3, 1_025))), Err(Violation::MessageTooLong));
 }
@@ -220,8 +219,9 @@ fn what_is_given_up_and_what_is_asked_arrives_as_it_was_sent() {
         let unbind = silent.because(Code::DISALLOWED, "why");
         assert_eq!(Unbind::decode(&encoded(&unbind)), Ok(unbind));
     }
-    for (number, command) in [(1, Command::Stop), (2, Command::Restart), (3, Command::Update)] {
-        let request = CommandRequest { id: 9, command, text: "why".into() };
+    let commands = [Command::Stop, Command::Restart, Command::Update, Command::Configuration];
+    for (number, command) in (1..).zip(commands) {
+        let request = CommandRequest { text: "why".into(), ..CommandRequest::new(9, command) };
         let octets = encoded(&request);
         assert_eq!(octets, [b"\x08\x09\x10".as_slice(), &[number], b"\x1a\x03why"].concat());
         assert_eq!(CommandRequest::decode(&octets), Ok(request));
@@ -234,9 +234,24 @@ fn what_is_given_up_and_what_is_asked_arrives_as_it_was_sent() {
     assert_eq!(http1, Ok(UpstreamProtocol::Http1), "a default that is said all the same");
 }
 
+/// CMD-006: and with everything else it has, the longest fits in the smallest frame.
+#[test]
+fn a_document_that_is_too_long_is_left_out_by_who_says_it_and_never_cut() {
+    let with = |document: String| CommandRequest {
+        document,
+        text: "x".repeat(1_024),
+        ..CommandRequest::new(u32::MAX, Command::Unknown(u32::MAX))
+    };
+    let (whole, longer) = (with("x".repeat(DOCUMENT)), with("x".repeat(DOCUMENT + 1)));
+
+    assert!(encoded(&whole).len() <= 8_192);
+    assert_eq!(CommandRequest::decode(&encoded(&whole)), Ok(whole));
+    assert_eq!(CommandRequest::decode(&encoded(&longer)), Ok(with(String::new())));
+}
+
 #[test]
 fn an_unknown_command_is_kept_and_an_unknown_upstream_protocol_is_not() {
-    let request = CommandRequest { id: 9, command: Command::Unknown(77), text: String::new() };
+    let request = CommandRequest::new(9, Command::Unknown(77));
 
     assert_eq!(CommandRequest::decode(&encoded(&request)), Ok(request));
     assert_eq!(Bind::decode(b"\x20\x02"), Err(Violation::Message));

@@ -8,8 +8,8 @@ use alloc::{
 
 use super::{Session, StreamId, stream::SendState};
 use crate::{
-    Bind, BindId, BindRefusal, BindRequest, Bound, Code, Command, CommandRequest, CommandResult, Duration, Event,
-    GoAway, Instant, Message, Refusal, Role, Side, TlsEnd, Unbind, Violation,
+    Bind, BindId, BindRefusal, BindRequest, Bound, Code, Command, CommandRequest, CommandResult, DOCUMENT, Duration,
+    Event, GoAway, Instant, Message, Refusal, Role, Side, TlsEnd, Unbind, Violation,
     frame::{Encoded, Kind},
     link::pop,
     side,
@@ -102,6 +102,9 @@ pub enum AnswerError {
     /// The session is over.
     #[error("the session is over")]
     Closed,
+    /// The document is longer than a command carries.
+    #[error("the document has more than {DOCUMENT} octets")]
+    TooLong,
 }
 
 impl Control {
@@ -277,6 +280,22 @@ impl Session<side::Network> {
     /// # Errors
     /// [`AnswerError`]: nothing was asked.
     pub fn command(&mut self, command: Command, text: &str) -> Result<u32, AnswerError> {
+        self.ask(CommandRequest { text: text.into(), ..CommandRequest::new(0, command) })
+    }
+
+    /// Asks the agent to put a document of endpoints in force; returns the number that its answer will carry.
+    ///
+    /// # Errors
+    /// [`AnswerError`]: nothing was asked. [`AnswerError::TooLong`] past [`DOCUMENT`] octets: half a document may ask for something else.
+    pub fn configure(&mut self, document: &str, text: &str) -> Result<u32, AnswerError> {
+        if document.len() > DOCUMENT {
+            return Err(AnswerError::TooLong); // spec: CMD-006
+        }
+        let (text, document) = (text.into(), document.into());
+        self.ask(CommandRequest { text, document, ..CommandRequest::new(0, Command::Configuration) })
+    }
+
+    fn ask(&mut self, request: CommandRequest) -> Result<u32, AnswerError> {
         if self.over.is_some() {
             return Err(AnswerError::Closed);
         }
@@ -287,7 +306,7 @@ impl Session<side::Network> {
         control.next_command = control.next_command.wrapping_add(1);
         let id = control.next_command;
         control.commands.push(id);
-        control.send(Kind::Command, &CommandRequest { id, command, text: text.into() });
+        control.send(Kind::Command, &CommandRequest { id, ..request });
         Ok(id)
     }
 

@@ -196,7 +196,7 @@ impl Puppet {
                 &Unbind::new(BindId(which % (self.binds + 1))).cutting((which / 7).is_multiple_of(3)),
             ),
             (Role::Network, 11) if which.is_multiple_of(3) => {
-                let request = CommandRequest { id: which, command: Command::Stop, text: String::new() };
+                let request = CommandRequest::new(which, Command::Stop);
                 Encoded::message(Kind::Command, &request)
             }
             (Role::Network, 11) => Encoded::message(

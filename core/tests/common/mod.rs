@@ -40,7 +40,7 @@ pub(crate) fn plausible(kind: Kind, id: u32) -> Vec<u8> {
         Kind::Bound => encoded(&Bound { id: BindId(1), url: text, tls_end: Default::default() }),
         Kind::Rejected | Kind::Unbound => encoded(&no),
         Kind::Unbind => encoded(&Unbind::new(BindId(1))),
-        Kind::Command => encoded(&CommandRequest { id: 1, command: Command::Stop, text }),
+        Kind::Command => encoded(&CommandRequest { text, ..CommandRequest::new(1, Command::Stop) }),
         Kind::CommandResult => encoded(&CommandResult { id: 1, code: Code::NO_ERROR, text }),
         Kind::GoAway => encoded(&GoAway { last: 0, code: Code::NO_ERROR, retry_after: None, text }),
     };
@@ -88,7 +88,7 @@ pub(crate) fn unbind(id: u32) -> Encoded {
 }
 
 pub(crate) fn command(id: u32) -> Encoded {
-    Encoded::message(Kind::Command, &CommandRequest { id, command: Command::Stop, text: String::new() })
+    Encoded::message(Kind::Command, &CommandRequest::new(id, Command::Stop))
 }
 
 pub(crate) fn bind(id: u32) -> Bind {

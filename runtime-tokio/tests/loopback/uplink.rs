@@ -328,7 +328,7 @@ fn a_remote_command_is_told_and_answered() {
 
         let id = session.session.command(Command::Restart, "please").unwrap();
         let event = find(&mut events, |event| matches!(event, UplinkEvent::Command { .. })).await;
-        let UplinkEvent::Command { command: Command::Restart, text, reply } = event else { panic!("{event:?}") };
+        let UplinkEvent::Command { command: Command::Restart, text, reply, .. } = event else { panic!("{event:?}") };
         assert_eq!(text, "please");
         reply.answer(Code::FORBIDDEN, "not allowed here");
 

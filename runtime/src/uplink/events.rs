@@ -123,6 +123,8 @@ pub enum UplinkEvent {
         command: Command,
         /// For the log.
         text: String,
+        /// What a configuration asks to put in force; empty with any other command.
+        document: String,
         /// Answers, yes or no.
         reply: CommandReply,
     },

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 
 use super::{CommandReply, DialError, Name, Shared, Target, UplinkEvent, UplinkOptions};
 use adit_core::{
-    Action, BindError, BindRefusal, Code, GiveUp, Hello, Instant, Refusal, Retry, Welcome,
+    Action, BindError, BindRefusal, Code, CommandRequest, GiveUp, Hello, Instant, Refusal, Retry, Welcome,
     driver::{Clock, Timer, Transport, secure},
     side,
     tls::Tls,
@@ -430,7 +430,8 @@ impl<R: Runtime> Attempt<R> {
                 Event::GoAway(notice) => shared.act(|state, now| state.core(lane).handle_goaway(attempt, &notice, now)),
                 Event::Command(request) => {
                     let reply = CommandReply { session: session.handle().clone(), id: request.id };
-                    shared.tell(UplinkEvent::Command { command: request.command, text: request.text, reply });
+                    let CommandRequest { command, text, document, .. } = request;
+                    shared.tell(UplinkEvent::Command { command, text, document, reply });
                 }
                 Event::Closed(cause) => {
                     shared.act(|state, now| {
