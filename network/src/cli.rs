@@ -1,7 +1,9 @@
 //! The command line.
 
+mod agents;
 mod authority;
 mod certificates;
+mod command;
 mod explain;
 mod policy;
 mod secrets;
@@ -28,7 +30,7 @@ use crate::{
 
 /// Runs the command line of the process and returns its exit code.
 ///
-/// 0 is fine, 1 a failure while running, 2 wrong usage, 3 a configuration that is not valid.
+/// 0 is fine, 1 a failure while running, 2 wrong usage, 3 a configuration that is not valid; from 4 on an agent does not obey.
 pub fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let done = match command {
@@ -37,6 +39,8 @@ pub fn main() -> ExitCode {
         Command::Errors { markdown: _ } => print(&errors::markdown()),
         Command::Serve(serve) => serve_command(&serve),
         Command::Token(token) => tokens::run(&token),
+        Command::Agents(list) => agents::run(&list),
+        Command::Command(ask) => command::run(&ask),
         Command::Explain(explain) => explain::run(&explain),
         Command::Ca(ca) => authority::run(&ca),
         Command::Policy(command) => policy::run(&command),
@@ -166,6 +170,15 @@ enum Command {
     /// Create, list and revoke authtokens.
     #[command(subcommand)]
     Token(tokens::TokenCommand),
+    /// List the agents that are connected, a page at a time.
+    Agents(agents::Agents),
+    /// Ask an agent for something that its owner may refuse: to stop, to restart, to update.
+    ///
+    /// Nothing is allowed by default: the agent's configuration and the policy of its owner must both say so. The exit code is 0
+    /// when it obeys, 4 when its owner does not allow it, 5 when it does not know the command, 6 when it cannot, 7 when it is busy,
+    /// 8 when there is no such agent, 9 when more than one is meant, 10 when the time passed before it was handed over, which
+    /// it then never is, 11 when it was handed over and nobody knows what came of it, 12 for everything else.
+    Command(command::Ask),
     /// Make a private CA, and issue certificates with it.
     #[command(subcommand)]
     Ca(authority::CaCommand),

@@ -106,6 +106,42 @@ faults! {
     SecretsLocked = 1509, None, Vendor, "secrets cannot be opened",
         "Keys, certificates and accounts in the database are encrypted, and the key for that is missing, is another one, or a row was changed. Nothing is ordered anew in their place.",
         "Give the key back: secrets.key_file, or ADIT_NETWORK_SECRETS_KEY. A row that was changed is removed with `adit-network certificates remove`.";
+    /// The customer does not allow a command.
+    CommandRefused = 1510, None, Customer, "command refused by the customer",
+        "The agent's configuration, or the policy of its owner, does not allow the command. Nothing is allowed by default.",
+        "Ask the customer to set the command in remote_management of the agent's configuration, and in commands of the policy where there is one.";
+    /// The agent does not know a command.
+    CommandUnknown = 1511, None, Customer, "command not known to the agent",
+        "The agent is of a version that does not know the command.",
+        "Ask the customer to update the agent.";
+    /// The agent cannot do what a command asks.
+    CommandUnsupported = 1512, None, Customer, "command not possible there",
+        "The customer allows the command, and the agent cannot obey: it has no place for updates, for example, or its program is looked after by another.",
+        "Ask the customer; the agent's log says what is missing.";
+    /// The agent, or its queue of commands, is busy.
+    CommandBusy = 1513, None, Vendor, "busy with other commands",
+        "The agent is busy with an earlier command, or as many commands wait as may: 8 of an agent, 1,000 in all.",
+        "Wait for the earlier one, and ask again.";
+    /// There is no agent of that name.
+    AgentUnknown = 1514, None, Vendor, "no such agent",
+        "No agent of that id, endpoint or metadata is connected. One that is away is found by its whole id only.",
+        "List them with `adit-network agents`; with --all those that are away.";
+    /// More than one agent is meant.
+    AgentAmbiguous = 1515, None, Vendor, "more than one agent meant",
+        "More than one agent has that name; they are listed. Nothing was asked.",
+        "Name one by its id, or restrict the account with --account.";
+    /// A command was not handed over in its time.
+    CommandExpired = 1516, None, Customer, "agent not reached in time",
+        "No network that runs held a session of the agent in time. The command was not handed over, and never will be.",
+        "Find out why the agent is away (`adit-network agents --all`), and ask again, with a longer --wait if need be.";
+    /// Nobody knows what came of a command.
+    CommandLost = 1517, None, Customer, "outcome of the command not known",
+        "The command was handed over, or was about to be, and no answer came: the agent did not answer in time, its session ended, or the node died. It is not sent again.",
+        "Look with `adit-network agents` how the agent is, or ask the customer, before you ask again.";
+    /// A command came to nothing for another reason.
+    CommandFailed = 1518, None, Vendor, "command failed",
+        "The agent answered with another code, or the command could not be handed over. The line says which.",
+        "Look into the log of the network.";
 
     /// The authtoken is not valid.
     Credentials = 2001, None, Customer, "authtoken not valid",

@@ -30,6 +30,8 @@ pub struct Metrics {
     pub binds: Gauge,
     /// Endpoints that agents gave up, by the code on the wire.
     pub unbinds: Family<WireLabel, Counter>,
+    /// What agents were asked to do, by what came of it.
+    pub commands: Family<CommandLabel, Counter>,
     /// Connections of callers that are open, by listener.
     pub connections: Family<ListenerLabel, Gauge>,
     /// Connections of callers that were accepted, by listener.
@@ -154,6 +156,15 @@ pub struct CodeLabel {
 pub struct WireLabel {
     /// Which.
     pub code: &'static str,
+}
+
+/// A command, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CommandLabel {
+    /// Which.
+    pub command: &'static str,
+    /// `obeyed`, the code of the answer, or why there was none.
+    pub result: &'static str,
 }
 
 /// The name of a limit.
@@ -298,10 +309,11 @@ impl Metrics {
             "policy_fetches", "Requests of policies to other servers";
             "policy_bodies_broken", "Bodies that policies broke off";
         };
-        let (access_dropped, spans, unbinds) = register! {
+        let (access_dropped, spans, unbinds, commands) = register! {
             "access_log_dropped", "Lines of the access log that were lost";
             "spans", "Spans by what came of them: exported, refused, failed, dropped";
             "unbinds", "Endpoints that agents gave up, by the reason that they said";
+            "commands", "What agents were asked to do, by what came of it";
         };
         let traffic = Arc::new(Traffic::new(Limits::default().labelled_endpoints));
         registry.register_collector(Box::new(Arc::clone(&traffic)));
@@ -319,6 +331,7 @@ impl Metrics {
             sessions_expired,
             binds,
             unbinds,
+            commands,
             connections,
             accepted,
             streams,

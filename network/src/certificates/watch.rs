@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 use super::{Certificates, Kept, KeptError, Nearness, Register, Rotated, Source, Validity};
 use crate::{
     metrics::{CertificateLabel, Metrics, ReasonLabel},
-    store::{Kind, Store, StoreError, Vault, Watch},
+    store::{Kind, Store, StoreError, Topic, Vault, Watch},
 };
 
 /// Keeps the certificates up to date and tells of their ends until it is dropped.
@@ -143,7 +143,7 @@ impl Own {
     async fn changed(&mut self, store: &Store, vault: &Vault) -> Result<Option<Vec<Kept>>, KeptError> {
         let watch = match &mut self.watch {
             Some(watch) => watch,
-            empty => empty.insert(store.watch().await.map_err(KeptError::from)?),
+            empty => empty.insert(store.watch(Topic::Secrets).await.map_err(KeptError::from)?),
         };
         if !watch.changed().await.map_err(|error: StoreError| KeptError::from(error))? {
             return Ok(None);

@@ -30,7 +30,7 @@ pub use limits::Limits;
 pub use section::ConfigFault;
 pub use seeing::{AccessTo, AddressForm, Logged, Telemetry};
 pub use values::PortRange;
-pub(crate) use values::network;
+pub(crate) use values::{duration, network};
 
 /// Everything that the network is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,7 +265,7 @@ fn read(mut root: Section<'_>, folder: &Path) -> Config {
         log: log(root.section("log"), folder),
         telemetry: seeing::telemetry(&mut root),
         drain_deadline: root.value("drain_deadline", Duration::from_secs(30), "a time of at most 1h", |text| {
-            values::duration(text).filter(|time| *time <= Duration::from_secs(3_600))
+            duration(text).filter(|time| *time <= Duration::from_secs(3_600))
         }),
     };
     let mut database = root.section("database");
@@ -464,7 +464,7 @@ fn policy_fetch(mut section: Section<'_>, folder: &Path) -> FetchRules {
 fn heartbeat(mut section: Section<'_>) -> HeartbeatRange {
     let hour = Duration::from_secs(3_600);
     let second = Duration::from_secs(1);
-    let time = |text: &str| values::duration(text).filter(|time| (second..=hour).contains(time));
+    let time = |text: &str| duration(text).filter(|time| (second..=hour).contains(time));
     let range = HeartbeatRange {
         interval_min: section.value("interval_min", second, "a time from 1s to 1h", time),
         interval_max: section.value("interval_max", hour, "a time from 1s to 1h", time),

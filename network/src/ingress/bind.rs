@@ -27,6 +27,7 @@ impl Ingress {
                 self.edge.metrics.tls_end(end);
                 info!(session = %id, bind = number.0, url, tls = end.word(), "an endpoint was bound");
                 session.bound(request, &url);
+                self.unnoted.add(id);
                 self.edge.arrived();
             }
             Err((fault, code)) => {
@@ -193,6 +194,7 @@ impl Ingress {
     fn displaced(&self, replaced: Vec<Replaced>) {
         for Replaced { session, bind, empty } in replaced {
             self.edge.metrics.binds.dec();
+            self.unnoted.add(session);
             let Some(ghost) = self.sessions.get(session) else { continue };
             let Refusal { code, text, .. } = refusal(Fault::Replaced, Code::REPLACED, None);
             if empty {
@@ -208,6 +210,7 @@ impl Ingress {
     pub(crate) fn taken(&self, taken: Vec<Replaced>) {
         for Replaced { session, bind, .. } in taken {
             self.edge.metrics.binds.dec();
+            self.unnoted.add(session);
             info!(%session, bind = bind.0, "the configuration took an endpoint back");
             if let Some(handle) = self.sessions.get(session) {
                 handle.unbound(bind, refusal(Fault::InUse, Code::IN_USE, None));

@@ -1,7 +1,9 @@
 //! The agents' side: who may have a session, and what it may bind.
 
 mod bind;
+mod commands;
 mod names;
+mod presence;
 mod sessions;
 
 use core::{net::SocketAddr, time::Duration};
@@ -29,8 +31,10 @@ use crate::{
     store::{Identity, Store},
 };
 
+pub use commands::Commands;
 pub use names::Admitted;
-pub use sessions::{Member, Place, Sessions};
+pub use presence::Unnoted;
+pub use sessions::{About, Member, Place, Sessions};
 
 /// What sessions are given and bound to.
 pub struct Ingress {
@@ -48,6 +52,12 @@ pub struct Ingress {
     pub region: String,
     /// The node, told to agents.
     pub node: String,
+    /// This run of the node, which the database tells apart from others of the same name.
+    pub run: String,
+    /// What agents were asked to do.
+    pub commands: Commands,
+    /// The sessions of which the database does not know how they are.
+    pub unnoted: Unnoted,
     /// Whose credentials are good at which name.
     pub admitted: ArcSwap<Admitted>,
     /// What heartbeat agents may ask for.
@@ -126,7 +136,7 @@ impl Ingress {
         };
         if incoming.hello().resume.is_some() {
             // spec: RES-010, after the token
-            return self.resume(incoming, &identity);
+            return self.resume(incoming, &identity, peer);
         }
         let Some(id) = random().map(SessionId) else {
             // spec: PRE-010
@@ -134,6 +144,7 @@ impl Ingress {
             return incoming.refuse(refusal(Fault::Busy, Code::INTERNAL, None));
         };
         let hello = incoming.hello();
+        let about = About::new(hello, peer);
         let software = hello.software.clone();
         let origin =
             Origin { account: identity.account, agent: hello.agent, incarnation: hello.incarnation, lane: hello.lane };
@@ -142,7 +153,7 @@ impl Ingress {
         welcome.resume = self.offer();
         let Identity { token, acl, name, .. } = identity;
         self.edge.metrics.traffic.name(origin.account, &name);
-        let member = Member { token: token.clone(), account: name, origin, acl };
+        let member = Member { token: token.clone(), account: name, origin, acl, about };
         if self.edge.pressure.refuses(Step::Sessions) {
             self.edge.metrics.limit("memory");
             self.edge.metrics.refuse(Fault::TooManySessions);
@@ -163,6 +174,7 @@ impl Ingress {
         let (session, events) = incoming.accept(welcome);
         self.sessions.begin(id, session.clone());
         self.edge.router.write().session_began(id, origin);
+        self.unnoted.add(id);
         self.edge.metrics.sessions_began.inc();
         let mut leaving = Leaving { ingress: &self, session: (origin.agent, id), cause: Cause::Local(Code::INTERNAL) };
         let counted = Counted::count(&self.edge.metrics.sessions);
@@ -180,7 +192,7 @@ impl Ingress {
     }
 
     /// Decides whether an agent goes on with its session. Every no is the same, whatever was wrong.
-    fn resume(&self, incoming: Incoming, identity: &Identity) {
+    fn resume(&self, incoming: Incoming, identity: &Identity, peer: SocketAddr) {
         let hello = incoming.hello();
         let (agent, id) = (hello.agent, hello.resume.as_ref().map(|resume| resume.session).unwrap_or_default());
         let mut welcome = incoming.welcome(id, &self.region, &self.node);
@@ -201,6 +213,7 @@ impl Ingress {
             info!(%agent, session = %id, code = Fault::SessionUnknown.code(), "a session was not resumed");
             return incoming.refuse(refusal(Fault::SessionUnknown, Code::RESUME_UNKNOWN, None));
         }
+        self.sessions.moved(id, peer);
         if let Some(session) = &session {
             self.note(id, session);
         }
@@ -248,6 +261,7 @@ impl Ingress {
             self.sessions.unpark(id);
         }
         drop(router);
+        self.unnoted.add(id);
         if parked {
             self.http.forget(&members);
         }
@@ -324,10 +338,7 @@ impl Ingress {
             match event {
                 Event::Bind(request) => self.bind(id, session, request).await,
                 Event::Unbind(unbind) => self.given_up((agent, id), &unbind),
-                Event::CommandResult(result) => {
-                    let text = adit_core::escape(&result.text);
-                    info!(session = %id, command = result.id, code = %result.code, %text, "a command was answered");
-                }
+                Event::CommandResult(result) => self.commands.answered(id, result),
                 Event::GoAway(goaway) => {
                     info!(session = %id, code = %goaway.code, "the agent drains");
                     let leaving = self.edge.router.write().session_drains(id);
@@ -353,6 +364,7 @@ impl Ingress {
         };
         self.edge.departures.note(&ended.key, Departure::given_up(unbind, (agent, id)));
         drop(router);
+        self.unnoted.add(id);
         self.edge.metrics.unbind(code);
         let endpoint = &ended.key;
         info!(session = %id, %agent, bind = number, %endpoint, %code, text, "an endpoint was given up"); // spec: BIND-020
@@ -366,6 +378,8 @@ impl Ingress {
             self.edge.departures.note(key, Departure::session_ended(cause, (agent, id)));
         }
         drop(router);
+        self.commands.gone(id);
+        self.unnoted.add(id);
         self.ended(ended);
         self.edge.arrived(); // nobody waits any longer for an agent that does not come back
     }

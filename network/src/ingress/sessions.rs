@@ -1,20 +1,29 @@
 //! The sessions that live, and how many there may be.
 
+use core::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
-use adit_core::{Code, SessionId};
+use adit_core::{AgentId, Code, Hello, SessionId};
 use adit_tokio::NetworkSession;
 use parking_lot::Mutex;
 
-use crate::{config::Limits, router::Origin, store::Acl};
+use crate::{
+    config::Limits,
+    router::Origin,
+    store::{Acl, unix_millis},
+};
 
 /// Every session that lives.
 #[derive(Debug, Default)]
 pub struct Sessions {
     table: Mutex<HashMap<SessionId, Entry>>,
+    begun: AtomicU64,
     parked: Mutex<Parked>,
 }
 
@@ -37,12 +46,29 @@ pub struct Member {
     pub origin: Origin,
     /// What may be bound.
     pub acl: Acl,
+    /// What is told of it to whoever asks which agents are there.
+    pub about: About,
+}
+
+/// What an agent says of itself, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// Name and version of its program.
+    pub software: String,
+    /// Text of its owner.
+    pub metadata: String,
+    /// When the session began: milliseconds since 1970.
+    pub began: i64,
 }
 
 #[derive(Debug)]
 struct Entry {
     member: Member,
     session: Option<NetworkSession>,
+    /// Its number in the order of their beginnings.
+    number: u64,
 }
 
 /// A place among the sessions. Dropping it frees it.
@@ -73,7 +99,8 @@ impl Sessions {
         if count(&|_| true) >= limits.sessions {
             return Err("sessions");
         }
-        table.insert(id, Entry { member, session: None });
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        table.insert(id, Entry { member, session: None, number });
         drop(table);
         Ok(Place { sessions: Arc::clone(self), id })
     }
@@ -93,6 +120,27 @@ impl Sessions {
     /// Returns how a session is reached.
     pub fn get(&self, id: SessionId) -> Option<NetworkSession> {
         self.table.lock().get(&id).and_then(|entry| entry.session.clone())
+    }
+
+    /// Notes where an agent connects from.
+    pub fn moved(&self, id: SessionId, address: SocketAddr) {
+        if let Some(entry) = self.table.lock().get_mut(&id) {
+            entry.member.about.address = address;
+        }
+    }
+
+    /// Returns, of each of these agents that is connected, the session that began last.
+    pub fn of_agents(&self, wanted: &HashSet<(i64, AgentId)>) -> HashMap<(i64, AgentId), (SessionId, NetworkSession)> {
+        let mut newest: HashMap<(i64, AgentId), (u64, SessionId, NetworkSession)> = HashMap::new();
+        let table = self.table.lock();
+        for (id, entry) in table.iter().filter(|_| !wanted.is_empty()) {
+            let agent = (entry.member.origin.account, entry.member.origin.agent);
+            let Some(session) = entry.session.as_ref().filter(|_| wanted.contains(&agent)) else { continue };
+            if !session.is_parked() && newest.get(&agent).is_none_or(|(number, ..)| *number < entry.number) {
+                newest.insert(agent, (entry.number, *id, session.clone()));
+            }
+        }
+        newest.into_iter().map(|(agent, (_, id, session))| (agent, (id, session))).collect()
     }
 
     /// Returns the tokens that are in use, each once.
@@ -207,6 +255,14 @@ impl Sessions {
     }
 }
 
+impl About {
+    /// Takes what an agent says at the beginning of its session.
+    pub fn new(hello: &Hello, address: SocketAddr) -> Self {
+        let (software, metadata) = (hello.software.clone(), hello.metadata.clone());
+        Self { address, software, metadata, began: unix_millis() }
+    }
+}
+
 impl Entry {
     /// Returns whether the session waits for an agent that begins another one, of which it is no sibling.
     fn gives_way(&self, begun: &Origin) -> bool {
@@ -259,8 +315,6 @@ fn excess(waiting: &[(SessionId, i64, u64)], most: u64) -> Vec<SessionId> {
 
 #[cfg(test)]
 mod tests {
-    use adit_core::AgentId;
-
     use super::*;
 
     #[test]
@@ -289,7 +343,9 @@ mod tests {
         let limits = Limits { sessions: 4, sessions_per_account: 3, sessions_per_token: 2, ..Limits::default() };
         let enter = |id, token: &str, account| {
             let origin = Origin { account, agent: AgentId::default(), incarnation: 1, lane: 0 };
-            let member = Member { token: token.to_owned(), account: String::new(), origin, acl: Acl::default() };
+            let (address, none) = (SocketAddr::from(([127, 0, 0, 1], 1)), String::new);
+            let about = About { address, software: none(), metadata: none(), began: 0 };
+            let member = Member { token: token.to_owned(), account: none(), origin, acl: Acl::default(), about };
             sessions.enter(SessionId([id; 16]), member, &limits)
         };
 

@@ -341,6 +341,11 @@ impl<H: Clone> Router<H> {
         members.filter(|member| member.session == session).map(|member| member.id).collect()
     }
 
+    /// Returns the endpoints that a session has bound.
+    pub fn bound_by(&self, session: SessionId) -> impl Iterator<Item = &Arc<Key>> {
+        self.sessions.get(&session).into_iter().flat_map(|record| record.binds.values())
+    }
+
     /// Takes a session out, with all it bound.
     pub fn session_ended(&mut self, session: SessionId) -> Vec<Ended> {
         let Some(record) = self.sessions.remove(&session) else { return Vec::new() };

@@ -20,6 +20,7 @@ use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
     time::{Instant, sleep_until},
 };
 use tracing::{error, info, warn};
@@ -33,11 +34,12 @@ use crate::{
     endpoints::Draft,
     fetch::Fetcher,
     http::HttpEdge,
-    ingress::{Admitted, Entrances, Ingress, Sessions},
+    ingress::{Admitted, Commands, Entrances, Ingress, Sessions, Unnoted},
     log::LogHandle,
     policy::{PolicyFault, World},
     pressure,
     public::{Ports, Public, Terminator},
+    random,
     router::Key,
     seeing::Seeing,
     store::{Kind, Store, StoreError, Vault},
@@ -115,6 +117,8 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
         announce(&network.bound, &config)?;
     }
     let watch = tokio::spawn(watch::run(Arc::clone(&network.ingress), Arc::clone(&network.readiness)));
+    let (stop, stopped) = oneshot::channel();
+    let post = tokio::spawn(Arc::clone(&network.ingress).correspond(stopped));
     let probes = tokio::spawn(probes::run(Arc::clone(&network.edge)));
     let pressure = tokio::spawn(pressure::watch(Arc::clone(&network.edge)));
     let mut current = config;
@@ -124,6 +128,9 @@ pub async fn run(config: Config, path: &Path, ready: bool, log: LogHandle) -> Re
     }
     drain(&network, &mut signals, current.drain_deadline).await;
     network.edge.seeing.load_full().flush().await;
+    drop(stop);
+    // Without it the other nodes find out by themselves.
+    let _ = tokio::time::timeout(FAREWELL, post).await;
     watch.abort();
     pressure.abort();
     probes.abort();
@@ -179,6 +186,9 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
         entrances,
         region: config.region.clone(),
         node: config.node.clone(),
+        run: identity(),
+        commands: Commands::default(),
+        unnoted: Unnoted::default(),
         admitted: ArcSwap::from_pointee(Admitted::new(&config.ingress.custom)),
         heartbeat: ArcSwap::from_pointee(config.heartbeat),
         protocol: protocol(config),
@@ -197,6 +207,13 @@ async fn start(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Networ
         bound.admin = Some(show(address, &edge, &readiness).await?);
     }
     Ok(Network { edge, http, ingress, readiness, bound })
+}
+
+/// Returns a name that no other run of the network has.
+fn identity() -> String {
+    let mut octets = [0; 16];
+    random::fill(&mut octets);
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Reads the certificates; the first revocation list is signed where the configuration gives one out.

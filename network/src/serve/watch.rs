@@ -12,7 +12,7 @@ use crate::{
     Fault,
     admin::Readiness,
     ingress::Ingress,
-    store::{StoreError, Watch},
+    store::{StoreError, Topic, Watch},
 };
 
 /// Looks for changes until it is dropped.
@@ -73,7 +73,7 @@ pub(super) async fn run(ingress: Arc<Ingress>, readiness: Arc<Readiness>) {
 async fn look(ingress: &Ingress, watch: &mut Option<Watch>) -> Result<(), StoreError> {
     let watch = match watch {
         Some(watch) => watch,
-        empty => empty.insert(ingress.store.watch().await?),
+        empty => empty.insert(ingress.store.watch(Topic::Access).await?),
     };
     if !watch.changed().await? {
         return Ok(());

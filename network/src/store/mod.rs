@@ -3,6 +3,8 @@
 //! The data path never asks it. When it fails, live tunnels stay; new sessions and binds have to wait (V92).
 
 mod acl;
+mod agents;
+mod commands;
 mod revocation;
 mod secrets;
 mod token;
@@ -27,6 +29,10 @@ use token::Shown;
 use crate::{endpoints::Known, router::Key};
 
 pub use acl::{Acl, Object, Rule};
+pub use agents::{AgentRow, ENDPOINTS, Presence, Search, Sighting, parse_id};
+pub use commands::{
+    DOCUMENT, Document, OPEN, OPEN_PER_AGENT, Outcome, Report, Standing, TEXT, Taken, Verb, Waiting, Wish,
+};
 pub use secrets::{Issue, Opened};
 pub use token::NewToken;
 pub use vault::{Kind, Vault, VaultError, write_key};
@@ -99,6 +105,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "accounts and tokens", include_str!("../../migrations/0001_accounts_and_tokens.sql")),
     (2, "secrets", include_str!("../../migrations/0002_secrets.sql")),
     (3, "revocation", include_str!("../../migrations/0003_revocation.sql")),
+    (4, "agents and commands", include_str!("../../migrations/0004_agents_and_commands.sql")),
 ];
 
 /// Written by hand: the macro for it would build SQLite and half of the crate a second time, for the compiler.
@@ -394,13 +401,13 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
-    /// Returns something that tells when anybody changed the database.
+    /// Returns something that tells when anybody changed what `topic` names.
     ///
     /// # Errors
     /// When the database cannot be opened.
-    pub async fn watch(&self) -> Result<Watch, StoreError> {
+    pub async fn watch(&self, topic: Topic) -> Result<Watch, StoreError> {
         let connection = self.readers.connect_options().connect().await?;
-        Ok(Watch { connection, version: None })
+        Ok(Watch { connection, topic, version: None, revision: None })
     }
 
     /// Returns where a question goes.
@@ -424,22 +431,56 @@ impl Store {
     }
 }
 
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Tokens and their rules.
+    Access,
+    /// Keys, certificates and accounts.
+    Secrets,
+    /// Everything.
+    All,
+}
+
 /// Tells when another connection, of this process or another, has changed the database.
 #[derive(Debug)]
 pub struct Watch {
     connection: SqliteConnection,
+    topic: Topic,
     version: Option<i64>,
+    revision: Option<i64>,
 }
 
 impl Watch {
-    /// Returns true when something changed since the last call, and at the first.
+    /// Returns true when what is watched changed since the last call, and at the first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn changed(&mut self) -> Result<bool, StoreError> {
         let version = sqlx::query("PRAGMA data_version").fetch_one(&mut self.connection).await?.try_get(0)?;
-        Ok(self.version.replace(version) != Some(version))
+        if self.version == Some(version) {
+            return Ok(false);
+        }
+        let topic = match self.topic {
+            Topic::All => {
+                self.version = Some(version);
+                return Ok(true);
+            }
+            Topic::Access => "access",
+            Topic::Secrets => "secrets",
+        };
+        let revision = sqlx::query("SELECT number FROM revisions WHERE topic = ?").bind(topic);
+        let revision = revision.fetch_optional(&mut self.connection).await?.map(|row| row.try_get(0)).transpose()?;
+        self.version = Some(version);
+        // Without a number nobody knows, and everything may have changed.
+        Ok(revision.is_none() || core::mem::replace(&mut self.revision, revision) != revision)
     }
+}
+
+/// Returns the time: milliseconds since 1970.
+pub(crate) fn unix_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn unix_now() -> i64 {

@@ -1,3 +1,6 @@
+mod agents;
+mod commands;
+
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use super::*;
@@ -92,12 +95,55 @@ async fn a_watch_sees_what_another_process_changes() {
     let store = dir.open().await;
     let other = dir.open().await;
     let new = store.create_token("acme", &Acl::default(), "").await.unwrap();
-    let mut watch = store.watch().await.unwrap();
+    let mut watch = store.watch(Topic::Access).await.unwrap();
 
     assert!(watch.changed().await.unwrap());
     assert!(!watch.changed().await.unwrap());
     other.revoke_token(&new.id).await.unwrap();
     assert!(watch.changed().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_watch_tells_of_its_topic_and_of_no_other() {
+    let dir = Dir::new("topics");
+    let (store, other, vault) = (dir.two_accounts().await, dir.open().await, vault(&[1]));
+    let mut watches = Vec::new();
+    for topic in [Topic::Access, Topic::Secrets, Topic::All] {
+        let mut watch = store.watch(topic).await.unwrap();
+        assert!(watch.changed().await.unwrap(), "the first time");
+        watches.push(watch);
+    }
+    let mut told = async || {
+        let mut told = Vec::new();
+        for watch in &mut watches {
+            told.push(watch.changed().await.unwrap());
+        }
+        told
+    };
+    let rule = Acl::new(vec![Rule::parse("bind:crm.example.com").unwrap()]);
+
+    assert_eq!(told().await, [false, false, false]);
+    other.note_node("1", "edge-1").await.unwrap();
+    assert_eq!(told().await, [false, false, true]);
+    let new = other.create_token("one", &rule, "").await.unwrap();
+    assert_eq!(told().await, [true, false, true]);
+    for change in [
+        "UPDATE rules SET rule = 'bind:a.example'",
+        "DELETE FROM rules",
+        "UPDATE tokens SET revoked = 1",
+        "DELETE FROM tokens",
+    ] {
+        sqlx::query(change).execute(&other.writer).await.unwrap();
+        assert_eq!(told().await, [true, false, true], "{change} {}", new.id);
+    }
+    other.put_secret(&vault, Kind::Own, "a", b"A").await.unwrap();
+    assert_eq!(told().await, [false, true, true]);
+    other.put_secret(&vault, Kind::Own, "a", b"B").await.unwrap();
+    assert_eq!(told().await, [false, true, true]);
+    assert!(other.remove_secret(Kind::Own, "a").await.unwrap());
+    assert_eq!(told().await, [false, true, true]);
+    sqlx::query("DELETE FROM revisions").execute(&other.writer).await.unwrap();
+    assert_eq!(told().await, [true, true, true], "nobody knows");
 }
 
 #[tokio::test]

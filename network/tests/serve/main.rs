@@ -3,6 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one event among many")]
 
 mod accounts;
+mod commands;
 mod departures;
 mod idle;
 mod resume;

@@ -25,7 +25,10 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    task::JoinHandle,
+};
 
 /// A network in a folder of its own.
 pub(crate) struct Network {
@@ -83,6 +86,17 @@ impl Network {
 
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         run(&self.folder, arguments)
+    }
+
+    /// Asks an agent for something, by the program, beside what the test does.
+    pub(crate) fn command(&self, arguments: &[&str]) -> JoinHandle<Done> {
+        let mut command = program(&self.folder, &["command"]);
+        command.args(arguments);
+        tokio::task::spawn_blocking(move || {
+            let done = command.output().unwrap();
+            let text = |octets| String::from_utf8(octets).unwrap();
+            Done { exit: done.status.code().unwrap(), out: text(done.stdout), err: text(done.stderr) }
+        })
     }
 
     pub(crate) fn address(&self, what: &str) -> SocketAddr {
@@ -185,6 +199,14 @@ impl Drop for Network {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) exit: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// An agent whose upstreams are in the test.
