@@ -1,16 +1,15 @@
-"""The vendor asks for a newer version, over a network that sends commands: what the customer allows, what is refused, what both read."""
+"""The vendor asks for a newer version, by `adit-network command`: what the customer allows, what is refused, what both read."""
 
 import json
 import shutil
 
 import pytest
 
-from harness.deployment import AGENT, BIN, yaml
+from harness.deployment import AGENT, DOMAIN, NETWORK, yaml
 from harness.process import Process, run, wait_until
 from harness.releases import NEW, OLD, Releases
 
-VENDOR = BIN / "examples" / "sample_vendor"
-URL = "https://web.example"
+URL = f"https://web.{DOMAIN}"
 LONG = 90.0
 
 
@@ -22,31 +21,12 @@ def program(tmp_path_factory):
     return path.read_bytes()
 
 
-class Vendor:
-    """A network that tells what agents say, and asks them for what it is told to ask."""
-
-    def __init__(self, folder):
-        self.ca = folder / "vendor.pem"
-        self.process = Process("vendor", [VENDOR, self.ca], interactive=True)
-        self.address = self.process.wait_for("READY (.*)").group(1)
-
-    def ask(self, line):
-        """Sends a command, and returns what the agent answers: its code and its words."""
-        mark = self.process.mark()
-        self.process.say(line)
-        answer = self.process.wait_for(r"^answer (\S+) ?(.*)$", after=mark, deadline=LONG)
-        return answer.group(1), answer.group(2)
-
-    def close(self):
-        self.process.kill()
-
-
 class Site:
-    """An agent with a program of its own below a folder, its policy, releases, and a vendor."""
+    """An agent with a program of its own below a folder, its policy, releases, and the vendor's network."""
 
     def __init__(self, registry, folder, program, commands, remote_management, update=True):
         self.folder = folder
-        self.vendor = registry.upstream(Vendor(folder))
+        self.network = registry.network(folder.name).start()
         self.releases = registry.upstream(Releases(folder / "releases"))
         self.bin = folder / "bin"
         self.bin.mkdir()
@@ -55,7 +35,8 @@ class Site:
         self.program.chmod(0o755)
         self.new = program.replace(OLD, NEW)
         agent = {
-            "connect_url": self.vendor.address, "connect_cas": str(self.vendor.ca), "authtoken": "any", "log": "stderr", "log_format": "json",
+            "connect_url": self.network.connect_url, "connect_cas": str(self.network.ca), "authtoken": self.network.token(f"web.{DOMAIN}").secret,
+            "log": "stderr", "log_format": "json",
             "remote_management": remote_management, **({"update": self.releases.settings(check=False)} if update else {}),
         }  # fmt: skip
         self.write("adit.yml", {"version": 1, "agent": agent, "endpoints": [{"name": "web", "url": URL, "upstream": {"url": "http://127.0.0.1:9"}}]})
@@ -71,8 +52,24 @@ class Site:
     def start(self, registry):
         self.process = Process("agent", [self.program, "start", "--all", "--config", self.folder / "adit.yml"], cwd=self.folder, env=self.environment)
         registry.upstream(Closing(self.process))
-        self.vendor.process.wait_for(f"bound {URL}", deadline=LONG)
+        self.serves("0.1.0")
         return self
+
+    def serves(self, version):
+        """Waits until the network lists the agent, in this version, with its endpoint."""
+
+        def listed():
+            agents = json.loads(run([NETWORK, "agents", "--config", self.network.config, "--output", "json"]).stdout)["agents"]
+            return any(agent["software"].startswith(f"adit/{version}") and agent["endpoints"] == [URL] for agent in agents)
+
+        wait_until(listed, lambda: f"adit/{version} serves {URL}:\n{self.process.text()[-3000:]}", LONG)
+
+    def ask(self, text):
+        """Asks for an update; returns the exit code, what the agent answers, and its words."""
+        argv = [NETWORK, "command", URL, "update", "--text", text, "--wait", "90s", "--config", self.network.config, "--output", "json"]
+        done = run(argv, check=False)
+        answer = json.loads(done.stdout)
+        return done.returncode, answer["code"], answer["answer"]
 
     def audit(self, *kinds):
         """The records of the audit log of these kinds, without what all records have."""
@@ -112,14 +109,11 @@ def test_what_the_vendor_asks_for_and_the_customer_allows_is_put_in_place_and_co
     site = Site(registry, tmp_path, program, **BOTH)
     site.releases.publish(site.new)
     site.start(registry)
-    site.vendor.process.wait_for("session adit/0.1.0")
     assert site.releases.asked == [], "nothing is looked for unasked"
 
-    mark = site.vendor.process.mark()
-    assert site.vendor.ask("update ticket 4711") == ("NO_ERROR", "")
+    assert site.ask("ticket 4711") == (0, "NO_ERROR", "")
 
-    site.vendor.process.wait_for("session adit/9.9.9", after=mark, deadline=LONG)
-    site.vendor.process.wait_for(f"bound {URL}", after=mark, deadline=LONG)
+    site.serves("9.9.9")
     site.process.wait_for("the new version connects: its trial is over", deadline=LONG)
     assert site.process.alive(), "it is the same process"
     assert (site.version(), site.version("adit.previous")) == ("9.9.9", "0.1.0")
@@ -144,7 +138,7 @@ def test_what_policy_or_configuration_do_not_allow_is_refused_and_both_sides_rea
     site.releases.publish(site.new)
     site.start(registry)
 
-    assert site.vendor.ask("update now") == ("FORBIDDEN", words)
+    assert site.ask("now") == (4, "FORBIDDEN", words)
 
     told = site.told("remote command refused", command="update", error=code)
     assert told["text"] == "now" and told["remedy"]
@@ -152,7 +146,7 @@ def test_what_policy_or_configuration_do_not_allow_is_refused_and_both_sides_rea
     assert (record["command"], record["text"], record["decision"]) == ("update", "now", "refused") and record["why"], record
     # Nothing was asked, nothing has changed, and it goes on.
     assert site.releases.asked == [] and [path.name for path in site.bin.iterdir()] == ["adit"]
-    assert site.process.alive() and site.vendor.ask("update again")[0] == "FORBIDDEN"
+    assert site.process.alive() and site.ask("again")[:2] == (4, "FORBIDDEN")
 
 
 def test_a_release_that_is_not_the_vendor_s_own_is_not_taken_whoever_asks(registry, tmp_path, program):
@@ -160,7 +154,7 @@ def test_a_release_that_is_not_the_vendor_s_own_is_not_taken_whoever_asks(regist
     site.releases.publish(site.new, key="other")
     site.start(registry)
 
-    assert site.vendor.ask("update please") == ("NO_ERROR", "")
+    assert site.ask("please") == (0, "NO_ERROR", "")
 
     told = site.told("no update", error="ADIT-1033")
     assert "none of the keys" in told["error"] and told["remedy"]
@@ -170,14 +164,14 @@ def test_a_release_that_is_not_the_vendor_s_own_is_not_taken_whoever_asks(regist
     assert [path.name for path in site.bin.iterdir()] == ["adit"] and site.version() == "0.1.0"
     # The session goes on, and the next wish is heard.
     site.releases.publish(site.new)
-    assert site.vendor.ask("update then") == ("NO_ERROR", "")
-    site.vendor.process.wait_for("session adit/9.9.9", deadline=LONG)
+    assert site.ask("then") == (0, "NO_ERROR", "")
+    site.serves("9.9.9")
 
 
 def test_an_agent_that_cannot_replace_its_program_says_so_once(registry, tmp_path, program):
     site = Site(registry, tmp_path, program, **BOTH, update=False)
     site.start(registry)
-    assert site.vendor.ask("update please") == ("UNSUPPORTED", "this agent has no place for updates")
+    assert site.ask("please") == (6, "UNSUPPORTED", "this agent has no place for updates")
     (record,) = site.audit("command", "update")
     assert record["decision"] == "refused" and "ADIT-" in record["why"], record
 
@@ -189,7 +183,7 @@ def test_an_agent_that_cannot_replace_its_program_says_so_once(registry, tmp_pat
     shutil.move(other.program, keep / "adit")
     other.bin, other.program = keep, keep / "adit"
     other.start(registry)
-    assert other.vendor.ask("update please") == ("UNSUPPORTED", "the program of this agent is looked after by another")
+    assert other.ask("please") == (6, "UNSUPPORTED", "the program of this agent is looked after by another")
     (record,) = other.audit("command", "update")
     assert record["decision"] == "refused" and record["text"] == "please" and "ADIT-1035" in record["why"], record
     assert other.releases.asked == []
