@@ -128,9 +128,11 @@ impl Agent {
         self
     }
 
-    /// Does what `guard` allows at most, at every moment; without it, what the configuration says.
+    /// Does what `guard` allows at most, at every moment; without it, what the configuration says. What the section `agent` names was
+    /// read before: see [`Config::under`].
     #[must_use]
     pub fn with_guard(mut self, guard: Arc<Guard>) -> Self {
+        self.config.under(&guard);
         self.guard = guard;
         self
     }
@@ -205,7 +207,10 @@ impl Agent {
             tokio::select! {
                 () = &mut shutdown => return false,
                 Ok(()) = changes.changed() => {}
-                Some(config) = next_config(&mut self.reloads) => self.config.endpoints = config.endpoints,
+                Some(config) = next_config(&mut self.reloads) => {
+                    config.under(&self.guard);
+                    self.config.endpoints = config.endpoints;
+                }
             }
         }
     }
@@ -384,6 +389,7 @@ impl Agent {
     }
 
     fn reload(&mut self, config: Config, places: &mut Places) {
+        config.under(&self.guard);
         match places.replace(&config.endpoints) {
             Ok(()) => {
                 tracing::info!("configuration read again: endpoints are as it says; `agent` needs a new start");

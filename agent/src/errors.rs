@@ -313,6 +313,10 @@ faults! {
     PolicyGone = 1411, Config, Customer, "policy that was in force is gone",
         "Put it back; to do without a policy, remove the file that is named. Without one the agent carries whatever its configuration names.";
 
+    /// The configuration names a file that the customer's policy does not let it name.
+    FileRefused = 1412, Policy, Customer, "file that the configuration must not name",
+        "If the agent is to read it, add its path to `files` of the policy. If not, correct the configuration, and find out who wrote that.";
+
     /// What programs on this machine would ask the agent by cannot be had.
     LocalUnusable = 1471, Failed, Customer, "local interface not possible",
         "Correct agent.local in the configuration or what is named. Connections are carried all the same.";

@@ -1,6 +1,7 @@
 //! What an agent would do, in plain words: who reaches what, who can read it, what is kept, what is refused.
 
-use std::path::{Path, PathBuf};
+use core::ops::Deref;
+use std::path::Path;
 
 use adit_core::{TlsEnd, escape};
 use serde_json::{Value, json};
@@ -8,12 +9,14 @@ use serde_json::{Value, json};
 use crate::{
     audit::OnFailure,
     config::{
-        Address, AgentConfig, Authorities, CaptureConfig, ClientMode, Config, CrlMode, EndpointConfig, LogOutput,
+        Address, AgentConfig, CaptureConfig, ClientMode, Config, CrlMode, EndpointConfig, LogOutput, NamedFile,
         ReleaseUrl, Roots, SocketMode, SocketPlace, TerminationConfig, Token, UpstreamTrust,
     },
     policy::{Bounds, Commands, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
     trust::list_place,
 };
+
+mod files;
 
 /// What is in force beside the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,7 @@ pub(crate) fn explain(config: &Config, situation: &Situation<'_>) -> Explanation
         config.endpoints.iter().map(|endpoint| teller.endpoint(endpoint, &config.agent, situation)).collect();
     let commands = teller.commands(&config.agent, situation);
     teller.versions(&config.agent, situation);
+    let files = teller.files(config, situation);
     teller.kept(config, situation);
     let capture = teller.local(config, situation);
     let facts = json!({
@@ -58,6 +62,7 @@ pub(crate) fn explain(config: &Config, situation: &Situation<'_>) -> Explanation
         "frozen": situation.frozen,
         "endpoints": endpoints,
         "commands": commands,
+        "files": files,
         "capture": capture,
         "audit": situation.policy.filter(|(policy, ..)| policy.audit.enabled).map(|(policy, ..)| json!({
             "path": audit_folder(&policy.audit, situation.state), "keep": policy.audit.keep, "max_size": policy.audit.max_size,
@@ -396,10 +401,11 @@ impl Teller {
             "never written down; in memory for as long as it is on its way".to_owned()
         };
         self.say(topic, "traffic", capture);
-        let files: Vec<PathBuf> = config.files.clone();
         let token = match &config.agent.token {
             Token::Missing => "nowhere".to_owned(),
-            Token::Given(_) => format!("in {} or the environment, until it is taken out", listed(&shown(&files))),
+            Token::Given(_) => {
+                format!("in {} or the environment, until it is taken out", listed(&shown(&config.files)))
+            }
             Token::File(path) => format!("in {}, until it is taken out", path.display()),
             Token::StandardInput => "in memory, until the agent ends".to_owned(),
         };
@@ -495,9 +501,10 @@ enum Decision<'a> {
 
 fn decide<'a>(endpoint: &EndpointConfig, situation: &Situation<'a>) -> Decision<'a> {
     let Some((policy, ..)) = situation.policy else { return Decision::Unasked };
-    match policy.judge(&Facts::of(endpoint, situation.now)) {
-        Verdict::Allowed { rule } => policy.rules.get(rule).map_or(Decision::Unasked, Decision::Allowed),
-        Verdict::Refused(refusal) => Decision::Refused(refusal),
+    match (policy.judge(&Facts::of(endpoint, situation.now)), policy.names(endpoint)) {
+        (Verdict::Allowed { .. }, Err(refusal)) => Decision::Refused(refusal),
+        (Verdict::Allowed { rule }, Ok(())) => policy.rules.get(rule).map_or(Decision::Unasked, Decision::Allowed),
+        (Verdict::Refused(refusal), _) => Decision::Refused(refusal),
     }
 }
 
@@ -516,13 +523,9 @@ fn readers(end: TlsEnd) -> &'static str {
 
 /// Tells what is asked of callers by the agent itself.
 fn callers(termination: &TerminationConfig) -> Option<String> {
-    let named = |files: &[PathBuf]| listed(&shown(files));
+    let named = |files: &[NamedFile]| listed(&shown(files));
     let clients = termination.clients.as_ref()?;
-    let authorities = clients.authorities.iter().map(|authority| match authority {
-        Authorities::File(path) => path.clone(),
-        Authorities::Pem(_) => PathBuf::from("the configuration"),
-    });
-    let authorities = named(&authorities.collect::<Vec<_>>());
+    let authorities = named(&clients.authorities);
     let asked = match clients.mode {
         ClientMode::Verify => format!("callers must show one that an authority in {authorities} has issued"),
         ClientMode::Require => {
@@ -593,7 +596,7 @@ fn strings<T: ToString>(items: &[T]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
-fn shown(files: &[PathBuf]) -> Vec<String> {
+fn shown(files: &[impl Deref<Target = Path>]) -> Vec<String> {
     files.iter().map(|file| file.display().to_string()).collect()
 }
 

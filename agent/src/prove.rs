@@ -63,7 +63,7 @@ pub(crate) async fn served(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Served, String> {
     let server = ServerName::try_from(name.to_owned()).map_err(|error| format!("{name}: {error}"))?;
-    let trusted = roots.map_or(UpstreamTrust::Host, |path| UpstreamTrust::File(path.to_owned()));
+    let trusted = roots.map_or(UpstreamTrust::Host, |path| UpstreamTrust::File(path.to_owned().into()));
     let caller = match (trust::upstream_verifier(&trusted, provider), roots) {
         (Err(error), Some(_)) => return Err(error.to_string()),
         (caller, _) => caller, // a machine that trusts nobody is told as such

@@ -8,7 +8,6 @@ mod revocation;
 
 use std::{
     io,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -23,7 +22,7 @@ use rustls::{
 };
 
 use crate::{
-    config::{AgentConfig, CrlConfig, CrlMode, ListUrl, Roots, UpstreamTrust},
+    config::{AgentConfig, CrlConfig, CrlMode, ListUrl, NamedFile, Roots, UpstreamTrust},
     errors::{Error, Fault},
 };
 use pins::Pins;
@@ -144,17 +143,17 @@ fn internal(error: impl core::fmt::Display) -> Error {
     Error::new(Fault::Internal, error.to_string())
 }
 
-fn file(path: &Path) -> Result<Anchors, Error> {
-    let shown = path.display();
+fn file(named: &NamedFile) -> Result<Anchors, Error> {
+    let shown = named.display();
     let unusable = |problem: String| Error::new(Fault::RootsUnusable, format!("{shown}: {problem}"));
-    let pem = read(path).map_err(|error| unusable(error.to_string()))?;
+    let pem = read(named).map_err(|error| unusable(error.to_string()))?;
     store(&pem, &shown.to_string())
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read(named: &NamedFile) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
 
-    let file = std::fs::File::open(path)?;
+    let file = named.open_any()?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use adit::{
     Address,
-    policy::{Facts, Policy, Protocol, Reason, Usage, Verdict},
+    policy::{Facts, Files, Policy, Protocol, Reading, Reason, Usage, Verdict},
 };
 
 use crate::Choices;
@@ -23,6 +23,7 @@ pub fn customer(octets: &[u8]) {
             return;
         }
     };
+    files(&policy, &mut choices, &text);
     let upstream = upstream(&mut choices);
     let usage = [(); 4].map(|()| used(&mut choices));
     let address = [None, Some("10.1.2.3"), Some("::ffff:10.1.2.3"), Some("fd00::1"), Some("127.0.0.1")];
@@ -47,6 +48,38 @@ pub fn customer(octets: &[u8]) {
             refused(&policy, &facts, &text);
         }
     }
+}
+
+/// Where nothing is listed, no secret of the host is read whatever names it; a list has what it says and all below, and no way back out.
+fn files(policy: &Policy, choices: &mut Choices<'_>, text: &str) {
+    let wild = String::from_utf8_lossy(choices.octets(12)).into_owned();
+    let real = match choices.below(3) {
+        0 => choices.one_of(PATHS).to_owned(),
+        1 => format!("{}/{wild}", choices.one_of(PATHS)),
+        _ => wild,
+    };
+    let real = Path::new(&real);
+    let beside = choices.one_of(&["/", "/etc", "/root", "/home/ann", "/etc/adit", ""]);
+    let reading = Reading {
+        real,
+        beside: Some(Path::new(beside)),
+        credentials: Some(Path::new("/run/credentials/adit.service")),
+    };
+    let verdict = policy.reads(&reading);
+    assert_eq!(verdict, policy.reads(&reading), "{text}");
+    let stepped = real.components().any(|part| part == std::path::Component::ParentDir);
+    assert!(!stepped || verdict.is_err(), "{}: {text}", real.display());
+    match &policy.files {
+        Files::Usual => {
+            let secret = SECRETS.iter().any(|secret| real.starts_with(secret));
+            assert!(!secret || verdict.is_err(), "{} beside {beside}", real.display());
+        }
+        Files::Listed(paths) => {
+            let below = paths.iter().any(|path| real.starts_with(path));
+            assert_eq!(verdict.is_ok(), below && !stepped, "{}: {text}", real.display());
+        }
+    }
+    assert!(verdict.is_ok() || verdict.is_err_and(|refusal| refusal.reason == Reason::File), "{text}");
 }
 
 fn is_allowed(policy: &Policy, facts: &Facts<'_>) -> bool {
@@ -93,6 +126,10 @@ fn upstream(choices: &mut Choices<'_>) -> Address {
 fn made(choices: &mut Choices<'_>) -> String {
     let mut text = "version: 1\n".to_owned();
     bounds(choices, "", &mut text);
+    if choices.coin() {
+        let items: Vec<_> = (0..=choices.below(2)).map(|_| format!("'{}'", choices.one_of(PATHS))).collect();
+        text.push_str(&format!("files: [{}]\n", items.join(", ")));
+    }
     text.push_str("allow:\n");
     for number in 0..choices.below(4) {
         text.push_str(&format!("  - name: r{number}\n"));
@@ -157,6 +194,23 @@ const ENDPOINT_PATTERNS: &[&str] = &[
     "tcp://*",
     "tcp://",
 ];
+
+const PATHS: &[&str] = &[
+    "/etc/adit/token",
+    "/etc/adit/..data/token",
+    "/etc/adit/../shadow",
+    "/etc/shadow",
+    "/root/.ssh/id",
+    "/home/ann/.netrc",
+    "/run/secrets/token",
+    "/run/secrets/kubernetes.io/serviceaccount/token",
+    "/etc/ssl/certs",
+    "/",
+    "",
+    "token",
+];
+
+const SECRETS: &[&str] = &["/etc/shadow", "/root", "/home/ann", "/run/secrets/kubernetes.io", "/etc/ssl/private"];
 
 const HOSTS: &[&str] = &["a.corp", "A.CORP.", "localhost", "10.1.2.3", "::1", "0x7f.1", "", "*.corp"];
 

@@ -54,7 +54,7 @@ class Site:
     def allow(self, text):
         path = self.agent.directory / "policy.yml"
         draft = path.with_suffix(".draft")
-        draft.write_text(text)
+        draft.write_text(f"{text}files: ['{self.root}']\n")  # the roots of the authority are there
         draft.chmod(0o600)
         draft.rename(path)
 

@@ -93,7 +93,7 @@ class Customer:
     def allow(self, endpoints, **whole):
         rule = {"name": "all", "endpoints": endpoints, "hosts": ["localhost"], "ports": [1], "protocols": ["http", "tcp"]}
         draft = self.policy.with_suffix(".draft")
-        draft.write_text(yaml({"version": 1, **whole, "allow": [rule]}) + "\n")
+        draft.write_text(yaml({"version": 1, "files": [str(self.folder.parent)], **whole, "allow": [rule]}) + "\n")
         draft.chmod(0o600)
         draft.rename(self.policy)
 
@@ -187,3 +187,51 @@ def test_what_is_given_up_is_told_with_its_reason_and_each_side_reads_the_same(r
     customer.write([customer.plain])
     customer.process.signal(signal.SIGHUP)
     given_up("sealed", CONFIGURATION)
+
+
+def test_no_file_of_the_host_reaches_the_vendor_by_the_configuration(registry):
+    vendor = Vendor(registry)
+    customer = Customer(registry, vendor)
+    for name in ("sealed", "plain"):
+        customer.reads("endpoint bound", name=name)
+
+    # A policy that has the key of the endpoint no more: it is given up at once.
+    keys = str(customer.folder)
+    shown = [customer.agent["connect_cas"], keys]
+    customer.allow(["*"], files=shown)
+    line = customer.reads("endpoint given up", name="sealed", told="DISALLOWED")
+    told = vendor.told("given_up", code=DISALLOWED)
+    assert told["text"] == line["why"] and keys not in told["text"]
+    line = customer.reads("endpoint not possible", name="sealed")
+    key = customer.sealed["agent_tls_termination"]["server_private_key"]
+    assert "ADIT-1412" in line["error"] and "add its path to `files`" in line["remedy"]
+    assert customer.audited("bind", event="not asked for", endpoint="sealed")["decision"] == "refused"
+    wait_until(lambda: "ADIT-1412" in (customer.shown("sealed")["problem"] or ""), "the status to say so")
+    explained = json.loads(customer.adit("explain", "--json"))
+    files = {one["path"]: one["allowed"] for one in explained["files"]}
+    assert files[customer.agent["connect_cas"]] and not files[key]
+    assert f"{key} is not read: {key} is none of the files that the configuration may name" in customer.adit("explain")
+    customer.process.kill()
+
+    # The host's own secret as the token: nothing is sent, and everything says why.
+    secret = registry.root / "id_ed25519"
+    secret.write_text("of-the-host\n")
+    secret.chmod(0o600)
+    (customer.folder / "token").symlink_to(secret)
+    sent = len([line for line in vendor.process.lines if '"event"' in line])
+    for named in (secret, customer.folder / "token", "../id_ed25519"):
+        del_token = {key: value for key, value in customer.agent.items() if key != "authtoken"}
+        customer.config.write_text(yaml({"version": 1, "agent": {**del_token, "authtoken_file": str(named)}, "endpoints": [customer.plain]}) + "\n")
+        start = run([AGENT, "start", "--all", "--config", customer.config], env=customer.env, check=False)
+        said = start.stderr.decode()
+        assert start.returncode == 6 and "agent.authtoken_file: ADIT-1412" in said and "files` of the policy" in said, said
+        checked = run([AGENT, "config", "check", "--config", customer.config], env=customer.env, check=False)
+        assert checked.returncode == 3 and re.search(r"adit.yml:\d+:\d+: agent.authtoken_file: ADIT-1412", checked.stderr.decode()), checked
+        assert "of-the-host" not in said
+    assert len([line for line in vendor.process.lines if '"event"' in line]) == sent
+    assert "why" in customer.audited("configuration", event="not taken")
+
+    # On the customer's own command line it is the customer's word.
+    again = Process("again", [AGENT, "start", "--all", "--config", customer.config, "--authtoken-file", secret], cwd=customer.folder, env=customer.env)
+    registry.upstream(type("Closing", (), {"close": lambda self: again.kill()})())
+    again.wait_for("endpoint bound")

@@ -47,7 +47,7 @@ class Site:
     def policy(self, **whole):
         path = self.agent.directory / "policy.yml"
         rule = {"name": "all", "endpoints": ["*"], "hosts": ["*"], "addresses": ["127.0.0.0/8"], "ports": ["1-65535"], "protocols": ["http"]}
-        path.write_text(yaml({"version": 1, **whole, "allow": [rule]}) + "\n")
+        path.write_text(yaml({"version": 1, "files": [str(path.parent.parent)], **whole, "allow": [rule]}) + "\n")
         path.chmod(0o600)
 
     def update(self, *arguments, code=0):

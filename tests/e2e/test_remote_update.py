@@ -41,7 +41,7 @@ class Site:
         }  # fmt: skip
         self.write("adit.yml", {"version": 1, "agent": agent, "endpoints": [{"name": "web", "url": URL, "upstream": {"url": "http://127.0.0.1:9"}}]})
         rule = {"name": "all", "endpoints": ["*"], "hosts": ["*"], "addresses": ["127.0.0.0/8"], "ports": ["1-65535"], "protocols": ["http"]}
-        self.write("policy.yml", {"version": 1, "commands": commands, "allow": [rule]})
+        self.write("policy.yml", {"version": 1, "files": [str(folder.parent)], "commands": commands, "allow": [rule]})
         self.environment = {"XDG_STATE_HOME": str(folder / "state")}
 
     def write(self, name, value):

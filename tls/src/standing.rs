@@ -1,7 +1,7 @@
 //! Revocation lists in force, and what they say of chains.
 
 use core::{fmt, time::Duration};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs::File, io, path::Path, sync::Arc};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
@@ -15,7 +15,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use crate::{Authorities, Judge, RevocationList, Scope, TrustError, is_issued, read};
+use crate::{Judge, RevocationList, Scope, TrustError, is_issued, read_opened};
 
 /// Which certificates of a chain a list must speak for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,18 +126,19 @@ impl Standing {
     }
 }
 
-/// Returns whose lists are believed: `trusted` authorities, and those of `files` that they, or one of these, have issued.
+/// Returns whose lists are believed: `trusted` authorities, and those of files, as they were opened, that they, or one of these, have
+/// issued.
 ///
 /// # Errors
 /// A file cannot be used, or has a certificate that none of them issued.
-pub fn list_issuers(
-    files: &[PathBuf],
+pub fn list_issuers<'f>(
+    files: impl IntoIterator<Item = (&'f Path, io::Result<File>)>,
     trusted: &[CertificateDer<'static>],
     provider: &CryptoProvider,
 ) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let mut issuers = trusted.to_vec();
-    for path in files {
-        let mut left = read(&[Authorities::File(path.clone())])?;
+    for (path, opened) in files {
+        let mut left = read_opened(path, opened)?;
         while !left.is_empty() {
             let before = left.len();
             let (issued, rest) = left.into_iter().partition::<Vec<_>, _>(|der| is_issued(der, &issuers, provider));

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -56,24 +56,29 @@ pub enum TrustError {
 pub fn read(authorities: &[Authorities]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let mut all = Vec::new();
     for source in authorities {
-        let (name, text) = match source {
-            Authorities::Pem(text) => ("the policy".to_owned(), text.clone()),
-            Authorities::File(path) => {
-                let failed = |error| TrustError::File { path: path.clone(), error };
-                let mut text = String::new();
-                File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text)).map_err(failed)?;
-                if text.len() as u64 > MAX_FILE {
-                    // A part of it may be whole certificates, and would leave others out without a word.
-                    let problem = format!("it is longer than {MAX_FILE} octets");
-                    return Err(TrustError::Invalid { source_name: path.display().to_string(), problem });
-                }
-                (path.display().to_string(), text)
-            }
-        };
-        let found = certificates(&text).map_err(|problem| TrustError::Invalid { source_name: name, problem })?;
-        all.extend(found);
+        all.extend(match source {
+            Authorities::Pem(text) => certificates(text)
+                .map_err(|problem| TrustError::Invalid { source_name: "the policy".to_owned(), problem })?,
+            Authorities::File(path) => read_opened(path, File::open(path))?,
+        });
     }
     Ok(all)
+}
+
+/// Reads the certificates of authorities from a file, which was opened by who knows whether it may be read.
+///
+/// # Errors
+/// [`TrustError`], that it could not be opened as well.
+pub fn read_opened(path: &Path, opened: io::Result<File>) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let failed = |error| TrustError::File { path: path.to_owned(), error };
+    let invalid = |problem| TrustError::Invalid { source_name: path.display().to_string(), problem };
+    let mut text = String::new();
+    opened.and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text)).map_err(failed)?;
+    if text.len() as u64 > MAX_FILE {
+        // A part of it may be whole certificates, and would leave others out without a word.
+        return Err(invalid(format!("it is longer than {MAX_FILE} octets")));
+    }
+    certificates(&text).map_err(invalid)
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {

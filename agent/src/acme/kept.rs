@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{AcmeConfig, read_private, replace},
+    config::{AcmeConfig, NamedFile, read_private, replace},
     errors::{Error, Fault},
     termination::{Facts, Nearness, Pair},
     trust::sha256,
@@ -115,13 +115,14 @@ impl Folder {
         let text = Secret::new(text);
         self.put(&draft, text.expose())?;
         let unusable = |problem: String| Error::new(Fault::OrderRefused, format!("what was issued: {problem}"));
-        let checked = Pair::load(&draft, &draft, provider).map_err(|error| unusable(error.detail)).and_then(|pair| {
-            match pair.facts.nearness() {
+        let written = NamedFile::from(draft.clone());
+        let checked = Pair::load(&written, &written, provider).map_err(|error| unusable(error.detail)).and_then(
+            |pair| match pair.facts.nearness() {
                 _ if !pair.facts.is_for(&self.name) => Err(unusable("it is for other names".to_owned())),
                 Nearness::Over => Err(unusable("it has expired already".to_owned())),
                 Nearness::Near | Nearness::Far => Ok(pair.facts),
-            }
-        });
+            },
+        );
         let put = checked.and_then(|facts| {
             fs::rename(&draft, &path).map_err(|error| unwritable(&path, &error))?;
             Ok(facts)

@@ -22,7 +22,7 @@ use super::{
     proof::{Proof, Showing},
 };
 use crate::{
-    config::{AcmeConfig, EAB_VARIABLE, ExternalAccount, ExternalKey, read_private},
+    config::{AcmeConfig, EAB_VARIABLE, ExternalAccount, ExternalKey},
     errors::{Error, Fault, clip},
 };
 
@@ -292,9 +292,9 @@ fn is_problem(error: &instant_acme::Error, kind: &str) -> bool {
 /// [`Fault::CertificateUnusable`]; the key is not told.
 pub(super) fn bound_to(external: &ExternalAccount) -> Result<ExternalAccountKey, Error> {
     let (place, text) = match &external.key {
-        ExternalKey::File(path) => {
-            let unusable = |problem| Error::new(Fault::CertificateUnusable, format!("{}: {problem}", path.display()));
-            (path.display().to_string(), read_private(path, MAX_KEY).map_err(unusable)?)
+        ExternalKey::File(file) => {
+            let unusable = |problem| Error::new(Fault::CertificateUnusable, format!("{}: {problem}", file.display()));
+            (file.display().to_string(), file.read_private(MAX_KEY).map_err(unusable)?)
         }
         ExternalKey::Given(text) => (EAB_VARIABLE.to_owned(), text.clone()),
     };
@@ -334,7 +334,7 @@ mod tests {
         let folder = crate::testing::folder(&format!("acme-client-{:?}", std::thread::current().id()));
         let ca = folder.join("ca.pem");
         std::fs::write(&ca, crate::testing::root_pem()).unwrap();
-        Client::new(&AcmeConfig { ca: Some(ca), ..config(folder, "") }, &desk()).unwrap()
+        Client::new(&AcmeConfig { ca: Some(ca.into()), ..config(folder, "") }, &desk()).unwrap()
     }
 
     #[test]
@@ -361,7 +361,8 @@ mod tests {
     fn roots_that_cannot_be_read_never_become_those_of_this_machine() {
         let folder = crate::testing::folder("acme-roots");
         let ca = folder.join("ca.pem");
-        let with = || Client::new(&AcmeConfig { ca: Some(ca.clone()), ..config(folder.clone(), "") }, &desk()).err();
+        let with =
+            || Client::new(&AcmeConfig { ca: Some(ca.clone().into()), ..config(folder.clone(), "") }, &desk()).err();
 
         assert_eq!(with().map(|error| error.fault), Some(Fault::RootsUnusable), "V30: missing");
         for text in ["", "not a certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {

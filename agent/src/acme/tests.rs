@@ -27,7 +27,8 @@ async fn whom_the_policy_does_not_have_is_not_asked() {
     let (desk, folder) = (desk(), crate::testing::folder("acme-policy"));
     let ca = folder.join("ca.pem");
     std::fs::write(&ca, crate::testing::root_pem()).unwrap();
-    let config = AcmeConfig { ca: Some(ca), directory: "https://127.0.0.1:1/dir".to_owned(), ..config(folder, "") };
+    let config =
+        AcmeConfig { ca: Some(ca.into()), directory: "https://127.0.0.1:1/dir".to_owned(), ..config(folder, "") };
     let reached = look(&config, &desk).await.unwrap_err();
     assert_eq!(reached.fault, Fault::DirectoryUnreachable, "{reached}");
 
@@ -42,7 +43,7 @@ async fn an_address_that_is_never_dialed_is_not_dialed_for_a_certificate_either(
     std::fs::write(&ca, crate::testing::root_pem()).unwrap();
     let directory = "https://169.254.169.254/dir".to_owned();
 
-    let error = look(&AcmeConfig { ca: Some(ca), directory, ..config(folder, "") }, &desk).await.unwrap_err();
+    let error = look(&AcmeConfig { ca: Some(ca.into()), directory, ..config(folder, "") }, &desk).await.unwrap_err();
 
     assert!(error.detail.contains("no address that is ever dialed"), "{error}");
 }

@@ -105,7 +105,7 @@ impl Places {
     pub(super) fn update(&mut self, wanted: &[EndpointConfig], patience: Patience) -> Result<(), Error> {
         let plan = self.plan(wanted);
         let failed = plan.failed();
-        let waits = plan.is_of_use() || plan.faults().any(|fault| fault == Fault::PolicyRefused);
+        let waits = plan.is_of_use() || plan.faults().any(is_refusal);
         self.carry_out(wanted, plan);
         match failed {
             Some(error) if !waits || patience == Patience::Command => Err(error),
@@ -205,7 +205,7 @@ impl Places {
     fn parting(&self, running: &Running, wanted: &[EndpointConfig], plan: &Plan) -> Farewell {
         let name = &running.config.name;
         let fault = plan.ready.get(name).and_then(|prepared| prepared.as_ref().err()).map(|error| error.fault);
-        if is_barred(&self.guard, &running.config, None) || fault == Some(Fault::PolicyRefused) {
+        if is_barred(&self.guard, &running.config, None) || fault.is_some_and(is_refusal) {
             return Farewell::Disallowed;
         }
         if !wanted.iter().any(|endpoint| endpoint.name == *name) {
@@ -227,10 +227,10 @@ impl Places {
         let Err(refusal) = self.guard.endpoint(endpoint, None) else { return String::new() };
         if self.running.contains_key(&endpoint.name) {
             let (rule, reason) = (refusal.rule.as_deref(), refusal.reason.word());
-            let error = Fault::PolicyRefused;
+            let error = refusal.fault();
             tracing::warn!(name = endpoint.name, %error, rule, reason, detail = %refusal, "callers of the endpoint are refused");
         }
-        format!("{}: {refusal}", Fault::PolicyRefused)
+        format!("{}: {refusal}", refusal.fault())
     }
 
     /// Returns the endpoint of which the network says that it has bound more, or something else, than the policy has.
@@ -270,13 +270,13 @@ impl Places {
     /// Does what may fail before an endpoint is asked for.
     fn prepare(&self, endpoint: &EndpointConfig) -> Result<Ready, Error> {
         if let Err(refusal) = self.guard.endpoint(endpoint, None)
-            && refusal.reason == Reason::Endpoint
+            && refusal.bars()
         {
             self.guard.note(|| {
                 let record = Draft::bind("not asked for", &endpoint.name).text("decision", "refused");
                 record.text("url", &endpoint.url).text("why", &refusal.to_string())
             });
-            return Err(Error::new(Fault::PolicyRefused, refusal.to_string()));
+            return Err(Error::new(refusal.fault(), refusal.to_string()));
         }
         let upstream = Upstream::new(endpoint, &self.provider)?;
         Ok(Ready { upstream, termination: Termination::new(endpoint, &self.provider)? })
@@ -373,9 +373,14 @@ impl Drop for Places {
     }
 }
 
-/// Returns whether no rule is for the endpoint: then it is not to be bound. Whatever else a rule lacks is told to each caller.
+/// Returns whether no rule is for the endpoint, or it names a file that it may not: then it is not to be bound. Whatever else a rule lacks is told to each caller.
 fn is_barred(guard: &Guard, endpoint: &EndpointConfig, url: Option<&str>) -> bool {
-    guard.endpoint(endpoint, url).is_err_and(|refusal| refusal.reason == Reason::Endpoint)
+    guard.endpoint(endpoint, url).is_err_and(|refusal| refusal.bars())
+}
+
+/// Returns whether another policy is to be waited for.
+fn is_refusal(fault: Fault) -> bool {
+    matches!(fault, Fault::PolicyRefused | Fault::FileRefused)
 }
 
 /// Connections to one upstream that are made at once: more would only wait in the kernel.

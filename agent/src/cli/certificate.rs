@@ -14,12 +14,12 @@ use super::{
     Failure,
     arguments::{CertificateCommand, Global, Install, Output, Renew, Request, Show},
     configuration::{files, load, overrides},
-    print,
+    policy, print,
 };
 use crate::{
     acme,
     clock::utc,
-    config::{EndpointConfig, TerminationConfig, nearest, read_private, read_public, replace},
+    config::{EndpointConfig, NamedFile, TerminationConfig, nearest, read_private, read_public, replace},
     errors::{Error, Exit, Fault},
     termination::{Facts, Nearness, Pair},
 };
@@ -30,7 +30,7 @@ pub(super) fn run(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Exit, Failure> {
     match command {
-        CertificateCommand::Request(request) => self::request(global, request),
+        CertificateCommand::Request(request) => self::request(global, request, provider),
         CertificateCommand::Install(install) => self::install(global, install, provider),
         CertificateCommand::Show(show) => self::show(global, show, provider),
         CertificateCommand::Renew(renew) => self::renew(global, renew, provider),
@@ -39,7 +39,7 @@ pub(super) fn run(
 
 /// Asks the agent that runs for a new certificate.
 fn renew(global: &Global, renew: &Renew, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
-    let (endpoint, termination) = endpoint(global, &renew.endpoint)?;
+    let (endpoint, termination) = endpoint(global, &renew.endpoint, provider)?;
     let Some(acme) = &termination.acme else {
         return Err(unusable(&termination.certificate, "the agent does not order it: the endpoint has no acme"));
     };
@@ -57,14 +57,26 @@ fn must_be_by_hand(termination: &TerminationConfig) -> Result<(), Failure> {
 }
 
 /// Returns an endpoint of the configuration, and how its TLS ends here.
-fn endpoint(global: &Global, name: &str) -> Result<(EndpointConfig, TerminationConfig), Failure> {
+///
+/// # Errors
+/// Also where the policy does not let it name its files: what it names is written here, and not only read.
+fn endpoint(
+    global: &Global,
+    name: &str,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(EndpointConfig, TerminationConfig), Failure> {
+    let watch = policy::open(global, provider)?;
     let config = load(&files(global), &overrides(global))?;
+    config.under(&watch.guard());
     let known: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
     let Some(endpoint) = config.endpoints.into_iter().find(|endpoint| endpoint.name == name) else {
         let hint = nearest(name, known.iter().map(String::as_str), "");
         let detail = format!("`{}`. {hint}", name.escape_debug());
         return Err(Error::new(Fault::EndpointUnknown, detail.trim_end().to_owned()).into());
     };
+    if let Some(policy) = watch.guard().policy() {
+        policy.names(&endpoint).map_err(|refusal| Error::new(refusal.fault(), refusal.to_string()))?;
+    }
     let Some(termination) = endpoint.termination.clone() else {
         let detail = format!("TLS of `{name}` does not end here: the endpoint has no agent_tls_termination");
         return Err(Error::new(Fault::CertificateUnusable, detail).into());
@@ -72,15 +84,15 @@ fn endpoint(global: &Global, name: &str) -> Result<(EndpointConfig, TerminationC
     Ok((endpoint, termination))
 }
 
-fn request(global: &Global, request: &Request) -> Result<Exit, Failure> {
-    let (endpoint, termination) = endpoint(global, &request.endpoint)?;
+fn request(global: &Global, request: &Request, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
+    let (endpoint, termination) = endpoint(global, &request.endpoint, provider)?;
     must_be_by_hand(&termination)?;
     let names =
         if request.names.is_empty() { host(&endpoint.url).into_iter().collect() } else { request.names.clone() };
     if names.is_empty() {
         return Err(Failure::usage("the endpoint's url names no host: give the names of the certificate with --name"));
     }
-    let place = if request.new_key { pending(&termination.key) } else { termination.key };
+    let place = if request.new_key { pending(&termination.key) } else { termination.key.to_path_buf() };
     let key = key(&place)?;
     let asked = asked(&names, &key).map_err(|error| unusable(&place, &error.to_string()))?;
     match &request.out {
@@ -136,14 +148,14 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn install(global: &Global, install: &Install, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
-    let (endpoint, termination) = endpoint(global, &install.endpoint)?;
+    let (endpoint, termination) = endpoint(global, &install.endpoint, provider)?;
     must_be_by_hand(&termination)?;
     let text = given(&install.certificate)?;
     // Checked as it will be read: with its key, from files.
     let draft = beside(&termination.certificate, "new");
     replace(&draft, text.as_bytes()).map_err(|error| unwritable(&draft, &error))?;
     let installed = check(&endpoint, &termination, install, &draft, provider).and_then(|(facts, key)| {
-        if key != termination.key {
+        if key != *termination.key {
             fs::rename(&key, &termination.key).map_err(|error| unwritable(&termination.key, &error))?;
         }
         fs::rename(&draft, &termination.certificate).map_err(|error| unwritable(&termination.certificate, &error))?;
@@ -165,10 +177,11 @@ fn check(
     provider: &CryptoProvider,
 ) -> Result<(Facts, PathBuf), Failure> {
     let next = pending(&termination.key);
-    let load = |key: &Path| Pair::load(draft, key, provider);
+    let draft = NamedFile::from(draft.to_owned());
+    let load = |key: &NamedFile| Pair::load(&draft, key, provider);
     let (pair, key) = match load(&termination.key) {
-        Ok(pair) => (pair, termination.key.clone()),
-        Err(error) => match load(&next) {
+        Ok(pair) => (pair, termination.key.to_path_buf()),
+        Err(error) => match load(&next.clone().into()) {
             Ok(pair) => (pair, next),
             Err(_) => {
                 let detail =
@@ -205,14 +218,14 @@ fn given(path: &Path) -> Result<String, Failure> {
 }
 
 fn show(global: &Global, show: &Show, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
-    let (endpoint, termination) = endpoint(global, &show.endpoint)?;
+    let (endpoint, termination) = endpoint(global, &show.endpoint, provider)?;
     let Pair { facts, .. } = Pair::load(&termination.certificate, &termination.key, provider)?;
     let (certificate, key) = (termination.certificate, termination.key);
     match show.printed.output {
         Output::Text => print(&format!("{}\n{}", certificate.display(), text_of(&facts)))?,
         Output::Json => {
             let line = serde_json::json!({
-                "endpoint": endpoint.name, "certificate": certificate, "key": key, "sha256": facts.sha256,
+                "endpoint": endpoint.name, "certificate": &*certificate, "key": &*key, "sha256": facts.sha256,
                 "subject": facts.subject, "issuer": facts.issuer, "names": facts.names,
                 "not_before": facts.from, "not_after": facts.until,
             });

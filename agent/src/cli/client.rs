@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use adit_core::{Secret, escape};
@@ -15,6 +16,7 @@ use super::{
     Failure,
     arguments::{Global, Running},
     configuration::{files, overrides},
+    policy,
 };
 use crate::{
     config::{Config, LocalConfig},
@@ -39,6 +41,9 @@ impl Client {
         let files = files(global);
         // A configuration that this user cannot read may still be that of an agent that it may ask.
         let config = Config::load(&files, &overrides(global)).or_else(|_| Config::load(&[], &overrides(global)));
+        if let (Ok(config), Ok(watch)) = (&config, policy::read(global, &Arc::new(provider.clone()))) {
+            config.under(&watch.guard()); // it may name the file of a token
+        }
         let config = config.map_or_else(|_| LocalConfig::default(), |config| config.agent.local);
         let place = Place { config, name: name_of(&files, provider) };
         // Who names a configuration means that agent and no other.

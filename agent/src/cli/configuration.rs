@@ -17,12 +17,14 @@ use super::{
 };
 use crate::{
     acme,
+    audit::Draft,
     config::{
-        Config, ConfigFault, EditError, LogOutput, Overrides, Roots, Token, UpstreamTrust, default_path, locate,
+        Config, ConfigFault, EditError, LogOutput, Named, Overrides, Roots, Token, UpstreamTrust, default_path, locate,
         set_authtoken, token,
     },
     errors::{Error, Exit, Fault},
     identity::state_folder,
+    policy::{Guard, Watch},
     route::Route,
     termination::Termination,
     trust::NetworkTls,
@@ -54,6 +56,29 @@ pub(super) fn load(files: &[PathBuf], overrides: &Overrides) -> Result<Config, F
     Config::load(files, overrides).map_err(|faults| refusal(&faults, Fault::ConfigInvalid))
 }
 
+/// Lets a configuration name the files that the policy lets it name, and no others.
+///
+/// # Errors
+/// Those that the section `agent` names all the same: without them there is no agent. Endpoints are refused one by one.
+pub(super) fn governed(config: Config, watch: &Watch) -> Result<Config, Failure> {
+    let guard = watch.guard();
+    config.under(&guard);
+    let faults = refused(&config.named, &guard);
+    if faults.is_empty() {
+        return Ok(config);
+    }
+    let why = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    guard.note(|| Draft::configuration("not taken").text("why", &why));
+    Err(refusal(&faults, Fault::FileRefused))
+}
+
+/// Returns those files that the policy does not let the configuration name.
+fn refused<'n>(named: impl IntoIterator<Item = &'n Named>, guard: &Guard) -> Vec<ConfigFault> {
+    let policy = guard.policy();
+    let policy = policy.as_deref();
+    named.into_iter().filter_map(|named| named.fault(policy?)).collect()
+}
+
 /// Returns all that is wrong with a file, and what that means.
 pub(super) fn refusal(faults: &[ConfigFault], fault: Fault) -> Failure {
     let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
@@ -63,16 +88,23 @@ pub(super) fn refusal(faults: &[ConfigFault], fault: Fault) -> Failure {
 pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
     let files = files(global);
     let checked = Config::load(&files, &overrides(global));
+    let policy = policy::read(global, provider);
     let mut lacking = Vec::new();
     let mut faults: Vec<(ConfigFault, Option<Fault>)> = match checked {
         Ok(config) => {
-            lacking = lacks(&config);
-            unusable(&config, provider)
+            let guard = policy.as_ref().map_or_else(|_| Guard::new(), Watch::guard);
+            config.under(&guard);
+            let refused = refused(config.named(), &guard);
+            if refused.is_empty() {
+                lacking = lacks(&config);
+                unusable(&config, provider)
+            } else {
+                refused.into_iter().map(|fault| (fault, Some(Fault::FileRefused))).collect()
+            }
         }
         Err(faults) => faults.into_iter().map(|fault| (fault, None)).collect(),
     };
-    let policy = policy::read(global, provider).err().unwrap_or_default();
-    faults.extend(policy.into_iter().map(|fault| (fault, None)));
+    faults.extend(policy.err().unwrap_or_default().into_iter().map(|fault| (fault, None)));
     if output == Output::Json {
         let shown: Vec<_> = faults.iter().map(json).collect();
         let line =

@@ -7,7 +7,7 @@ use rustls::crypto::CryptoProvider;
 use super::{
     Failure,
     arguments::{Diagnose, Firewall, Global},
-    configuration::{files, load, overrides},
+    configuration::{files, governed, load, overrides},
     policy, print, run,
 };
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
 
 /// Looks at each step to the network and at each upstream, and says what to do about what fails.
 pub(super) fn diagnose(global: &Global, asked: &Diagnose, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
-    let config = load(&files(global), &overrides(global))?;
     let watch = policy::open(global, provider)?;
+    let config = governed(load(&files(global), &overrides(global))?, &watch)?;
     let runtime = run::runtime()?;
     let report = runtime.block_on(look(&config, &watch.guard(), provider));
     runtime.shutdown_background(); // a resolver that hangs does not hold the program
@@ -39,7 +39,7 @@ pub(super) fn diagnose(global: &Global, asked: &Diagnose, provider: &Arc<CryptoP
 
 /// Lists what a firewall must let through, and what to block so that nothing goes.
 pub(super) fn firewall(global: &Global, asked: &Firewall, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
-    let config = load(&files(global), &overrides(global))?;
+    let config = governed(load(&files(global), &overrides(global))?, &policy::open(global, provider)?)?;
     let runtime = run::runtime()?;
     let rules = runtime.block_on(list(&config, provider));
     runtime.shutdown_background();

@@ -10,7 +10,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, runtime::Builder, sync::Sema
 use super::{
     Failure,
     arguments::{Global, Output, Prove},
-    configuration::{files, load, overrides},
+    configuration::{files, governed, load, overrides},
     policy, print,
 };
 use crate::{
@@ -36,10 +36,10 @@ struct Finding {
 
 /// Calls the endpoint, and says where TLS of callers ends.
 pub(super) fn prove(global: &Global, asked: &Prove, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
-    let config = load(&files(global), &overrides(global))?;
+    let watch = policy::open(global, provider)?;
+    let config = governed(load(&files(global), &overrides(global))?, &watch)?;
     let (host, port) = callers(&asked.url)?;
     let endpoint = endpoint(&config.endpoints, asked, &host)?;
-    let watch = policy::open(global, provider)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let finding = runtime.block_on(find(asked, (&host, port), endpoint, &watch.guard(), provider))?;
     match asked.printed.output {

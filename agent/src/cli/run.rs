@@ -17,14 +17,14 @@ use tokio::{
 use super::{
     Failure,
     arguments::{Global, One, Start},
-    configuration::{files, load, overrides},
+    configuration::{files, governed, load, overrides},
     policy, update,
 };
 use crate::{
     agent::{Agent, Outcome, Wish},
     capture::Store,
     config::{
-        AgentConfig, Authorities, ClientCertificates, ClientMode, Config, EndpointConfig, Kind, LogOutput, Overrides,
+        AgentConfig, ClientCertificates, ClientMode, Config, EndpointConfig, Kind, LogOutput, NamedFile, Overrides,
         ProxyVersion, TerminationConfig, TlsVersion, UpstreamTrust, endpoint_without_file, nearest, token,
     },
     errors::{Error, Exit, Fault},
@@ -46,10 +46,11 @@ pub(super) fn one(global: &Global, kind: Kind, one: &One, provider: &Arc<CryptoP
     let mut config = load(&files, &overrides(global))?;
     config.endpoints = vec![endpoint];
     let (shown, recent) = start_log(&config.agent, None)?;
-    let token = token(&config.agent.token)?;
     let mut watch = policy::open_with(global, freezer, provider)?;
     watch.keep(state_folder())?;
     let _watching = watch.start()?;
+    let config = governed(config, &watch).inspect_err(|_| watch.close())?;
+    let token = token(&config.agent.token)?;
     let store = Store::new(&config.agent.local.capture, watch.guard());
     let place = Place { config: config.agent.local.clone(), name: std::process::id().to_string() };
     let view = Shown { shown, recent, store: Arc::clone(&store), place, provider: Arc::clone(provider) };
@@ -79,7 +80,7 @@ fn endpoint(kind: Kind, one: &One) -> Result<EndpointConfig, Failure> {
         endpoint.upstream.protocol = UpstreamProtocol::Http2;
     }
     let trust = match (&one.upstream_ca, one.upstream_insecure) {
-        (Some(path), _) => Some(UpstreamTrust::File(path.clone())),
+        (Some(path), _) => Some(UpstreamTrust::File(path.clone().into())),
         (None, true) => Some(UpstreamTrust::DangerAnybody),
         (None, false) => None,
     };
@@ -103,10 +104,10 @@ fn termination(endpoint: &EndpointConfig, one: &One) -> Result<Option<Terminatio
         ));
     }
     let is_http = endpoint.kind == Kind::Http || endpoint.upstream.is_http;
-    let authority = one.mutual_tls_cas.clone().map(Authorities::File);
+    let authority = one.mutual_tls_cas.clone().map(NamedFile::from);
     Ok(Some(TerminationConfig {
-        certificate: certificate.clone(),
-        key: key.clone(),
+        certificate: certificate.clone().into(),
+        key: key.clone().into(),
         min_version: TlsVersion::V12,
         max_version: TlsVersion::V13,
         clients: authority.map(|file| ClientCertificates { mode: ClientMode::Verify, authorities: vec![file] }),
@@ -125,11 +126,12 @@ pub(super) fn start(global: &Global, start: &Start, provider: &Arc<CryptoProvide
     let trial = update::begin(freezer.frozen().is_some())?;
     let config = source.load()?;
     let (shown, recent) = start_log(&config.agent, start.service.as_deref())?;
-    let token = token(&config.agent.token)?;
     // Over restarts that the vendor asks for, so that nothing is counted anew.
     let mut watch = policy::open_with(global, freezer, provider)?;
     watch.keep(state_folder())?;
     let _watching = watch.start()?;
+    let config = governed(config, &watch).inspect_err(|_| watch.close())?;
+    let token = token(&config.agent.token)?;
     let versions = update::Service::new(trial, &config.agent, provider);
     let store = Store::new(&config.agent.local.capture, watch.guard());
     let place = Place { config: config.agent.local.clone(), name: local::name_of(&config.files, provider) };
@@ -163,7 +165,7 @@ fn run_again(
             Some(Outcome::Ended) => return Ok(Exit::Fine),
             Some(Outcome::Failed(error)) => return Err(error.into()),
             None => return Ok(Exit::Interrupted),
-            Some(Outcome::Restart) => match source.load() {
+            Some(Outcome::Restart) => match source.load().and_then(|config| governed(config, watch)) {
                 Ok(again) => config = again,
                 Err(failure) => tracing::error!(error = failure.text, "configuration not taken: the last one stays"),
             },

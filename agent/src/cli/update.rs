@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     Failure,
     arguments::{Global, Output, Probe, Update},
-    configuration::{files, load, overrides},
+    configuration::{files, governed, load, overrides},
     policy, print,
 };
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
 
 /// Looks for a newer version, and installs it.
 pub(super) fn run(global: &Global, wanted: &Update, provider: &Arc<CryptoProvider>) -> Result<Exit, Failure> {
-    let config = load(&files(global), &overrides(global))?;
+    let config = governed(load(&files(global), &overrides(global))?, &policy::open(global, provider)?)?;
     let channel = wanted.channel.as_deref().and_then(Channel::parse);
     let state = state_folder();
     let updater = Updater::new(&config.agent, channel, state.as_deref(), provider)?;
@@ -123,8 +123,9 @@ pub(super) fn probe(global: &Global, wanted: &Probe, provider: &Arc<CryptoProvid
     config.endpoints.clear();
     let within = crate::config::values::duration(&wanted.within)
         .ok_or_else(|| Failure::usage("--within: a time such as 60s"))?;
-    let token = token(&config.agent.token)?;
     let watch = policy::open(global, provider)?;
+    let config = governed(config, &watch)?;
+    let token = token(&config.agent.token)?;
     let agent = Agent::new(config, token, Arc::clone(provider))?.with_guard(watch.guard());
     let status = agent.status();
     let runtime = Builder::new_current_thread().enable_all().build()?;

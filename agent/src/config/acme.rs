@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use adit_core::Secret;
 
 use super::{
+    NamedFile,
     section::Section,
     termination::Of,
     values::{flag, host_port},
@@ -24,7 +25,7 @@ pub struct AcmeConfig {
     /// `eab`: an account that is known to the authority already, to which the agent's is bound.
     pub external: Option<ExternalAccount>,
     /// `ca`: a PEM file of whom the directory's own certificate must be from; without, whom this machine trusts.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<NamedFile>,
     /// Where account, certificates and keys are kept: below the agent's state folder.
     pub folder: PathBuf,
 }
@@ -43,7 +44,7 @@ pub struct ExternalAccount {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExternalKey {
     /// A file that nobody else may read.
-    File(PathBuf),
+    File(NamedFile),
     /// The environment.
     Given(Secret),
 }
@@ -74,7 +75,7 @@ pub(super) fn read(mut section: Section<'_, '_>, of: &Of<'_>) -> Option<AcmeConf
         .value("directory", LETS_ENCRYPT.to_owned(), expected, |text| is_directory(text).then(|| text.to_owned()));
     let contact = contact(&mut section);
     let external = external(section.section("eab"));
-    let ca = section.path("ca").map(|(path, _)| path);
+    let ca = section.file("ca").map(|(path, _)| path);
     let accepted = section.value("accept_terms", false, "true or false", flag);
     let is_there = section.is_there();
     if is_there && !accepted {
@@ -124,12 +125,12 @@ fn external(mut section: Section<'_, '_>) -> Option<ExternalAccount> {
         let fine = !text.is_empty() && text.len() <= MAX_TEXT && text.chars().all(|c| c.is_ascii_graphic());
         fine.then(|| Some(text.to_owned()))
     });
-    let file = section.path("hmac_key_file");
+    let file = section.file("hmac_key_file");
     if let Some((_, scalar)) = file.as_ref().filter(|_| id.is_none()) {
         section.reject("hmac_key_file", scalar, "of an account that is not named", "Write key_id as well");
     }
     let given = section.variable(VARIABLE).map(|text| ExternalKey::Given(Secret::new(text.as_bytes())));
-    let key = file.map(|(path, _)| ExternalKey::File(path)).or(given);
+    let key = file.map(|(file, _)| ExternalKey::File(file)).or(given);
     if id.is_some() && key.is_none() {
         let remedy = format!("Name a file of mode 0600, or set {VARIABLE}");
         section.missing("hmac_key_file", "key_id and its key belong together", &remedy);

@@ -1,6 +1,7 @@
 //! Configuration and token from where they are kept, refused when others could have written or read them.
 
 use std::{
+    fs::File,
     io::{self, BufRead as _, Read as _},
     path::{Path, PathBuf},
 };
@@ -8,7 +9,7 @@ use std::{
 use adit_core::Secret;
 
 use super::{
-    Config, ConfigFault, Overrides, Token,
+    Config, ConfigFault, NamedFile, Overrides, Token,
     merge::merge,
     read,
     section::Context,
@@ -66,9 +67,10 @@ impl Config {
             return Err(faults);
         }
         let context = Context::new(files, overrides);
-        let (agent, endpoints) = read::config(&context, tree);
+        let (agent, endpoints, named) = read::config(&context, tree);
+        let leave = context.leave();
         let faults = context.finish();
-        if faults.is_empty() { Ok(Self { agent, endpoints, files: files.to_vec() }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { agent, endpoints, files: files.to_vec(), named, leave }) } else { Err(faults) }
     }
 }
 
@@ -107,9 +109,10 @@ pub fn token(source: &Token) -> Result<Secret, Error> {
     }
 }
 
-fn token_file(path: &Path) -> Result<Secret, Error> {
-    let shown = path.display();
-    let text = read_private(path, MAX_TOKEN)
+fn token_file(file: &NamedFile) -> Result<Secret, Error> {
+    let shown = file.display();
+    let text = file
+        .read_private(MAX_TOKEN)
         .map_err(|problem| Error::new(Fault::TokenUnreadable, format!("{shown}: {problem}")))?;
     secret(&String::from_utf8_lossy(text.expose()), &shown.to_string())
 }
@@ -119,7 +122,10 @@ fn token_file(path: &Path) -> Result<Secret, Error> {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn read_private(path: &Path, most: u64) -> Result<Secret, String> {
-    let Text { text, mode } = read_text(path, most)?;
+    private(path, read_text(path, most)?)
+}
+
+pub(super) fn private(path: &Path, Text { text, mode }: Text) -> Result<Secret, String> {
     // A group may read it: that is how orchestrators mount secrets.
     if let Some(mode) = mode.filter(|mode| mode & 0o027 != 0) {
         return Err(format!("mode {mode:04o} lets others read or change it; chmod 600 {}", path.display()));
@@ -132,7 +138,10 @@ pub(crate) fn read_private(path: &Path, most: u64) -> Result<Secret, String> {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn read_public(path: &Path, most: u64) -> Result<String, String> {
-    let Text { text, mode } = read_text(path, most)?;
+    public(path, read_text(path, most)?)
+}
+
+pub(super) fn public(path: &Path, Text { text, mode }: Text) -> Result<String, String> {
     match mode.filter(|mode| mode & 0o002 != 0) {
         Some(mode) => Err(format!("mode {mode:04o} lets everybody change it; chmod 644 {}", path.display())),
         None => Ok(text),
@@ -149,7 +158,10 @@ fn secret(text: &str, from: &str) -> Result<Secret, Error> {
 }
 
 pub(super) fn read_text(path: &Path, most: u64) -> Result<Text, String> {
-    let file = open_regular(path).map_err(|error| error.to_string())?;
+    text_of(open_regular(path).map_err(|error| error.to_string())?, most)
+}
+
+pub(super) fn text_of(file: File, most: u64) -> Result<Text, String> {
     let metadata = file.metadata().map_err(|error| error.to_string())?;
     let mut octets = Vec::new();
     file.take(most + 1).read_to_end(&mut octets).map_err(|error| error.to_string())?;

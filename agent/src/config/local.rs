@@ -21,7 +21,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> LocalConfig {
         _ => None,
     });
     let address = section.scalar("address").and_then(|scalar| address(&section, &scalar));
-    let token_file = section.path("token_file").map(|(path, _)| path);
+    let token_file = section.file("token_file").map(|(file, _)| file);
     let capture = capture(section.section("capture"));
     section.finish();
     LocalConfig { socket, mode, address, token_file, capture }

@@ -4,6 +4,7 @@
 
 mod acme;
 mod edit;
+mod file;
 mod load;
 mod local;
 mod merge;
@@ -19,14 +20,17 @@ pub(crate) mod values;
 pub(crate) mod yaml;
 
 use core::{net::SocketAddr, time::Duration};
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use adit_core::{Heartbeat, Secret, TlsEnd, UpstreamProtocol};
 use adit_tokio::{Proxy, Target};
 
+use crate::policy::Guard;
+
 pub use acme::{AcmeConfig, ExternalAccount, ExternalKey};
-pub use adit_tls::{Authorities, ClientCertificates, ClientMode, KeyPrint, TlsVersion};
+pub use adit_tls::{ClientMode, KeyPrint, TlsVersion};
 pub use edit::{EditError, set_authtoken};
+pub use file::NamedFile;
 pub use load::{default_path, token};
 pub use releases::{Channel, Releases};
 pub use section::{ConfigFault, Overrides};
@@ -35,6 +39,7 @@ pub use values::Kind;
 
 pub(crate) use acme::{VARIABLE as EAB_VARIABLE, place};
 pub(crate) use edit::{replace, replace_as, write_out};
+pub(crate) use file::{Leave, Named};
 pub(crate) use load::{Text, fault, read_private, read_public};
 pub(crate) use place::locate;
 pub(crate) use read::endpoint_without_file;
@@ -53,6 +58,22 @@ pub struct Config {
     pub endpoints: Vec<EndpointConfig>,
     /// The files that were read.
     pub files: Vec<PathBuf>,
+    /// What else the section `agent` names to be read.
+    pub(crate) named: Vec<Named>,
+    leave: Arc<Leave>,
+}
+
+impl Config {
+    /// Reads no file that these files name unless the policy of `guard` lets them name it; the first guard stays. What the command
+    /// line or the environment names is the customer's word.
+    pub fn under(&self, guard: &Arc<Guard>) {
+        self.leave.under(guard);
+    }
+
+    /// Returns all files that are named, with their keys.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &Named> {
+        self.named.iter().chain(self.endpoints.iter().flat_map(|endpoint| &endpoint.named))
+    }
 }
 
 /// The section `agent`.
@@ -112,7 +133,7 @@ pub struct LocalConfig {
     /// `address`: loopback, and TCP, in addition; not without.
     pub address: Option<SocketAddr>,
     /// `token_file`: what who comes over TCP must know; made where there is none.
-    pub token_file: Option<PathBuf>,
+    pub token_file: Option<NamedFile>,
     /// `capture`: the last requests over HTTP.
     pub capture: CaptureConfig,
 }
@@ -189,6 +210,8 @@ pub struct EndpointConfig {
     pub metadata: String,
     /// `description`: text for people, at most 1,024 octets.
     pub description: String,
+    /// The files that are named.
+    pub(crate) named: Vec<Named>,
 }
 
 /// The section `upstream` of an endpoint.
@@ -221,9 +244,9 @@ impl EndpointConfig {
 #[non_exhaustive]
 pub struct TerminationConfig {
     /// `server_certificate`: PEM, the certificate and those that issued it; `NAME.pem` beside the configuration.
-    pub certificate: PathBuf,
+    pub certificate: NamedFile,
     /// `server_private_key`: PEM; `NAME.key` beside the configuration.
-    pub key: PathBuf,
+    pub key: NamedFile,
     /// `min_version`: 1.2.
     pub min_version: TlsVersion,
     /// `max_version`: 1.3.
@@ -240,24 +263,29 @@ pub struct TerminationConfig {
     pub acme: Option<AcmeConfig>,
 }
 
+/// What is asked of callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// How much.
+    pub mode: ClientMode,
+    /// Whom certificates must come from, PEM; [`ClientMode::Verify`] needs it.
+    pub authorities: Vec<NamedFile>,
+}
+
 /// Who says which certificates of callers are revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RevocationConfig {
     /// `mutual_tls_crl`: files with lists, PEM or DER, at most 16.
-    pub lists: Vec<PathBuf>,
+    pub lists: Vec<NamedFile>,
     /// `mutual_tls_crl_issuers`: certificates of authorities below those that are named, whose lists are believed too.
-    pub issuers: Vec<PathBuf>,
+    pub issuers: Vec<NamedFile>,
 }
 
 impl TerminationConfig {
     /// Returns the files by which certificates of callers are judged.
-    pub(crate) fn caller_files(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn caller_files(&self) -> impl Iterator<Item = &NamedFile> {
         let authorities = self.clients.iter().flat_map(|clients| &clients.authorities);
-        let authorities = authorities.filter_map(|authority| match authority {
-            Authorities::File(path) => Some(path),
-            Authorities::Pem(_) => None,
-        });
         authorities
             .chain(self.revocation.iter().flat_map(|revocation| revocation.lists.iter().chain(&revocation.issuers)))
     }
@@ -289,7 +317,7 @@ pub enum ProxyRoots {
     /// `host`: whom this machine trusts.
     Host,
     /// The certificates of a PEM file.
-    File(PathBuf),
+    File(NamedFile),
 }
 
 /// Whom the network's certificate must be from.
@@ -300,7 +328,7 @@ pub enum Roots {
     /// `host`: whom this machine trusts.
     Host,
     /// The certificates of a PEM file.
-    File(PathBuf),
+    File(NamedFile),
 }
 
 /// How it is found out whether the network's certificate is revoked.
@@ -343,7 +371,7 @@ pub enum UpstreamTrust {
     /// Whom this machine trusts.
     Host,
     /// `ca`: the certificates of a PEM file.
-    File(PathBuf),
+    File(NamedFile),
     /// `insecure`: anybody. Who is on the path reads and changes everything.
     DangerAnybody,
 }
@@ -356,7 +384,7 @@ pub enum Token {
     /// `authtoken` or `ADIT_AUTHTOKEN`.
     Given(Secret),
     /// `authtoken_file`.
-    File(PathBuf),
+    File(NamedFile),
     /// `authtoken_file: -`.
     StandardInput,
 }

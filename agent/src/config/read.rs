@@ -6,8 +6,8 @@ use adit_core::{Heartbeat, LANES, Secret, TlsEnd, UpstreamProtocol};
 
 use super::{
     Address, AgentConfig, Channel, Cover, CrlConfig, CrlMode, EndpointConfig, KeyPrint, Kind, ListUrl, LogFormat,
-    LogOutput, ProxyVersion, ReleaseUrl, Releases, RemoteManagement, Roots, Token, UpstreamConfig, UpstreamTrust,
-    local,
+    LogOutput, Named, ProxyVersion, ReleaseUrl, Releases, RemoteManagement, Roots, Token, UpstreamConfig,
+    UpstreamTrust, local,
     releases::is_key,
     route,
     section::{Context, Scalar, Section},
@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Reads everything; faults are the context's.
-pub(crate) fn config(context: &Context<'_>, tree: Node) -> (AgentConfig, Vec<EndpointConfig>) {
+pub(crate) fn config(context: &Context<'_>, tree: Node) -> (AgentConfig, Vec<EndpointConfig>, Vec<Named>) {
     let mut root = Section::new(context, String::new(), Some(tree));
     match root.scalar("version") {
         Some(version) if version.text != "1" => {
@@ -27,12 +27,15 @@ pub(crate) fn config(context: &Context<'_>, tree: Node) -> (AgentConfig, Vec<End
         Some(_) | None => {}
     }
     let agent = agent(root.section("agent"));
+    let named = context.take_named();
     let mut endpoints: Vec<EndpointConfig> = Vec::new();
     for section in root.sections("endpoints") {
-        endpoints.extend(endpoint(section, &endpoints));
+        let read = endpoint(section, &endpoints);
+        let named = context.take_named();
+        endpoints.extend(read.map(|endpoint| EndpointConfig { named, ..endpoint }));
     }
     root.finish();
-    (agent, endpoints)
+    (agent, endpoints, named)
 }
 
 fn agent(mut section: Section<'_, '_>) -> AgentConfig {
@@ -80,7 +83,7 @@ fn agent(mut section: Section<'_, '_>) -> AgentConfig {
 
 fn roots(section: &mut Section<'_, '_>) -> Roots {
     let bundled = section.scalar("connect_ca_pem");
-    let Some((path, cas)) = section.path("connect_cas") else {
+    let Some(cas) = section.scalar("connect_cas") else {
         return bundled.map_or(Roots::Host, |pem| Roots::Bundled(pem.text));
     };
     let remedy = "Remove one of the two";
@@ -93,7 +96,7 @@ fn roots(section: &mut Section<'_, '_>) -> Roots {
         ("host", None) => {}
         ("host", Some(pem)) => section.reject("connect_ca_pem", &pem, "not used while connect_cas is host", remedy),
         (_, Some(pem)) => section.reject("connect_ca_pem", &pem, "not used while connect_cas names a file", remedy),
-        (_, None) => return Roots::File(path),
+        (_, None) => return Roots::File(section.file_of("connect_cas", &cas)),
     }
     Roots::Host
 }
@@ -132,21 +135,21 @@ fn crl(section: &mut Section<'_, '_>) -> CrlConfig {
 
 fn token(section: &mut Section<'_, '_>) -> Token {
     let given = section.scalar("authtoken");
-    let file = section.path("authtoken_file");
+    let file = section.scalar("authtoken_file");
     match (given, file) {
         (None, None) => Token::Missing,
-        (Some(given), file) if file.as_ref().is_none_or(|(_, file)| given.outranks(file)) => {
+        (Some(given), file) if file.as_ref().is_none_or(|file| given.outranks(file)) => {
             if given.text.is_empty() || given.text.len() > MAX_TOKEN || given.text.chars().any(char::is_control) {
                 section.reject("authtoken", &given, "not a token", "Copy the whole token that the vendor gave you");
             }
             Token::Given(Secret::new(given.text.into_bytes()))
         }
-        (Some(given), Some((_, file))) if !file.outranks(&given) => {
+        (Some(given), Some(file)) if !file.outranks(&given) => {
             section.reject("authtoken_file", &file, "there is an authtoken as well", "Remove one of the two");
             Token::Missing
         }
-        (_, Some((_, file))) if file.text == "-" => Token::StandardInput,
-        (_, Some((path, _))) => Token::File(path),
+        (_, Some(file)) if file.text == "-" => Token::StandardInput,
+        (_, Some(file)) => Token::File(section.file_of("authtoken_file", &file)),
         (Some(_), None) => Token::Missing,
     }
 }
@@ -221,7 +224,7 @@ fn releases(mut section: Section<'_, '_>) -> Option<Releases> {
         section.missing("url", "nothing says where releases are", "Write `url: https://releases.example.com/adit`");
     }
     let channel = section.value("channel", Channel::Stable, "stable or beta", Channel::parse);
-    let ca = section.path("ca").map(|(path, _)| path);
+    let ca = section.file("ca").map(|(file, _)| file);
     let check = section.value("check", true, "true or false", flag);
     let trial = section.value("trial", Duration::from_secs(120), "a time from 10s to 1h", |text| {
         duration(text).filter(|time| (Duration::from_secs(10)..=Duration::from_secs(3_600)).contains(time))
@@ -289,7 +292,17 @@ fn endpoint(mut section: Section<'_, '_>, before: &[EndpointConfig]) -> Option<E
     let description = text(&mut section, "description", MAX_DESCRIPTION);
     section.finish();
     let ((url, kind), name) = (asked?, name?.text);
-    Some(EndpointConfig { name, url, kind, upstream: upstream?, termination, pooling, metadata, description })
+    Some(EndpointConfig {
+        name,
+        url,
+        kind,
+        upstream: upstream?,
+        termination,
+        pooling,
+        metadata,
+        description,
+        named: Vec::new(),
+    })
 }
 
 fn upstream(mut section: Section<'_, '_>, kind: Kind, ends_here: bool) -> Option<UpstreamConfig> {
@@ -336,7 +349,7 @@ fn upstream(mut section: Section<'_, '_>, kind: Kind, ends_here: bool) -> Option
 }
 
 fn trust(section: &mut Section<'_, '_>) -> Option<(&'static str, Scalar, UpstreamTrust)> {
-    let ca = section.path("ca");
+    let ca = section.file("ca");
     let insecure = section.scalar("insecure");
     let anybody = match &insecure {
         Some(scalar) => flag(&scalar.text).unwrap_or_else(|| {
@@ -350,7 +363,7 @@ fn trust(section: &mut Section<'_, '_>) -> Option<(&'static str, Scalar, Upstrea
             section.reject("ca", &ca, "`insecure` asks for no check at all", "Remove one of the two");
             None
         }
-        (Some((path, ca)), None) => Some(("ca", ca, UpstreamTrust::File(path))),
+        (Some((file, ca)), None) => Some(("ca", ca, UpstreamTrust::File(file))),
         (None, Some(scalar)) => Some(("insecure", scalar, UpstreamTrust::DangerAnybody)),
         (None, None) => None,
     }
@@ -392,6 +405,7 @@ pub(crate) fn endpoint_without_file(
         pooling: false,
         metadata: String::new(),
         description: String::new(),
+        named: Vec::new(),
     })
 }
 

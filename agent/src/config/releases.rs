@@ -1,9 +1,10 @@
 //! The section `update`: where the vendor's releases are, and who signs them.
 
 use core::time::Duration;
-use std::path::PathBuf;
 
 use minisign_verify::PublicKey;
+
+use super::NamedFile;
 
 /// The section `update`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Releases {
     /// `channel`: stable.
     pub channel: Channel,
     /// `ca`: a PEM file of whom the place's certificate must be from; without, whom this machine trusts.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<NamedFile>,
     /// `check`: whether the agent looks for a newer version when it starts, if the policy lets it; yes.
     pub check: bool,
     /// `trial`: how long a new version may take to connect before the one before is put back, 2 min.

@@ -38,11 +38,8 @@ fn server(text: &str) -> Option<SocketAddr> {
 ///
 /// A URL may hold a password: no fault repeats it.
 pub(super) fn proxy(section: &mut Section<'_, '_>) -> Option<ProxyConfig> {
-    let roots = match section.path("proxy_cas") {
-        Some((_, scalar)) if scalar.text == "host" => ProxyRoots::Host,
-        Some((path, _)) => ProxyRoots::File(path),
-        None => ProxyRoots::Host,
-    };
+    let roots = section.scalar("proxy_cas").filter(|scalar| scalar.text != "host");
+    let roots = roots.map_or(ProxyRoots::Host, |scalar| ProxyRoots::File(section.file_of("proxy_cas", &scalar)));
     let scalar = section.scalar("proxy_url");
     let shared = section.shared();
     let no_proxy = ["NO_PROXY", "no_proxy"].iter().find_map(|name| shared.get(*name)).map_or("", String::as_str);

@@ -4,11 +4,15 @@ use core::{cell::RefCell, fmt};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use adit_core::escape;
 
-use super::yaml::{Node, Place, Value};
+use super::{
+    Leave, Named, NamedFile,
+    yaml::{Node, Place, Value},
+};
 
 /// One fault of a configuration: where, what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,11 +105,23 @@ pub(crate) struct Context<'c> {
     files: &'c [PathBuf],
     overrides: &'c Overrides,
     faults: RefCell<Vec<(Place, ConfigFault)>>,
+    named: RefCell<Vec<Named>>,
+    leave: Arc<Leave>,
 }
 
 impl<'c> Context<'c> {
-    pub(crate) const fn new(files: &'c [PathBuf], overrides: &'c Overrides) -> Self {
-        Self { files, overrides, faults: RefCell::new(Vec::new()) }
+    pub(crate) fn new(files: &'c [PathBuf], overrides: &'c Overrides) -> Self {
+        Self { files, overrides, faults: RefCell::default(), named: RefCell::default(), leave: Arc::default() }
+    }
+
+    /// Returns the files that were named since this was asked last.
+    pub(super) fn take_named(&self) -> Vec<Named> {
+        self.named.take()
+    }
+
+    /// Returns who is asked before they are read.
+    pub(super) fn leave(&self) -> Arc<Leave> {
+        Arc::clone(&self.leave)
     }
 
     /// Ends the reading: every fault, in the order of files and lines.
@@ -299,10 +315,47 @@ impl<'a, 'c> Section<'a, 'c> {
         Some((self.beside(&scalar), scalar))
     }
 
-    /// Returns a path beside the file that the section stands in.
-    pub(crate) fn beside_file(&self, name: &str) -> PathBuf {
-        let file = self.place.and_then(|place| self.context.files.get(place.file));
-        file.and_then(|file| file.parent()).unwrap_or_else(|| Path::new("")).join(name)
+    /// Returns the file at `key` that is to be read, and the scalar for faults.
+    pub(super) fn file(&mut self, key: &'static str) -> Option<(NamedFile, Scalar)> {
+        let scalar = self.scalar(key)?;
+        Some((self.file_of(key, &scalar), scalar))
+    }
+
+    /// Returns the files at `key` that are to be read.
+    pub(super) fn files(&mut self, key: &'static str) -> Vec<NamedFile> {
+        let scalars = self.scalars(key);
+        scalars.iter().map(|scalar| self.file_of(key, scalar)).collect()
+    }
+
+    /// Returns the file that a scalar names, to be read.
+    pub(super) fn file_of(&self, key: &str, scalar: &Scalar) -> NamedFile {
+        let place = match &scalar.origin {
+            Origin::File(place) => Some(*place),
+            Origin::Override(_) | Origin::Nowhere => None,
+        };
+        self.note_file(key, self.beside(scalar), place)
+    }
+
+    /// Returns a file that is to be read, beside the one that the section stands in.
+    pub(super) fn file_beside(&self, key: &str, name: &str) -> NamedFile {
+        let at = self.place.map_or(0, |place| place.file);
+        let folder = self.context.files.get(at).and_then(|file| file.parent()).unwrap_or_else(|| Path::new(""));
+        self.note_file(key, folder.join(name), Some(Place { file: at, ..Place::default() }))
+    }
+
+    fn note_file(&self, key: &str, path: PathBuf, place: Option<Place>) -> NamedFile {
+        let by = place.and_then(|place| Some((self.context.files.get(place.file)?, place)));
+        let file = match by {
+            Some((by, _)) => {
+                let folder =
+                    by.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+                NamedFile::of_configuration(path, folder.to_owned(), self.context.leave())
+            }
+            None => NamedFile::from(path),
+        };
+        let at = by.map(|(by, place)| (by.clone(), place.line, place.column));
+        self.context.named.borrow_mut().push(Named { key: self.key(key), file: file.clone(), at });
+        file
     }
 
     /// Returns the scalar as a path: relative to its file, or to the working directory when it is from elsewhere.

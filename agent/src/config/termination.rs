@@ -3,8 +3,8 @@
 use adit_core::UpstreamProtocol;
 
 use super::{
-    Authorities, ClientCertificates, ClientMode, RevocationConfig, TerminationConfig, TlsVersion, acme,
-    section::Section, values::flag,
+    ClientCertificates, ClientMode, RevocationConfig, TerminationConfig, TlsVersion, acme, section::Section,
+    values::flag,
 };
 
 /// Of which endpoint the section is.
@@ -19,19 +19,19 @@ pub(super) struct Of<'a> {
 pub(super) fn read(mut section: Section<'_, '_>, of: &Of<'_>, http: Option<UpstreamProtocol>) -> TerminationConfig {
     let acme = acme::read(section.section("acme"), of);
     let name = of.name;
-    let mut file = |key: &'static str, extension: &str| match section.path(key) {
-        Some((path, scalar)) => {
+    let mut file = |key: &'static str, extension: &str| match section.file(key) {
+        Some((file, scalar)) => {
             if scalar.text.contains("-----BEGIN") {
                 let remedy = "Put it into a file, the key with mode 600, and name that";
                 section.reject(key, &scalar, "the text itself, not the name of a file", remedy);
             }
-            path
+            file
         }
-        None => section.beside_file(&format!("{name}.{extension}")),
+        None => section.file_beside(key, &format!("{name}.{extension}")),
     };
     let (certificate, key) = match &acme {
         None => (file("server_certificate", "pem"), file("server_private_key", "key")),
-        Some(acme) => (acme.file(), acme.file()),
+        Some(acme) => (acme.file().into(), acme.file().into()),
     };
     if acme.is_some() {
         for key in ["server_certificate", "server_private_key"] {
@@ -63,8 +63,7 @@ pub(super) fn read(mut section: Section<'_, '_>, of: &Of<'_>, http: Option<Upstr
 
 fn clients(section: &mut Section<'_, '_>) -> Option<ClientCertificates> {
     section.fill(&[AUTHORITIES, STRATEGY]);
-    let files = section.scalars(AUTHORITIES);
-    let authorities: Vec<_> = files.iter().map(|file| Authorities::File(section.beside(file))).collect();
+    let authorities = section.files(AUTHORITIES);
     let expected = "require-and-verify, require-any or request";
     let mode = section.value(STRATEGY, None, expected, |text| ClientMode::parse(text).map(Some));
     match (mode, authorities.is_empty()) {
@@ -80,11 +79,7 @@ fn clients(section: &mut Section<'_, '_>) -> Option<ClientCertificates> {
 
 fn revocation(section: &mut Section<'_, '_>, clients: Option<&ClientCertificates>) -> Option<RevocationConfig> {
     section.fill(&[LISTS, ISSUERS]);
-    let mut files = |key: &'static str| -> Vec<_> {
-        let scalars = section.scalars(key);
-        scalars.iter().map(|file| section.beside(file)).collect()
-    };
-    let (lists, issuers) = (files(LISTS), files(ISSUERS));
+    let (lists, issuers) = (section.files(LISTS), section.files(ISSUERS));
     if lists.is_empty() {
         if !issuers.is_empty() {
             section.missing(ISSUERS, "no revocation list is named", "Name one in mutual_tls_crl, or remove this");

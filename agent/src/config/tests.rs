@@ -272,7 +272,7 @@ mod modes {
         let read = |text: &str, mode| {
             fs::write(&file, text).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-            token(&Token::File(file.clone()))
+            token(&Token::File(file.clone().into()))
         };
 
         assert_eq!(read("t0k3n\n", 0o600), Ok(Secret::new(*b"t0k3n")));
@@ -337,7 +337,7 @@ fn where_tls_ends_follows_from_the_url_and_the_section() {
     let ends: Vec<_> = endpoints.iter().map(EndpointConfig::tls_end).collect();
     let termination = |at: usize| endpoints[at].termination.clone().unwrap();
     let asks = |mode, files: &[&str]| {
-        let authorities = files.iter().map(|file| Authorities::File(PathBuf::from(file))).collect();
+        let authorities = files.iter().map(|file| NamedFile::from(*file)).collect();
         Some(ClientCertificates { mode, authorities })
     };
 

@@ -31,7 +31,7 @@ use tokio::{
 use crate::{
     agent::{Agent, Doors},
     capture::Store,
-    config::{LocalConfig, SocketPlace},
+    config::{LocalConfig, NamedFile, SocketPlace},
     errors::{Error, Fault},
     log::Recent,
     policy::Guard,
@@ -215,8 +215,8 @@ async fn open_address(
 }
 
 /// Returns the file of the token for TCP.
-pub(crate) fn token_file(place: &Place) -> Option<PathBuf> {
-    let beside = || Some(folders().into_iter().next()?.join(format!("{}.token", place.name)));
+pub(crate) fn token_file(place: &Place) -> Option<NamedFile> {
+    let beside = || Some(folders().into_iter().next()?.join(format!("{}.token", place.name)).into());
     place.config.token_file.clone().or_else(beside)
 }
 

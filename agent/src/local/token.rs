@@ -9,13 +9,13 @@ use std::{
 use adit_core::Secret;
 use rustls::crypto::CryptoProvider;
 
-use crate::config::read_private;
+use crate::config::NamedFile;
 
 /// Reads the token of a file that nobody else may read or change; makes one where there is none.
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(super) fn read_or_make(file: &Path, provider: &CryptoProvider) -> Result<Secret, String> {
+pub(super) fn read_or_make(file: &NamedFile, provider: &CryptoProvider) -> Result<Secret, String> {
     match make(file, provider) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -28,7 +28,7 @@ pub(super) fn read_or_make(file: &Path, provider: &CryptoProvider) -> Result<Sec
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(super) fn make_anew(file: &Path, provider: &CryptoProvider) -> Result<Secret, String> {
+pub(super) fn make_anew(file: &NamedFile, provider: &CryptoProvider) -> Result<Secret, String> {
     let told = |error: io::Error| format!("{}: {error}", file.display());
     match std::fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error)),
@@ -42,9 +42,9 @@ pub(super) fn make_anew(file: &Path, provider: &CryptoProvider) -> Result<Secret
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(crate) fn read(file: &Path) -> Result<Secret, String> {
+pub(crate) fn read(file: &NamedFile) -> Result<Secret, String> {
     let shown = file.display();
-    let text = read_private(file, MAX_TOKEN).map_err(|problem| format!("{shown}: {problem}"))?;
+    let text = file.read_private(MAX_TOKEN).map_err(|problem| format!("{shown}: {problem}"))?;
     let token = text.expose().trim_ascii();
     if token.len() < MIN_TOKEN || !token.iter().all(u8::is_ascii_graphic) {
         return Err(format!(
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_token_is_made_once_for_its_owner_alone() {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let file = crate::testing::folder("local-token").join("deep").join("a.token");
+        let file = NamedFile::from(crate::testing::folder("local-token").join("deep").join("a.token"));
 
         let token = read_or_make(&file, &provider).unwrap();
 

@@ -190,9 +190,13 @@ impl Guard {
         let state = self.lock();
         let Some(policy) = &state.policy else { return Ok(()) };
         let facts = Facts::of(endpoint, now.wall);
-        match policy.judge(&Facts { endpoint: url.unwrap_or(facts.endpoint), latest: now.latest, ..facts }) {
-            Verdict::Allowed { .. } => Ok(()),
-            Verdict::Refused(refusal) => Err(refusal),
+        let verdict = policy.judge(&Facts { endpoint: url.unwrap_or(facts.endpoint), latest: now.latest, ..facts });
+        let policy = Arc::clone(policy);
+        drop(state); // files are looked at
+        match verdict {
+            Verdict::Refused(refusal) if refusal.reason == Reason::Endpoint => Err(refusal),
+            Verdict::Allowed { .. } => policy.names(endpoint),
+            Verdict::Refused(refusal) => policy.names(endpoint).and(Err(refusal)),
         }
     }
 

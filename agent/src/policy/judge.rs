@@ -5,7 +5,7 @@ use core::{fmt, net::IpAddr};
 use adit_core::Code;
 
 use super::{Bounds, Limits, Policy, Protocol, Rule};
-use crate::config::Address;
+use crate::{config::Address, errors::Fault};
 
 /// What is known of a connection, or of an endpoint before there is one.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +70,8 @@ pub enum Reason {
     Frozen,
     /// No rule is for the endpoint.
     Endpoint,
+    /// The configuration names a file that it may not.
+    File,
     /// No rule for the endpoint has the upstream's host.
     Host,
     /// The port.
@@ -94,9 +96,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Frozen,
         Self::Endpoint,
+        Self::File,
         Self::Host,
         Self::Port,
         Self::Protocol,
@@ -114,6 +117,7 @@ impl Reason {
         match self {
             Self::Frozen => "frozen",
             Self::Endpoint => "endpoint",
+            Self::File => "file",
             Self::Host => "host",
             Self::Port => "port",
             Self::Protocol => "protocol",
@@ -133,6 +137,7 @@ impl Reason {
             Self::Connections | Self::Rate | Self::Audit => Code::LIMIT,
             Self::Frozen
             | Self::Endpoint
+            | Self::File
             | Self::Host
             | Self::Port
             | Self::Protocol
@@ -144,11 +149,23 @@ impl Reason {
     }
 }
 
+impl Refusal {
+    /// Returns whether the endpoint is not even asked for. Whatever else is refused is told to each caller.
+    pub(crate) fn bars(&self) -> bool {
+        matches!(self.reason, Reason::Endpoint | Reason::File)
+    }
+
+    /// Returns what it is by the codes of the agent.
+    pub(crate) fn fault(&self) -> Fault {
+        if self.reason == Reason::File { Fault::FileRefused } else { Fault::PolicyRefused }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.rule {
             Some(rule) => write!(f, "rule `{rule}`: ")?,
-            None if matches!(self.reason, Reason::Endpoint | Reason::Frozen | Reason::Audit) => {}
+            None if matches!(self.reason, Reason::Endpoint | Reason::File | Reason::Frozen | Reason::Audit) => {}
             None => f.write_str("the policy as a whole: ")?,
         }
         f.write_str(&self.detail)
@@ -217,6 +234,7 @@ impl Rule {
             }
             Reason::Frozen
             | Reason::Endpoint
+            | Reason::File
             | Reason::Expired
             | Reason::Hours
             | Reason::Bytes
@@ -277,6 +295,7 @@ pub(super) fn bounds_detail(reason: Reason, bounds: &Bounds, now: i64) -> String
         }
         Reason::Frozen
         | Reason::Endpoint
+        | Reason::File
         | Reason::Host
         | Reason::Port
         | Reason::Protocol

@@ -8,6 +8,7 @@ mod authority;
 mod bell;
 mod clock;
 mod file;
+mod files;
 mod follow;
 mod freeze;
 mod guard;
@@ -32,6 +33,7 @@ use crate::{
 
 pub use authority::AuthorityPattern;
 pub use file::{Found, find, load};
+pub use files::{Files, Reading};
 pub use freeze::Freezer;
 pub use guard::Guard;
 pub use hours::Window;
@@ -60,6 +62,8 @@ pub struct Policy {
     pub audit: Settings,
     /// `acme`: whom certificates may be ordered from, if the configuration says so too; nobody.
     pub authorities: Vec<AuthorityPattern>,
+    /// `files`: which files the configuration may name to be read.
+    pub files: Files,
     /// `updates`: whether anything happens about newer versions that nobody asked for.
     pub updates: Updates,
 }
@@ -224,6 +228,26 @@ impl Policy {
     /// Why not.
     pub fn orders(&self, host: &str, port: u16, now: i64) -> Result<(), Refusal> {
         authority::judge(self, host, port, now)
+    }
+
+    /// Decides whether the configuration may name a file to be read.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn reads(&self, reading: &Reading<'_>) -> Result<(), Refusal> {
+        files::judge(self, reading)
+    }
+
+    /// Decides whether an endpoint of the configuration may name the files that it names, as they are on this machine.
+    ///
+    /// # Errors
+    /// The first that it may not, and why.
+    pub(crate) fn names(&self, endpoint: &EndpointConfig) -> Result<(), Refusal> {
+        let refused = endpoint.named.iter().find_map(|named| {
+            let refusal = named.file.refusal(self)?;
+            Some(Refusal { detail: format!("{}: {}", named.key, refusal.detail), ..refusal })
+        });
+        refused.map_or(Ok(()), Err)
     }
 
     /// Decides. The same facts have the same verdict: nothing is asked, remembered or counted here.

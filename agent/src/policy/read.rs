@@ -4,8 +4,8 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use super::{
-    AuthorityPattern, Bounds, Commands, EndpointPattern, HostPattern, Limits, Policy, Ports, Protocol, Range, Rule,
-    Updates, Window,
+    AuthorityPattern, Bounds, Commands, EndpointPattern, Files, HostPattern, Limits, Policy, Ports, Protocol, Range,
+    Rule, Updates, Window,
 };
 use crate::{
     audit::{OnFailure, Settings, SyncWhen},
@@ -47,6 +47,7 @@ pub(super) fn policy(file: &Path, text: &str) -> Result<Policy, Vec<ConfigFault>
     policy.audit = audit(root.section("audit"));
     policy.updates = updates(root.section("updates"));
     policy.authorities = authorities(root.section("acme"));
+    policy.files = named(&mut root);
     for (number, section) in root.sections("allow").into_iter().enumerate() {
         if number == MAX_RULES {
             section.missing("", "there are too many rules", &format!("Join some: at most {MAX_RULES} are read"));
@@ -129,6 +130,15 @@ fn authorities(mut section: Section<'_, '_>) -> Vec<AuthorityPattern> {
     let authorities = each(&mut section, "hosts", expected, AuthorityPattern::parse);
     section.finish();
     authorities
+}
+
+fn named(section: &mut Section<'_, '_>) -> Files {
+    section.fill(&["files"]);
+    if !section.has("files") {
+        section.scalars("files"); // known all the same
+        return Files::Usual;
+    }
+    Files::Listed(each(section, "files", "the whole path of a file or a folder, such as /etc/adit", Files::parse))
 }
 
 fn bounds(section: &mut Section<'_, '_>) -> Bounds {

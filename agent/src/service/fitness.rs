@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Manager;
-use crate::config::{Address, Config, ExternalKey, LogOutput, Roots, UpstreamTrust};
+use crate::config::{Address, Config, ExternalKey, LogOutput, NamedFile, Roots, UpstreamTrust};
 
 /// Whom the files have to be readable for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,27 +25,28 @@ pub(crate) struct Needed {
 
 /// Returns the files that a configuration names, and its own.
 pub(crate) fn files(config: &Config) -> Vec<Needed> {
-    let open = |path: &PathBuf| Needed { path: path.clone(), is_secret: false };
-    let mut files: Vec<_> = config.files.iter().map(open).collect();
-    if let Roots::File(path) = &config.agent.roots {
-        files.push(open(path));
+    let open = |file: &NamedFile| Needed { path: file.to_path_buf(), is_secret: false };
+    let own = config.files.iter().map(|path| Needed { path: path.clone(), is_secret: false });
+    let mut files: Vec<_> = own.collect();
+    if let Roots::File(file) = &config.agent.roots {
+        files.push(open(file));
     }
     for endpoint in &config.endpoints {
-        if let Some(UpstreamTrust::File(path)) = &endpoint.upstream.tls {
-            files.push(open(path));
+        if let Some(UpstreamTrust::File(file)) = &endpoint.upstream.tls {
+            files.push(open(file));
         }
         if let Some(termination) = &endpoint.termination {
             match &termination.acme {
                 // What is ordered is the service's own, made where it keeps its state.
                 Some(acme) => {
                     files.extend(acme.ca.as_ref().map(open));
-                    if let Some(ExternalKey::File(path)) = acme.external.as_ref().map(|external| &external.key) {
-                        files.push(Needed { path: path.clone(), is_secret: true });
+                    if let Some(ExternalKey::File(file)) = acme.external.as_ref().map(|external| &external.key) {
+                        files.push(Needed { path: file.to_path_buf(), is_secret: true });
                     }
                 }
                 None => {
                     files.push(open(&termination.certificate));
-                    files.push(Needed { path: termination.key.clone(), is_secret: true });
+                    files.push(Needed { path: termination.key.to_path_buf(), is_secret: true });
                 }
             }
             files.extend(termination.caller_files().map(open));

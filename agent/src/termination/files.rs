@@ -13,7 +13,7 @@ use rustls::{
 };
 
 use crate::{
-    config::{read_private, read_public},
+    config::NamedFile,
     errors::{Error, Fault},
     trust::{describe_names, sha256},
 };
@@ -55,12 +55,12 @@ impl Pair {
     ///
     /// # Errors
     /// [`Fault::CertificateUnusable`].
-    pub(crate) fn load(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Self, Error> {
+    pub(crate) fn load(certificate: &NamedFile, key: &NamedFile, provider: &CryptoProvider) -> Result<Self, Error> {
         let unusable = |path: &Path, problem: String| {
             Error::new(Fault::CertificateUnusable, format!("{}: {problem}", path.display()))
         };
-        let chain = read_public(certificate, MAX_FILE).map_err(|problem| unusable(certificate, problem))?;
-        let text = read_private(key, MAX_FILE).map_err(|problem| unusable(key, problem))?;
+        let chain = certificate.read_public(MAX_FILE).map_err(|problem| unusable(certificate, problem))?;
+        let text = key.read_private(MAX_FILE).map_err(|problem| unusable(key, problem))?;
         let private = PrivateKeyDer::from_pem_slice(text.expose())
             .map_err(|_| unusable(key, "it holds no private key in PEM".to_owned()))?;
         let private = provider.key_provider.load_private_key(private);

@@ -291,7 +291,10 @@ impl Terms {
         let unusable = |error: TrustError| Error::new(Fault::CertificateUnusable, error.to_string());
         let (trusted, judge) = match &config.clients {
             Some(clients) => {
-                let trusted = adit_tls::read(&clients.authorities).map_err(unusable)?;
+                let mut trusted = Vec::new();
+                for file in &clients.authorities {
+                    trusted.extend(adit_tls::read_opened(file, file.open_any()).map_err(unusable)?);
+                }
                 let judge = Judge::new(clients.mode, &trusted, Identity::is_readable, provider).map_err(unusable)?;
                 (trusted, Some(Arc::new(judge)))
             }

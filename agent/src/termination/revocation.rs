@@ -6,9 +6,6 @@
 use core::time::Duration;
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{self, Read as _},
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -56,11 +53,12 @@ impl Lists {
         marks: &Marks,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TrustError> {
-        let issuers = list_issuers(&config.issuers, trusted, provider)?;
+        let files = config.issuers.iter().map(|file| (&**file, file.open_any()));
+        let issuers = list_issuers(files, trusted, provider)?;
         let (mut lists, mut size) = (Vec::new(), 0);
-        for path in &config.lists {
-            let invalid = |problem| TrustError::Invalid { source_name: path.display().to_string(), problem };
-            let octets = octets(path).map_err(|error| TrustError::File { path: path.clone(), error })?;
+        for file in &config.lists {
+            let invalid = |problem| TrustError::Invalid { source_name: file.display().to_string(), problem };
+            let octets = file.octets(MAX_FILE).map_err(|error| TrustError::File { path: file.to_path_buf(), error })?;
             size += octets.len();
             if size > MAX_LISTS {
                 return Err(invalid(format!("the lists of one endpoint are larger than {MAX_LISTS} octets together")));
@@ -134,17 +132,6 @@ impl Marks {
         // None of them is older than what stands there.
         marks.extend(standing.lists().iter().map(|(scope, list)| (*scope, list.mark.clone())));
     }
-}
-
-/// Reads a file as a whole or not at all.
-fn octets(path: &Path) -> io::Result<Vec<u8>> {
-    let mut octets = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut octets)?;
-    if octets.len() as u64 > MAX_FILE {
-        let problem = format!("it is larger than the {MAX_FILE} octets that are read");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
-    }
-    Ok(octets)
 }
 
 /// The octets of a file: 4 MiB.

@@ -29,8 +29,12 @@ fn a_certificate_is_good_only_while_a_list_says_so_for_the_whole_chain() {
     let (good, revoked, chained) = (issue(&root, 1), issue(&root, 2), issue(&below, 3));
     let read = |lists: &[Vec<u8>], issuers: &[&str]| {
         let config = RevocationConfig {
-            lists: lists.iter().enumerate().map(|(at, list)| write(&folder, &format!("{at}.crl"), list)).collect(),
-            issuers: issuers.iter().map(|name| folder.join(name)).collect(),
+            lists: lists
+                .iter()
+                .enumerate()
+                .map(|(at, list)| write(&folder, &format!("{at}.crl"), list).into())
+                .collect(),
+            issuers: issuers.iter().map(|name| folder.join(name).into()).collect(),
         };
         Lists::read(&config, &[root.der().clone()], &Marks::default(), &provider()).map_err(|error| error.to_string())
     };
@@ -55,7 +59,7 @@ fn a_list_that_cannot_be_used_or_is_over_lets_nobody_in() {
     let (ours, other) = (authority("Acme CA"), authority("Other CA"));
     let good = issue(&ours, 1);
     let path = folder.join("a.crl");
-    let config = RevocationConfig { lists: vec![path.clone()], issuers: Vec::new() };
+    let config = RevocationConfig { lists: vec![path.clone().into()], issuers: Vec::new() };
     let read = || Lists::read(&config, &[ours.der().clone()], &Marks::default(), &provider());
     let problem = || read().unwrap_err().to_string();
 
@@ -65,7 +69,7 @@ fn a_list_that_cannot_be_used_or_is_over_lets_nobody_in() {
         fs::write(&path, bad).unwrap();
         assert!(read().is_err(), "V31: {}", problem());
     }
-    File::create(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
+    fs::File::create(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
     assert!(problem().contains("larger than the 4194304 octets"), "{}", problem());
     fs::write(&path, list(&ours, 1, &[], Duration::ZERO)).unwrap();
     let lists = read().unwrap();
@@ -85,7 +89,7 @@ fn no_list_goes_back_behind_one_that_was_in_force() {
     let folder = folder("revocation-back");
     let ours = authority("Acme CA");
     let path = folder.join("a.crl");
-    let config = RevocationConfig { lists: vec![path.clone()], issuers: Vec::new() };
+    let config = RevocationConfig { lists: vec![path.clone().into()], issuers: Vec::new() };
     let marks = Marks::default();
     let read = |number| {
         fs::write(&path, list(&ours, number, &[], DAY)).unwrap();

@@ -1,10 +1,10 @@
 use std::{fs, path::PathBuf};
 
-use adit_tls::{Authorities, ClientCertificates, ClientMode, TlsVersion};
+use adit_tls::{ClientMode, TlsVersion};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use super::*;
-use crate::testing::folder;
+use crate::{config::ClientCertificates, testing::folder};
 
 struct Files {
     folder: PathBuf,
@@ -37,8 +37,8 @@ impl Files {
 
     fn config(&self) -> TerminationConfig {
         TerminationConfig {
-            certificate: self.folder.join("crm.pem"),
-            key: self.folder.join("crm.key"),
+            certificate: self.folder.join("crm.pem").into(),
+            key: self.folder.join("crm.key").into(),
             min_version: TlsVersion::V12,
             max_version: TlsVersion::V13,
             clients: None,
@@ -163,7 +163,7 @@ fn authorities_that_cannot_be_loaded_stop_the_endpoint_and_later_leave_the_last_
     let (certificate, key) = files.pair();
     files.write("crm.pem", &certificate);
     files.write("crm.key", &key);
-    let authorities = vec![Authorities::File(files.folder.join("clients.pem"))];
+    let authorities = vec![files.folder.join("clients.pem").into()];
     let clients = Some(ClientCertificates { mode: ClientMode::Verify, authorities });
     let config = || TerminationConfig { clients: clients.clone(), ..files.config() };
     let fault = || Terms::read(&config(), &Marks::default(), &provider()).map(drop).unwrap_err().fault;

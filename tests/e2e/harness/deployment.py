@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -155,7 +156,8 @@ class Agent:
         self.config = self.directory / f"{name}.yml"
         agent = {
             "connect_url": network.connect_url,
-            "connect_cas": str(network.ca),
+            # Beside the configuration: there a policy lets it be named.
+            "connect_cas": str(shutil.copy(network.ca, self.directory / "network-ca.pem")),
             "authtoken": token.secret,
             "log": "stderr",
             "log_level": "debug",

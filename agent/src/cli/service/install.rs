@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cli::{
         arguments::Global,
-        configuration::{load, refusal, unusable},
+        configuration::{governed, load, refusal, unusable},
         policy,
     },
     config::{Config, Overrides, Token, token},
@@ -194,12 +194,18 @@ fn valid(global: &Global, provider: &Arc<CryptoProvider>) -> Result<(Config, Opt
     if config.endpoints.is_empty() {
         return Err(Error::new(Fault::EndpointUnknown, "the configuration has no endpoints".to_owned()).into());
     }
+    let watch = policy::read(global, provider).map_err(|faults| refusal(&faults, Fault::PolicyInvalid))?;
+    let config = governed(config, &watch)?;
+    if let Some(policy) = watch.guard().policy() {
+        for endpoint in &config.endpoints {
+            policy.names(endpoint).map_err(|refusal| Error::new(refusal.fault(), refusal.to_string()))?;
+        }
+    }
     let errors = unusable(&config, provider);
     if !errors.is_empty() {
         let lines: Vec<_> = errors.iter().map(|(fault, _)| fault.to_string()).collect();
         return Err(Failure { exit: Exit::Config, text: format!("{}\n{}", lines.join("\n"), Fault::ConfigInvalid) });
     }
-    let watch = policy::read(global, provider).map_err(|faults| refusal(&faults, Fault::PolicyInvalid))?;
     let file = watch.file().filter(|file| file.exists());
     Ok((config, file))
 }
@@ -232,7 +238,7 @@ fn kept_token(
             kept.display()
         )])),
         Token::Missing if kept.is_file() => {
-            token(&Token::File(kept.clone()))?;
+            token(&Token::File(kept.clone().into()))?;
             Ok((kept, None)) // from an earlier installation
         }
         Token::Missing => Err(Error::new(

@@ -263,7 +263,8 @@ impl Revocations {
     }
 
     fn issuers(&self) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-        list_issuers(&self.settings.issuers, &self.trusted, &self.provider)
+        let files = self.settings.issuers.iter().map(|path| (path.as_path(), std::fs::File::open(path)));
+        list_issuers(files, &self.trusted, &self.provider)
     }
 
     fn is_no_roll_back(&self, list: &List) -> Result<(), String> {
