@@ -309,6 +309,12 @@ faults! {
     TlsNotOurs = 1408, Failed, Customer, "TLS of callers does not end here",
         "Whoever holds the certificate that is served can read what callers send. Ask the vendor; see the model of the endpoint in `adit explain`.";
 
+    /// The name that callers call cannot be resolved.
+    EndpointNameUnknown = 1409, Unreachable, Customer, "name of the endpoint not known",
+        "Check the name in the URL, and whether callers' DNS has it; --connect-to HOST:PORT asks at an address without it.";
+    /// Where callers call something answers that is no TLS.
+    EndpointNotTls = 1410, Unreachable, Customer, "no TLS where callers call",
+        "Check the port, or --connect-to. If they are right, callers meet something else there: a proxy that wants to be logged in to, or a service without TLS.";
     /// There is no policy where there was one.
     PolicyGone = 1411, Config, Customer, "policy that was in force is gone",
         "Put it back; to do without a policy, remove the file that is named. Without one the agent carries whatever its configuration names.";
@@ -316,6 +322,10 @@ faults! {
     /// The configuration names a file that the customer's policy does not let it name.
     FileRefused = 1412, Policy, Customer, "file that the configuration must not name",
         "If the agent is to read it, add its path to `files` of the policy. If not, correct the configuration, and find out who wrote that.";
+
+    /// Where callers call nobody answers.
+    EndpointUnreachable = 1413, Unreachable, Customer, "no answer where callers call",
+        "Check host and port in the URL, or --connect-to, and whether firewalls let this machine call there; where only a proxy may, set agent.proxy_url.";
 
     /// What programs on this machine would ask the agent by cannot be had.
     LocalUnusable = 1471, Failed, Customer, "local interface not possible",

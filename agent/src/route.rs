@@ -53,6 +53,24 @@ impl Route {
         reach(host, port, &self.connect).await.map_err(|error| self.told(&error))
     }
 
+    /// Connects to where callers call, as one of them that sits behind the same proxy.
+    ///
+    /// # Errors
+    /// [`Fault::EndpointNameUnknown`], [`Fault::EndpointUnreachable`], and what is told of proxies.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else is in the way, there is no answer")]
+    pub(crate) async fn call(&self, host: &str, port: u16) -> Result<Reached, Error> {
+        reach(host, port, &self.connect).await.map_err(|error| match &error {
+            ConnectError::Proxy { proxy, error } => {
+                let (fault, detail) = self.explain_proxy(error, &self.provider);
+                Error::new(fault, clip(&format!("{host}:{port} by {proxy}: {detail}")))
+            }
+            ConnectError::Resolve { .. } | ConnectError::NoAddress { .. } => {
+                Error::new(Fault::EndpointNameUnknown, error.to_string())
+            }
+            _ => Error::new(Fault::EndpointUnreachable, format!("{host}:{port}: {error}")),
+        })
+    }
+
     /// Connects for one request in plain HTTP to another server than the network, or to the proxy that passes it on.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ from harness.certificates import Authority, OwnTls
 from harness.deployment import AGENT, DOMAIN, NETWORK
 from harness.http_upstream import HttpUpstream
 from harness.process import run
+from harness.proxies import Microsocks, Tinyproxy
 from harness.raw_upstream import RawUpstream
 
 
@@ -40,12 +41,12 @@ class Site:
             self.adit("certificate", "install", label, f"{answer}.pem")
         self.agent.start()
 
-    def adit(self, *arguments, check=True):
-        return run([AGENT, *arguments, "--config", self.agent.config], check=check)
+    def adit(self, *arguments, check=True, env=None):
+        return run([AGENT, *arguments, "--config", self.agent.config], check=check, env=env)
 
-    def prove(self, url, *options, port=None):
-        to = f"127.0.0.1:{port or self.network.ports['https']}"
-        done = self.adit("prove", url, "--connect-to", to, "--callers-ca", self.network.ca, "--output", "json", *options, check=False)
+    def prove(self, url, *options, port=None, to=None, env=None):
+        to = to or f"127.0.0.1:{port or self.network.ports['https']}"
+        done = self.adit("prove", url, "--connect-to", to, "--callers-ca", self.network.ca, "--output", "json", *options, check=False, env=env)
         return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr.decode()
 
 
@@ -100,6 +101,42 @@ def test_tls_that_the_network_ends_is_not_ours_and_neither_is_a_certificate_of_o
 
 def test_what_cannot_be_asked_or_is_not_known_has_its_own_exit_code(site):
     code, told = site.prove(f"https://{name('crm')}", port=1)
-    assert code == 5 and "127.0.0.1:1" in told
+    assert code == 5 and "ADIT-1413" in told and "127.0.0.1:1" in told
     assert site.prove("https://other.example.com")[0] == 3
     assert site.prove(f"http://{name('open')}")[0] == 2
+
+
+def test_what_answers_otherwise_or_has_no_address_is_told_with_what_to_do(site, registry):
+    url = f"https://{name('crm')}"
+    plain = registry.upstream(RawUpstream(lambda sock: sock.recv(4096) and sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")))
+    code, told = site.prove(url, port=plain.port)
+    assert code == 5 and "ADIT-1410" in told and "it answers in plain HTTP" in told and "Check the port" in told
+    garbage = registry.upstream(RawUpstream(lambda sock: sock.recv(4096) and sock.sendall(b"220 mail.example ESMTP\r\n")))
+    code, told = site.prove(url, port=garbage.port)
+    assert code == 5 and "ADIT-1410" in told and 'begins with "220 mail.example ESMTP"' in told
+    code, told = site.prove(url, to="nowhere.invalid:443")
+    assert code == 5 and "ADIT-1409" in told and "nowhere.invalid" in told and "callers' DNS" in told
+
+
+@pytest.mark.parametrize("make", [Tinyproxy, Microsocks])
+def test_it_calls_through_the_proxy_that_the_agent_has_and_not_where_none_is_for_it(site, registry, make):
+    proxy = registry.upstream(make(registry.root, "proxy").start())
+    env = {"HTTPS_PROXY": proxy.url(), "NO_PROXY": ""}
+    # What is on this machine is called without it, by what all programs share.
+    code, told = site.prove(f"https://{name('crm')}", env=env)
+    assert (code, told["proven"]) == (0, True) and "through" not in told["address"]
+
+    # By a name that this machine does not have and the proxy resolves: nobody called but the proxy.
+    env = {"ADIT_PROXY_URL": proxy.url()}
+    code, told = site.prove(f"https://{name('crm')}", env=env)
+    assert (code, told["proven"]) == (0, True)
+    assert told["address"] == f"127.0.0.1:{site.network.ports['https']} through {proxy.url()}"
+    code, told = site.prove(f"https://{name('crm')}", env={**env, "NO_PROXY": "127.0.0.1"})
+    assert (code, told["proven"]) == (0, True) and "through" not in told["address"]
+
+    # What the proxy says is the proxy's.
+    code, told = site.prove(f"https://{name('crm')}", port=1, env=env)
+    assert code == 5 and "ADIT-113" in told and proxy.url() in told
+    proxy.close()
+    code, told = site.prove(f"https://{name('crm')}", env=env)
+    assert code == 5 and "ADIT-1131" in told

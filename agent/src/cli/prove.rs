@@ -5,7 +5,13 @@ use std::sync::Arc;
 
 use adit_core::{Open, TlsEnd};
 use rustls::crypto::CryptoProvider;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, runtime::Builder, sync::Semaphore, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpStream, lookup_host},
+    runtime::Builder,
+    sync::Semaphore,
+    time::timeout,
+};
 
 use super::{
     Failure,
@@ -18,7 +24,8 @@ use crate::{
     config::{EndpointConfig, values::host_port},
     errors::{Error, Exit, Fault},
     policy::{EndpointPattern, Guard, Protocol, Target},
-    prove::{Key, Served, served},
+    prove::{Key, Served, Unserved, served},
+    route::Route,
     termination::Pair,
     upstream::{Socket, Upstream, header},
 };
@@ -40,8 +47,9 @@ pub(super) fn prove(global: &Global, asked: &Prove, provider: &Arc<CryptoProvide
     let config = governed(load(&files(global), &overrides(global))?, &watch)?;
     let (host, port) = callers(&asked.url)?;
     let endpoint = endpoint(&config.endpoints, asked, &host)?;
+    let route = Route::new(&config.agent, provider)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let finding = runtime.block_on(find(asked, (&host, port), endpoint, &watch.guard(), provider))?;
+    let finding = runtime.block_on(find(asked, (&host, port), (endpoint, &route), &watch.guard(), provider))?;
     match asked.printed.output {
         Output::Text => print(&finding.text())?,
         Output::Json => print(&format!("{}\n", finding.json()))?,
@@ -85,7 +93,7 @@ fn endpoint(known: &[EndpointConfig], asked: &Prove, host: &str) -> Result<Endpo
 async fn find(
     asked: &Prove,
     (host, port): (&str, u16),
-    endpoint: EndpointConfig,
+    (endpoint, route): (EndpointConfig, &Route),
     guard: &Arc<Guard>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Finding, Failure> {
@@ -97,15 +105,44 @@ async fn find(
         },
         None => (host.to_owned(), port),
     };
-    let unreachable = |detail: String| Error::new(Fault::ConnectUnreachable, format!("{there}:{at}: {detail}"));
-    let connected = timeout(PATIENCE, TcpStream::connect((there.as_str(), at))).await;
-    let io = connected.map_err(|_| unreachable(format!("no connection within {PATIENCE:?}")))?;
-    let io = io.map_err(|error| unreachable(error.to_string()))?;
-    let address = io.peer_addr().map(|address| address.to_string()).unwrap_or_default();
-    let served = served(io, host, asked.callers_ca.as_deref(), provider).await.map_err(unreachable)?;
+    let unserved = |unserved: Unserved| {
+        let fault = match unserved {
+            Unserved::NotTls(_) => Fault::EndpointNotTls,
+            Unserved::Failed(_) => Fault::EndpointUnreachable,
+        };
+        Error::new(fault, format!("{there}:{at}: {}", unserved.into_text()))
+    };
+    let (address, served) = match route.proxy(&there, at) {
+        Some(_) => {
+            let io = route.call(&there, at).await?;
+            let address = route.shown(&format!("{there}:{at}"), &there, at);
+            (address, served(io, host, asked.callers_ca.as_deref(), provider).await)
+        }
+        None => {
+            let io = dialed(&there, at).await?;
+            let address = io.peer_addr().map(|address| address.to_string()).unwrap_or_default();
+            (address, served(io, host, asked.callers_ca.as_deref(), provider).await)
+        }
+    };
+    let served = served.map_err(unserved)?;
     let key = Key::of(&served.certificate, provider)
-        .ok_or_else(|| unreachable("what it serves is no certificate".to_owned()))?;
+        .ok_or_else(|| unserved(Unserved::Failed("what it serves is no certificate".to_owned())))?;
     Ok(Finding { url: asked.url.clone(), endpoint, address, served, key, ours })
+}
+
+/// Connects as programs of this machine do: by its own resolver.
+async fn dialed(host: &str, port: u16) -> Result<TcpStream, Error> {
+    let place = format!("{host}:{port}");
+    let unreachable = |detail: String| Error::new(Fault::EndpointUnreachable, format!("{place}: {detail}"));
+    let late = |_| unreachable(format!("no connection within {PATIENCE:?}"));
+    let unknown = |detail: String| Error::new(Fault::EndpointNameUnknown, format!("{host}: {detail}"));
+    let found = timeout(PATIENCE, lookup_host((host, port))).await.map_err(late)?;
+    let addresses: Vec<_> = found.map_err(|error| unknown(error.to_string()))?.collect();
+    if addresses.is_empty() {
+        return Err(unknown("it has no address".to_owned()));
+    }
+    let connected = timeout(PATIENCE, TcpStream::connect(addresses.as_slice())).await.map_err(late)?;
+    connected.map_err(|error| unreachable(error.to_string()))
 }
 
 /// Returns the key that is held on this side: by the agent, or by the upstream, which is asked for it.
@@ -145,9 +182,11 @@ async fn ours(
                     io.write_all(&first.unwrap_or_default()).await?;
                     served(io, host, None, provider).await
                 }
-                Socket::Tls(_) => Err("TLS in TLS: what the caller's ends in is not known".to_owned()),
+                Socket::Tls(_) => {
+                    Err(Unserved::Failed("TLS in TLS: what the caller's ends in is not known".to_owned()))
+                }
             };
-            let key = Key::of(&served.map_err(failed)?.certificate, provider);
+            let key = Key::of(&served.map_err(|unserved| failed(unserved.into_text()))?.certificate, provider);
             Ok(key.map(|key| (format!("the upstream {}", endpoint.upstream.address), key)))
         }
         (TlsEnd::Agent | TlsEnd::Network | TlsEnd::Unsaid, _) => Ok(None),
