@@ -132,6 +132,22 @@ def test_status_shows_the_session_the_endpoints_and_who_can_read(registry):
     assert site.secret not in text + json.dumps(status)
 
 
+def test_an_agent_whose_state_lies_deep_can_be_asked_too(registry):
+    site = Site(registry)
+    deep = pathlib.Path(site.agent.state) / ("x" * 120) / ("y" * 120)
+    deep.mkdir(parents=True)
+    site.agent.state = str(deep)
+    site.start()
+
+    assert len(site.socket) > 107 and site.socket.startswith(str(deep))
+    assert stat.S_IMODE(os.stat(site.socket).st_mode) == 0o600
+    assert site.told("status")["session"]["state"] == "online"
+    assert site.adit("status", "--socket", site.socket)[0] == 0
+    folder, name = os.path.split(site.socket)
+    done = subprocess.run(["curl", "-sf", "--unix-socket", name, "http://localhost/v1/status"], cwd=folder, capture_output=True, timeout=120)
+    assert done.returncode == 0 and json.loads(done.stdout)["session"]["state"] == "online"
+
+
 def test_after_the_network_was_stopped_the_status_says_why_and_which_step_fails(registry):
     site = Site(registry).start()
     status = site.told("status")

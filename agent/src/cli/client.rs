@@ -137,7 +137,7 @@ fn read(octets: &[u8]) -> Option<Result<Value, Failure>> {
 
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<Box<dyn Line>> {
-    let stream = std::os::unix::net::UnixStream::connect(path)?;
+    let stream = crate::local::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(Box::new(stream))
@@ -173,7 +173,7 @@ fn find_socket(named: Option<&Path>, place: &Place, _: bool) -> Result<Option<Cl
 
 #[cfg(unix)]
 fn find_socket(named: Option<&Path>, place: &Place, any: bool) -> Result<Option<Client>, Failure> {
-    use crate::local::{folders, sockets};
+    use crate::local::{connect, folders, sockets};
 
     if let Some(named) = named {
         return Ok(Some(Client::Socket(named.to_owned())));
@@ -181,7 +181,7 @@ fn find_socket(named: Option<&Path>, place: &Place, any: bool) -> Result<Option<
     let own = socket_file(place);
     let elsewhere = folders().into_iter().map(|folder| folder.join(format!("{}.sock", place.name)));
     let mut forbidden = None;
-    let mut answers = |path: &Path| match std::os::unix::net::UnixStream::connect(path) {
+    let mut answers = |path: &Path| match connect(path) {
         Ok(_) => true,
         Err(error) => {
             if error.kind() == io::ErrorKind::PermissionDenied {

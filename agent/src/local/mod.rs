@@ -39,7 +39,7 @@ use crate::{
 };
 
 #[cfg(unix)]
-pub(crate) use place::sockets;
+pub(crate) use place::{connect, sockets};
 pub(crate) use place::{folders, name_of};
 pub(crate) use token::read as read_token;
 

@@ -1,6 +1,13 @@
 //! Where the local socket is: for the agent that makes it, and for whoever looks for it.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::{fd::AsRawFd as _, unix::net::SocketAddr};
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+};
 
 use rustls::crypto::CryptoProvider;
 
@@ -46,6 +53,49 @@ pub(crate) fn sockets(folder: &Path) -> Vec<PathBuf> {
     let mut sockets: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "sock")).collect();
     sockets.sort();
     sockets
+}
+
+/// A path by which the system takes a socket. In an address there is room for a hundred octets or so: to one that is longer it is
+/// spoken of by its folder, as this process has it open, where the system has such names.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct Spoken {
+    path: PathBuf,
+    _folder: Option<OwnedFd>,
+}
+
+#[cfg(unix)]
+impl Spoken {
+    /// Finds such a path; it leads there for as long as this lives.
+    ///
+    /// # Errors
+    /// What the system says of the folder.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let (Err(_), Some(folder), Some(name)) = (SocketAddr::from_pathname(path), path.parent(), path.file_name()) {
+            use rustix::fs::{Mode, OFlags};
+
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+            return Ok(Self { path, _folder: Some(folder) });
+        }
+        Ok(Self { path: path.to_owned(), _folder: None })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Connects to a socket, however long its path is.
+///
+/// # Errors
+/// What the system says.
+#[cfg(unix)]
+pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let spoken = Spoken::of(path)?;
+    UnixStream::connect(spoken.path())
 }
 
 /// The folder of sockets below that of the agent's state; nobody else's.

@@ -17,6 +17,7 @@ use tokio::{net::UnixListener, sync::watch};
 
 use super::{
     Sources,
+    place::Spoken,
     serve::{self, Gate},
 };
 use crate::config::SocketMode;
@@ -107,7 +108,8 @@ pub(super) fn bind(path: &Path, mode: SocketMode, whose: Folder) -> Result<Bound
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     check(folder, whose)?;
     let too_long = "the path is too long for a socket: set agent.local.socket";
-    let address = SockAddr::unix(path).map_err(|error| {
+    let spoken = Spoken::of(path)?;
+    let address = SockAddr::unix(spoken.path()).map_err(|error| {
         let is_long = error.kind() == io::ErrorKind::InvalidInput;
         if is_long { Problem::Folder(too_long.to_owned()) } else { Problem::Io(error) }
     })?;
@@ -263,6 +265,23 @@ mod tests {
             assert_eq!(bound.is_ok(), is_fine, "{mode:o} {whose:?}");
         }
         let long = bind(&folder.join("x".repeat(120)), SocketMode::Owner, Folder::Theirs);
-        assert!(long.is_err());
+        assert!(matches!(long, Err(Problem::Folder(_))), "no name has so much room");
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_socket_in_a_deep_folder_is_there_and_found_by_its_own_path() {
+        let folder = crate::testing::folder("socket-deep").join("x".repeat(100)).join("y".repeat(200));
+        let path = folder.join("a.sock");
+
+        let bound = bind(&path, SocketMode::Owner, Folder::Ours).unwrap();
+
+        assert_eq!((mode(&path), mode(&folder)), (0o600, 0o700));
+        assert!(super::super::connect(&path).is_ok());
+        assert!(matches!(bind(&path, SocketMode::Owner, Folder::Ours), Err(Problem::Taken)));
+        drop(bound);
+        assert!(path.symlink_metadata().is_err());
+        drop(UnixListener::bind(Spoken::of(&path).unwrap().path()).unwrap());
+        assert!(bind(&path, SocketMode::Owner, Folder::Ours).is_ok(), "what a killed agent left behind is removed");
     }
 }
