@@ -237,6 +237,45 @@ def test_bash_completes_commands_flags_and_the_names_of_endpoints(completed):
     assert completed("adit", "certificate", "request", "d") == ["db"]
     assert "--all" in completed("adit", "start", "--")
     assert completed("adit", "start", "--config", "/nowhere.yml", "cr") == []
+    assert completed("adit", "certificate", "renew", "d") == ["db"]
+    assert completed("adit", "prove", "--endpoint", "cr") == ["crm", "crm-old"]
+    assert completed("adit", "prove", "--endpoint", "=", "d") == ["db"]
+    assert completed("adit", "audit", "show", "--endpoint", "=") == ["crm", "crm-old", "db"]
+
+
+def test_names_are_those_of_the_configuration_that_the_command_line_names(completed, tmp_path):
+    other = tmp_path / "other.yml"
+    other.write_text(yaml({"version": 1, "endpoints": [{"name": "erp", "url": f"https://erp.{DOMAIN}", "upstream": {"url": 1}}]}))
+    other.chmod(0o600)
+    for words in (["--config", other, "start", "e"], ["--config", "=", other, "start", "e"], ["start", "--config", other, ""]):
+        assert completed("adit", *map(str, words)) == ["erp"], words
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "ADIT_CONFIG": str(tmp_path / "adit.yml"), "HOME": str(tmp_path)}
+
+    # fish completes a line that it is given.
+    script = tmp_path / "adit.fish"
+    script.write_text(told([AGENT, "completions", "fish"]))
+
+    def fish(line):
+        offered = told(["fish", "--no-config", "-c", f"source {script}; complete -C '{line}'"], env=environment)
+        return [word.split("\t")[0] for word in offered.splitlines()]
+
+    assert fish("adit start cr") == ["crm", "crm-old"]
+    assert fish("adit certificate renew d") == ["db"]
+    assert fish("adit prove --endpoint cr") == ["crm", "crm-old"]
+    assert fish(f"adit --config {other} start e") == ["erp"]
+    assert fish(f"adit audit show --config={other} --endpoint ") == ["erp"]
+
+    # Of zsh what asks for the names, with what its line editor and its completion would give it.
+    script = tmp_path / "_adit"
+    script.write_text(told([AGENT, "completions", "zsh"]))
+    stubs = "compdef() {}; compadd() { print -l -- ${(P)2} }; _call_program() { shift; eval \"$@\" }"
+
+    def zsh(line):
+        return told(["zsh", "-f", "-c", f"{stubs}; source {script}; LBUFFER='{line}'; _adit_endpoint_names"], env=environment).split()
+
+    assert zsh("adit start ") == ["crm", "crm-old", "db"]
+    for line in (f"adit --config {other} start ", f"adit --config={other} prove --endpoint ", f"adit --config \"{other}\" start "):
+        assert zsh(line) == ["erp"], line
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

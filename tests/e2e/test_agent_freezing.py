@@ -141,6 +141,10 @@ def test_a_policy_that_is_gone_is_missed_at_the_next_start(registry, tmp_path):
 
     assert it.process.wait() == 3
     assert f"ADIT-1411: policy that was in force is gone: {policy} was in force here" in it.process.text()
+    code, said = command(it, "config", "check", "--config", it.config, "--output", "json")
+    (fault,) = json.loads(said)["faults"]
     (mark,) = (it.state / "adit" / "policies").iterdir()
+    assert code == 3 and fault["code"] == "ADIT-1411" and f"remove {mark}" in fault["problem"] and fault["remedy"].startswith("Put it back")
     mark.unlink()
+    assert command(it, "config", "check", "--config", it.config)[0] == 0
     it.start()

@@ -26,6 +26,7 @@ use crate::{
     identity::state_folder,
     policy::{Guard, Watch},
     route::Route,
+    service::systemd,
     termination::Termination,
     trust::NetworkTls,
     upstream::Upstream,
@@ -104,6 +105,9 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
         }
         Err(faults) => faults.into_iter().map(|fault| (fault, None)).collect(),
     };
+    if let Ok(watch) = &policy {
+        faults.extend(missed(watch, &files));
+    }
     faults.extend(policy.err().unwrap_or_default().into_iter().map(|fault| (fault, None)));
     if output == Output::Json {
         let shown: Vec<_> = faults.iter().map(json).collect();
@@ -120,6 +124,23 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
     }
     let lines: Vec<_> = faults.iter().map(|(fault, _)| fault.to_string()).collect();
     Err(Failure { exit: Exit::Config, text: format!("{}\n{}", lines.join("\n"), Fault::ConfigInvalid) })
+}
+
+/// Returns what an agent without the policy that was in force would fail with: this user's, or the service's where it can be looked at.
+fn missed(watch: &Watch, files: &[PathBuf]) -> Option<(ConfigFault, Option<Fault>)> {
+    let services = systemd::state("adit").into_iter().filter(|_| cfg!(unix));
+    let states = state_folder().into_iter().chain(services);
+    let error = states.filter(|state| state.read_dir().is_ok()).find_map(|state| watch.missed(&state).err())?;
+    let fault = ConfigFault {
+        file: watch.file().or_else(|| files.first().cloned()),
+        line: None,
+        column: None,
+        source: None,
+        key: String::new(),
+        problem: error.to_string(),
+        remedy: error.fault.entry().remedy.trim_end_matches('.').to_owned(),
+    };
+    Some((fault, Some(error.fault)))
 }
 
 /// Returns what an agent that is started from this needs besides: flags, the environment or another file may say it then.

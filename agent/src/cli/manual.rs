@@ -24,7 +24,8 @@ pub(super) fn completions(shell: Shell) -> String {
         return script;
     }
     let by_names = |text: &str| text.replace("_default", "_adit_endpoint_names");
-    let script = script.replace(ZSH_NAMES, &by_names(ZSH_NAMES)).replace(ZSH_NAME, &by_names(ZSH_NAME));
+    let wanted = [ZSH_NAMES, ZSH_NAME, ZSH_OPTION, ZSH_FILTER];
+    let script = wanted.iter().fold(script, |script, text| script.replace(text, &by_names(text)));
     // It ends by completing, when it is loaded for that: functions come before.
     match script.split_once("\n_adit() {") {
         Some((head, rest)) => format!("{head}\n{ZSH}\n_adit() {{{rest}"),
@@ -66,12 +67,20 @@ const DATE: &str = "2026-11-29";
 const BASH: &str = r#"
 _adit_with_endpoints() {
     _adit "$@"
-    local word=${COMP_WORDS[COMP_CWORD]} before=" ${COMP_WORDS[*]:1:COMP_CWORD-1} " at
-    [[ $before =~ \ start\ |\ certificate\ (request|install|show)\  ]] || return 0
-    [[ $word == -* || ${COMP_WORDS[COMP_CWORD-1]} == --* ]] && return 0
+    local word=${COMP_WORDS[COMP_CWORD]} last=${COMP_WORDS[COMP_CWORD-1]} before=" ${COMP_WORDS[*]:1:COMP_CWORD-1} " at
+    # Words are divided at `=`: --endpoint=NAME is three of them.
+    if [[ $word == "=" || $last == "=" ]]; then
+        [[ $word == "=" ]] && word="" || last=${COMP_WORDS[COMP_CWORD-2]}
+    fi
+    if [[ $last != --endpoint ]]; then
+        [[ $before =~ \ start\ |\ certificate\ (request|install|show|renew)\  ]] || return 0
+        [[ $word == -* || $last == --* ]] && return 0
+    fi
     local files=()
     for ((at = 1; at + 1 < COMP_CWORD; at++)); do
-        [[ ${COMP_WORDS[at]} == --config ]] && files+=(--config "${COMP_WORDS[at+1]}")
+        [[ ${COMP_WORDS[at]} == --config ]] || continue
+        [[ ${COMP_WORDS[at+1]} == "=" ]] && ((at++))
+        files+=(--config "${COMP_WORDS[at+1]}")
     done
     COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" config endpoints "${files[@]}" 2>/dev/null)" -- "$word"))
 }
@@ -84,18 +93,38 @@ fi
 "#;
 
 const FISH: &str = r#"
-complete -c adit -n "__fish_adit_using_subcommand start" -f -a "(adit config endpoints 2>/dev/null)"
-complete -c adit -n "__fish_adit_using_subcommand certificate; and __fish_seen_subcommand_from request install show" -f -a "(adit config endpoints 2>/dev/null)"
+function __adit_endpoint_names
+    set -l files
+    set -l last
+    for word in (commandline -opc)
+        string match -q -- '--config=*' $word; and set -a files $word
+        test "$last" = --config; and set -a files --config $word
+        set last $word
+    end
+    adit config endpoints $files 2>/dev/null
+end
+complete -c adit -n "__fish_adit_using_subcommand start" -f -a "(__adit_endpoint_names)"
+complete -c adit -n "__fish_adit_using_subcommand certificate; and __fish_seen_subcommand_from request install show renew" -f -a "(__adit_endpoint_names)"
+complete -c adit -n "__fish_adit_using_subcommand audit; and __fish_seen_subcommand_from show" -l endpoint -x -a "(__adit_endpoint_names)"
+complete -c adit -n "__fish_adit_using_subcommand prove" -l endpoint -x -a "(__adit_endpoint_names)"
 "#;
 
 const ZSH: &str = r#"
 _adit_endpoint_names() {
-    local -a names
-    names=(${(f)"$(_call_program endpoints adit config endpoints 2>/dev/null)"})
+    local -a names typed files
+    local at
+    typed=(${(Qz)LBUFFER}) # of the words below a command those before it are not there any more
+    for ((at = 2; at < $#typed; at++)); do
+        [[ $typed[at] == --config ]] && files+=(--config "$typed[at+1]")
+        [[ $typed[at] == --config=* ]] && files+=("$typed[at]")
+    done
+    names=(${(f)"$(_call_program endpoints adit config endpoints ${(q)files[@]} 2>/dev/null)"})
     compadd -a names
 }
 "#;
 const ZSH_NAMES: &str = "names -- The names of endpoints in the configuration:_default";
+const ZSH_OPTION: &str = "where its url does not tell]:NAME:_default";
+const ZSH_FILTER: &str = "by its name in the configuration or its URL]:NAME|URL:_default";
 const ZSH_NAME: &str = "endpoint -- The name of the endpoint in the configuration:_default";
 
 #[cfg(test)]
@@ -111,7 +140,7 @@ mod tests {
         let zsh = completions(Shell::Zsh);
         assert_eq!(
             zsh.matches("_adit_endpoint_names'").count() + zsh.matches("_adit_endpoint_names\"").count(),
-            5,
+            7,
             "{zsh}"
         );
         assert_eq!(zsh.matches("\n_adit_endpoint_names() {").count(), 1);
