@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use adit_tokio::Target;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 /// Reads a time with its unit: `500ms`, `10s`, `1.5s`, `2m`, `1h`.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
@@ -66,11 +66,14 @@ pub(crate) fn port(text: &str) -> Option<u16> {
 }
 
 /// Reads what to log: a level, or levels by module.
-pub(crate) fn log_filter(text: &str) -> Option<EnvFilter> {
+pub(crate) fn log_filter(text: &str) -> Option<Targets> {
     let levels = ["error", "warn", "info", "debug", "trace", "off"];
-    let word = |part: &str| part.contains('=') || levels.contains(&part.trim());
-    let known = !text.is_empty() && text.split(',').all(word);
-    known.then(|| EnvFilter::builder().parse(text).ok()).flatten()
+    let word = |part: &str| {
+        let (module, level) = part.split_once('=').unwrap_or(("all", part));
+        !module.is_empty() && !module.contains('[') && levels.contains(&level)
+    };
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    parts.iter().all(|part| word(part)).then(|| parts.join(",").parse().ok()).flatten()
 }
 
 /// What an endpoint carries.
@@ -179,10 +182,12 @@ mod tests {
 
     #[test]
     fn a_filter_is_a_level_or_levels_by_module() {
-        for text in ["info", "debug", "info,adit=trace", "off"] {
+        for text in ["info", "debug", "info,adit=trace", " warn , adit::relay=debug", "off"] {
             assert!(log_filter(text).is_some(), "{text}");
         }
-        for text in ["", "loud", "info,", "adit=loud"] {
+        for text in
+            ["", "loud", "info,", "adit=loud", "=info", "adit=1", "adit=info=info", "adit[{x}]=info", "adit[span]=info"]
+        {
             assert!(log_filter(text).is_none(), "{text}");
         }
     }
