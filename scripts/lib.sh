@@ -7,7 +7,7 @@ packages() {
 
 # Names the packages that others build on, one a line.
 published() {
-  printf '%s\n' adit-core adit-runtime adit-tokio adit-smol adit-tls adit
+  printf '%s\n' adit-core adit-runtime adit-tokio adit-smol adit-tls adit-acme adit
 }
 
 # step NAME COMMAND…: runs it under a heading and says how long it took; ends the script when it fails.

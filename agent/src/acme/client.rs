@@ -3,12 +3,13 @@
 use core::{future::Future, net::IpAddr, pin::Pin, time::Duration};
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
+use adit_acme::{asked, tame};
 use adit_tokio::{connect, resolve};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{Method, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt as _, Collected};
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use rustls::{ClientConfig, crypto::CryptoProvider, pki_types::ServerName};
@@ -119,14 +120,13 @@ impl Client {
         Err(last)
     }
 
-    fn heard(&self, answer: &Response<Bytes>) {
-        let asked = answer.headers().get(header::RETRY_AFTER).and_then(retry_after);
-        let asked = match answer.status() {
-            StatusCode::TOO_MANY_REQUESTS => Some(asked.unwrap_or_default()), // a limit, whatever stands in the body
-            StatusCode::SERVICE_UNAVAILABLE => asked,
-            _ => return,
-        };
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).asked = asked;
+    /// Takes what is told beside an answer, and gives the answer for what it is.
+    fn heard(&self, answer: Response<Bytes>, to: &Parts) -> Result<Response<Bytes>, Error> {
+        let now = SystemTime::now();
+        if let Some(asked) = asked(&answer, now) {
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).asked = Some(asked);
+        }
+        tame(answer, now).map_err(|problem| unreachable(&to.uri.to_string(), &problem))
     }
 }
 
@@ -139,9 +139,9 @@ impl HttpClient for Client {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default(); // it is in memory
-            match this.ask(&parts, &body).await {
+            let answer = this.ask(&parts, &body).await.and_then(|answer| this.heard(answer, &parts));
+            match answer {
                 Ok(answer) => {
-                    this.heard(&answer);
                     let (parts, body) = answer.into_parts();
                     Ok(BytesResponse { parts, body: Box::new(body) })
                 }
@@ -192,16 +192,6 @@ fn unreachable(url: &str, problem: &str) -> Error {
     Error::new(Fault::DirectoryUnreachable, clip(&escape(&format!("{url}: {problem}")).to_string()))
 }
 
-/// Reads seconds or a date (RFC 9110 §10.2.3).
-fn retry_after(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(at.saturating_sub(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
-}
-
 /// A request with its answer takes at most so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// So many addresses of a name are tried.
@@ -210,16 +200,6 @@ const MAX_ADDRESSES: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_wait_is_asked_for_in_seconds_or_until_a_date() {
-        let read = |text: &'static str| retry_after(&HeaderValue::from_static(text));
-
-        assert_eq!(read("120"), Some(Duration::from_secs(120)));
-        assert_eq!(read("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
-        assert!(read("Fri, 31 Dec 9999 23:59:59 GMT").is_some_and(|wait| wait > Duration::from_secs(1 << 30)));
-        assert_eq!(read("soon"), None);
-    }
 
     #[test]
     fn a_request_names_the_host_and_says_how_long_it_is() {

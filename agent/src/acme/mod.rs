@@ -16,6 +16,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use adit_acme::{Nearness, SHORTEST, Validity};
 use rustls::crypto::CryptoProvider;
 use tokio::{
     sync::Mutex,
@@ -38,7 +39,7 @@ pub(crate) use proof::{INTERNAL_ERROR, Met, Proof, refuse};
 use client::Client;
 use kept::{Folder, Record};
 use order::{Counter, Failure, bound_to};
-use plan::{Plan, Validity};
+use plan::Plan;
 
 /// What all orders of an agent share.
 pub(crate) struct Desk {
@@ -217,7 +218,7 @@ impl Keeper {
         let had = self.plan.validity().is_some();
         let old = self.termination.upgrade().and_then(|it| it.certificate());
         // Counted before it begins: an agent that is started again and again is no way around what must be waited for.
-        self.record.next = now().saturating_add(plan::SHORTEST);
+        self.record.next = now().saturating_add(SHORTEST);
         let (folder, desk) = (self.counter.folder.clone(), Arc::clone(&self.counter.desk));
         let noted = folder.make().and_then(|()| folder.put_record(&self.record));
         let ordered = match noted {
@@ -270,7 +271,7 @@ impl Keeper {
         let (name, host, directory) = (&self.endpoint.name, &self.counter.config.name, &self.record.directory);
         let (failures, wait, remedy) = (self.record.failures, next - now, error.fault.entry().remedy);
         let until = self.plan.validity().map(|validity| utc(seconds(validity.until)));
-        let is_ending = self.plan.validity().is_none_or(|validity| validity.is_ending(now));
+        let is_ending = self.plan.validity().is_none_or(|validity| validity.nearness(now) > Nearness::Far);
         match (had, is_ending) {
             (true, false) => {
                 tracing::warn!(name, host, directory, %error, remedy, failures, wait, until, "a certificate cannot be renewed: the last one stays");

@@ -3,8 +3,7 @@
 //! What failed waits longer each time, and over restarts; what the authority limits waits as long as it says. A certificate is
 //! renewed at two thirds of its life, or when the authority says so, and never in the last eighth of it for the first time.
 
-use core::hash::{Hash as _, Hasher as _};
-use std::hash::DefaultHasher;
+use adit_acme::{Blame, LONGEST, SHORTEST, Validity, back_off, fraction, renewal, suggested};
 
 /// One certificate, and when it is ordered. Times are seconds since 1970.
 #[derive(Clone, Debug)]
@@ -20,35 +19,6 @@ pub(super) struct Plan {
     unanswered: u32,
     /// Where the jitter begins: another one in each agent.
     seed: u64,
-}
-
-/// From when to when a certificate is good: seconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Validity {
-    pub(super) from: u64,
-    pub(super) until: u64,
-}
-
-/// Why an order came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blame {
-    /// The name, or the account: it does not lead here, or the authority does not issue for it.
-    Name,
-    /// The authority cannot be reached or used, or this machine cannot keep what it gives.
-    Way,
-    /// The authority limits how often: so many seconds, if it says so.
-    Limit(Option<u64>),
-}
-
-impl Validity {
-    fn life(self) -> u64 {
-        self.until.saturating_sub(self.from)
-    }
-
-    /// Returns whether no more than a quarter of its life is left.
-    pub(super) fn is_ending(self, now: u64) -> bool {
-        self.until.saturating_sub(now) <= self.life() / 4
-    }
 }
 
 impl Plan {
@@ -80,13 +50,7 @@ impl Plan {
     pub(super) fn failed(&mut self, blame: Blame, now: u64) -> u64 {
         self.failures = self.failures.saturating_add(1);
         self.limited = matches!(blame, Blame::Limit(_));
-        let own = |longest| back_off(self.failures, longest, self.jitter(self.failures));
-        let wait = match blame {
-            Blame::Name => own(LONGEST),
-            Blame::Way => own(LONGEST_WAY),
-            Blame::Limit(asked) => own(LONGEST).max(asked.unwrap_or(0)).min(LONGEST_ASKED),
-        };
-        self.due = now.saturating_add(wait);
+        self.due = now.saturating_add(blame.wait(self.failures, self.jitter(self.failures)));
         self.due
     }
 
@@ -150,53 +114,9 @@ impl Plan {
 
     /// Returns a number below one that is always the same for the same attempt.
     fn jitter(&self, attempt: u32) -> f64 {
-        let mut hasher = DefaultHasher::new();
-        (self.seed, attempt).hash(&mut hasher);
-        #[expect(clippy::cast_precision_loss, reason = "32 bits fit")]
-        let fraction = (hasher.finish() >> 32) as f64 / (f64::from(u32::MAX) + 1.0);
-        fraction
+        fraction((self.seed, attempt))
     }
 }
-
-/// Returns when a certificate is renewed: at two thirds of its life, or up to a twentieth of it earlier.
-fn renewal(validity: Validity, jitter: f64) -> u64 {
-    let life = validity.life();
-    validity.from.saturating_add(life - life / 3).saturating_sub(share(life / 20, jitter))
-}
-
-/// Returns when a certificate is renewed by the authority's window: at a time in it that chance chose once, so that not all
-/// come at its begin; at the latest when an eighth of its life is left, whatever the authority says.
-fn suggested((from, to): (u64, u64), validity: Validity, jitter: f64) -> u64 {
-    let chosen = from.saturating_add(share(to.saturating_sub(from), jitter));
-    chosen.min(validity.until.saturating_sub(validity.life() / 8))
-}
-
-/// Returns for how long something waits that failed so often: a minute, then twice as long each time, at most `longest`; and
-/// up to a quarter less, so that many do not come back at once.
-fn back_off(failures: u32, longest: u64, jitter: f64) -> u64 {
-    let doubled = SHORTEST.saturating_mul(1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX));
-    let whole = doubled.min(longest);
-    (whole - share(whole / 4, jitter)).max(SHORTEST)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "below `whole`"
-)]
-fn share(whole: u64, jitter: f64) -> u64 {
-    (whole as f64 * jitter) as u64
-}
-
-/// A minute: nothing that failed is tried again before, in seconds.
-pub(super) const SHORTEST: u64 = 60;
-/// A day: nothing that failed waits longer.
-pub(super) const LONGEST: u64 = 86_400;
-/// An hour: how long an authority that cannot be reached is left alone.
-const LONGEST_WAY: u64 = 3_600;
-/// A week: an authority that says more than that is asked again.
-const LONGEST_ASKED: u64 = 7 * 86_400;
 
 #[cfg(test)]
 mod tests {
@@ -215,10 +135,6 @@ mod tests {
 
     #[test]
     fn a_certificate_is_renewed_at_two_thirds_of_its_life_or_a_little_earlier() {
-        assert_eq!(renewal(QUARTER, 0.0), 160 * DAY);
-        assert_eq!(renewal(QUARTER, 0.5), 160 * DAY - 90 * DAY / 40);
-        assert!(renewal(QUARTER, 0.999) > 155 * DAY);
-
         let mut plan = holding(QUARTER, 1);
         let due = plan.due();
         assert!(!plan.is_due(due - 1) && plan.is_due(due));
@@ -243,7 +159,7 @@ mod tests {
         );
         let mut plan = Plan::new(7);
         let most = (0..20).map(|_| plan.failed(Blame::Way, 0)).max().unwrap();
-        assert!(most <= LONGEST_WAY, "who is away may be back soon");
+        assert!(most <= 3_600, "who is away may be back soon");
     }
 
     #[test]
@@ -256,7 +172,7 @@ mod tests {
         let mut again = Plan::new(2);
         again.remember(plan.failures(), plan.due(), plan.is_limited());
         assert!(!again.is_due(8_199) && !again.hurry(8_199) && again.is_due(8_200));
-        assert_eq!(Plan::new(1).failed(Blame::Limit(Some(u64::MAX)), 0), LONGEST_ASKED);
+        assert_eq!(Plan::new(1).failed(Blame::Limit(Some(u64::MAX)), 0), 7 * DAY);
         assert!(Plan::new(1).failed(Blame::Limit(None), 0) >= SHORTEST);
     }
 
@@ -309,11 +225,6 @@ mod tests {
         assert!(!plan.ask(130 * DAY + 59) && plan.ask(130 * DAY + 60));
     }
 
-    #[test]
-    fn the_end_is_near_when_a_quarter_is_left() {
-        assert!(!QUARTER.is_ending(167 * DAY) && QUARTER.is_ending(168 * DAY) && QUARTER.is_ending(200 * DAY));
-    }
-
     proptest! {
         #[test]
         fn nothing_is_tried_again_within_a_minute_of_its_failure(
@@ -323,7 +234,7 @@ mod tests {
             for blame in blames {
                 let blame = [Blame::Name, Blame::Way, Blame::Limit(Some(asked))][usize::from(blame)];
                 let due = plan.failed(blame, now);
-                prop_assert!(due >= now + SHORTEST && due <= now + LONGEST_ASKED);
+                prop_assert!(due >= now + SHORTEST && due <= now + 7 * DAY);
                 prop_assert!(!plan.is_due(now + SHORTEST - 1));
             }
         }

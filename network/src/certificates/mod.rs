@@ -37,10 +37,11 @@ use acme::Issuer;
 use ingress::{Shown, Wanted};
 use lists::{Lists, Places};
 
+pub use adit_acme::{Nearness, Validity};
 pub use ca::{Issued, PrivateCa, Signed, Usage, certificate_path, key_path, write_answer, write_issued};
 pub use own::{Kept, KeptError};
 pub(crate) use pem::certified_key;
-pub use pem::{Nearness, Pair, Validity, read_pair, read_request, read_secret};
+pub use pem::{Pair, read_pair, read_request, read_secret};
 pub use register::{Entry, Reason, Register, Revoked, list_path, serial};
 pub(crate) use watch::Stamp;
 pub use watch::unix_now;

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use adit_acme::Validity;
 use adit_core::Secret;
 use rustls::{
     crypto::CryptoProvider,
@@ -24,58 +25,6 @@ pub struct Pair {
     pub validity: Validity,
     /// The names that it stands for.
     pub names: Vec<NamePattern>,
-}
-
-/// From when to when a certificate is valid: seconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
-    /// Not before.
-    pub from: u64,
-    /// Not after.
-    pub until: u64,
-}
-
-/// How near a certificate is to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Nearness {
-    /// More than a quarter of its life is left.
-    Far,
-    /// A quarter or less: it should have been renewed.
-    Near,
-    /// An eighth or less.
-    Close,
-    /// It is over.
-    Over,
-}
-
-impl Validity {
-    /// Returns how long it lives, in seconds.
-    pub const fn life(self) -> u64 {
-        self.until.saturating_sub(self.from)
-    }
-
-    /// Returns how near its end is.
-    pub const fn nearness(self, now: u64) -> Nearness {
-        let (left, life) = (self.until.saturating_sub(now), self.life());
-        match left {
-            0 => Nearness::Over,
-            _ if left <= life / 8 => Nearness::Close,
-            _ if left <= life / 4 => Nearness::Near,
-            _ => Nearness::Far,
-        }
-    }
-}
-
-impl Nearness {
-    /// Returns the word for logs and metrics.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Far => "far",
-            Self::Near => "near",
-            Self::Close => "close",
-            Self::Over => "expired",
-        }
-    }
 }
 
 /// Reads a chain and its key from files.

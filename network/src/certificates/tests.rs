@@ -263,24 +263,6 @@ fn the_ingress_without_files_and_private_ca_shows_what_its_names_have() {
 }
 
 #[test]
-fn the_end_of_a_certificate_comes_nearer_in_quarters_and_eighths_of_its_life() {
-    let validity = Validity { from: 1_000, until: 1_800 };
-    let table = [
-        (0, Nearness::Far),
-        (1_599, Nearness::Far),
-        (1_600, Nearness::Near),
-        (1_699, Nearness::Near),
-        (1_700, Nearness::Close),
-        (1_799, Nearness::Close),
-        (1_800, Nearness::Over),
-        (u64::MAX, Nearness::Over),
-    ];
-    for (now, nearness) in table {
-        assert_eq!(validity.nearness(now), nearness, "{now}");
-    }
-}
-
-#[test]
 fn what_the_private_ca_issues_for_the_ingress_is_issued_anew_in_time_and_when_it_is_revoked() {
     let dir = Dir::new("rotate");
     let folder = dir.0.join("ca");

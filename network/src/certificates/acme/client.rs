@@ -1,14 +1,11 @@
 //! HTTP to the CA's directory: one request a connection, TLS always, everything bounded.
 
 use core::{cell::Cell, future::Future, pin::Pin, time::Duration};
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, sync::Arc, time::SystemTime};
 
+use adit_acme::{asked, tame};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
@@ -78,15 +75,11 @@ impl HttpClient for Client {
                 Ok(answer) => answer.map_err(Error::Other)?,
                 Err(_) => return Err(Error::Other("the CA does not answer".into())),
             };
-            let asked = answer.headers().get(header::RETRY_AFTER).and_then(retry_after);
-            let asked = match answer.status() {
-                StatusCode::TOO_MANY_REQUESTS => Some(asked.unwrap_or_default()), // a limit, whatever stands in the body
-                StatusCode::SERVICE_UNAVAILABLE => asked,
-                _ => None,
-            };
-            if asked.is_some() {
-                let _ = ASKED.try_with(|cell| cell.set(asked)); // outside of an order nobody asks
+            let now = SystemTime::now();
+            if let Some(asked) = asked(&answer, now) {
+                let _ = ASKED.try_with(|cell| cell.set(Some(asked))); // outside of an order nobody asks
             }
+            let answer = tame(answer, now).map_err(|problem| Error::Other(problem.into()))?;
             Ok(BytesResponse::from(answer.map(Full::new)))
         })
     }
@@ -114,16 +107,6 @@ async fn send(tls: TlsConnector, request: Request<BodyWrapper<Bytes>>) -> Result
     Ok(Response::from_parts(parts, body))
 }
 
-/// Reads seconds or a date (RFC 9110 §10.2.3).
-fn retry_after(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(at.saturating_sub(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
-}
-
 /// A request with its answer takes at most so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 1 << 20;
@@ -132,22 +115,10 @@ const MAX_ROOTS: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
+    use adit_acme::Blame;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    use super::{
-        super::{order::Failure, plan::Blame},
-        *,
-    };
-
-    #[test]
-    fn a_wait_is_asked_for_in_seconds_or_until_a_date() {
-        let read = |text: &'static str| retry_after(&HeaderValue::from_static(text));
-
-        assert_eq!(read("120"), Some(Duration::from_secs(120)));
-        assert_eq!(read("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
-        assert!(read("Fri, 31 Dec 9999 23:59:59 GMT").is_some_and(|wait| wait > Duration::from_secs(1 << 30)));
-        assert_eq!(read("soon"), None);
-    }
+    use super::{super::order::Failure, *};
 
     /// A CA that answers every request alike.
     async fn ca(answer: String) -> (Client, String) {
@@ -211,14 +182,14 @@ mod tests {
             (body("503 Slow Down", "Retry-After: 30\n", ""), Some(30), Blame::Limit(Some(30))),
             (body("429 Too Many Requests", "Retry-After: soon\n", html), Some(0), Blame::Limit(Some(0))),
             (body("429 Too Many Requests", "", limited), Some(0), Blame::Limit(Some(0))),
-            (body("500 Oops", "Retry-After: 30\n", html), None, Blame::Ca),
+            (body("500 Oops", "Retry-After: 30\n", html), None, Blame::Way),
             (
                 body("429 Too Many Requests", "Retry-After: 18446744073709551615\n", html),
                 Some(u64::MAX),
                 Blame::Limit(Some(u64::MAX)),
             ),
-            ("HTTP/1.1 429 Too".to_owned(), None, Blame::Ca),
-            (format!("HTTP/1.1 429 X\nRetry-After: 5\n\n{}", "x".repeat(MAX_BODY + 1)), None, Blame::Ca),
+            ("HTTP/1.1 429 Too".to_owned(), None, Blame::Way),
+            (format!("HTTP/1.1 429 X\nRetry-After: 5\n\n{}", "x".repeat(MAX_BODY + 1)), None, Blame::Way),
         ] {
             assert_eq!(asked(&answer).await, (asks, blame), "{:.120}", answer);
         }

@@ -3,7 +3,6 @@
 //! One task decides (`plan`), orders run beside it, and what they give is swapped in. A handshake waits for a first
 //! certificate that is under way, for a few seconds; nobody else waits.
 
-mod advice;
 mod challenges;
 mod client;
 mod hook;
@@ -20,6 +19,7 @@ use std::{
     time::Instant as Clock,
 };
 
+use adit_acme::{Advice, Blame, Nearness};
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
@@ -28,7 +28,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{CertificateError, Certificates, Kept, KeptError, Nearness, Pair, unix_now};
+use super::{CertificateError, Certificates, Kept, KeptError, Pair, unix_now};
 use crate::{
     Edge, EndpointName, NameMap, NamePattern,
     config::{Acme, Challenge, Config},
@@ -36,10 +36,9 @@ use crate::{
     router::{Configured, Key, Scheme},
     store::{Issue, Kind, Store, StoreError, Vault},
 };
-use advice::Advice;
 pub(crate) use challenges::Challenges;
 use order::{Desk, Failure};
-use plan::{Blame, Plan};
+use plan::Plan;
 
 /// Orders certificates. Shared by those who wait for one.
 pub struct Issuer {
@@ -339,7 +338,7 @@ impl Issuer {
                 }
                 let reason = match blame {
                     Blame::Name => "failed",
-                    Blame::Ca => "unreachable",
+                    Blame::Way => "unreachable",
                     Blame::Limit(_) => "limited",
                 };
                 let limited = matches!(blame, Blame::Limit(_));

@@ -1,25 +1,25 @@
 //! One order: from a name to a certificate that is kept.
 
-use core::{cell::Cell, time::Duration};
+use core::cell::Cell;
 use std::sync::Arc;
 
-use adit_core::Secret;
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use instant_acme::{
-    Account, AccountCredentials, AuthorizationHandle, AuthorizationStatus, ChallengeType, Error, ExternalAccountKey,
-    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+use adit_acme::{
+    Advice, Answer, Blame, NONCES, ORDER, POLLS, Unproved, advice, begin, hmac_key, identifier, is_problem, obtain,
+    prove, request,
 };
-use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use adit_core::{Secret, escape};
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationHandle, ChallengeType, Error, ExternalAccountKey, NewAccount,
+};
+use rustls::pki_types::CertificateDer;
 use tokio::{sync::Mutex, time::timeout};
 use tracing::{info, warn};
 
 use super::{
     super::{CertificateError, Kept, Nearness, Pair, read_secret, unix_now},
-    advice::identifier,
     challenges::{Answering, Challenges},
     client::{ASKED, Client},
     hook::{self, Deed},
-    plan::Blame,
 };
 use crate::{
     EndpointName, NamePattern,
@@ -57,6 +57,14 @@ struct Placed {
     records: Vec<(String, String)>,
 }
 
+/// Answers the challenges of one order.
+struct Answers<'a> {
+    desk: &'a Desk,
+    name: &'a NamePattern,
+    attempt: u32,
+    placed: &'a mut Placed,
+}
+
 impl Desk {
     /// Opens a desk.
     ///
@@ -70,7 +78,7 @@ impl Desk {
         vault: Arc<Vault>,
     ) -> Result<Self, CertificateError> {
         let client = Client::new(settings.ca.as_deref())?;
-        let external = settings.eab.as_ref().map(|eab| hmac_key(&eab.key)).transpose()?;
+        let external = settings.eab.as_ref().map(|eab| bound_to(&eab.key)).transpose()?;
         Ok(Self { settings, challenges, client, external, account: Mutex::default(), answers, store, vault })
     }
 
@@ -115,61 +123,18 @@ impl Desk {
         old: Option<&Pair>,
         placed: &mut Placed,
     ) -> Result<(String, Secret), Failure> {
-        let mut order = match self.begin(name, old).await? {
+        let account = self.account().await?;
+        let replaced = old.and_then(|old| identifier(old.certified.cert.first()?));
+        let declined = |error: &Error| info!(%name, %error, "the CA does not take the order for a renewal");
+        let mut order = match begin(&account, &name.to_string(), replaced, declined).await {
             Ok(order) => order,
             Err(error) => return Err(self.refused(error).await),
         };
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let authorization = authorization.map_err(Failure::of)?;
-            match authorization.status {
-                AuthorizationStatus::Valid => {}
-                AuthorizationStatus::Pending => self.answer(name, attempt, authorization, placed).await?,
-                AuthorizationStatus::Invalid
-                | AuthorizationStatus::Revoked
-                | AuthorizationStatus::Expired
-                | AuthorizationStatus::Deactivated => {
-                    return Err(Failure::of_name("the CA has an authorization that is not valid".to_owned()));
-                }
-            }
-        }
-        if order.state().status != OrderStatus::Ready {
-            match order.poll_ready(&POLLS).await {
-                Ok(OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Processing) => {}
-                Ok(OrderStatus::Pending | OrderStatus::Invalid) | Err(Error::Api(_)) => {
-                    return Err(why_invalid(&mut order).await);
-                }
-                Err(error) => return Err(Failure::of(error)),
-            }
-        }
-        let (request, key) = request(name)?;
-        order.finalize_csr(&request).await.map_err(Failure::of)?;
-        let chain = match order.state().status {
-            OrderStatus::Valid => order.certificate().await.map_err(Failure::of)?,
-            OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Invalid => None,
-        };
-        match chain {
-            Some(chain) => Ok((chain, key)),
-            None => Ok((order.poll_certificate(&POLLS).await.map_err(Failure::of)?, key)),
-        }
-    }
-
-    /// Asks for an order. A CA that gives advice about renewals is told which certificate the new one replaces (RFC 9773 §5).
-    async fn begin(&self, name: &NamePattern, old: Option<&Pair>) -> Result<Result<Order, Error>, Failure> {
-        let account = self.account().await?;
-        let identifiers = [Identifier::Dns(name.to_string())];
-        if let Some(replaced) = old.and_then(|old| identifier(old.certified.cert.first()?)) {
-            match account.new_order(&NewOrder::new(&identifiers).replaces(replaced)).await {
-                Ok(order) => return Ok(Ok(order)),
-                Err(Error::Unsupported(_)) => {}
-                // Another order has it, or the CA does not know it: the certificate is wanted all the same.
-                Err(error) if is_problem(&error, "alreadyReplaced") || is_problem(&error, "malformed") => {
-                    info!(%name, %error, "the CA does not take the order for a renewal");
-                }
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        Ok(account.new_order(&NewOrder::new(&identifiers)).await)
+        let mut answers = Answers { desk: self, name, attempt, placed };
+        prove(&mut order, &mut answers, &POLLS).await.map_err(Failure::unproved)?;
+        let (request, key) = request(&name.to_string()).map_err(|error| Failure::of_name(error.to_string()))?;
+        let chain = obtain(&mut order, &request, &POLLS).await.map_err(Failure::of)?;
+        Ok((chain, key))
     }
 
     /// Answers one challenge of an authorization.
@@ -223,13 +188,13 @@ impl Desk {
             return Ok(account.clone());
         }
         let directory = &self.settings.directory;
-        let of_store = |error: crate::store::StoreError| Failure::of_ca(error.to_string());
+        let of_store = |error: crate::store::StoreError| Failure::of_way(error.to_string());
         let kept = self.store.secrets(&self.vault, Kind::Account).await.map_err(of_store)?;
         let builder = Account::builder_with_http(Box::new(self.client.clone()));
         let found = match kept.iter().find(|row| row.name == *directory) {
             Some(row) => {
                 let credentials: AccountCredentials =
-                    serde_json::from_slice(row.plain.expose()).map_err(|error| Failure::of_ca(error.to_string()))?;
+                    serde_json::from_slice(row.plain.expose()).map_err(|error| Failure::of_way(error.to_string()))?;
                 builder.from_credentials(credentials).await.map_err(Failure::of_account)?
             }
             None => {
@@ -240,7 +205,7 @@ impl Desk {
                 let external = external.map(|(id, key)| ExternalAccountKey::new(id, key.expose()));
                 let created = builder.create(&new, directory.clone(), external.as_ref()).await;
                 let (account, credentials) = created.map_err(Failure::of_account)?;
-                let plain = serde_json::to_vec(&credentials).map_err(|error| Failure::of_ca(error.to_string()))?;
+                let plain = serde_json::to_vec(&credentials).map_err(|error| Failure::of_way(error.to_string()))?;
                 let plain = Secret::new(plain);
                 self.store.put_secret(&self.vault, Kind::Account, directory, plain.expose()).await.map_err(of_store)?;
                 info!(directory, account = account.id(), "an account at the CA was made");
@@ -249,6 +214,19 @@ impl Desk {
         };
         *account = Some(found.clone());
         Ok(found)
+    }
+
+    /// Asks the CA when a certificate of its own should be renewed.
+    ///
+    /// # Errors
+    /// The CA cannot be asked, or what it says makes no sense.
+    pub(super) async fn advice(&self, certificate: &CertificateDer<'_>) -> Result<Advice, Failure> {
+        let Some(id) = identifier(certificate) else { return Ok(Advice::NONE) };
+        let asked = async {
+            let account = self.account().await?;
+            advice(&account, &id).await.map_err(Failure::of)
+        };
+        ASKED.scope(Cell::new(None), asked).await
     }
 
     /// Takes that an order was refused. An account that the CA does not know any more is given up: the next is a new one.
@@ -268,6 +246,14 @@ impl Desk {
     }
 }
 
+impl Answer for Answers<'_> {
+    type Failure = Failure;
+
+    async fn answer(&mut self, authorization: AuthorizationHandle<'_>) -> Result<(), Failure> {
+        self.desk.answer(self.name, self.attempt, authorization, self.placed).await
+    }
+}
+
 impl Failure {
     const fn of_name(text: String) -> Self {
         Self { blame: Blame::Name, text, again: false }
@@ -278,60 +264,31 @@ impl Failure {
         Self::of_name("the order failed by a fault of our own".to_owned())
     }
 
-    const fn of_ca(text: String) -> Self {
-        Self { blame: Blame::Ca, text, again: false }
+    const fn of_way(text: String) -> Self {
+        Self { blame: Blame::Way, text, again: false }
     }
 
     /// Without an account nothing can be ordered, whatever the name.
     fn of_account(error: Error) -> Self {
         let failure = Self::of(error);
-        Self { blame: if failure.blame == Blame::Name { Blame::Ca } else { failure.blame }, ..failure }
+        Self { blame: if failure.blame == Blame::Name { Blame::Way } else { failure.blame }, ..failure }
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of a crate that may get more")]
     pub(super) fn of(error: Error) -> Self {
-        let asked = ASKED.try_with(Cell::take).ok().flatten().map(|asked| asked.as_secs());
-        let blame = match &error {
-            Error::Api(problem) if problem.status == Some(429) => Blame::Limit(asked),
-            _ if asked.is_some() || is_problem(&error, "rateLimited") => Blame::Limit(asked),
-            Error::Api(problem) if problem.status.is_some_and(|status| status >= 500) => Blame::Ca,
-            Error::Api(_) | Error::Timeout(_) | Error::Str(_) | Error::Unsupported(_) => Blame::Name,
-            _ => Blame::Ca,
-        };
-        Self { blame, text: adit_core::escape(&error.to_string()).to_string(), again: is_problem(&error, "badNonce") }
+        let blame = Blame::of(&error, ASKED.try_with(Cell::take).ok().flatten());
+        Self { blame, text: escape(&error.to_string()).to_string(), again: is_problem(&error, "badNonce") }
     }
-}
 
-/// Asks each authorization why the order is invalid.
-async fn why_invalid(order: &mut Order) -> Failure {
-    let mut authorizations = order.authorizations();
-    while let Some(Ok(mut authorization)) = authorizations.next().await {
-        let Ok(state) = authorization.refresh().await else { continue };
-        let problem = state.challenges.iter().find_map(|challenge| challenge.error.as_ref());
-        if let Some(problem) = problem {
-            return Failure::of_name(adit_core::escape(&problem.to_string()).to_string());
+    fn unproved(unproved: Unproved<Self>) -> Self {
+        match unproved {
+            Unproved::Answer(failure) => failure,
+            Unproved::Error(error) => Self::of(error),
+            Unproved::Authorization => Self::of_name("the CA has an authorization that is not valid".to_owned()),
+            Unproved::Challenge(problem) => Self::of_name(escape(&problem.to_string()).to_string()),
+            Unproved::Silence => Self::of_name("the order is invalid".to_owned()),
         }
     }
-    let problem = order.state().error.clone();
-    problem.map_or_else(|| Failure::of_name("the order is invalid".to_owned()), |problem| Failure::of(problem.into()))
-}
-
-/// Makes a key and the request for its certificate.
-fn request(name: &NamePattern) -> Result<(Vec<u8>, Secret), Failure> {
-    let make = || {
-        let mut params = CertificateParams::new([name.to_string()])?;
-        params.distinguished_name = DistinguishedName::new();
-        let key = KeyPair::generate()?;
-        let request = params.serialize_request(&key)?;
-        Ok((request.der().to_vec(), Secret::new(key.serialize_pem())))
-    };
-    make().map_err(|error: rcgen::Error| Failure::of_name(error.to_string()))
-}
-
-fn is_problem(error: &Error, kind: &str) -> bool {
-    let Error::Api(problem) = error else { return false };
-    problem.r#type.as_deref().and_then(|text| text.strip_prefix("urn:ietf:params:acme:error:")) == Some(kind)
 }
 
 const fn protocol(kind: Challenge) -> ChallengeType {
@@ -342,62 +299,27 @@ const fn protocol(kind: Challenge) -> ChallengeType {
     }
 }
 
-/// Reads the HMAC key of an external account: base64url, with or without padding.
-fn hmac_key(key: &EabKey) -> Result<Secret, CertificateError> {
-    let (place, text) = match key {
+/// Reads the HMAC key of an external account.
+fn bound_to(key: &EabKey) -> Result<Secret, CertificateError> {
+    let (path, text) = match key {
         EabKey::File(path) => (path.clone(), read_secret(path)?),
         EabKey::Environment(text) => ("ADIT_NETWORK_ACME_EAB_HMAC_KEY".into(), text.clone()),
     };
-    let trimmed = text.expose().trim_ascii();
-    let end = trimmed.iter().rposition(|octet| *octet != b'=').map_or(0, |at| at + 1);
-    let octets = BASE64_URL_SAFE_NO_PAD.decode(&trimmed[..end]);
-    let octets = octets.ok().filter(|octets| octets.len() >= MIN_HMAC_KEY);
     let problem = "not an HMAC key in base64url".to_owned();
-    octets.map(Secret::new).ok_or(CertificateError::Invalid { path: place, problem })
+    hmac_key(&text).ok_or(CertificateError::Invalid { path, problem })
 }
-
-/// How often an order is begun anew because the CA forgot a nonce.
-const NONCES: u32 = 4;
-/// An order takes at most so long, beside what its hook may take.
-const ORDER: Duration = Duration::from_secs(300);
-const POLLS: RetryPolicy =
-    RetryPolicy::new().initial_delay(Duration::from_millis(100)).backoff(1.5).timeout(Duration::from_secs(120));
-const MIN_HMAC_KEY: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use instant_acme::Problem;
+    use core::time::Duration;
 
     use super::*;
 
     #[test]
-    fn who_is_to_blame_follows_from_what_the_ca_says() {
-        let problem = |kind: &str, status: u16| {
-            let text = format!("{{\"type\": \"urn:ietf:params:acme:error:{kind}\", \"status\": {status}}}");
-            Failure::of(Error::Api(serde_json::from_str::<Problem>(&text).unwrap())).blame
-        };
+    fn what_was_asked_for_beside_an_answer_is_blamed_once() {
+        let failed = || Failure::of(Error::Other("503".into())).blame;
+        let told = ASKED.sync_scope(Cell::new(Some(Duration::from_secs(90))), || (failed(), failed()));
 
-        assert_eq!(problem("rateLimited", 429), Blame::Limit(None));
-        assert_eq!(problem("rateLimited", 403), Blame::Limit(None));
-        assert_eq!(problem("other", 429), Blame::Limit(None));
-        assert_eq!(problem("serverInternal", 500), Blame::Ca);
-        for kind in ["rejectedIdentifier", "unauthorized", "dns", "caa", "malformed", "orderNotReady"] {
-            assert_eq!(problem(kind, 403), Blame::Name, "{kind}");
-        }
-        assert_eq!(Failure::of(Error::Other("connection refused".into())).blame, Blame::Ca);
-        let limited =
-            ASKED.sync_scope(Cell::new(Some(Duration::from_secs(90))), || Failure::of(Error::Other("503".into())));
-        assert_eq!(limited.blame, Blame::Limit(Some(90)));
-    }
-
-    #[test]
-    fn an_hmac_key_is_base64url_with_or_without_padding() {
-        let read = |text: &str| hmac_key(&EabKey::Environment(Secret::new(text))).map(|key| key.expose().len());
-
-        assert_eq!(read("zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W\n").unwrap(), 48);
-        assert_eq!(read("AAAAAAAAAAAAAAAAAAAAAA==").unwrap(), 16);
-        for wrong in ["", "====", "AAAA", "not base64 at all!", "a+/a+/a+/a+/a+/a+/a+/a+/"] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
+        assert_eq!(told, (Blame::Limit(Some(90)), Blame::Way));
     }
 }

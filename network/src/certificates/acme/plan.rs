@@ -4,13 +4,10 @@
 //! failed waits longer each time; what the CA limits waits as long as the CA says, and slows down the others a little, since
 //! some limits are for all.
 
-use core::hash::{Hash as _, Hasher as _};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    hash::DefaultHasher,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::Validity;
+use adit_acme::{Blame, LONGEST, Validity, back_off, fraction, renewal, suggested};
+
 use crate::NamePattern;
 
 /// What is to be ordered, and when. Times are seconds since 1970.
@@ -45,17 +42,6 @@ struct Item {
     unanswered: u32,
 }
 
-/// Why an order came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blame {
-    /// This name: it does not lead here, or the CA does not issue for it.
-    Name,
-    /// The CA cannot be reached or used at all.
-    Ca,
-    /// The CA limits how often: so many seconds, if it says so.
-    Limit(Option<u64>),
-}
-
 impl Plan {
     pub(super) fn new(seed: u64) -> Self {
         Self { names: BTreeMap::new(), demanded: BTreeSet::new(), paused_until: 0, pauses: 0, seed }
@@ -63,7 +49,7 @@ impl Plan {
 
     /// Takes a certificate that is there already.
     pub(super) fn have(&mut self, name: &NamePattern, validity: Validity) {
-        let due = renewal(validity, jitter(self.seed, name, 0));
+        let due = renewal(validity, fraction((self.seed, name, 0)));
         let item = self.names.entry(name.clone()).or_insert_with(Item::unwanted);
         (item.validity, item.due) = (Some(validity), item.due.max(due));
     }
@@ -125,7 +111,7 @@ impl Plan {
     /// Takes the certificate that an order gave.
     pub(super) fn issued(&mut self, name: &NamePattern, validity: Validity) {
         self.pauses = 0;
-        let due = renewal(validity, jitter(self.seed, name, 0));
+        let due = renewal(validity, fraction((self.seed, name, 0)));
         let Some(item) = self.names.get_mut(name) else { return };
         let validity = Some(validity);
         *item = Item { under_way: false, validity, failures: 0, limited: false, due, ask: 0, unanswered: 0, ..*item };
@@ -145,11 +131,11 @@ impl Plan {
     /// Takes what the CA said about a certificate, and when it is to be asked again. Returns when the certificate is renewed if
     /// that has changed. A failed renewal keeps its own time.
     pub(super) fn advise(&mut self, name: &NamePattern, window: Option<(u64, u64)>, again: u64) -> Option<u64> {
-        let fraction = jitter(self.seed, name, 0);
+        let jitter = fraction((self.seed, name, 0));
         let item = self.names.get_mut(name)?;
         (item.ask, item.unanswered) = (again, 0);
         let (window, validity) = (window?, item.validity?);
-        let due = suggested(window, validity, fraction);
+        let due = suggested(window, validity, jitter);
         if item.under_way || item.failures > 0 || item.due == due {
             return None;
         }
@@ -162,7 +148,7 @@ impl Plan {
         let seed = self.seed;
         let Some(item) = self.names.get_mut(name) else { return };
         item.unanswered = item.unanswered.saturating_add(1);
-        item.ask = now.saturating_add(back_off(item.unanswered, LONGEST, jitter(seed, name, item.unanswered)));
+        item.ask = now.saturating_add(back_off(item.unanswered, LONGEST, fraction((seed, name, item.unanswered))));
     }
 
     /// Takes that an order came to nothing; returns how often it did in a row, and when it is tried again.
@@ -171,19 +157,14 @@ impl Plan {
         item.under_way = false;
         item.failures = item.failures.saturating_add(1);
         item.limited = matches!(blame, Blame::Limit(_));
-        let own = back_off(item.failures, LONGEST, jitter(self.seed, name, item.failures));
-        let own = match blame {
-            Blame::Name => own,
-            Blame::Limit(asked) => own.max(asked.unwrap_or(0)).min(LONGEST_ASKED),
-            Blame::Ca => 0,
-        };
+        let own = blame.wait(item.failures, fraction((self.seed, name, item.failures)));
         // Orders that were under way together tell the same thing, and it counts once.
         if blame != Blame::Name && self.paused_until <= now {
             self.pauses = self.pauses.saturating_add(1);
-            let pause = back_off(self.pauses, LONGEST_PAUSE, jitter(self.seed, name, self.pauses));
+            let pause = Blame::Way.wait(self.pauses, fraction((self.seed, name, self.pauses)));
             self.paused_until = self.paused_until.max(now.saturating_add(pause));
         }
-        item.due = if blame == Blame::Ca { self.paused_until } else { now.saturating_add(own) };
+        item.due = if blame == Blame::Way { self.paused_until } else { now.saturating_add(own) };
         (item.failures, item.due)
     }
 
@@ -240,56 +221,9 @@ impl Item {
     }
 }
 
-/// Returns when a certificate is renewed: at two thirds of its life, or up to a twentieth of it earlier.
-pub(super) fn renewal(validity: Validity, jitter: f64) -> u64 {
-    let life = validity.life();
-    validity.from.saturating_add(life - life / 3).saturating_sub(share(life / 20, jitter))
-}
-
-/// Returns when a certificate is renewed by the CA's window: at a time in it that chance chose once, so that not all come at its
-/// begin; at the latest when an eighth of its life is left, whatever the CA says.
-fn suggested((from, to): (u64, u64), validity: Validity, jitter: f64) -> u64 {
-    let chosen = from.saturating_add(share(to.saturating_sub(from), jitter));
-    chosen.min(validity.until.saturating_sub(validity.life() / 8))
-}
-
-/// Returns for how long something waits that failed so often: a minute, then twice as long each time, at most `longest`; and
-/// up to a quarter less, so that many do not come back at once.
-fn back_off(failures: u32, longest: u64, jitter: f64) -> u64 {
-    let doubled = SHORTEST.saturating_mul(1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX));
-    let whole = doubled.min(longest);
-    (whole - share(whole / 4, jitter)).max(SHORTEST)
-}
-
-/// Returns a number below one that is always the same for the same name and attempt.
-fn jitter(seed: u64, name: &NamePattern, attempt: u32) -> f64 {
-    let mut hasher = DefaultHasher::new();
-    (seed, name, attempt).hash(&mut hasher);
-    #[expect(clippy::cast_precision_loss, reason = "32 bits fit")]
-    let fraction = (hasher.finish() >> 32) as f64 / f64::from(u32::MAX).next_up();
-    fraction
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "below `whole`"
-)]
-fn share(whole: u64, jitter: f64) -> u64 {
-    (whole as f64 * jitter) as u64
-}
-
 /// Orders under way at a time, of all and of one account.
 const ORDERS: usize = 4;
 const ORDERS_PER_ACCOUNT: usize = 2;
-/// A minute and a day: how long a name waits that failed.
-const SHORTEST: u64 = 60;
-const LONGEST: u64 = 86_400;
-/// An hour: how long all wait for a CA that cannot be used.
-const LONGEST_PAUSE: u64 = 3_600;
-/// A week: a CA that says more than that is asked again.
-const LONGEST_ASKED: u64 = 7 * 86_400;
 const MAX_DEMANDED: usize = 1_000;
 /// Questions about certificates under way at a time.
 const ASKS: usize = 4;
@@ -298,8 +232,6 @@ const ASKED: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const DAY: u64 = 86_400;
@@ -307,10 +239,6 @@ mod tests {
     #[test]
     fn a_certificate_is_renewed_at_two_thirds_of_its_life_or_a_little_earlier() {
         let validity = Validity { from: 100 * DAY, until: 190 * DAY };
-
-        assert_eq!(renewal(validity, 0.0), 160 * DAY);
-        assert_eq!(renewal(validity, 0.5), 160 * DAY - 90 * DAY / 40);
-        assert!(renewal(validity, 0.999) > 155 * DAY);
 
         let mut plan = Plan::new(1);
         plan.have(&name("a.example"), validity);
@@ -427,7 +355,7 @@ mod tests {
                 continue;
             };
             asked.push(now);
-            plan.failed(&name, Blame::Ca, now);
+            plan.failed(&name, Blame::Way, now);
         }
 
         assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 60), "{asked:?}");
@@ -512,20 +440,6 @@ mod tests {
         assert!(plan.expects(&held, 0));
         plan.failed(&held, Blame::Name, 0);
         assert!(!plan.expects(&held, 0), "not before its next attempt");
-    }
-
-    proptest! {
-        #[test]
-        fn no_wait_is_shorter_than_a_minute_or_longer_than_its_bound(failures: u32, jitter in 0.0..1.0) {
-            let wait = back_off(failures, LONGEST, jitter);
-            prop_assert!((SHORTEST..=LONGEST).contains(&wait));
-        }
-
-        #[test]
-        fn a_renewal_is_inside_of_the_life(from in 0_u64..1 << 40, life in 0_u64..1 << 40, jitter in 0.0..1.0) {
-            let due = renewal(Validity { from, until: from + life }, jitter);
-            prop_assert!(from <= due && due <= from + life);
-        }
     }
 
     fn name(text: &str) -> NamePattern {
