@@ -9,7 +9,7 @@ use std::{
 use adit_core::AgentId;
 use rustls::crypto::CryptoProvider;
 
-use crate::trust::sha256;
+use crate::{private, trust::sha256};
 
 /// Returns the name that the agent with these files and these endpoints has had before, or a new one.
 ///
@@ -38,11 +38,7 @@ fn keep(path: &Path, fresh: AgentId) -> io::Result<AgentId> {
         return Ok(known);
     }
     if let Some(folder) = path.parent() {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder)?;
+        private::make_folder(folder)?;
     }
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = OpenOptions::new();

@@ -21,6 +21,7 @@ mod local;
 pub mod log;
 mod notify;
 pub mod policy;
+mod private;
 mod prove;
 mod regular;
 mod relay;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{AcmeConfig, NamedFile, read_private, replace},
     errors::{Error, Fault},
+    private,
     termination::{Facts, Nearness, Pair},
     trust::sha256,
 };
@@ -57,11 +58,7 @@ impl Folder {
     /// [`Fault::FileUnwritable`].
     pub(super) fn make(&self) -> Result<(), Error> {
         let failed = |problem: String| Error::new(Fault::FileUnwritable, format!("{}: {problem}", self.path.display()));
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&self.path).map_err(|error| failed(error.to_string()))?;
+        private::make_folder(&self.path).map_err(|error| failed(error.to_string()))?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;

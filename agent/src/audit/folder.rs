@@ -1,10 +1,12 @@
 //! The folder of a log: who may write it, who writes it, which files it has.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
 };
+
+use crate::private;
 
 /// A folder that this process alone writes to.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ impl Claim {
     /// What is wrong with the folder, or that others have them all.
     pub(crate) fn take(folder: &Path) -> io::Result<Self> {
         for folder in (1..=MOST).map(|number| numbered(folder, number)) {
-            create(&folder).map_err(|error| named(&folder, &error))?;
+            private::make_folder(&folder).map_err(|error| named(&folder, &error))?;
             check(&folder, &fs::metadata(&folder)?)?;
             let file = folder.join("lock");
             let lock = private().create(true).truncate(false).open(&file).map_err(|error| named(&file, &error))?;
@@ -48,14 +50,6 @@ fn numbered(folder: &Path, number: usize) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(format!("-{number}"));
     folder.with_file_name(name)
-}
-
-fn create(folder: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 /// Returns how a file is opened that nobody else may read: to write at its end, and to read.

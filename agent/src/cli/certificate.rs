@@ -1,7 +1,7 @@
 //! `adit certificate`: the key of an endpoint is made here and never leaves, its certificate comes from an authority.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,6 +21,7 @@ use crate::{
     clock::utc,
     config::{EndpointConfig, NamedFile, TerminationConfig, nearest, read_private, read_public, replace},
     errors::{Error, Exit, Fault},
+    private,
     termination::{Facts, Nearness, Pair},
 };
 
@@ -138,11 +139,7 @@ fn key(path: &Path) -> Result<KeyPair, Failure> {
 
 /// Writes a file that nobody else may read and that is not there yet.
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = private::create(path)?;
     file.write_all(content)?;
     file.sync_all()
 }

@@ -1,7 +1,6 @@
 //! `adit config import`: from the configuration of an ngrok agent.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
@@ -16,6 +15,7 @@ use crate::{
     config::{Config, Overrides, Text, fault, read_public, values, write_out},
     errors::{Error, Exit, Fault},
     import::{Imported, Level, Options, import},
+    private,
 };
 
 pub(super) fn run(global: &Global, wanted: &Import) -> Result<Exit, Failure> {
@@ -85,11 +85,7 @@ fn write(out: &Path, made: &Imported, force: bool) -> Result<Vec<PathBuf>, Failu
 
 /// Makes a file that nobody else reads; fails when there is one.
 fn create(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = private::create(path)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
     if written.is_err() {
         let _ = std::fs::remove_file(path); // half of it would be in the way

@@ -1,7 +1,6 @@
 //! What who comes over TCP must know.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Write as _},
     path::Path,
 };
@@ -9,7 +8,7 @@ use std::{
 use adit_core::Secret;
 use rustls::crypto::CryptoProvider;
 
-use crate::config::NamedFile;
+use crate::{config::NamedFile, private};
 
 /// Reads the token of a file that nobody else may read or change; makes one where there is none.
 ///
@@ -58,19 +57,9 @@ fn make(file: &Path, provider: &CryptoProvider) -> io::Result<()> {
     let mut octets = [0; 32];
     let drawn = provider.secure_random.fill(&mut octets);
     drawn.map_err(|_| io::Error::other("no random octets can be had"))?;
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder)?;
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    private::make_folder(file.parent().unwrap_or_else(|| Path::new("")))?;
     let text: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    writeln!(options.open(file)?, "{text}")
+    writeln!(private::create(file)?, "{text}")
 }
 
 const MAX_TOKEN: u64 = 512;

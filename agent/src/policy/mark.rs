@@ -1,7 +1,6 @@
 //! Remembers that a policy was in force, so that one that is gone is missed at the next start.
 
 use std::{
-    fs::{self, OpenOptions},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -12,6 +11,7 @@ use super::file::is_there;
 use crate::{
     errors::{Error, Fault},
     local::name_of,
+    private,
     regular::open_regular,
 };
 
@@ -49,19 +49,9 @@ impl Mark {
         if is_there(&self.0) {
             return Ok(());
         }
-        if let Some(folder) = self.0.parent() {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.create(folder)?;
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        private::make_folder(self.0.parent().unwrap_or_else(|| Path::new("")))?;
         // That it is there is what counts: half of it says as much as all.
-        let mut file = match options.open(&self.0) {
+        let mut file = match private::create(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             opened => opened?,
         };
@@ -78,6 +68,8 @@ const MAX_TEXT: u64 = 4_096;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use rustls::crypto::aws_lc_rs;
 
     use super::*;

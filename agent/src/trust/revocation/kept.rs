@@ -9,6 +9,7 @@ use std::{
 use adit_tls::{KeyPrint, RevocationList};
 
 use super::MAX_LIST;
+use crate::private;
 
 /// Where lists are kept; nowhere without a folder.
 #[derive(Debug, Default)]
@@ -57,11 +58,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Replaces a file as a whole: after a crash there is the old one or the new one.
 fn write(folder: &Path, path: &Path, octets: &[u8]) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
+    private::make_folder(folder)?;
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
