@@ -38,6 +38,8 @@ mod upstream;
 mod view;
 pub mod vouch;
 
+#[doc(hidden)]
+pub use acme::{directory_answer, issued_chain};
 pub use agent::{Agent, Detached, Outcome};
 pub use config::{Address, Channel, Config, ProxyVersion};
 #[doc(hidden)]

@@ -4,6 +4,7 @@
 //! so that any input is a whole run and a shorter one is a simpler run.
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a broken law is told")]
 
+mod acme;
 mod audit;
 mod body;
 mod capture;
@@ -29,6 +30,7 @@ mod text;
 mod tls;
 mod vouch;
 
+pub use acme::acme;
 pub use audit::audit;
 pub use body::body;
 pub use capture::capture;
@@ -61,6 +63,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every fuzz target.
 pub const TARGETS: &[Target] = &[
+    ("acme", acme),
     ("audit", audit),
     ("bind", bind),
     ("bind_refusal", bind_refusal),

@@ -35,6 +35,14 @@ pub(super) fn answer(octets: &[u8], to_head: bool, is_over: bool) -> Result<Opti
     }
 }
 
+/// Reads what an authority's directory answers, for who fuzzes it.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn directory_answer(octets: &[u8], to_head: bool, is_over: bool) -> Result<Option<Response<Bytes>>, String> {
+    answer(octets, to_head, is_over)
+}
+
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {

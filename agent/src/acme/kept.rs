@@ -111,16 +111,8 @@ impl Folder {
         text.extend_from_slice(chain.as_bytes());
         let text = Secret::new(text);
         self.put(&draft, text.expose())?;
-        let unusable = |problem: String| Error::new(Fault::OrderRefused, format!("what was issued: {problem}"));
         let written = NamedFile::from(draft.clone());
-        let checked = Pair::load(&written, &written, provider).map_err(|error| unusable(error.detail)).and_then(
-            |pair| match pair.facts.nearness() {
-                _ if !pair.facts.is_for(&self.name) => Err(unusable("it is for other names".to_owned())),
-                Nearness::Over => Err(unusable("it has expired already".to_owned())),
-                Nearness::Near | Nearness::Far => Ok(pair.facts),
-            },
-        );
-        let put = checked.and_then(|facts| {
+        let put = fit(Pair::load(&written, &written, provider), &self.name).and_then(|facts| {
             fs::rename(&draft, &path).map_err(|error| unwritable(&path, &error))?;
             Ok(facts)
         });
@@ -180,6 +172,28 @@ impl Folder {
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// Returns what a certificate says that was issued for a name, if it is one that can be used.
+fn fit(issued: Result<Pair, Error>, name: &str) -> Result<Facts, Error> {
+    let unusable = |problem: &str| Error::new(Fault::OrderRefused, format!("what was issued: {problem}"));
+    let facts = issued.map_err(|error| unusable(&error.detail))?.facts;
+    match facts.nearness() {
+        _ if !facts.is_for(name) => Err(unusable("it is for other names")),
+        Nearness::Over => Err(unusable("it has expired already")),
+        Nearness::Near | Nearness::Far => Ok(facts),
+    }
+}
+
+/// Returns whether a chain can be used that an authority has issued for a name and a key, for who fuzzes it.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn issued_chain(chain: &str, key: &Secret, name: &str, provider: &CryptoProvider) -> Result<(), String> {
+    let place = Path::new("issued");
+    let text = Secret::new([key.expose(), chain.as_bytes()].concat());
+    let whole = core::str::from_utf8(text.expose()).unwrap_or_default();
+    fit(Pair::parse((place, whole), (place, &text), provider), name).map(drop).map_err(|error| error.to_string())
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Error {

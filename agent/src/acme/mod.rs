@@ -34,6 +34,10 @@ use crate::{
     termination::{Facts, Termination},
 };
 
+#[doc(hidden)]
+pub use http::directory_answer;
+#[doc(hidden)]
+pub use kept::issued_chain;
 pub(crate) use proof::{INTERNAL_ERROR, Met, Proof, refuse};
 
 use client::Client;

@@ -5,6 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use adit_core::Secret;
 use rustls::{
     InconsistentKeys,
     crypto::CryptoProvider,
@@ -56,16 +57,25 @@ impl Pair {
     /// # Errors
     /// [`Fault::CertificateUnusable`].
     pub(crate) fn load(certificate: &NamedFile, key: &NamedFile, provider: &CryptoProvider) -> Result<Self, Error> {
-        let unusable = |path: &Path, problem: String| {
-            Error::new(Fault::CertificateUnusable, format!("{}: {problem}", path.display()))
-        };
         let chain = certificate.read_public(MAX_FILE).map_err(|problem| unusable(certificate, problem))?;
         let text = key.read_private(MAX_FILE).map_err(|problem| unusable(key, problem))?;
+        Self::parse((certificate, &chain), (key, &text), provider)
+    }
+
+    /// Reads a chain and its key from the texts of files with these names.
+    ///
+    /// # Errors
+    /// [`Fault::CertificateUnusable`].
+    pub(crate) fn parse(
+        (certificate, chain): (&Path, &str),
+        (key, text): (&Path, &Secret),
+        provider: &CryptoProvider,
+    ) -> Result<Self, Error> {
         let private = PrivateKeyDer::from_pem_slice(text.expose())
             .map_err(|_| unusable(key, "it holds no private key in PEM".to_owned()))?;
         let private = provider.key_provider.load_private_key(private);
         let private = private.map_err(|error| unusable(key, format!("the key cannot be used: {error}")))?;
-        let chain = read_certificates(&chain).map_err(|problem| unusable(certificate, problem))?;
+        let chain = read_certificates(chain).map_err(|problem| unusable(certificate, problem))?;
         let facts = Facts::of(&chain[0], provider).ok_or_else(|| {
             unusable(certificate, "what it begins with is not a certificate of version 3 of X.509".to_owned())
         })?;
@@ -97,6 +107,10 @@ fn read_certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> 
         return Err(format!("it holds {} certificates, not 1 to {MAX_CHAIN}", chain.len()));
     }
     Ok(chain)
+}
+
+fn unusable(path: &Path, problem: impl Into<String>) -> Error {
+    Error::new(Fault::CertificateUnusable, format!("{}: {}", path.display(), problem.into()))
 }
 
 impl Facts {
