@@ -84,6 +84,7 @@ async fn serve(io: TcpStream, tls: Arc<ServerConfig>, newest: Arc<Mutex<Option<N
             | Event::Rejected(_)
             | Event::Unbound(_)
             | Event::Command(_)
+            | Event::Revocations(_)
             | Event::Resumed(_)
             | Event::GoAway(_) => {}
         }

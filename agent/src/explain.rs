@@ -193,10 +193,10 @@ impl Teller {
         let (mode, hours) = (agent.crl.mode.word(), agent.crl.refresh);
         let revoked = match agent.crl.mode {
             CrlMode::Require => format!(
-                "{mode}: a list must say that the network's certificate is good, always; from the handshake, or fetched {from}, looked for every {hours:?} at least"
+                "{mode}: a list must say that the network's certificate is good, always; from the handshake or the session, or fetched {from}, looked for every {hours:?} at least"
             ),
             CrlMode::PreferStapled => format!(
-                "{mode}: once a revocation list is known to exist, it must say that the network's certificate is good; from the handshake, or fetched {from}, looked for every {hours:?} at least"
+                "{mode}: once a revocation list is known to exist, it must say that the network's certificate is good; from the handshake or the session, or fetched {from}, looked for every {hours:?} at least"
             ),
             CrlMode::Off => format!(
                 "{mode}: nobody is asked; a stolen key of the network is believed until its certificate expires"

@@ -9,8 +9,9 @@ use adit::{
     Outcome, SessionState,
     errors::{Exit, Fault},
 };
-use adit_core::{Code, Command};
-use support::{Network, PATIENCE, Rules, Running, Seen, endpoint, folder, load, write_config};
+use adit_core::{Cause, Code, Command};
+use rcgen::CertificateParams;
+use support::{Authority, Network, PATIENCE, Rules, Running, Seen, endpoint, folder, load, provider, write_config};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -97,6 +98,52 @@ async fn every_remote_command_is_refused_unless_the_configuration_allows_it() {
         assert_eq!(network.next().await, Seen::Answer(answer));
     }
     assert_eq!(agent.status.board().session, SessionState::Online);
+}
+
+/// CRL-004, CRL-005
+#[tokio::test]
+async fn a_list_that_the_network_tells_is_held_to_what_others_are_and_ends_the_session_that_it_speaks_against() {
+    let (mut network, foreign) = (certified(7).await, Authority::new("Somebody else"));
+    let agent = Running::start(&write_config(&folder(), &network, "", &two()));
+    network.wait_for(&Seen::Bound(B.into())).await;
+    let revocation = |agent: &Running| agent.status.board().revocation.clone();
+
+    for bad in [foreign.list(1, &[7]), b"no list".to_vec(), network.authority.list(1, &[7])[..99].to_vec(), Vec::new()]
+    {
+        tell(&mut network, bad).await;
+        assert!(revocation(&agent).starts_with("not asked"), "{}", revocation(&agent));
+    }
+    let both = [network.authority.list(5, &[]), foreign.list(9, &[7])].concat();
+    tell(&mut network, both).await;
+    let board = until(&agent, |board| board.revocation.contains("number 0x05")).await;
+    assert!(board.revocation.contains("from the session at "), "{}", board.revocation);
+    let older = network.authority.list(4, &[7]);
+    tell(&mut network, older).await;
+    assert_eq!(agent.status.board().session, SessionState::Online, "an older list says nothing");
+
+    network.session().tell_revocations(&network.authority.list(6, &[7]).into()).unwrap();
+
+    network.wait_for(&Seen::Closed).await;
+    assert!(matches!(network.session().cause(), Some(Cause::Remote(close)) if close.code == Code::UNTRUSTED));
+    let board = until(&agent, |board| !board.disconnects.is_empty()).await;
+    let why = &board.disconnects.back().unwrap().reason;
+    assert!(why.contains("ADIT-1111") && why.contains("(from the session)"), "{why}");
+}
+
+/// A network whose certificate has a serial number.
+async fn certified(serial: u64) -> Network {
+    let authority = Authority::new("Ours");
+    let named = |params: &mut CertificateParams| params.serial_number = Some(serial.into());
+    let (certificate, key) = authority.issue(&["localhost"], named);
+    let tls = adit_tokio::server_config(vec![certificate], key, provider()).unwrap();
+    Network::with(Rules::default(), authority, tls.into()).await
+}
+
+/// Tells lists, and waits until the agent has looked at them: what is asked after them is answered after them.
+async fn tell(network: &mut Network, lists: Vec<u8>) {
+    network.session().tell_revocations(&lists.into()).unwrap();
+    network.command(Command::Unknown(99));
+    network.wait_for(&Seen::Answer(Code::UNKNOWN)).await;
 }
 
 /// CMD-004

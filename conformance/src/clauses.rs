@@ -56,8 +56,8 @@ pub fn is_clause(word: &str) -> bool {
 }
 
 const AREAS: &[&str] = &[
-    "TLS", "PRE", "FRAME", "MSG", "STREAM", "END", "CREDIT", "HB", "RES", "GO", "AUTH", "BIND", "CMD", "ADDR", "LIM",
-    "CODE", "TIME", "SEC",
+    "TLS", "PRE", "FRAME", "MSG", "STREAM", "END", "CREDIT", "HB", "RES", "GO", "AUTH", "BIND", "CMD", "CRL", "ADDR",
+    "LIM", "CODE", "TIME", "SEC",
 ];
 
 macro_rules! files {

@@ -183,6 +183,7 @@ fn encoded(kind: Kind, stream: u32, payload: &[u8]) -> Option<Encoded> {
             .ok()
             .filter(|open| *open != Open::default())
             .map(|open| Encoded::open(id.expect("OPEN names a stream"), &open)),
+        Kind::Revocations => Some(Encoded::revocations(payload.to_vec().into())),
         Kind::Bound => Some(Encoded::message(kind, &Bound::decode(payload).expect("valid"))),
         Kind::Hello
         | Kind::Welcome

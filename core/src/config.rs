@@ -167,7 +167,7 @@ impl Config {
         let sent = sent.saturating_add(streams.saturating_mul(u64::from(self.frame)));
         let spare = most_spare(self.frame).saturating_add(u64::from(self.frame) * 2);
         // spec: LIM-005
-        [tables, retained, received, sent, spare].into_iter().fold(0, u64::saturating_add)
+        [tables, retained, received, sent, spare, LISTS].into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -187,6 +187,8 @@ pub(crate) fn clamp_heartbeat(asked: Heartbeat) -> Heartbeat {
 const STREAM_COST: u64 = 2_560;
 const BIND_COST: u64 = 8_192;
 const FRAME_COST: u64 = 128;
+/// Revocation lists that wait: as long as any frame may be.
+const LISTS: u64 = FRAME_MOST as u64;
 
 #[cfg(test)]
 mod tests {

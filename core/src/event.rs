@@ -8,6 +8,7 @@ use crate::{
 };
 use crate::{Config, SessionId};
 use alloc::string::String;
+use bytes::Bytes;
 
 /// Something that happened. Each is told once; [`Event::Closed`] is the last of a link.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub enum Event {
     Unbound(BindRefusal),
     /// Agent: the network asks for something. Answer with `answer`.
     Command(CommandRequest),
+    /// Agent: the network handed out revocation lists, of the authority that issued its certificate as it says. Nothing of them
+    /// was looked at: they are octets of the peer.
+    Revocations(Bytes),
     /// The peer opened a stream.
     Opened(StreamId),
     /// The peer handed a stream to its destination, or refused to: ask `acceptance`.

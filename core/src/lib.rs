@@ -122,7 +122,9 @@ pub use message::{
 pub use reconnect::ReconnectPolicy;
 pub use retry::Retry;
 pub use rng::Rng;
-pub use session::{AnswerError, BindError, OpenError, ReadError, Session, Stats, TLS_ENDS_ELSEWHERE, WriteError};
+pub use session::{
+    AnswerError, BindError, OpenError, ReadError, RevocationsError, Session, Stats, TLS_ENDS_ELSEWHERE, WriteError,
+};
 pub use side::{Role, Side};
 pub use text::{Escaped, escape};
 pub use time::{Deadline, Duration, Instant, TimerKind};

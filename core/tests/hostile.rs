@@ -188,6 +188,33 @@ fn commands_without_an_answer_are_bounded() {
     assert_violation(&mut lone, Violation::CommandFlood);
 }
 
+/// CRL-003, LIM-003
+#[test]
+fn revocation_lists_in_haste_are_ignored_until_they_are_nothing_but_work() {
+    let lists = |count| vec![Encoded::revocations("list".into()); count];
+    let mut lone = Lone::established_agent(agent(|config| config.oddities = 100));
+
+    // Nobody has looked at the first: the second takes its place.
+    let mut idle = Lone::established_agent(Config::agent());
+    idle.hear_frames(&[Encoded::revocations("old".into()), command(1), Encoded::revocations("new".into())]);
+    assert_eq!((idle.events().len(), idle.events()), (2, vec![]));
+
+    let heard = |lone: &mut Lone<_>, count: usize| {
+        let heard = (0..count).map(|_| {
+            lone.hear_frames(&lists(1));
+            lone.events().len()
+        });
+        heard.sum::<usize>()
+    };
+    assert_eq!((heard(&mut lone, 10), heard(&mut lone, 100)), (10, 0));
+    assert_eq!(lone.cause(), None);
+    lone.wait(Duration::from_secs(10));
+    assert_eq!((heard(&mut lone, 1), heard(&mut lone, 100)), (1, 0));
+    lone.hear_frames(&lists(1));
+
+    assert_violation(&mut lone, Violation::Oddities);
+}
+
 /// LIM-004
 #[test]
 fn a_peer_that_never_reads_makes_nothing_wait_but_what_it_is_granted() {

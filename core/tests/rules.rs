@@ -190,7 +190,7 @@ fn streams_above_a_goaway_are_refused_and_those_below_go_on() {
 /// MSG-006
 #[test]
 fn messages_of_the_wrong_side_end_the_session() {
-    for kind in [Kind::Bound, Kind::Rejected, Kind::Unbound, Kind::Command] {
+    for kind in [Kind::Bound, Kind::Rejected, Kind::Unbound, Kind::Command, Kind::Revocations] {
         let mut lone = Lone::established_network(Config::network());
         lone.hear(&plausible(kind, 0));
         assert_violation(&mut lone, Violation::WrongSide);
@@ -524,9 +524,10 @@ fn to_write_nothing_takes_nothing_and_says_nothing() {
 #[test]
 fn whatever_there_is_to_say_alone_makes_a_link_want_to_say_it() {
     type Act = fn(&mut Lone<adit_core::side::Network>);
-    let reasons: [(Kind, Act); 5] = [
+    let reasons: [(Kind, Act); 6] = [
         (Kind::Pong, |lone| lone.hear_frames(&[Encoded::ping([1; 8])])),
         (Kind::Command, |lone| assert!(lone.session().command(Command::Stop, "").is_ok())),
+        (Kind::Revocations, |lone| assert!(lone.session().tell_revocations("list".into()).is_ok())),
         (Kind::Open, |lone| assert!(lone.session().open(Open::default()).is_ok())),
         (Kind::Data, |lone| assert!(lone.session().write(stream(3), &mut "x".into()).is_ok())),
         (Kind::Streams, |lone| lone.hear_frames(&[Encoded::reset(stream(1), Code::CANCELLED)])),

@@ -3,8 +3,8 @@
 
 use adit_core::{
     AnswerError, Bind, BindError, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandRequest,
-    CommandResult, Config, DOCUMENT, Duration, Event, GoAway, Loss, Open, OpenError, ReadError, Refusal, StreamId,
-    TlsEnd, Unbind, UpstreamProtocol, WriteError,
+    CommandResult, Config, DOCUMENT, Duration, Event, GoAway, Loss, Open, OpenError, ReadError, Refusal,
+    RevocationsError, StreamId, TlsEnd, Unbind, UpstreamProtocol, WriteError,
     testing::{Options, Pair, Path},
 };
 
@@ -371,6 +371,39 @@ fn a_document_is_carried_whole_or_not_at_all() {
     let request = CommandRequest::new(id, Command::Configuration);
     let request = CommandRequest { text: "by ops".into(), document: whole, ..request };
     assert_eq!(pair.agent.take_events(), [Event::Command(request)]);
+}
+
+/// CRL-001, CRL-002
+#[test]
+fn revocation_lists_are_handed_over_the_newest_of_those_that_wait() {
+    let mut pair = Pair::established(Options::default());
+    let session = pair.network.link.session_mut().unwrap();
+    session.tell_revocations("old".into()).unwrap();
+    session.command(Command::Restart, "").unwrap();
+    session.tell_revocations("new".into()).unwrap();
+    pair.settle();
+    let told = pair.agent.take_events();
+    let lists: Vec<_> = told.iter().filter(|event| matches!(event, Event::Revocations(_))).collect();
+    assert_eq!((told.len(), lists), (2, vec![&Event::Revocations("new".into())]));
+
+    assert_eq!(pair.network.take_events(), [], "there is no answer");
+}
+
+/// CRL-001, FRAME-012
+#[test]
+fn revocation_lists_that_fit_no_frame_of_the_agent_are_not_sent() {
+    let mut agent = Config::agent();
+    agent.frame = 8_192;
+    let mut pair = Pair::established(Options { agent, ..Options::default() });
+    let session = pair.network.link.session_mut().unwrap();
+    session.tell_revocations(vec![1; 8_192].into()).unwrap();
+    assert_eq!(session.tell_revocations(vec![2; 8_193].into()), Err(RevocationsError::TooLong(8_192)));
+    pair.settle();
+
+    assert_eq!(pair.agent.take_events(), [Event::Revocations(vec![1; 8_192].into())], "what waited went out");
+    pair.network.link.close(Code::NO_ERROR, "", pair.now());
+    let session = pair.network.link.session_mut().unwrap();
+    assert_eq!(session.tell_revocations("late".into()), Err(RevocationsError::Closed));
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Revocation lists: octets of anybody, and lists that were signed and changed; what is stapled; answers of a server of lists.
+//! Revocation lists: octets of anybody, and lists that were signed and changed; what is stapled, and told in a session; answers of a server of lists.
 
 use std::sync::OnceLock;
 
-use adit_tls::{MAX_STAPLE, MAX_STAPLED, RevocationList, split_lists, staple, stapled};
+use adit_tls::{MAX_STAPLE, MAX_STAPLED, RevocationList, apart, split_lists, staple, stapled};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevokedCertParams, date_time_ymd,
@@ -32,6 +32,9 @@ fn anything(octets: &[u8]) {
     }
     if let Ok(lists) = stapled(octets) {
         assert!(lists.len() <= MAX_STAPLED && lists.concat().len() <= MAX_STAPLE);
+    }
+    if let Ok(lists) = apart(octets) {
+        assert!(lists.len() <= MAX_STAPLED && lists.concat() == octets, "none of what a session tells is lost");
     }
 }
 

@@ -81,6 +81,7 @@ impl Seen {
             | Kind::Unbound
             | Kind::Command
             | Kind::CommandResult
+            | Kind::Revocations
             | Kind::GoAway => None,
         }
     }

@@ -54,6 +54,8 @@ pub struct Metrics {
     pub accept_errors: Family<ReasonLabel, Counter>,
     /// Handshakes of agents that came to nothing, by reason.
     pub ingress_errors: Family<ReasonLabel, Counter>,
+    /// Times that an agent was to be told of revocation lists in its session, by what came of it: `sent`, `too_long`.
+    pub revocations_told: Family<ReasonLabel, Counter>,
     /// Requests of policies to other servers, by result.
     pub fetches: Family<ReasonLabel, Counter>,
     /// Bodies that policies broke off, by reason.
@@ -305,7 +307,8 @@ impl Metrics {
             "panics", "Tasks that panicked";
             "store_up", "1 while the database answers";
         };
-        let (fetches, bodies_broken) = register! {
+        let (revocations_told, fetches, bodies_broken) = register! {
+            "revocations_told", "Revocation lists for agents in their sessions: sent, too long";
             "policy_fetches", "Requests of policies to other servers";
             "policy_bodies_broken", "Bodies that policies broke off";
         };
@@ -343,6 +346,7 @@ impl Metrics {
             limits,
             accept_errors,
             ingress_errors,
+            revocations_told,
             fetches,
             bodies_broken,
             reloads,

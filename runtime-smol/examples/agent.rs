@@ -81,7 +81,8 @@ async fn run(target: Target, tls: Arc<ClientConfig>, token: &str, url: &str, ups
                 println!("not bound: {} {}", refusal.code, refusal.text);
             }
             UplinkEvent::GaveUp { reason } => println!("gave up: {reason:?}"),
-            UplinkEvent::Command { .. } => {} // dropped, the reply says no
+            UplinkEvent::Command { .. } => {}     // dropped, the reply says no
+            UplinkEvent::Revocations { .. } => {} // this program trusts whom it trusts
             UplinkEvent::Dialing { .. } | UplinkEvent::Draining { .. } => {}
         }
     }

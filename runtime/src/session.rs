@@ -9,13 +9,14 @@ use core::{
 };
 use std::io;
 
+use bytes::Bytes;
 use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 
 use super::{Runtime, Step, Stream, SystemClock, drive::Drive, steps::Steps};
 use adit_core::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRefusal, BindRequest, Bound, Cause, Code, Command,
-    CommandRequest, CommandResult, Config, Duration, GoAway, Hello, Link, Loss, Open, OpenError, Refusal, SessionId,
-    Side, Stats, Unbind, Welcome,
+    CommandRequest, CommandResult, Config, Duration, GoAway, Hello, Link, Loss, Open, OpenError, Refusal,
+    RevocationsError, SessionId, Side, Stats, Unbind, Welcome,
     driver::{Clock, Failure, Handle, PollEvent, Task, Transport},
     side,
     tls::{Peer, Tls},
@@ -71,6 +72,8 @@ pub enum Event<T> {
     Unbound(BindRefusal),
     /// Agent: the network asks for something. Answer with [`Session::answer`].
     Command(CommandRequest),
+    /// Agent: the network handed out revocation lists. Nothing of them was looked at: they are octets of the peer.
+    Revocations(Bytes),
     /// The peer will end the session; no more streams can be opened.
     GoAway(GoAway),
     /// The connection is lost, and the session waits for the next: streams stall and go on.
@@ -471,6 +474,15 @@ impl<R> Session<side::Network, R> {
     pub fn configure(&self, document: &str, text: &str) -> Result<u32, AnswerError> {
         self.handle.configure(document, text)
     }
+
+    /// Hands revocation lists to the agent: DER, one after the other, of the authority that issued the certificate that it was shown.
+    /// Of those that wait to be sent, the newest take the place of the others.
+    ///
+    /// # Errors
+    /// [`RevocationsError`]: when the session is over, or the agent takes no frame that is so long.
+    pub fn tell_revocations(&self, lists: &Bytes) -> Result<(), RevocationsError> {
+        self.handle.tell_revocations(lists)
+    }
 }
 
 /// What the keeper of a session is told.
@@ -531,6 +543,7 @@ fn public<T: From<Stream>>(event: PollEvent) -> Option<Event<T>> {
         Core::Rejected(refusal) => Some(Event::Rejected(refusal)),
         Core::Unbound(refusal) => Some(Event::Unbound(refusal)),
         Core::Command(request) => Some(Event::Command(request)),
+        Core::Revocations(lists) => Some(Event::Revocations(lists)),
         Core::GoAway(goaway) => Some(Event::GoAway(goaway)),
         Core::Closed(cause) => Some(Event::Closed(cause)),
         Core::Suspended(cause) => Some(Event::Suspended(cause)),

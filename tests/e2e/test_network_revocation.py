@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 from harness.authority import Authority
 from harness.clients import dial, receive
@@ -189,6 +190,60 @@ def test_a_certificate_that_is_revoked_during_a_session_ends_it_and_what_it_carr
     (ours.directory / "network.pem").write_bytes((ours.directory / "next.pem").read_bytes())
     agent.wait_bound(after=mark, deadline=LONG)
     wait_until(it.carries, "it serves again")
+
+
+def test_the_network_tells_that_its_certificate_is_revoked_and_the_session_ends_although_nothing_can_be_fetched(registry):
+    """CRL-005, CRL-006: crl_refresh is an hour, and nobody is where lists are."""
+    ours = Authority(registry.root, "ours")
+    files, listed = ours.serve("network"), ours.list(registry.root / "list.pem")
+    it = Deployment(registry, ours, ingress={**files, "crl": [str(listed)]})
+    agent = it.agent(crl_url=f"http://127.0.0.1:{free_port()}/list").start()
+    sock = dial(it.port, timeout=LONG)
+    sock.sendall(b"before")
+    assert receive(sock, 6) == b"before"
+
+    ours.revoke("network")
+    began = time.monotonic()
+    ours.list(listed)
+    agent.process.wait_for("its sessions end", deadline=LONG)
+    assert time.monotonic() - began < 10
+    assert any("(from the session)" in line for line in told(agent.process, "ADIT-1111")), told(agent.process, "ADIT-1111")
+    try:
+        assert sock.recv(10) == b"", "the connection ends"
+    except ConnectionResetError:
+        pass
+    it.network.process.wait_for("a session ended.*UNTRUSTED|UNTRUSTED.*a session ended", deadline=LONG)
+
+
+def test_an_old_list_and_one_of_another_authority_that_are_told_in_a_session_change_nothing(registry):
+    """CRL-004"""
+    elsewhere = registry.root / "elsewhere"
+    elsewhere.mkdir()
+    ours, namesake = Authority(registry.root, "ours"), Authority(elsewhere, "ours")
+    old = ours.list(registry.root / "old.pem").read_bytes()
+    files, listed = ours.serve("network"), ours.list(registry.root / "list.pem")
+    it = Deployment(registry, ours, ingress={**files, "crl": [str(listed)]})
+    agent = it.agent(crl_url=f"http://127.0.0.1:{free_port()}/list").start()
+
+    def shown():
+        return run([AGENT, "status", "--config", agent.config], env={"XDG_STATE_HOME": str(agent.state)}).stdout.decode()
+
+    def give(octets):
+        new = registry.root / "new.pem"
+        new.write_bytes(octets)
+        new.rename(listed)
+
+    give(old + namesake.list(registry.root / "namesake.pem").read_bytes())
+    agent.process.wait_for("a revocation list is not believed.*older than one that was in force already", deadline=LONG)
+    assert any("the session" in line for line in told(agent.process, "is not believed")), agent.process.lines
+    agent.process.wait_for("its signature is not that of CN=ours", deadline=LONG)
+    assert it.carries() and it.network.metric("adit_sessions") == 1
+    assert "from the handshake at " in shown() and "number 0x02" in shown(), shown()
+
+    give(ours.list(registry.root / "newer.pem").read_bytes())
+    agent.process.wait_for("a newer revocation list is in force.*the session", deadline=LONG)
+    wait_until(lambda: "from the session at " in shown() and "number 0x03" in shown(), "status says whence the list is")
+    assert it.carries() and it.network.metric("adit_sessions_began_total") == 1
 
 
 def test_a_list_that_runs_out_during_a_session_ends_it_until_there_is_another(registry):

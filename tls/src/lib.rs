@@ -21,7 +21,7 @@ pub use crl::{Mark, RevocationList, Scope, is_issued, split_lists};
 pub use described::{Described, Name, base64, hex};
 pub use key::{KeyPrint, sha256};
 pub use standing::{Depth, Revocations, Standing, list_issuers, verifier};
-pub use staple::{MAX_STAPLE, MAX_STAPLED, staple, stapled};
+pub use staple::{MAX_STAPLE, MAX_STAPLED, apart, joined, staple, stapled};
 pub use trust::{Judge, TrustError, read, read_opened};
 
 /// A version of TLS; older ones are not spoken at all (V33).

@@ -6,8 +6,8 @@
 
 /// Wraps lists for a handshake; nothing when there are none, or they are too long for it.
 pub fn staple(lists: &[&[u8]]) -> Option<Vec<u8>> {
-    let lists = lists.concat();
-    if lists.is_empty() || lists.len() > MAX_STAPLE {
+    let lists = joined(lists)?;
+    if lists.len() > MAX_STAPLE {
         return None;
     }
     let bytes = [TYPE, &element(OCTETS, &lists)].concat();
@@ -24,12 +24,25 @@ pub fn stapled(response: &[u8]) -> Result<Vec<&[u8]>, String> {
     if lists.len() > MAX_STAPLE {
         return Err(format!("what is stapled is longer than {MAX_STAPLE} octets"));
     }
+    apart(lists)
+}
+
+/// Puts lists one after the other; nothing when there are none.
+pub fn joined(lists: &[&[u8]]) -> Option<Vec<u8>> {
+    Some(lists.concat()).filter(|lists| !lists.is_empty())
+}
+
+/// Takes lists apart that stand one after the other, DER.
+///
+/// # Errors
+/// They are something else, or more than [`MAX_STAPLED`].
+pub fn apart(lists: &[u8]) -> Result<Vec<&[u8]>, String> {
     let (mut rest, mut found) = (lists, Vec::new());
     while !rest.is_empty() {
-        let (length, _) = header(rest, SEQUENCE).ok_or("what is stapled is not whole revocation lists")?;
-        let (list, after) = rest.split_at_checked(length).ok_or("what is stapled is cut off")?;
+        let (length, _) = header(rest, SEQUENCE).ok_or("what came is not whole revocation lists")?;
+        let (list, after) = rest.split_at_checked(length).ok_or("what came is cut off")?;
         if found.len() == MAX_STAPLED {
-            return Err(format!("more than {MAX_STAPLED} revocation lists are stapled"));
+            return Err(format!("more than {MAX_STAPLED} revocation lists came at once"));
         }
         found.push(list);
         rest = after;
@@ -78,7 +91,7 @@ fn element(tag: u8, inside: &[u8]) -> Vec<u8> {
 
 /// The octets of all lists of a handshake: 48 KiB, some 1,300 certificates. A message of a handshake has 64 KiB, and the chain is in it too.
 pub const MAX_STAPLE: usize = 48 << 10;
-/// The lists of a handshake.
+/// The lists of a handshake, or of a frame of a session.
 pub const MAX_STAPLED: usize = 4;
 
 const SEQUENCE: u8 = 0x30;
@@ -105,11 +118,12 @@ mod tests {
             let whole = staple(&lists).unwrap();
 
             assert_eq!(stapled(&whole).unwrap(), lists);
+            assert_eq!(apart(&joined(&lists).unwrap()).unwrap(), lists);
             for cut in 0..whole.len().min(300) {
                 assert_eq!(stapled(&whole[..cut]), Ok(Vec::new()), "{cut}: that is no response");
             }
         }
-        assert_eq!(staple(&[]), None);
+        assert_eq!((staple(&[]), joined(&[]), apart(&[])), (None, None, Ok(Vec::new())));
         assert_eq!(staple(&[&list(MAX_STAPLE)]), None, "longer than may be");
         assert!(staple(&[&list(MAX_STAPLE - 4)]).is_some());
         let five = vec![list(1); 5];

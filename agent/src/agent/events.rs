@@ -8,7 +8,7 @@ use std::{
 
 use adit_core::{BindId, Cause, Code, Command, GiveUp, Refusal, TlsEnd, escape};
 use adit_tokio::{CommandReply, DialError, StepTaken, UplinkEvent};
-use rustls::crypto::CryptoProvider;
+use rustls::{crypto::CryptoProvider, pki_types::UnixTime};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{Agent, Outcome, Patience};
@@ -156,6 +156,10 @@ impl Memory {
                 self.refused((id, names.get(&id)), lane, &refusal, retry_in, true)
             }
             UplinkEvent::Command { command, text, reply, .. } => self.command(command, &text, reply),
+            UplinkEvent::Revocations { lists, .. } => {
+                self.tls.revocation.hear(&lists, UnixTime::now());
+                Next::Continue
+            }
             UplinkEvent::GaveUp { reason: GiveUp::Shutdown | GiveUp::Refused } => Next::Over(self.last.take()),
         }
     }

@@ -253,6 +253,7 @@ async fn serve(
             | Event::Rejected(_)
             | Event::Unbound(_)
             | Event::Command(_)
+            | Event::Revocations(_)
             | Event::Suspended(_)
             | Event::Resumed(_)
             | Event::GoAway(_) => {

@@ -182,7 +182,8 @@ const fn word(event: &UplinkEvent) -> Option<&'static str> {
         UplinkEvent::Dialing { .. }
         | UplinkEvent::Connected { .. }
         | UplinkEvent::Draining { .. }
-        | UplinkEvent::Command { .. } => None,
+        | UplinkEvent::Command { .. }
+        | UplinkEvent::Revocations { .. } => None,
     }
 }
 

@@ -149,6 +149,9 @@ fn on_network(session: &NetworkSession, act: &Value, desk: &Desk) {
             other => Command::Unknown(other),
         };
         desk.done(session.command(command, "").is_ok());
+    } else if let Some(asked) = act.get("revocations") {
+        let text = asked.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+        desk.done(session.tell_revocations(&text.into()).is_ok());
     } else {
         on_any(session, act, desk);
     }
@@ -225,6 +228,7 @@ fn tell(event: Event, desk: &Desk) {
             json!({ "event": "given_up", "id": id.0, "code": code.0, "text": text })
         }
         Event::CommandResult(result) => json!({ "event": "result", "id": result.id, "code": result.code.0 }),
+        Event::Revocations(lists) => json!({ "event": "revocations", "octets": lists.len() }),
         Event::GoAway(goaway) => json!({ "event": "goaway", "code": goaway.code.0 }),
         Event::Suspended(_) => json!({ "event": "suspended" }),
         Event::Resumed(_) => json!({ "event": "resumed" }),

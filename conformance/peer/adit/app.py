@@ -97,6 +97,8 @@ class App:
             self.on_command(session, number, fields.get("command", 0))
         elif kind == "CommandResult":
             self.say({"event": "result", "id": number, "code": fields.get("code", 0)})
+        elif kind == "Revocations":
+            self.say({"event": "revocations", "octets": fields["octets"]})
         elif kind == "GoAway":
             self.say({"event": "goaway", "code": fields.get("code", 0)})
 
@@ -194,6 +196,8 @@ class App:
             document = {} if bug("forgets-documents") else {key: asked[key] for key in ("document",) if key in asked}
             fields = {"id": number, "command": asked["command"], **document}
             session.say_message(wire.COMMAND, "CommandRequest", fields)
+        elif name == "revocations" and self.role == "network":
+            session.say(wire.REVOCATIONS, 0, asked["text"].encode())
         else:
             return self.say({"not_implemented": f"the act {name}"})
         return self.say({"done": True})

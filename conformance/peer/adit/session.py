@@ -45,6 +45,7 @@ class Session:
         self.counted_in, self.told, self.unacked_octets, self.ack_due = 0, 0, 0, None
         self.oddities = Bucket(limits["oddities"], 10)
         self.binds, self.commands, self.asked = {}, set(), {}
+        self.lists = 10, 0.0  # how many revocation lists are heard, and since when
         self.goaway_heard, self.goaway_said, self.drain_until = None, None, None
         self.resumable, self.finished, self.expires = False, False, None
         self.attempt = 0  # to resume: as an agent the last, as a network the highest that was good
@@ -217,7 +218,19 @@ class Session:
         if kind == wire.STREAMS:
             self.may_open = max(self.may_open, self.offset(payload))
             return None
+        if kind == wire.REVOCATIONS:
+            return self.on_revocations(payload, now)
         return self.on_message(kind, payload, now)
+
+    def on_revocations(self, payload, now):
+        """Ten in a row are heard, and one more each ten seconds."""
+        left, since = self.lists
+        gained = int((now - since) // 10)
+        left, since = (10, now) if left + gained >= 10 else (left + gained, since + 10 * gained)
+        self.lists = max(0, left - 1), since
+        if left == 0 and not bug("hears-lists-in-haste"):
+            return self.oddities.spend(now, "LIM-003")  # spec: CRL-003
+        return self.events.append(("Revocations", wire.REVOCATIONS, {"octets": len(payload)}))
 
     def offset(self, payload):
         found = int.from_bytes(payload, "big")

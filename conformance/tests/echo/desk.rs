@@ -27,6 +27,9 @@ impl Echo<Network> {
                 other => Command::Unknown(other),
             };
             Some(self.lone.session().command(command, "").is_ok())
+        } else if let Some(asked) = act.get("revocations") {
+            let text = asked.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+            Some(self.lone.session().tell_revocations(text.into()).is_ok())
         } else {
             self.act_as_any(act)
         }
@@ -83,6 +86,7 @@ impl<S: adit_core::Side> Echo<S> {
                 Some(json!({ "event": "given_up", "id": id.0, "code": code.0, "text": text }))
             }
             Event::CommandResult(result) => Some(json!({ "event": "result", "id": result.id, "code": result.code.0 })),
+            Event::Revocations(lists) => Some(json!({ "event": "revocations", "octets": lists.len() })),
             Event::GoAway(goaway) => Some(json!({ "event": "goaway", "code": goaway.code.0 })),
             Event::Suspended(_) => Some(json!({ "event": "suspended" })),
             Event::Resumed(_) => Some(json!({ "event": "resumed" })),

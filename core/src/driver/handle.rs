@@ -10,8 +10,8 @@ use super::shared::{Port, Seat, Shared, State, TaskId, Wait};
 use super::{Failure, Task};
 use crate::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRequest, Cause, Code, Command, CommandResult, Config,
-    Duration, Event, Hello, Instant, Link, Loss, Open, OpenError, ReadError, Refusal, Side, Stats, StreamId, Unbind,
-    Welcome, WriteError, side,
+    Duration, Event, Hello, Instant, Link, Loss, Open, OpenError, ReadError, Refusal, RevocationsError, Side, Stats,
+    StreamId, Unbind, Welcome, WriteError, side,
     tls::{Peer, Tls},
 };
 
@@ -341,6 +341,19 @@ impl Handle<side::Network> {
     pub fn configure(&self, document: &str, text: &str) -> Result<u32, AnswerError> {
         self.shared.act(|state| {
             state.link.session_mut().map_or(Err(AnswerError::Closed), |session| session.configure(document, text))
+        })
+    }
+
+    /// Hands revocation lists to the agent; see [`Session::tell_revocations`](crate::Session::tell_revocations).
+    ///
+    /// # Errors
+    /// [`RevocationsError`].
+    pub fn tell_revocations(&self, lists: &Bytes) -> Result<(), RevocationsError> {
+        self.shared.act(|state| {
+            state
+                .link
+                .session_mut()
+                .map_or(Err(RevocationsError::Closed), |session| session.tell_revocations(lists.clone()))
         })
     }
 }

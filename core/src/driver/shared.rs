@@ -254,6 +254,7 @@ impl<S: Side> State<S> {
                 | Event::Rejected(_)
                 | Event::Unbound(_)
                 | Event::Command(_)
+                | Event::Revocations(_)
                 | Event::GoAway(_)
                 | Event::Closed(_) => debug_assert!(false, "only news of streams"),
             }

@@ -85,6 +85,11 @@ impl Encoded {
         Self::new(Kind::Streams, 0, Payload::Eight(count.to_be_bytes()))
     }
 
+    /// Returns revocation lists: at most the peer's limit for frames.
+    pub fn revocations(lists: Bytes) -> Self {
+        Self::new(Kind::Revocations, 0, Payload::Shared(lists))
+    }
+
     /// Returns a message of the link or the session; `kind` is the type that carries this message.
     pub fn message(kind: Kind, message: &impl Message) -> Self {
         debug_assert!(!kind.of_stream() && kind.fixed_length().is_none(), "{kind:?} carries no message");

@@ -104,6 +104,8 @@ kinds! {
     GoAway = 0x27, Session, None;
     /// The number of streams that the receiver may open in all.
     Streams = 0x28, Session, Some(8);
+    /// Revocation lists of the authority that issued the network's certificate.
+    Revocations = 0x2a, Session, None;
 }
 
 impl Kind {

@@ -6,17 +6,20 @@ use alloc::{
     vec::Vec,
 };
 
+use bytes::Bytes;
+
 use super::{Session, StreamId, stream::SendState};
 use crate::{
     Bind, BindId, BindRefusal, BindRequest, Bound, Code, Command, CommandRequest, CommandResult, DOCUMENT, Duration,
     Event, GoAway, Instant, Message, Refusal, Role, Side, TlsEnd, Unbind, Violation,
+    bucket::Bucket,
     frame::{Encoded, Kind},
     link::pop,
     side,
 };
 
 /// The state behind the control messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Control {
     output: VecDeque<Encoded>,
     events: VecDeque<Event>,
@@ -30,6 +33,8 @@ pub(super) struct Control {
     /// On the network: commands that the agent has not answered. On an agent: those it has to answer.
     commands: Vec<u32>,
     next_command: u32,
+    /// On an agent: how often revocation lists may come.
+    revocations: Bucket,
     drain: Option<Drain>,
     goaway: Option<u32>,
     oddities: u32,
@@ -105,6 +110,37 @@ pub enum AnswerError {
     /// The document is longer than a command carries.
     #[error("the document has more than {DOCUMENT} octets")]
     TooLong,
+}
+
+/// Revocation lists cannot be handed to the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevocationsError {
+    /// They are longer than a frame that the agent takes, in octets.
+    #[error("the agent takes no frame of more than {0} octets")]
+    TooLong(u32),
+    /// The session is over, or has not begun.
+    #[error("the session is over")]
+    Closed,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            output: VecDeque::new(),
+            events: VecDeque::new(),
+            binds: BTreeMap::new(),
+            left: BTreeMap::new(),
+            serial: 0,
+            unanswered: 0,
+            commands: Vec::new(),
+            next_command: 0,
+            revocations: Bucket::new(REVOCATIONS_BURST, REVOCATIONS_PERIOD, Instant::ZERO),
+            drain: None,
+            goaway: None,
+            oddities: 0,
+        }
+    }
 }
 
 impl Control {
@@ -310,6 +346,23 @@ impl Session<side::Network> {
         Ok(id)
     }
 
+    /// Hands revocation lists to the agent. Of those that wait to be sent, the newest take the place of the others.
+    ///
+    /// # Errors
+    /// [`RevocationsError`]: nothing is sent, and what waits is as it was.
+    pub fn tell_revocations(&mut self, lists: Bytes) -> Result<(), RevocationsError> {
+        if self.over.is_some() {
+            return Err(RevocationsError::Closed);
+        }
+        if lists.len() > self.peer.frame as usize {
+            return Err(RevocationsError::TooLong(self.peer.frame)); // spec: CRL-001
+        }
+        let control = &mut self.control;
+        control.output.retain(|frame| frame.kind() != Kind::Revocations); // spec: CRL-002
+        control.output.push_back(Encoded::revocations(lists));
+        Ok(())
+    }
+
     /// Takes a request off the count of the unanswered; returns whether its bind still waits for this very answer.
     fn settle(&mut self, request: &BindRequest) -> bool {
         self.control.unanswered = self.control.unanswered.saturating_sub(1);
@@ -367,7 +420,7 @@ impl<S: Side> Session<S> {
         self.control.oddities = self.control.oddities.saturating_sub(count);
     }
 
-    pub(super) fn on_control(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Violation> {
+    pub(super) fn on_control(&mut self, kind: Kind, payload: &[u8], now: Instant) -> Result<(), Violation> {
         match (S::ROLE, kind) {
             (_, Kind::GoAway) => self.on_goaway(GoAway::decode(payload)?),
             (Role::Network, Kind::Bind) => self.on_bind(Bind::decode(payload)?),
@@ -377,6 +430,7 @@ impl<S: Side> Session<S> {
             (Role::Agent, Kind::Rejected) => self.on_rejected(BindRefusal::decode(payload)?),
             (Role::Agent, Kind::Unbound) => self.on_unbound(BindRefusal::decode(payload)?),
             (Role::Agent, Kind::Command) => self.on_command(CommandRequest::decode(payload)?),
+            (Role::Agent, Kind::Revocations) => self.on_revocations(payload, now),
             _ => Err(Violation::WrongSide), // spec: MSG-006
         }
     }
@@ -483,7 +537,21 @@ impl<S: Side> Session<S> {
         self.control.events.push_back(Event::Command(request));
         Ok(())
     }
+
+    fn on_revocations(&mut self, lists: &[u8], now: Instant) -> Result<(), Violation> {
+        if !self.control.revocations.take(now) {
+            return self.charge_oddity(); // spec: CRL-003
+        }
+        // What was not looked at is out of date.
+        self.control.events.retain(|event| !matches!(event, Event::Revocations(_)));
+        self.control.events.push_back(Event::Revocations(Bytes::copy_from_slice(lists)));
+        Ok(())
+    }
 }
+
+/// Revocation lists that an agent looks at in a row, and after how long at one more.
+const REVOCATIONS_BURST: u32 = 10;
+const REVOCATIONS_PERIOD: Duration = Duration::from_secs(10);
 
 /// The text of the refusal for which an agent takes a BOUND that says where TLS ends otherwise than BIND did.
 pub const TLS_ENDS_ELSEWHERE: &str = "the network would end TLS of callers elsewhere than it was asked to";

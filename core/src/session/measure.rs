@@ -35,7 +35,8 @@ pub(super) fn frames(queue: &VecDeque<Encoded>) -> usize {
     queue.capacity() * size_of::<Encoded>() + queue.iter().map(|frame| frame.payload().len()).sum::<usize>()
 }
 
-/// Returns what events that wait take, without their texts.
+/// Returns what events that wait take, without the texts of messages.
 pub(super) fn events(queue: &VecDeque<Event>) -> usize {
-    queue.capacity() * size_of::<Event>()
+    let lists = queue.iter().map(|event| if let Event::Revocations(lists) = event { lists.len() } else { 0 });
+    queue.capacity() * size_of::<Event>() + lists.sum::<usize>()
 }

@@ -26,7 +26,7 @@ use resume::Permit;
 use spare::Spare;
 use stream::{Acceptance, SendState, Stream};
 
-pub use control::{AnswerError, BindError, TLS_ENDS_ELSEWHERE};
+pub use control::{AnswerError, BindError, RevocationsError, TLS_ENDS_ELSEWHERE};
 pub use recv::ReadError;
 pub use send::WriteError;
 pub(crate) use spare::most as most_spare;
@@ -335,7 +335,8 @@ impl<S: Side> Session<S> {
             | Kind::Unbound
             | Kind::Command
             | Kind::CommandResult
-            | Kind::GoAway => self.on_control(kind, payload),
+            | Kind::Revocations
+            | Kind::GoAway => self.on_control(kind, payload, now),
             Kind::Hello | Kind::Welcome | Kind::Refuse => Err(Violation::SecondHandshake), // spec: PRE-005
             Kind::Ping | Kind::Pong | Kind::Ack | Kind::Close => unreachable_link_frame(),
         }?;

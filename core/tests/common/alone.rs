@@ -38,6 +38,7 @@ impl Tested for Network {
             Some(Event::Bind(request)) if what.is_multiple_of(2) => session.bound(request, "tcp://:1"),
             Some(Event::Bind(request)) => session.reject(request, refusal),
             _ if what.is_multiple_of(3) => drop(session.command(Command::Stop, "")),
+            _ if what.is_multiple_of(5) => drop(session.tell_revocations(vec![7; usize::from(what)].into())),
             _ => drop(session.unbound(BindId(u32::from(what) % 8), refusal)),
         }
     }

@@ -42,6 +42,7 @@ pub(crate) fn plausible(kind: Kind, id: u32) -> Vec<u8> {
         Kind::Unbind => encoded(&Unbind::new(BindId(1))),
         Kind::Command => encoded(&CommandRequest { text, ..CommandRequest::new(1, Command::Stop) }),
         Kind::CommandResult => encoded(&CommandResult { id: 1, code: Code::NO_ERROR, text }),
+        Kind::Revocations => vec![0x30, 0],
         Kind::GoAway => encoded(&GoAway { last: 0, code: Code::NO_ERROR, retry_after: None, text }),
     };
     raw(kind.number(), if kind.of_stream() { id.max(1) } else { 0 }, &payload)

@@ -51,7 +51,10 @@ impl Wild {
             4 => _ = agent.bind(&crate::model::a_bind(id)),
             5 => agent.unbind(&Unbind::new(id).cutting(choices.coin())),
             6 => _ = network.unbound(id, a_refusal()),
-            7 => _ = network.command(Command::Restart, "now"),
+            7 => {
+                _ = network.command(Command::Restart, "now");
+                _ = network.tell_revocations(&"lists".into());
+            }
             8 => assert!(agent.live_streams() <= 400 && !agent.is_ending() && agent.cause().is_none()),
             _ => {}
         }

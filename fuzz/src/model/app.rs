@@ -215,7 +215,7 @@ impl App {
         }
     }
 
-    /// The network asks for something, or the agent answers.
+    /// The network asks for something and tells which certificates are revoked, or the agent answers.
     pub(super) fn command(&mut self, side: Role) {
         match side {
             Role::Agent => {
@@ -224,10 +224,14 @@ impl App {
                 self.pair.agent.session().answer(&result).expect("it was asked");
                 self.binds.to_network.push_back(Up::Answer(id));
             }
-            Role::Network => match self.pair.network.session().command(Command::Stop, "") {
-                Ok(id) => self.binds.to_agent.push_back(Down::Command(id)),
-                Err(error) => assert_eq!(error, AnswerError::Limit),
-            },
+            Role::Network => {
+                match self.pair.network.session().command(Command::Stop, "") {
+                    Ok(id) => self.binds.to_agent.push_back(Down::Command(id)),
+                    Err(error) => assert_eq!(error, AnswerError::Limit),
+                }
+                let lists = self.binds.next_lists();
+                assert_eq!(self.pair.network.session().tell_revocations(lists), Ok(()));
+            }
         }
     }
 
@@ -268,7 +272,8 @@ impl App {
                 | Event::Bound(_)
                 | Event::Rejected(_)
                 | Event::Unbound(_)
-                | Event::Command(_)) => match side {
+                | Event::Command(_)
+                | Event::Revocations(_)) => match side {
                     Role::Agent => self.binds.on_agent_event(event),
                     Role::Network => self.binds.on_network_event(event),
                 },

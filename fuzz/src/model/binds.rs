@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use adit_core::{BindRequest, Event};
+use bytes::Bytes;
 
 /// Binds and commands of one session.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(super) struct Binds {
     pub(super) requests: Vec<(u64, BindRequest)>,
     /// What the agent's application has not answered.
     pub(super) commands: Vec<u32>,
+    /// How many times the network has told which certificates are revoked, and which of them the agent has heard last.
+    lists: (u64, u64),
 }
 
 /// On its way to the network.
@@ -63,6 +66,12 @@ impl Binds {
     /// Takes what the agent was told.
     #[expect(clippy::wildcard_enum_match_arm, reason = "what concerns streams is taken elsewhere")]
     pub(super) fn on_agent_event(&mut self, event: Event) {
+        if let Event::Revocations(lists) = &event {
+            let number = u64::from_be_bytes(lists[..].try_into().expect("as they were told"));
+            assert!(self.lists.1 < number && number <= self.lists.0, "never older ones: {number} of {:?}", self.lists);
+            self.lists.1 = number;
+            return;
+        }
         self.skip();
         let told = match event {
             Event::Bound(bound) => {
@@ -84,6 +93,12 @@ impl Binds {
             other => panic!("the agent was told {other:?}"),
         };
         assert_eq!(self.to_agent.pop_front(), Some(told), "each message once, in order");
+    }
+
+    /// Returns the revocation lists that the network tells next.
+    pub(super) fn next_lists(&mut self) -> Bytes {
+        self.lists.0 += 1;
+        Bytes::copy_from_slice(&self.lists.0.to_be_bytes())
     }
 
     /// Takes that the agent asks for this number; no answer to an earlier wish for it may be on its way.

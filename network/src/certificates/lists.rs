@@ -1,8 +1,8 @@
 //! The revocation lists that agents are given: of the private CA, and of the authorities that issued the ingress's own certificates.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use adit_tls::{MAX_STAPLE, split_lists};
+use adit_tls::{MAX_STAPLE, joined, split_lists};
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _, revocation_list::CertificateRevocationList};
@@ -26,6 +26,8 @@ pub(super) struct Lists {
     /// Of the private CA.
     own: Option<Arc<List>>,
     others: Vec<Arc<List>>,
+    /// One after the other, by their issuer: the same octets for every session.
+    joined: BTreeMap<Vec<u8>, Bytes>,
     pub(super) stamps: Vec<Stamp>,
 }
 
@@ -56,7 +58,7 @@ impl Places {
         for path in &self.files {
             others.extend(read(path)?);
         }
-        Ok(Lists { own: own.and_then(|lists| lists.into_iter().next()), others, stamps })
+        Ok(Lists::new(own.and_then(|lists| lists.into_iter().next()), others, stamps))
     }
 
     /// Returns whether the list of the private CA is given out under this name and path, in plain HTTP.
@@ -71,6 +73,24 @@ impl Places {
 }
 
 impl Lists {
+    fn new(own: Option<Arc<List>>, others: Vec<Arc<List>>, stamps: Vec<Stamp>) -> Self {
+        let mut lists = Self { own, others, joined: BTreeMap::new(), stamps };
+        let issuers: Vec<_> = lists.all().map(|list| list.issuer.clone()).collect();
+        let joined = issuers.into_iter().filter_map(|issuer| Some((joined(&lists.of(&issuer))?.into(), issuer)));
+        lists.joined = joined.map(|(octets, issuer)| (issuer, octets)).collect();
+        lists
+    }
+
+    /// Returns the lists of an issuer, one after the other.
+    pub(super) fn joined(&self, issuer: &[u8]) -> Option<Bytes> {
+        self.joined.get(issuer).cloned()
+    }
+
+    /// Returns whether agents learn nothing new from other lists.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.joined == other.joined
+    }
+
     /// Returns the list of the private CA, and when its successor is due.
     pub(super) fn own(&self) -> Option<(Bytes, u64)> {
         self.own.as_ref().map(|list| (list.der.clone(), list.next))

@@ -28,6 +28,8 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use tokio::sync::watch::{Receiver, Sender};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use crate::{
     EndpointName, NameMap, NamePattern,
@@ -95,6 +97,8 @@ pub struct Certificates {
     current: ArcSwap<Loaded>,
     /// Revocation lists that agents are given.
     lists: ArcSwap<Lists>,
+    /// Counts the times that they have changed.
+    edition: Sender<u64>,
     /// Put in by command.
     own: ArcSwap<NameMap<Pair>>,
     /// Ordered by ACME.
@@ -223,6 +227,7 @@ impl Certificates {
     pub fn new(loaded: Loaded) -> Self {
         Self {
             lists: ArcSwap::from_pointee(loaded.named.lists.load().unwrap_or_default()),
+            edition: Sender::default(),
             current: ArcSwap::from_pointee(loaded),
             own: ArcSwap::default(),
             ordered: ArcSwap::default(),
@@ -402,10 +407,31 @@ impl Certificates {
             return None;
         }
         Some(loaded.named.lists.load().map(|lists| {
-            let too_long = lists.too_long();
+            let (too_long, is_other) = (lists.too_long(), !lists.says_the_same(&self.lists.load()));
             self.lists.store(Arc::new(lists));
+            if is_other {
+                self.edition.send_modify(|edition| *edition += 1);
+            }
             too_long
         }))
+    }
+
+    /// Returns a number that is another once the revocation lists for agents have changed, and who is told so.
+    pub(crate) fn edition(&self) -> Receiver<u64> {
+        self.edition.subscribe()
+    }
+
+    /// Returns who issued the certificate of the ingress for a name, as certificates have it.
+    pub(crate) fn issuer_for_agents(&self, name: Option<&str>) -> Option<Arc<[u8]>> {
+        let name = name.and_then(|name| EndpointName::parse(name).ok());
+        let shown = self.of_ingress(name.as_ref())?;
+        let (_, leaf) = X509Certificate::from_der(shown.cert.first()?).ok()?;
+        Some(leaf.issuer().as_raw().into())
+    }
+
+    /// Returns the revocation lists of an issuer, one after the other.
+    pub(crate) fn lists_of(&self, issuer: &[u8]) -> Option<Bytes> {
+        self.lists.load().joined(issuer)
     }
 
     /// Issues what the private CA has issued for the ingress anew where two thirds of its life are over, or it is revoked. Returns

@@ -4,6 +4,7 @@ mod bind;
 mod commands;
 mod names;
 mod presence;
+mod revocations;
 mod sessions;
 
 use core::{net::SocketAddr, time::Duration};
@@ -34,6 +35,7 @@ use crate::{
 pub use commands::Commands;
 pub use names::Admitted;
 pub use presence::Unnoted;
+use revocations::Came;
 pub use sessions::{About, Member, Place, Sessions};
 
 /// What sessions are given and bound to.
@@ -107,7 +109,7 @@ impl Ingress {
                     biased;
                     _ = phase.wait_for(|phase| *phase == Phase::Ending) => return,
                     next = intake.next() => match next {
-                        Some((incoming, peer)) => drop(tokio::spawn(Arc::clone(&ingress).admit(incoming, peer))),
+                        Some((incoming, came)) => drop(tokio::spawn(Arc::clone(&ingress).admit(incoming, came))),
                         None => return,
                     },
                 }
@@ -117,7 +119,7 @@ impl Ingress {
     }
 
     /// Decides whether an agent gets a session, and serves it.
-    async fn admit(self: Arc<Self>, incoming: Incoming, peer: SocketAddr) {
+    async fn admit(self: Arc<Self>, incoming: Incoming, came: Came) {
         let identity = match self.authenticate(&incoming).await {
             // spec: SEC-002, before anything that HELLO names
             Ok(identity) => identity,
@@ -127,7 +129,7 @@ impl Ingress {
                 incoming.refuse(refusal(fault, code, retry_after));
                 self.edge.metrics.refuse(fault);
                 info!(code = fault.code(), %agent, "an agent was refused");
-                debug!(%peer, "the agent's address");
+                debug!(peer = %came.peer, "the agent's address");
                 if let Some(identity) = elsewhere {
                     self.note_elsewhere(asked.as_ref().and_then(|peer| peer.name.as_deref()), &identity);
                 }
@@ -136,7 +138,7 @@ impl Ingress {
         };
         if incoming.hello().resume.is_some() {
             // spec: RES-010, after the token
-            return self.resume(incoming, &identity, peer);
+            return self.resume(incoming, &identity, came);
         }
         let Some(id) = random().map(SessionId) else {
             // spec: PRE-010
@@ -144,7 +146,7 @@ impl Ingress {
             return incoming.refuse(refusal(Fault::Busy, Code::INTERNAL, None));
         };
         let hello = incoming.hello();
-        let about = About::new(hello, peer);
+        let about = About::new(hello, came.peer);
         let software = hello.software.clone();
         let origin =
             Origin { account: identity.account, agent: hello.agent, incarnation: hello.incarnation, lane: hello.lane };
@@ -173,6 +175,7 @@ impl Ingress {
         self.sessions.release(&origin); // spec: AUTH-005, and not before it is certain that it begins
         let (session, events) = incoming.accept(welcome);
         self.sessions.begin(id, session.clone());
+        self.catch_up(id, &session, came);
         self.edge.router.write().session_began(id, origin);
         self.unnoted.add(id);
         self.edge.metrics.sessions_began.inc();
@@ -192,7 +195,7 @@ impl Ingress {
     }
 
     /// Decides whether an agent goes on with its session. Every no is the same, whatever was wrong.
-    fn resume(&self, incoming: Incoming, identity: &Identity, peer: SocketAddr) {
+    fn resume(&self, incoming: Incoming, identity: &Identity, came: Came) {
         let hello = incoming.hello();
         let (agent, id) = (hello.agent, hello.resume.as_ref().map(|resume| resume.session).unwrap_or_default());
         let mut welcome = incoming.welcome(id, &self.region, &self.node);
@@ -213,9 +216,10 @@ impl Ingress {
             info!(%agent, session = %id, code = Fault::SessionUnknown.code(), "a session was not resumed");
             return incoming.refuse(refusal(Fault::SessionUnknown, Code::RESUME_UNKNOWN, None));
         }
-        self.sessions.moved(id, peer);
+        self.sessions.moved(id, came.peer);
         if let Some(session) = &session {
             self.note(id, session);
+            self.catch_up(id, session, came);
         }
         self.edge.arrived();
         self.edge.metrics.sessions_resumed.inc();
@@ -347,7 +351,12 @@ impl Ingress {
                 Event::Opened(stream) => stream.abort(Code::REFUSED), // the network serves nothing to agents
                 Event::Closed(cause) => return cause,
                 Event::Suspended(cause) => self.park(id, session, &cause),
-                Event::Resumed(_) | Event::Bound(_) | Event::Rejected(_) | Event::Unbound(_) | Event::Command(_) => {}
+                Event::Resumed(_)
+                | Event::Bound(_)
+                | Event::Rejected(_)
+                | Event::Unbound(_)
+                | Event::Command(_)
+                | Event::Revocations(_) => {}
             }
         }
         session.closed().await
@@ -419,11 +428,12 @@ async fn shake(
     socket: tokio::net::TcpStream,
     peer: SocketAddr,
     tls: Arc<ServerConfig>,
-) -> Option<(Incoming, SocketAddr)> {
+) -> Option<(Incoming, Came)> {
+    let came = Came { peer, edition: *ingress.edge.certificates.edition().borrow() };
     let mut seed = [0; 8];
     aws_lc_rs::rand::fill(&mut seed).ok()?;
     match accept(socket, tls, ingress.protocol.clone(), u64::from_ne_bytes(seed)).await {
-        Ok(incoming) => Some((incoming, peer)),
+        Ok(incoming) => Some((incoming, came)),
         Err(error) => {
             #[expect(clippy::wildcard_enum_match_arm, reason = "what is new is a failed handshake")]
             let reason = match &error {

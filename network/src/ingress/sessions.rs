@@ -69,6 +69,8 @@ struct Entry {
     session: Option<NetworkSession>,
     /// Its number in the order of their beginnings.
     number: u64,
+    /// Who issued the certificate that the agent was shown last, as certificates have it.
+    issuer: Option<Arc<[u8]>>,
 }
 
 /// A place among the sessions. Dropping it frees it.
@@ -100,7 +102,7 @@ impl Sessions {
             return Err("sessions");
         }
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
-        table.insert(id, Entry { member, session: None, number });
+        table.insert(id, Entry { member, session: None, number, issuer: None });
         drop(table);
         Ok(Place { sessions: Arc::clone(self), id })
     }
@@ -110,6 +112,25 @@ impl Sessions {
         if let Some(entry) = self.table.lock().get_mut(&id) {
             entry.session = Some(session);
         }
+    }
+
+    /// Notes who issued the certificate that the agent was shown.
+    pub fn note_issuer(&self, id: SessionId, issuer: Option<Arc<[u8]>>) {
+        if let Some(entry) = self.table.lock().get_mut(&id) {
+            entry.issuer = issuer;
+        }
+    }
+
+    /// Returns how a session is reached, and who issued the certificate that its agent was shown, if that is known.
+    pub fn shown(&self, id: SessionId) -> Option<(NetworkSession, Arc<[u8]>)> {
+        let table = self.table.lock();
+        let entry = table.get(&id)?;
+        Some((entry.session.clone()?, entry.issuer.clone()?))
+    }
+
+    /// Returns the name of every session.
+    pub fn ids(&self) -> Vec<SessionId> {
+        self.table.lock().keys().copied().collect()
     }
 
     /// Returns whose session it is.

@@ -277,6 +277,7 @@ fn tend(ingress: &Arc<Ingress>, vault: Option<Arc<Vault>>, issuer: Option<Arc<Is
     let revoked = move || of.renew_sessions();
     let watch = certificates::watch::run(Arc::clone(&edge.certificates), Arc::clone(&edge.metrics), kept, revoked);
     tokio::spawn(watch);
+    tokio::spawn(Arc::clone(ingress).tell_revocations());
     tokio::spawn(tls::watch_revocations(Arc::clone(edge), Arc::clone(&ingress.store)));
     tokio::spawn(tls::fetch_revocations(Arc::clone(edge)));
     if let Some(issuer) = issuer {

@@ -7,6 +7,7 @@ mod commands;
 mod departures;
 mod idle;
 mod resume;
+mod revocations;
 mod strangers;
 mod support;
 mod vanish;

@@ -38,6 +38,22 @@ impl Wire {
         Self { io, frames: Vec::new(), tls, decoder: Decoder::new(FRAME), heard: Vec::new() }
     }
 
+    /// Shakes hands; nothing is said.
+    pub(crate) async fn shake(&mut self) {
+        while self.tls.is_handshaking() {
+            self.flush().await;
+            let mut octets = vec![0; 16 << 10];
+            let count = self.io.read(&mut octets).await.unwrap();
+            assert!(count > 0, "the network has closed");
+            let mut rest = &octets[..count];
+            while !rest.is_empty() {
+                self.tls.read_tls(&mut rest).unwrap();
+                self.tls.process_new_packets().unwrap();
+            }
+        }
+        self.flush().await;
+    }
+
     /// Says a frame, or as much of it as goes out before the handshake is over: the rest follows with [`Self::hear`].
     pub(crate) async fn say(&mut self, frame: &Encoded) {
         let mut octets = Vec::new();

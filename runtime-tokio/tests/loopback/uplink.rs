@@ -338,6 +338,19 @@ fn a_remote_command_is_told_and_answered() {
 }
 
 #[test]
+fn revocation_lists_are_told_with_the_session_that_they_came_on() {
+    run(async {
+        let mut network = Network::new();
+        let (_uplink, mut events) = Uplink::start(network.options());
+        let session = network.session().await;
+
+        session.session.tell_revocations(&"lists".into()).unwrap();
+        let event = find(&mut events, |event| matches!(event, UplinkEvent::Revocations { .. })).await;
+        assert!(matches!(event, UplinkEvent::Revocations { lane: 0, lists } if lists == "lists"));
+    });
+}
+
+#[test]
 fn a_remote_command_that_nobody_attends_to_is_refused() {
     run(async {
         let mut network = Network::new();

@@ -4,6 +4,7 @@ use alloc::{string::String, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
 use adit_core::{BindId, Cause, Code, Command, CommandResult, GiveUp, Refusal, Retry, Welcome, driver::Handle, side};
+use bytes::Bytes;
 
 use crate::{ConnectError, SetupError, StepTaken, queue::Receiver};
 
@@ -127,6 +128,13 @@ pub enum UplinkEvent {
         document: String,
         /// Answers, yes or no.
         reply: CommandReply,
+    },
+    /// The network handed out revocation lists. Nothing of them was looked at: they are octets of the peer.
+    Revocations {
+        /// The place among the sessions of this uplink, from 0.
+        lane: u8,
+        /// The lists: DER, one after the other, as the network says.
+        lists: Bytes,
     },
     /// It is over: the last event.
     GaveUp {

@@ -433,6 +433,7 @@ impl<R: Runtime> Attempt<R> {
                     let CommandRequest { command, text, document, .. } = request;
                     shared.tell(UplinkEvent::Command { command, text, document, reply });
                 }
+                Event::Revocations(lists) => shared.tell(UplinkEvent::Revocations { lane, lists }),
                 Event::Closed(cause) => {
                     shared.act(|state, now| {
                         state.sessions.remove(&name);

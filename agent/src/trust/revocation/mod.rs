@@ -1,8 +1,8 @@
 //! Whether the network's certificate is revoked, as far as the customer wants to know (`agent.crl`).
 //!
 //! A list is believed when it is whole, signed by the authority that issued the certificate, of a time that can be, and no older than
-//! the newest that was seen, over restarts too. It comes inside the handshake, from a URL by plain HTTP, or from the copy on
-//! disk; whence it comes says nothing for it. Once a list is known to exist a certificate is good only while one says so.
+//! the newest that was seen, over restarts too. It comes inside the handshake, inside the session, from a URL by plain HTTP, or from
+//! the copy on disk; whence it comes says nothing for it. Once a list is known to exist a certificate is good only while one says so.
 
 mod answer;
 mod fetch;
@@ -19,7 +19,7 @@ use std::{
 };
 
 use adit_core::escape;
-use adit_tls::{KeyPrint, RevocationList, Scope, is_issued, stapled};
+use adit_tls::{KeyPrint, RevocationList, Scope, apart, is_issued, stapled};
 use rustls::{
     CertificateError, Error as TlsError, RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
@@ -88,6 +88,8 @@ struct State {
 struct Listed {
     list: RevocationList,
     source: String,
+    /// Since when it is in force here.
+    taken: UnixTime,
 }
 
 /// What the network showed.
@@ -171,6 +173,27 @@ impl Revocation {
             }
             refused
         })
+    }
+
+    /// Takes what the network says inside a session: no more is believed than anywhere else, and what is not changes nothing.
+    pub(crate) fn hear(&self, octets: &[u8], now: UnixTime) {
+        if self.settings.mode == CrlMode::Off {
+            return;
+        }
+        let mut state = self.lock();
+        let issuers = self.all_issuers(&state);
+        match apart(octets) {
+            Ok(lists) => {
+                for der in lists {
+                    let taken = self.take(&mut state, der.to_vec(), SESSION, &issuers, now); // spec: CRL-004
+                    if taken == Ok(true) {
+                        self.wake.notify_one();
+                    }
+                    note(&mut state, SESSION, taken);
+                }
+            }
+            Err(problem) => note(&mut state, SESSION, Err(problem)),
+        }
     }
 
     /// Takes note of the times in what the network shows and TLS refuses: nothing else is made of it.
@@ -303,7 +326,7 @@ impl Revocation {
     fn revoked(&self, state: &State, chain: &Chain) -> String {
         let found = core::iter::once(&chain.leaf).chain(&chain.intermediates).find_map(|der| {
             let (_, certificate) = X509Certificate::from_der(der).ok()?;
-            state.lists.values().find_map(|Listed { list, source }| {
+            state.lists.values().find_map(|Listed { list, source, .. }| {
                 if list.issuer != certificate.issuer().as_raw() {
                     return None;
                 }
@@ -334,9 +357,9 @@ impl Revocation {
         let newest = state.lists.values().max_by_key(|listed| listed.list.next);
         match newest {
             None => "not asked: the network's authority is not known to have a revocation list".to_owned(),
-            Some(Listed { list, source }) => {
-                let until = utc(i64::try_from(list.next).unwrap_or(i64::MAX));
-                format!("not revoked by {}, from {source}, good until {until}", list.told())
+            Some(Listed { list, source, taken }) => {
+                let [taken, until] = [taken.as_secs(), list.next].map(|at| utc(i64::try_from(at).unwrap_or(i64::MAX)));
+                format!("not revoked by {}, from {source} at {taken}, good until {until}", list.told())
             }
         }
     }
@@ -374,7 +397,7 @@ impl Revocation {
             return Err(format!("there are {MAX_LISTS} revocation lists already"));
         }
         state.kept.keep(&list);
-        state.lists.insert(list.scope, Listed { list, source: source.to_owned() });
+        state.lists.insert(list.scope, Listed { list, source: source.to_owned(), taken: now });
         Ok(true)
     }
 
@@ -400,7 +423,8 @@ impl Revocation {
                 });
                 match read {
                     Ok(list) if state.lists.get(&list.scope).is_none_or(|it| it.list.mark.is_before(&list.mark)) => {
-                        state.lists.insert(list.scope, Listed { list, source: shown }); // over or not: it is how new one must be
+                        let listed = Listed { list, source: shown, taken: now };
+                        state.lists.insert(listed.list.scope, listed); // over or not: it is how new one must be
                     }
                     Ok(_) => {}
                     Err(problem) => tracing::warn!(file = shown, problem, "a kept revocation list cannot be used"),
@@ -422,6 +446,15 @@ impl Revocation {
             }
             left = rest;
         }
+    }
+
+    /// Returns whose lists are believed, with what was shown lately.
+    fn all_issuers(&self, state: &State) -> Vec<CertificateDer<'static>> {
+        let mut issuers = self.trusted.clone();
+        for chain in &state.chains {
+            issuers.extend(self.issuers(chain).into_iter().skip(self.trusted.len()));
+        }
+        issuers
     }
 
     /// Returns the keys of the authorities that issued the certificate.
@@ -500,6 +533,8 @@ fn describe(der: &[u8]) -> String {
     )
 }
 
+/// Where a list is from that the network has told in a session.
+const SESSION: &str = "the session";
 /// Lists at a time: of each authority there is one, or a few that share its certificates.
 const MAX_LISTS: usize = 16;
 /// What was accepted lately and is judged again: certificates, not connections.

@@ -174,10 +174,7 @@ impl Revocation {
             return Err(format!("it holds {} revocation lists", lists.len()));
         }
         let mut state = self.lock();
-        let mut issuers = self.trusted.clone();
-        for chain in &state.chains {
-            issuers.extend(self.issuers(chain).into_iter().skip(self.trusted.len()));
-        }
+        let issuers = self.all_issuers(&state);
         let mut is_new = false;
         for list in lists {
             is_new |= self.take(&mut state, list.to_vec(), source, &issuers, UnixTime::now())?;
@@ -192,7 +189,7 @@ impl Revocation {
             self.lock().ended = Some(told.clone());
             let text = telling(told);
             let of_chain = |peer: &adit_core::tls::Peer| peer.certificate.as_ref() == Some(&chain.leaf);
-            let sessions = uplink.close_where(of_chain, Code::UNTRUSTED, &text);
+            let sessions = uplink.close_where(of_chain, Code::UNTRUSTED, &text); // spec: CRL-005
             if sessions > 0 {
                 let remedy = told.fault.entry().remedy;
                 tracing::error!(sessions, error = %told, remedy, "the network's certificate is not good any more: its sessions end");

@@ -165,6 +165,41 @@ fn no_list_goes_back_behind_another_while_the_agent_runs_and_after_a_restart() {
     assert_eq!(check(&damaged, 1, &ours.staple(0x201, &[]), now()), Ok(()));
 }
 
+/// CRL-004
+#[test]
+fn what_is_told_in_a_session_is_believed_as_much_as_anything_else_and_kept() {
+    let (ours, other) = (Authority::new("Ours"), Authority::new("Other"));
+    let folder = crate::testing::folder("crl-told");
+    let revocation = ours.revocation(CrlMode::PreferStapled);
+    revocation.keep_in(folder.clone());
+    let check = |serial| revocation.check(ours.chain(serial), &[], now()).map_err(|refused| refused.told.fault);
+    let over = ours.list_of(9, &[1], (now().as_secs() - 2 * DAY, now().as_secs() - DAY));
+    let told = || revocation.lock().lists.values().map(|listed| listed.list.mark.number.clone()).collect::<Vec<_>>();
+    assert_eq!(check(1), Ok(()));
+
+    for bad in [&[][..], b"no list", &ours.list(1, &[1])[..99], &other.list(1, &[1]), &[0x30, 0], &over] {
+        revocation.hear(bad, now());
+        assert_eq!(told(), [] as [Vec<u8>; 0]);
+    }
+    revocation.lock().known.clear(); // one that is over is known to exist
+    assert_eq!(check(1), Ok(()));
+
+    // One that is not believed does not take the others with it.
+    revocation.hear(&[other.list(7, &[]), ours.list(5, &[2])].concat(), now());
+    assert_eq!((told(), check(1), check(2)), (vec![vec![5]], Ok(()), Err(Fault::CertificateRevoked)));
+    assert!(check(1).is_ok() && revocation.told().contains("from the session at "), "{}", revocation.told());
+    revocation.hear(&ours.list(4, &[]), now());
+    assert_eq!((told(), check(2)), (vec![vec![5]], Err(Fault::CertificateRevoked)), "V31: rolled back");
+    let after = ours.revocation(CrlMode::PreferStapled);
+    after.keep_in(folder);
+    let refused = after.check(ours.chain(2), &ours.staple(4, &[]), now()).map_err(|refused| refused.told.fault);
+    assert_eq!(refused, Err(Fault::CertificateRevoked), "V31: over a restart");
+
+    let off = ours.revocation(CrlMode::Off);
+    off.hear(&ours.list(1, &[1]), now());
+    assert!(off.lock().lists.is_empty(), "the customer does not want to know");
+}
+
 #[test]
 fn what_a_certificate_or_the_customer_names_is_waited_for() {
     let ours = Authority::new("Ours");

@@ -123,6 +123,7 @@ impl Ledger {
             | Kind::Unbound
             | Kind::Command
             | Kind::CommandResult
+            | Kind::Revocations
             | Kind::GoAway
             | Kind::Streams => {}
         }

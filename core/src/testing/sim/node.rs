@@ -4,6 +4,8 @@ mod admission;
 
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 
+use bytes::Bytes;
+
 use super::{
     Broken,
     clock::Clock,
@@ -267,11 +269,12 @@ impl Node {
         }
     }
 
-    /// Asks something of every agent.
+    /// Asks something of every agent, and tells it which certificates are revoked.
     pub(super) fn command(&mut self) {
         for held in self.sessions.values_mut() {
             if let Some(session) = held.port.link.session_mut() {
                 let _ = session.command(Command::Update, "please"); // as many as may be
+                let _ = session.tell_revocations(Bytes::from_static(LISTS));
             }
         }
     }
@@ -357,6 +360,7 @@ impl Node {
             | Event::Rejected(_)
             | Event::Unbound(_)
             | Event::Command(_)
+            | Event::Revocations(_)
             | Event::Resumed(_) => return Err(Broken::new("harness", format!("a node hears {event:?}"))),
         }
         Ok(())
@@ -478,3 +482,6 @@ const fn counts(session: &Session<side::Network>) -> (u64, u64) {
 fn refusal(code: Code, retry_after: Option<Duration>) -> Refusal {
     Refusal { code, retry_after, text: String::new() }
 }
+
+/// The revocation lists that nodes hand out.
+pub(super) const LISTS: &[u8] = b"lists of what is revoked";

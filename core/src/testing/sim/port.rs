@@ -335,6 +335,7 @@ impl<S: Side> Port<S> {
             | Event::Rejected(_)
             | Event::Unbound(_)
             | Event::Command(_)
+            | Event::Revocations(_)
             | Event::Opened(_)
             | Event::Accepted(_)
             | Event::Readable(_)

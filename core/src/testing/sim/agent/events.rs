@@ -5,7 +5,7 @@ use alloc::{format, vec::Vec};
 use super::Agent;
 use crate::{
     Cause, Code, CommandResult, Duration, Event, Heartbeat, Instant, Retry, Role, StreamId,
-    testing::sim::{Broken, cable::Farewell, cable::side, ground::Ground, talk::Seat},
+    testing::sim::{Broken, cable::Farewell, cable::side, ground::Ground, node::LISTS, talk::Seat},
 };
 
 impl Agent {
@@ -170,6 +170,8 @@ impl Agent {
                     ground.report.commands += u64::from(answered.is_ok());
                 }
             }
+            Event::Revocations(lists) if lists == LISTS => {}
+            Event::Revocations(lists) => return Err(Broken::new("CRL-001", format!("{lists:?} came"))),
             Event::Suspended(cause) => {
                 ground.say(|| format!("agent {}: session {attempt} waits: {cause}", self.number));
                 uplink.handle_suspended(attempt, cause.retry(), now);
