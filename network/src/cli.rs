@@ -172,12 +172,12 @@ enum Command {
     Token(tokens::TokenCommand),
     /// List the agents that are connected, a page at a time.
     Agents(agents::Agents),
-    /// Ask an agent for something that its owner may refuse: to stop, to restart, to update.
+    /// Ask an agent for something that its owner may refuse: to stop, to restart, to update, to serve other endpoints.
     ///
     /// Nothing is allowed by default: the agent's configuration and the policy of its owner must both say so. The exit code is 0
     /// when it obeys, 4 when its owner does not allow it, 5 when it does not know the command, 6 when it cannot, 7 when it is busy,
     /// 8 when there is no such agent, 9 when more than one is meant, 10 when the time passed before it was handed over, which
-    /// it then never is, 11 when it was handed over and nobody knows what came of it, 12 for everything else.
+    /// it then never is, 11 when it was handed over and nobody knows what came of it, 13 when it finds a fault in the document, 12 for everything else.
     Command(command::Ask),
     /// Make a private CA, and issue certificates with it.
     #[command(subcommand)]

@@ -142,6 +142,10 @@ faults! {
     CommandFailed = 1518, None, Vendor, "command failed",
         "The agent answered with another code, or the command could not be handed over. The line says which.",
         "Look into the log of the network.";
+    /// The agent found a fault in a document.
+    DocumentRefused = 1519, None, Vendor, "document not accepted by the agent",
+        "The customer allows the command, and the agent found a fault in the document that was sent. Nothing of it is in force.",
+        "Correct the document: the agent's words name the fault.";
 
     /// The authtoken is not valid.
     Credentials = 2001, None, Customer, "authtoken not valid",

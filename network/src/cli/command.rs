@@ -1,15 +1,15 @@
 //! `adit-network command`: asks an agent for something that its owner may refuse.
 
 use core::{fmt, time::Duration};
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
-use adit_core::{Code, escape};
+use adit_core::{Code, DOCUMENT, escape};
 use clap::Args;
 use serde_json::json;
 
 use super::{ConfigFile, Failure, Output, agents::line, block_on, note, print, tokens::open};
 use crate::{
-    Fault,
+    Fault, bounded,
     config::duration,
     store::{AgentRow, Report, Search, Standing, Store, TEXT, Taken, Verb, Wish, parse_id},
 };
@@ -24,6 +24,9 @@ pub(super) struct Ask {
     /// What it shall do.
     #[arg(value_enum)]
     command: Verb,
+    /// The document of `configuration`: the endpoints that the agent shall have.
+    #[arg(value_name = "FILE", required_if_eq("command", "configuration"))]
+    document: Option<PathBuf>,
     /// What its owner reads beside it.
     #[arg(long, default_value = "", value_parser = words)]
     text: String,
@@ -40,6 +43,7 @@ pub(super) struct Ask {
 
 /// Asks, and waits for the answer.
 pub(super) fn run(ask: &Ask) -> Result<(), Failure> {
+    let document = document(ask)?;
     block_on(async {
         let store = open(&ask.file.config).await?;
         let agent = find(&store, ask).await?;
@@ -50,7 +54,7 @@ pub(super) fn run(ask: &Ask) -> Result<(), Failure> {
             text: ask.text.clone(),
             author: author(),
         };
-        let id = match store.ask(&wish, None, ask.wait).await? {
+        let id = match store.ask(&wish, document.as_deref(), ask.wait).await? {
             Taken::Waits(id) => id,
             Taken::Full(limit) => {
                 let detail =
@@ -61,6 +65,16 @@ pub(super) fn run(ask: &Ask) -> Result<(), Failure> {
         let report = wait_for(&store, &id, ask.wait).await?;
         tell(ask, &agent, &id, &report)
     })
+}
+
+/// Reads the document, if the command needs one.
+fn document(ask: &Ask) -> Result<Option<String>, Failure> {
+    let Some(path) = &ask.document else { return Ok(None) };
+    if !ask.command.needs_document() {
+        return Err(Failure { exit: 2, text: format!("{} takes no FILE", ask.command.word()) });
+    }
+    let read = bounded::read(path, DOCUMENT).and_then(bounded::Contents::text);
+    read.map(Some).map_err(|error| Failure { exit: 1, text: format!("cannot read {}: {error}", path.display()) })
 }
 
 /// Returns the one agent that is meant. One that is away is meant by its whole id only.
@@ -124,7 +138,8 @@ fn tell(ask: &Ask, agent: &AgentRow, id: &str, report: &Report) -> Result<(), Fa
     }
     let Some(ending) = Ending::of(report.standing) else {
         if ask.output == Output::Text {
-            note(&format!("agent {} obeys", agent.agent));
+            let answer = if report.answer.is_empty() { String::new() } else { format!(": {}", escape(&report.answer)) };
+            note(&format!("agent {} obeys{answer}", agent.agent));
         }
         return Ok(());
     };
@@ -147,6 +162,7 @@ enum Ending {
     Expired,
     Lost,
     Failed,
+    Document,
 }
 
 impl Ending {
@@ -157,6 +173,7 @@ impl Ending {
             Standing::Answered(Code::UNKNOWN) => Self::Unknown,
             Standing::Answered(Code::UNSUPPORTED) => Self::Unsupported,
             Standing::Answered(Code::BUSY) => Self::Busy,
+            Standing::Answered(Code::DOCUMENT) => Self::Document,
             Standing::Expired => Self::Expired,
             Standing::Lost => Self::Lost,
             Standing::Answered(_) | Standing::Failed | Standing::Waiting | Standing::Sent => Self::Failed,
@@ -174,6 +191,7 @@ impl Ending {
             Self::Expired => 10,
             Self::Lost => 11,
             Self::Failed => 12,
+            Self::Document => 13,
         }
     }
 
@@ -188,6 +206,7 @@ impl Ending {
             Self::Expired => Fault::CommandExpired,
             Self::Lost => Fault::CommandLost,
             Self::Failed => Fault::CommandFailed,
+            Self::Document => Fault::DocumentRefused,
         }
     }
 
@@ -230,11 +249,11 @@ mod tests {
 
     #[test]
     fn every_way_to_fail_has_an_exit_code_of_its_own_and_obeying_has_none() {
-        let codes = [Code::FORBIDDEN, Code::UNKNOWN, Code::UNSUPPORTED, Code::BUSY, Code::INTERNAL];
+        let codes = [Code::FORBIDDEN, Code::UNKNOWN, Code::UNSUPPORTED, Code::BUSY, Code::DOCUMENT, Code::INTERNAL];
         let standings = codes.map(Standing::Answered).into_iter().chain([Standing::Expired, Standing::Lost]);
         let exits: Vec<_> = standings.map(|standing| Ending::of(standing).unwrap().exit()).collect();
 
-        assert_eq!(exits, [4, 5, 6, 7, 12, 10, 11]);
+        assert_eq!(exits, [4, 5, 6, 7, 13, 12, 10, 11]);
         assert_eq!(Ending::of(Standing::Answered(Code::NO_ERROR)), None);
         let page = include_str!("../../../docs/operations.md");
         for ending in [
@@ -247,6 +266,7 @@ mod tests {
             Ending::Expired,
             Ending::Lost,
             Ending::Failed,
+            Ending::Document,
         ] {
             let row = format!("| {} | {} |", ending.exit(), ending.fault().code());
             assert!(page.contains(&row), "docs/operations.md has no {row}");

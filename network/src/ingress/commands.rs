@@ -38,9 +38,18 @@ struct Sent {
 
 impl Commands {
     /// Hands a command over to an agent. Under one lock: the answer may come before the number is known here.
-    fn send(&self, id: SessionId, session: &NetworkSession, sent: Sent, text: &str) -> Result<(), AnswerError> {
+    fn send(
+        &self,
+        (id, session): (SessionId, &NetworkSession),
+        sent: Sent,
+        document: Option<&str>,
+        text: &str,
+    ) -> Result<(), AnswerError> {
         let mut table = self.table.lock();
-        let number = session.command(sent.verb.command(), text)?; // spec: CMD-003, CMD-005
+        let number = match document {
+            None => session.command(sent.verb.command(), text)?, // spec: CMD-003, CMD-005
+            Some(document) => session.configure(document, text)?, // spec: CMD-006
+        };
         table.sent.entry(id).or_default().insert(number, sent);
         Ok(())
     }
@@ -146,10 +155,14 @@ impl Ingress {
                 && let Some(document) = self.store.take_command(&id, &self.run, *session).await?
             {
                 let sent = Sent { id, verb: wish.verb };
+                let needs = sent.verb.needs_document();
                 match document {
-                    Document::None => self.hand((*session, handle), sent, wish).await?,
-                    Document::Some(_) | Document::TooLarge => {
-                        self.commands.put_back([(sent, Outcome::Failed(DOCUMENT.to_owned()))])
+                    Document::None if !needs => self.hand((*session, handle), sent, None, wish).await?,
+                    Document::Some(document) if needs => {
+                        self.hand((*session, handle), sent, Some(&document), wish).await?;
+                    }
+                    Document::None | Document::Some(_) | Document::Unfit => {
+                        self.commands.put_back([(sent, Outcome::Failed(DOCUMENT.to_owned()))]);
                     }
                 }
             }
@@ -160,12 +173,14 @@ impl Ingress {
     /// Hands one over that this node, and no other, has taken.
     async fn hand(
         &self,
-        (id, session): (SessionId, &NetworkSession),
+        session: (SessionId, &NetworkSession),
         sent: Sent,
+        document: Option<&str>,
         wish: Wish,
     ) -> Result<(), StoreError> {
         let Wish { agent, verb, text, author, .. } = wish;
-        match self.commands.send(id, session, sent.clone(), &text) {
+        let id = session.0;
+        match self.commands.send(session, sent.clone(), document, &text) {
             Ok(()) => {
                 let (command, text, author) = (verb.word(), escape(&text), escape(&author));
                 info!(session = %id, %agent, command, id = sent.id, %text, %author, "a command was handed over");
@@ -200,4 +215,4 @@ impl Metrics {
 }
 
 const NONE: &str = "the row of the database holds no command";
-const DOCUMENT: &str = "the command takes no document";
+const DOCUMENT: &str = "the document is missing, too large, no text, or of a command that has none";

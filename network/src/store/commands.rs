@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use adit_core::{AgentId, Code, Command, SessionId};
+use adit_core::{AgentId, Code, Command, DOCUMENT, SessionId};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{Store, StoreError, agents, unix_millis};
@@ -20,11 +20,13 @@ pub enum Verb {
     Restart,
     /// Replace the program by a newer version.
     Update,
+    /// Put the endpoints of a document in force.
+    Configuration,
 }
 
 impl Verb {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Stop, Self::Restart, Self::Update];
+    pub const ALL: [Self; 4] = [Self::Stop, Self::Restart, Self::Update, Self::Configuration];
 
     /// Returns the word for it.
     pub const fn word(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Verb {
             Self::Stop => "stop",
             Self::Restart => "restart",
             Self::Update => "update",
+            Self::Configuration => "configuration",
         }
     }
 
@@ -41,6 +44,15 @@ impl Verb {
             Self::Stop => Command::Stop,
             Self::Restart => Command::Restart,
             Self::Update => Command::Update,
+            Self::Configuration => Command::Configuration,
+        }
+    }
+
+    /// Returns whether it needs a document; the others have none.
+    pub const fn needs_document(self) -> bool {
+        match self {
+            Self::Stop | Self::Restart | Self::Update => false,
+            Self::Configuration => true,
         }
     }
 
@@ -88,9 +100,9 @@ pub enum Document {
     /// There is none.
     None,
     /// It is this.
-    Some(Vec<u8>),
-    /// It is larger than [`DOCUMENT`].
-    TooLarge,
+    Some(String),
+    /// It is larger than [`DOCUMENT`], or no text.
+    Unfit,
 }
 
 /// How a command stands.
@@ -158,7 +170,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn ask(&self, wish: &Wish, document: Option<&[u8]>, within: Duration) -> Result<Taken, StoreError> {
+    pub async fn ask(&self, wish: &Wish, document: Option<&str>, within: Duration) -> Result<Taken, StoreError> {
         let mut id = [0; 16];
         aws_lc_rs::rand::fill(&mut id).map_err(|_| StoreError::Entropy)?;
         let (id, now) = (AgentId(id).to_string(), unix_millis());
@@ -192,7 +204,7 @@ impl Store {
             .bind(wish.agent.to_string())
             .bind(wish.verb.word())
             .bind(&wish.text)
-            .bind(document)
+            .bind(document.map(str::as_bytes))
             .bind(&wish.author)
             .bind(now)
             .bind(now.saturating_add(within))
@@ -233,13 +245,17 @@ impl Store {
     pub async fn take_command(&self, id: &str, node: &str, session: SessionId) -> Result<Option<Document>, StoreError> {
         let now = unix_millis();
         let update = "UPDATE commands SET state = 'sent', node = ?, session = ?, changed = ?
-             WHERE id = ? AND state = 'waiting' AND expires > ? RETURNING substr(document, 1, ? + 1)";
+             WHERE id = ? AND state = 'waiting' AND expires > ? RETURNING document IS NULL, substr(document, 1, ? + 1)";
         let update = sqlx::query(update).bind(node).bind(session.to_string()).bind(now).bind(id).bind(now);
         let Some(row) = update.bind(limit(DOCUMENT)).fetch_optional(&self.writer).await? else { return Ok(None) };
-        Ok(Some(match row.try_get::<Option<Vec<u8>>, _>(0)? {
-            None => Document::None,
-            Some(document) if document.len() <= DOCUMENT => Document::Some(document),
-            Some(_) => Document::TooLarge,
+        if row.try_get(0)? {
+            return Ok(Some(Document::None));
+        }
+        // A part of an empty one is nothing to SQLite.
+        let document: Option<Vec<u8>> = row.try_get(1)?;
+        Ok(Some(match document.unwrap_or_default() {
+            document if document.len() > DOCUMENT => Document::Unfit, // spec: CMD-006
+            document => String::from_utf8(document).map_or(Document::Unfit, Document::Some),
         }))
     }
 
@@ -339,8 +355,6 @@ fn limit(octets: usize) -> i64 {
 
 /// The octets of a command's text, as the protocol has it.
 pub const TEXT: usize = 1_024;
-/// The octets of a command's document.
-pub const DOCUMENT: usize = 64 << 10;
 /// Commands of one agent that may wait for it or its answers.
 pub const OPEN_PER_AGENT: i64 = 8;
 /// Commands of all agents that may wait so.

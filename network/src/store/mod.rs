@@ -30,9 +30,7 @@ use crate::{endpoints::Known, router::Key};
 
 pub use acl::{Acl, Object, Rule};
 pub use agents::{AgentRow, ENDPOINTS, Presence, Search, Sighting, parse_id};
-pub use commands::{
-    DOCUMENT, Document, OPEN, OPEN_PER_AGENT, Outcome, Report, Standing, TEXT, Taken, Verb, Waiting, Wish,
-};
+pub use commands::{Document, OPEN, OPEN_PER_AGENT, Outcome, Report, Standing, TEXT, Taken, Verb, Waiting, Wish};
 pub use secrets::{Issue, Opened};
 pub use token::NewToken;
 pub use vault::{Kind, Vault, VaultError, write_key};

@@ -152,6 +152,37 @@ async fn of_two_networks_on_one_database_one_hands_a_command_over_and_only_once(
     assert_eq!((heard, first.metric(metric) + second.metric(metric)), (4, 4));
 }
 
+/// CMD-006
+#[tokio::test]
+async fn a_document_reaches_the_agent_whole_or_not_at_all() {
+    let network = Network::start("");
+    let (_, token) = network.token(&[]);
+    let mut agent = listed(&network, &token, 1).await;
+    let file = network.folder.join("document.yml");
+    let path = file.to_str().unwrap();
+
+    std::fs::write(&file, "ä".repeat(3_073)).unwrap();
+    let refused = network.command(&["0101", "configuration", path]).await.unwrap();
+    assert_eq!(refused.exit, 1, "{}", refused.err);
+    assert!(refused.err.contains("larger than the 6144 octets"), "{}", refused.err);
+
+    let document = "ä".repeat(3_072);
+    std::fs::write(&file, &document).unwrap();
+    let text = "x".repeat(1_024);
+    let mut asking = network.command(&["0101", "configuration", path, "--text", &text]);
+    let done = loop {
+        tokio::select! {
+            done = &mut asking => break done.unwrap(),
+            event = agent.events.next() => if let UplinkEvent::Command { command, text: said, document: sent, reply } = event.unwrap() {
+                assert_eq!((command, said == text, sent == document), (Command::Configuration, true, true));
+                reply.answer(Code::DOCUMENT, "line 1: no endpoint");
+            },
+        }
+    };
+    assert_eq!(done.exit, 13, "{}", done.err);
+    assert!(done.err.contains("ADIT-1519") && done.err.contains("line 1: no endpoint"), "{}", done.err);
+}
+
 #[tokio::test]
 async fn who_is_meant_is_one_agent_or_nobody_is_asked() {
     let network = Network::start("");
@@ -166,6 +197,9 @@ async fn who_is_meant_is_one_agent_or_nobody_is_asked() {
         (&["010", "stop"], 8, "no agent is called 010"),
         (&["0303", "stop"], 8, "ADIT-1514"),
         (&["0101", "format"], 2, "possible values"),
+        (&["0101", "configuration"], 2, "FILE"),
+        (&["0101", "stop", "file"], 2, "takes no FILE"),
+        (&["0101", "configuration", "/nowhere"], 1, "cannot read /nowhere"),
         (&["0101", "stop", "--wait", "2h"], 2, "1s to 1h"),
     ] {
         let done = network.command(arguments).await.unwrap();

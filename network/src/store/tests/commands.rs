@@ -1,4 +1,4 @@
-use adit_core::{AgentId, Code, SessionId};
+use adit_core::{AgentId, Code, DOCUMENT, SessionId};
 
 use super::*;
 
@@ -140,7 +140,7 @@ async fn what_the_rows_hold_is_checked_before_it_is_used() {
         sqlx::query("DELETE FROM commands").execute(&store.writer).await.unwrap();
     }
     let id = asked(&store, 1, MINUTE).await;
-    for (state, code) in [("answered", None), ("answered", Some(-1)), ("answered", Some(1 << 33)), ("", Some(0))] {
+    for (state, code) in [("answered", None), ("answered", Some(-1)), ("answered", Some(1_i64 << 33)), ("", Some(0))] {
         let update = sqlx::query("UPDATE commands SET state = ?, code = ?").bind(state).bind(code);
         update.execute(&store.writer).await.unwrap();
         assert_eq!(report(&store, &id).await.0, Standing::Failed, "{state} {code:?}");
@@ -151,13 +151,19 @@ async fn what_the_rows_hold_is_checked_before_it_is_used() {
 async fn a_document_goes_along_up_to_its_limit_and_is_not_kept_when_it_is_over() {
     let dir = Dir::new("document");
     let store = dir.two_accounts().await;
-    for (size, expected) in [(DOCUMENT, true), (DOCUMENT + 1, false)] {
-        let document = vec![b'x'; size];
-        let Taken::Waits(id) = store.ask(&wish(1), Some(&document), MINUTE).await.unwrap() else { panic!() };
+    let (most, longer) = ("x".repeat(DOCUMENT), "x".repeat(DOCUMENT + 1));
+    for (document, set, expected) in [
+        (most.as_str(), "text = ''", Document::Some(most.clone())),
+        (longer.as_str(), "text = ''", Document::Unfit),
+        ("", "text = ''", Document::Some(String::new())),
+        ("a", "document = x'ff'", Document::Unfit),
+    ] {
+        let Taken::Waits(id) = store.ask(&wish(1), Some(document), MINUTE).await.unwrap() else { panic!() };
+        sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE commands SET {set}"))).execute(&store.writer).await.unwrap();
 
         let taken = store.take_command(&id, "node", SESSION).await.unwrap().unwrap();
 
-        assert_eq!(taken, if expected { Document::Some(document) } else { Document::TooLarge });
+        assert_eq!(taken, expected);
         store.note_outcome(&id, "node", &Outcome::Lost).await.unwrap();
         let kept = sqlx::query("SELECT document FROM commands WHERE id = ?").bind(&id);
         assert_eq!(kept.fetch_one(&store.readers).await.unwrap().get::<Option<Vec<u8>>, _>(0), None);
