@@ -1,8 +1,8 @@
 //! A network of a few lines that asks agents for something: `sample_vendor CA.pem`.
 //!
 //! Writes its certificate into the file, prints `READY localhost:PORT`, takes any agent with any token and binds whatever it wishes for.
-//! Each line of standard input, such as `update please`, is sent as a command to the agent whose session began last. What agents say
-//! is a line each: `session adit/1.0.0`, `bound https://app.example`, `answer FORBIDDEN why`, `closed`.
+//! Each line of standard input, such as `update please`, is sent as a command to the agent whose session began last; `configuration FILE why`
+//! sends what is in the file. What agents say is a line each: `session adit/1.0.0`, `bound https://app.example`, `answer FORBIDDEN why`, `closed`.
 
 use core::error::Error;
 use std::{
@@ -47,16 +47,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn ask(session: Option<&NetworkSession>, line: &str) {
     let (word, text) = line.split_once(' ').unwrap_or((line, ""));
+    let Some(session) = session else { return tell("not asked: nobody is there") };
     let command = match word {
+        "configuration" => {
+            let (file, text) = text.split_once(' ').unwrap_or((text, ""));
+            let asked = std::fs::read_to_string(file).map(|document| session.configure(&document, text));
+            return match asked {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tell(&format!("not asked: {error:?}")),
+                Err(error) => tell(&format!("not asked: {error}")),
+            };
+        }
         "stop" => Command::Stop,
         "restart" => Command::Restart,
         "update" => Command::Update,
-        _ => return tell("unknown: stop, restart or update"),
+        _ => return tell("unknown: stop, restart, update or configuration"),
     };
-    match session.map(|session| session.command(command, text)) {
-        Some(Ok(_)) => {}
-        Some(Err(error)) => tell(&format!("not asked: {error:?}")),
-        None => tell("not asked: nobody is there"),
+    if let Err(error) = session.command(command, text) {
+        tell(&format!("not asked: {error:?}"));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod carry;
+mod configure;
 mod embed;
 mod events;
 mod farewell;
@@ -38,6 +39,7 @@ use crate::{
 
 pub use embed::Detached;
 
+use configure::Remote;
 use events::{Memory, Next};
 use farewell::Farewell;
 use places::Places;
@@ -60,6 +62,7 @@ pub struct Agent {
     store: Option<Arc<Store>>,
     doors: Arc<Doors>,
     updates: Option<mpsc::Sender<Wish>>,
+    remote: Option<Remote>,
 }
 
 /// What to do about a network that does not answer, or not as hoped.
@@ -96,8 +99,23 @@ impl Agent {
         let status = Arc::default();
         let (patience, guard) = (Patience::Service, Guard::new());
         let (reloads, state, store, doors) = (None, None, None, Arc::default());
-        let updates = None;
-        Ok(Self { config, token, provider, tls, route, status, patience, reloads, state, guard, store, doors, updates })
+        let (updates, remote) = (None, None);
+        Ok(Self {
+            config,
+            token,
+            provider,
+            tls,
+            route,
+            status,
+            patience,
+            reloads,
+            state,
+            guard,
+            store,
+            doors,
+            updates,
+            remote,
+        })
     }
 
     /// Gives up at the first failure, for a person who waits for it.
@@ -209,8 +227,9 @@ impl Agent {
                 Ok(()) = changes.changed() => {}
                 Some(config) = next_config(&mut self.reloads) => {
                     config.under(&self.guard);
-                    self.config.endpoints = config.endpoints;
+                    self.adopt(config);
                 }
+                Some(news) = Remote::next(&mut self.remote) => drop(self.heard(news)),
             }
         }
     }
@@ -228,7 +247,7 @@ impl Agent {
         let (uplink, mut events) = Uplink::start(options);
         let _watching = self.watch_revocation(&uplink); // until it is dropped
         let mut places = Places::new(uplink.clone(), self);
-        if let Err(error) = places.update(&self.config.endpoints, self.patience) {
+        if let Err(error) = self.settle(&mut places, self.patience) {
             return Some(Outcome::Failed(error));
         }
         let mut memory = Memory::new(self);
@@ -261,12 +280,13 @@ impl Agent {
                     Next::Continue
                 }
                 Some(config) = next_config(&mut self.reloads), if ending.is_none() => {
-                    self.reload(config, &mut places);
-                    Next::Continue
+                    self.reload(config, &mut places, &mut memory)
                 }
+                Some(news) = Remote::next(&mut self.remote), if ending.is_none() => self.hear(news, &mut places),
             };
             match next {
                 Next::Continue => {}
+                Next::Configure(order) => self.configure(order, &places),
                 Next::Freeze => {
                     places.close(Farewell::Frozen);
                     self.close(&uplink).await;
@@ -279,7 +299,7 @@ impl Agent {
                 Next::End(_) => {}
                 Next::Fail(error) => return Some(Outcome::Failed(error)),
                 Next::Over(last) => {
-                    self.settle(SETTLE).await;
+                    self.finish(SETTLE).await;
                     let failed = || Outcome::Failed(last.unwrap_or_else(|| Fault::Internal.into()));
                     return Some(ending.unwrap_or_else(failed));
                 }
@@ -307,7 +327,7 @@ impl Agent {
 
     /// Closes the sessions, once the connections have said why they end.
     async fn close(&self, uplink: &Uplink) {
-        self.settle(CLOSING).await;
+        self.finish(CLOSING).await;
         let closed = uplink.close(Code::FROZEN, "the customer has frozen this agent");
         let _ = timeout(CLOSING, closed).await; // it ends with its last handle
     }
@@ -318,12 +338,12 @@ impl Agent {
             return Next::Freeze;
         }
         // What fails has been told; what was asked for before may be allowed again.
-        let _ = places.update(&self.config.endpoints, Patience::Service);
+        let _ = self.settle(places, Patience::Service);
         Next::Continue
     }
 
     /// Lets what has come reach the upstreams after the session is over.
-    async fn settle(&self, most: Duration) {
+    async fn finish(&self, most: Duration) {
         let deadline = Instant::now() + most;
         while self.status.live() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -388,20 +408,23 @@ impl Agent {
         identity::lasting(&key.join("\n"), folder, &self.provider) // spec: AUTH-006
     }
 
-    fn reload(&mut self, config: Config, places: &mut Places) {
+    fn reload(&mut self, config: Config, places: &mut Places, memory: &mut Memory) -> Next {
         config.under(&self.guard);
-        match places.replace(&config.endpoints) {
+        let endpoints = config.endpoints.len() as u64;
+        match self.replace(config, places) {
             Ok(()) => {
-                tracing::info!("configuration read again: endpoints are as it says; `agent` needs a new start");
-                let endpoints = config.endpoints.len() as u64;
+                tracing::info!(
+                    "configuration read again: endpoints and remote_management are as it says; the rest of `agent` needs a new start"
+                );
                 self.guard.note(|| Draft::configuration("taken").number("endpoints", endpoints));
-                self.config.endpoints = config.endpoints;
             }
             Err(error) => {
                 self.guard.note(|| Draft::configuration("not taken").text("why", &error.to_string()));
                 tracing::error!(%error, "configuration read again and not taken");
             }
         }
+        memory.allow(self.config.agent.remote_management);
+        Next::Continue
     }
 }
 

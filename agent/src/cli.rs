@@ -12,6 +12,7 @@ mod import;
 mod manual;
 mod policy;
 mod prove;
+mod remote;
 mod requests;
 mod run;
 mod service;
@@ -55,6 +56,7 @@ pub fn main(provider: &Arc<CryptoProvider>) -> ExitCode {
         Command::Config(ConfigCommand::Path(output)) => configuration::path(&global, output.output),
         Command::Config(ConfigCommand::Import(wanted)) => import::run(&global, &wanted),
         Command::Config(ConfigCommand::Endpoints(output)) => configuration::endpoints(&global, output.output),
+        Command::Config(ConfigCommand::Remote(command)) => remote::run(&global, &command, provider),
         Command::Config(ConfigCommand::Schema(schema)) => {
             print(schema::text(schema.of == "policy")).map(|()| Exit::Fine)
         }

@@ -1,5 +1,7 @@
 //! What an agent would do, in plain words: who reaches what, who can read it, what is kept, what is refused.
 
+mod remote;
+
 use core::ops::Deref;
 use std::path::Path;
 
@@ -12,7 +14,8 @@ use crate::{
         Address, AgentConfig, CaptureConfig, ClientMode, Config, CrlMode, EndpointConfig, LogOutput, NamedFile,
         ReleaseUrl, Roots, SocketMode, SocketPlace, TerminationConfig, Token, UpstreamTrust,
     },
-    policy::{Bounds, Commands, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
+    policy::{Bounds, Facts, Policy, Protocol, Refusal, Rule, Verdict, audit_folder},
+    remote::Document,
     trust::list_place,
 };
 
@@ -26,6 +29,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) frozen: Option<&'a str>,
     /// Where the agent keeps what must last.
     pub(crate) state: Option<&'a Path>,
+    /// What the vendor has sent by a command, or why that is not believed.
+    pub(crate) remote: &'a Result<Option<Document>, String>,
     /// The time, in seconds since 1970.
     pub(crate) now: i64,
 }
@@ -50,8 +55,10 @@ pub(crate) fn explain(config: &Config, situation: &Situation<'_>) -> Explanation
     let mut teller = Teller { statements: Vec::new() };
     teller.network(&config.agent);
     teller.policy(situation);
-    let endpoints: Vec<Value> =
-        config.endpoints.iter().map(|endpoint| teller.endpoint(endpoint, &config.agent, situation)).collect();
+    let sent = situation.sent(config);
+    let all = config.endpoints.iter().map(|own| (own, false)).chain(sent.into_iter().map(|sent| (sent, true)));
+    let endpoints: Vec<Value> = all.map(|which| teller.endpoint(which, &config.agent, situation)).collect();
+    let remote = teller.remote(config, situation);
     let commands = teller.commands(&config.agent, situation);
     teller.versions(&config.agent, situation);
     let files = teller.files(config, situation);
@@ -63,6 +70,7 @@ pub(crate) fn explain(config: &Config, situation: &Situation<'_>) -> Explanation
         "endpoints": endpoints,
         "commands": commands,
         "files": files,
+        "remote": remote,
         "capture": capture,
         "audit": situation.policy.filter(|(policy, ..)| policy.audit.enabled).map(|(policy, ..)| json!({
             "path": audit_folder(&policy.audit, situation.state), "keep": policy.audit.keep, "max_size": policy.audit.max_size,
@@ -232,8 +240,16 @@ impl Teller {
         }
     }
 
-    fn endpoint(&mut self, endpoint: &EndpointConfig, agent: &AgentConfig, situation: &Situation<'_>) -> Value {
+    fn endpoint(
+        &mut self,
+        (endpoint, is_sent): (&EndpointConfig, bool),
+        agent: &AgentConfig,
+        situation: &Situation<'_>,
+    ) -> Value {
         let topic = format!("Endpoint {}", endpoint.name);
+        if is_sent {
+            self.say(&topic, "from", "the vendor, who has sent it by a command");
+        }
         let protocol = Protocol::of(endpoint);
         self.say(&topic, "callers", format!("come in at {}", endpoint.url));
         self.say(&topic, "leads to", format!("{} ({protocol})", endpoint.upstream.address));
@@ -265,7 +281,7 @@ impl Teller {
         json!({
             "name": endpoint.name, "url": endpoint.url, "upstream": endpoint.upstream.address.to_string(),
             "protocol": protocol.word(), "tls_end": end.word(), "allowed": allowed, "rule": rule, "reason": reason,
-            "acme": ordered,
+            "acme": ordered, "remote": is_sent,
         })
     }
 
@@ -291,47 +307,6 @@ impl Teller {
         };
         self.say(topic, "certificate", text);
         Some(json!({ "directory": directory, "file": file, "allowed": refusal.is_none() }))
-    }
-
-    fn commands(&mut self, agent: &AgentConfig, situation: &Situation<'_>) -> Value {
-        let configured = agent.remote_management;
-        let rests = situation.policy.and_then(|(policy, ..)| policy.rests(situation.now));
-        let both = match situation.policy {
-            None => configured,
-            Some(_) if rests.is_some() => Commands::default().intersect(configured),
-            Some((policy, ..)) => policy.commands.intersect(configured),
-        };
-        let update = match &agent.update {
-            Some(_) => "it takes a newer version that the vendor has signed",
-            None => "it is answered that no place for updates is configured",
-        };
-        let table = [
-            ("stop", configured.stop, both.stop, "it ends the agent"),
-            (
-                "restart",
-                configured.restart,
-                both.restart,
-                "it makes its sessions anew and reads its configuration again",
-            ),
-            ("update", configured.update, both.update, update),
-        ];
-        for (word, configured, both, meaning) in table {
-            let text = match (configured, both) {
-                (_, true) => format!("accepted: {meaning}"),
-                (true, false) => {
-                    let never = || format!("commands.{word} of the policy is not true");
-                    format!("refused: {}", rests.clone().unwrap_or_else(never))
-                }
-                (false, _) => format!("refused: remote_management.{word} of the configuration is not true"),
-            };
-            self.say("Commands of the vendor", word, text);
-        }
-        self.say(
-            "Commands of the vendor",
-            "configuration",
-            "refused: this build takes its configuration from files alone",
-        );
-        json!({ "stop": both.stop, "restart": both.restart, "update": both.update, "configuration": false })
     }
 
     /// Tells who on this machine may ask the running agent what; returns whether requests are captured.

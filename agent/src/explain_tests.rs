@@ -1,7 +1,10 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::Overrides;
+use crate::{
+    config::{Overrides, document},
+    remote::Kept,
+};
 
 const CONFIGURATION: &str = "\
 version: 1
@@ -37,11 +40,15 @@ allow:
 const NOON: i64 = 1_795_435_200;
 
 fn told(configuration: &str, policy: Option<&str>) -> Explanation {
+    told_beside(configuration, policy, &Ok(None))
+}
+
+fn told_beside(configuration: &str, policy: Option<&str>, remote: &Result<Option<Document>, String>) -> Explanation {
     let text = crate::config::Text { text: configuration.to_owned(), mode: Some(0o600) };
     let config = Config::parse(&["0.yml".into()], &[text], &Overrides::default()).unwrap();
     let policy = policy.map(|text| Policy::parse(Path::new("policy.yml"), text).unwrap());
     let policy = policy.as_ref().map(|policy| (policy, Path::new("/etc/adit/policy.yml"), "0123abcd"));
-    explain(&config, &Situation { policy, frozen: None, state: Some(Path::new("/var/lib/adit")), now: NOON })
+    explain(&config, &Situation { policy, frozen: None, state: Some(Path::new("/var/lib/adit")), remote, now: NOON })
 }
 
 #[test]
@@ -189,7 +196,7 @@ fn it_says_from_whom_certificates_are_ordered_and_whether_the_policy_lets_it() {
         let config = crate::testing::config(configuration);
         let policy = policy.map(|text| Policy::parse(Path::new("policy.yml"), text).unwrap());
         let policy = policy.as_ref().map(|policy| (policy, Path::new("/etc/adit/policy.yml"), "0123abcd"));
-        explain(&config, &Situation { policy, frozen: None, state: None, now: NOON })
+        explain(&config, &Situation { policy, frozen: None, state: None, remote: &Ok(None), now: NOON })
     };
 
     let alone = told(None);
@@ -208,4 +215,46 @@ fn it_says_from_whom_certificates_are_ordered_and_whether_the_policy_lets_it() {
     let allowed = told(Some("version: 1\nacme: { hosts: ca.corp }\n"));
     assert!(allowed.text().contains("certificates may be ordered from ca.corp"), "{}", allowed.text());
     assert_eq!(allowed.json()["endpoints"][0]["acme"]["allowed"], true);
+}
+
+#[test]
+fn it_says_what_the_vendor_has_sent_and_whether_that_is_in_force() {
+    let text = "version: 1\nendpoints:\n  - { name: erp, url: 'https://crm.example.com', upstream: { url: 'http://erp.corp:8080' } }\n";
+    let kept = Kept { document: text.to_owned(), print: "ab12".to_owned(), said: "by ops".to_owned(), taken: NOON };
+    let sent = Ok(Some(Document { kept, sent: document(text).unwrap() }));
+    let takes = CONFIGURATION
+        .replace("restart: true }", "restart: true, configuration: true }")
+        .replace("https://crm.example.com", "https://own.example.com");
+    let allows = POLICY.replace("stop: true }", "stop: true, configuration: true }");
+    let text = |configuration: &str, policy: Option<&str>| told_beside(configuration, policy, &sent).text();
+
+    let told = text(&takes, Some(&allows));
+    for line in [
+        "Endpoint erp\n  from         the vendor, who has sent it by a command\n  callers      come in at https://crm.example.com",
+        "  allowed      by rule `crm`",
+        "  document     1 endpoints, taken at 2026-11-23 12:00:00 UTC, SHA-256 ab12; the vendor said `by ops`",
+        "  in force     beside the endpoints of the configuration, within the policy",
+        "  configuration accepted: it has the endpoints that the vendor sends",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+    for (configuration, policy, line) in [
+        (&*takes, Some(POLICY), "not in force commands.configuration of the policy is not true"),
+        (
+            CONFIGURATION,
+            Some(&*allows),
+            "not in force remote_management.configuration of the configuration is not true",
+        ),
+        (&*takes, None, "not in force there is no policy: without one"),
+        (&*takes, None, "configuration refused: there is no policy: without one"),
+    ] {
+        let told = text(configuration, policy);
+        assert!(told.contains(line) && !told.contains("Endpoint erp"), "{line}\n{told}");
+    }
+    let clash = takes.replace("name: crm", "name: erp");
+    assert!(text(&clash, Some(&allows)).contains("in force     without erp, which the configuration has itself"));
+    let value = told_beside(&takes, Some(&allows), &sent).json();
+    assert_eq!((&value["endpoints"][2]["remote"], &value["remote"]["sha256"]), (&true.into(), &"ab12".into()));
+    let problem = told_beside(&takes, Some(&allows), &Err("it is not as it was written".to_owned())).text();
+    assert!(problem.contains("not believed it is not as it was written: none of it is in force"), "{problem}");
 }

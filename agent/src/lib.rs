@@ -25,8 +25,10 @@ mod private;
 mod prove;
 mod regular;
 mod relay;
+mod remote;
 mod route;
 mod schema;
+mod sealed;
 mod service;
 mod status;
 mod termination;
@@ -44,8 +46,11 @@ pub use agent::{Agent, Detached, Outcome};
 pub use config::{Address, Channel, Config, ProxyVersion};
 #[doc(hidden)]
 pub use import::{ImportSample, import_sample};
+#[doc(hidden)]
+pub use remote::sent_endpoints;
 pub use status::{
-    Attempt, Board, CertificateState, Disconnect, EndpointState, SessionState, Status, StepOutcome, StepState,
+    Attempt, Board, CertificateState, Disconnect, EndpointState, RemoteState, SessionState, Status, StepOutcome,
+    StepState,
 };
 #[doc(hidden)]
 pub use trust::list_of_answer;

@@ -244,6 +244,7 @@ mod tests {
             problem: problem.into(),
             refusal: String::new(),
             certificate: None,
+            remote: false,
         };
         Board { session, endpoints: endpoints.iter().map(endpoint).collect(), ..Board::default() }
     }

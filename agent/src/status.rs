@@ -59,6 +59,8 @@ pub struct Board {
     pub attempt: Option<Attempt>,
     /// The heartbeat in force, as agreed upon with the network; before that there is none.
     pub heartbeat: Option<Heartbeat>,
+    /// What the vendor has sent by a command; nothing where that is not so.
+    pub remote: Option<RemoteState>,
     /// The last ten ends of connections to the network, the latest last.
     pub disconnects: VecDeque<Disconnect>,
 }
@@ -107,6 +109,28 @@ pub struct EndpointState {
     pub refusal: String,
     /// The certificate, where the agent orders it itself.
     pub certificate: Option<CertificateState>,
+    /// Whether the vendor has sent it by a command.
+    pub remote: bool,
+}
+
+/// The document of endpoints that the vendor has sent by a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RemoteState {
+    /// How many endpoints it names.
+    pub endpoints: usize,
+    /// The SHA-256 of the document, in hexadecimal digits.
+    pub print: String,
+    /// What the vendor said about it, and so by whom.
+    pub said: String,
+    /// When it was taken, in seconds since 1970.
+    pub taken: i64,
+    /// Why it is not in force; empty while it is.
+    pub withheld: String,
+    /// The endpoints that are left out because the configuration has one of that name or URL.
+    pub left_out: Vec<String>,
+    /// Why what is kept is not believed; empty when it is.
+    pub problem: String,
 }
 
 /// A certificate that the agent orders itself. Times are seconds since 1970.

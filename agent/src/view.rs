@@ -132,6 +132,7 @@ mod tests {
             problem: problem.into(),
             refusal: String::new(),
             certificate: None,
+            remote: false,
         };
         Board {
             session: SessionState::Online,

@@ -92,6 +92,7 @@ async fn every_remote_command_is_refused_unless_the_configuration_allows_it() {
         (Command::Stop, Code::FORBIDDEN),
         (Command::Restart, Code::FORBIDDEN),
         (Command::Update, Code::FORBIDDEN),
+        (Command::Configuration, Code::FORBIDDEN),
         (Command::Unknown(99), Code::UNKNOWN),
     ] {
         network.command(command);

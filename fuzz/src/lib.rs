@@ -24,6 +24,7 @@ mod policy;
 mod proxy;
 mod reconnect;
 mod release;
+mod remote;
 mod resume;
 mod session;
 mod text;
@@ -52,6 +53,7 @@ pub use policy::policy;
 pub use proxy::proxy;
 pub use reconnect::reconnect;
 pub use release::release;
+pub use remote::remote;
 pub use resume::resume;
 pub use session::session;
 pub use text::text;
@@ -91,6 +93,7 @@ pub const TARGETS: &[Target] = &[
     ("reconnect", reconnect),
     ("refusal", refusal),
     ("release", release),
+    ("remote", remote),
     ("resume", resume),
     ("session", session),
     ("text", text),

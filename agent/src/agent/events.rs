@@ -17,6 +17,7 @@ use crate::{
     config::RemoteManagement,
     errors::{Error, Fault},
     policy::Guard,
+    remote::NO_POLICY,
     route::Route,
     status::{Attempt, EndpointState, SessionState, Status, note},
     trust::{NetworkTls, explain_end},
@@ -32,6 +33,8 @@ pub(super) enum Next {
     End(Outcome),
     /// End at once.
     Fail(Error),
+    /// Have the endpoints that the vendor wants.
+    Configure(Order),
     /// It has ended; the last that was wrong.
     Over(Option<Error>),
 }
@@ -41,6 +44,15 @@ pub(crate) struct Wish {
     pub(crate) reply: CommandReply,
     /// What the vendor says about it.
     pub(crate) text: String,
+}
+
+/// The vendor's wish for endpoints, which the customer takes from there.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) document: String,
+    /// What the vendor says about it.
+    pub(super) text: String,
+    pub(super) reply: CommandReply,
 }
 
 /// What has to be remembered between events.
@@ -155,7 +167,7 @@ impl Memory {
             UplinkEvent::Unbound { lane, id, refusal, retry_in } => {
                 self.refused((id, names.get(&id)), lane, &refusal, retry_in, true)
             }
-            UplinkEvent::Command { command, text, reply, .. } => self.command(command, &text, reply),
+            UplinkEvent::Command { command, text, document, reply } => self.command(command, (text, document), reply),
             UplinkEvent::Revocations { lists, .. } => {
                 self.tls.revocation.hear(&lists, UnixTime::now());
                 Next::Continue
@@ -297,13 +309,18 @@ impl Memory {
         if self.patience == Patience::Command && final_answer { Next::Fail(told) } else { Next::Continue }
     }
 
-    fn command(&self, command: Command, text: &str, reply: CommandReply) -> Next {
-        let both = self.guard.commands(self.allowed);
+    /// Takes over what the vendor may ask for.
+    pub(super) const fn allow(&mut self, allowed: RemoteManagement) {
+        self.allowed = allowed;
+    }
+
+    fn command(&self, command: Command, (text, document): (String, String), reply: CommandReply) -> Next {
+        let (both, whole, text) = (self.guard.commands(self.allowed), text.clone(), text.as_str());
         let (word, configured, allowed) = match command {
             Command::Stop => ("stop", self.allowed.stop, both.stop),
             Command::Restart => ("restart", self.allowed.restart, both.restart),
             Command::Update => ("update", self.allowed.update, both.update),
-            Command::Configuration => ("configuration", false, false),
+            Command::Configuration => ("configuration", self.allowed.configuration, both.configuration),
             Command::Unknown(_) => {
                 reply.answer(Code::UNKNOWN, "this agent does not know the command");
                 tracing::warn!(text = %escape(text), "remote command not known");
@@ -318,9 +335,14 @@ impl Memory {
         };
         if configured && !allowed {
             let error = Fault::PolicyRefused;
-            let never = || format!("commands.{word} of the policy is not true");
+            let never = || match self.guard.policy() {
+                Some(_) => format!("commands.{word} of the policy is not true"),
+                None => NO_POLICY.to_owned(),
+            };
             let detail = self.guard.rests().unwrap_or_else(never);
-            reply.answer(Code::FORBIDDEN, "the customer's policy does not allow it"); // spec: CMD-001
+            let is_there = self.guard.policy().is_some() || self.guard.frozen().is_some();
+            let told = if is_there { "the customer's policy does not allow it" } else { NO_POLICY_HERE };
+            reply.answer(Code::FORBIDDEN, told); // spec: CMD-001
             tracing::warn!(command = word, %text, %error, detail, remedy = error.entry().remedy, "remote command refused");
             return refused(&detail);
         }
@@ -334,7 +356,8 @@ impl Memory {
             // spec: CMD-004
             Command::Stop => Outcome::Ended,
             Command::Restart => Outcome::Restart,
-            Command::Update | Command::Configuration | Command::Unknown(_) => return self.update(said, reply),
+            Command::Configuration => return Next::Configure(Order { document, text: whole, reply }),
+            Command::Update | Command::Unknown(_) => return self.update(said, reply),
         };
         tracing::warn!(command = word, %text, "remote command obeyed");
         self.guard.note(|| Draft::command(word, said, "obeyed"));
@@ -380,6 +403,9 @@ impl Memory {
         self.status.change(|board| board.trouble = Some(text));
     }
 }
+
+/// What the vendor is told where there is no policy.
+const NO_POLICY_HERE: &str = "the customer has no policy, and without one no endpoints are taken";
 
 fn shown(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())

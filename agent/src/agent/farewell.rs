@@ -13,6 +13,8 @@ pub(super) enum Farewell {
     Frozen,
     /// The configuration does not have it any more.
     Removed,
+    /// The vendor has sent it by a command, and the customer takes none from there any more.
+    Withdrawn,
     /// The configuration has it otherwise: it is asked for anew.
     Changed,
     /// The configuration has it otherwise, and there is no certificate that callers could be shown.
@@ -23,7 +25,7 @@ impl Farewell {
     /// Returns the code on the wire.
     pub(super) const fn code(self) -> Code {
         match self {
-            Self::Disallowed | Self::BoundOtherwise => Code::DISALLOWED,
+            Self::Disallowed | Self::BoundOtherwise | Self::Withdrawn => Code::DISALLOWED,
             Self::Frozen => Code::FROZEN,
             Self::Removed | Self::Changed => Code::CONFIGURATION,
             Self::Certificate => Code::CERTIFICATE,
@@ -37,6 +39,7 @@ impl Farewell {
             Self::BoundOtherwise => "the customer's policy does not allow what was bound",
             Self::Frozen => "the customer has frozen this agent",
             Self::Removed => "the agent's configuration does not have the endpoint any more",
+            Self::Withdrawn => "the customer does not take the endpoint from the vendor any more",
             Self::Changed => "the agent's configuration of the endpoint has changed",
             Self::Certificate => "the agent has no certificate for the endpoint that it can use",
         }

@@ -42,6 +42,10 @@ pub(super) struct Places {
     doors: Arc<Doors>,
     running: BTreeMap<String, Running>,
     pub(super) names: BTreeMap<BindId, String>,
+    /// The names of those that the vendor has sent.
+    pub(super) remote: BTreeSet<String>,
+    /// The names of those that the vendor has sent and the customer does not take any more.
+    pub(super) withdrawn: BTreeSet<String>,
     /// Where certificates are ordered.
     desk: Arc<Desk>,
     /// Endpoints whose certificate could not be used when that was tried last.
@@ -52,6 +56,8 @@ pub(super) struct Places {
 struct Running {
     config: EndpointConfig,
     id: BindId,
+    /// Whether the vendor has sent it.
+    remote: bool,
     /// Dropped, nobody is taken in any more; connections may finish.
     _stop: oneshot::Sender<()>,
 }
@@ -72,6 +78,8 @@ impl Places {
             doors: Arc::clone(&agent.doors),
             running: BTreeMap::new(),
             names: BTreeMap::new(),
+            remote: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
             desk: Desk::new(agent.route.clone(), Arc::clone(&agent.guard), Arc::clone(&agent.provider), agent.status()),
             waiting: Vec::new(),
             tried: Instant::now(),
@@ -126,6 +134,22 @@ impl Places {
         Ok(())
     }
 
+    /// Returns whether an endpoint is asked for as it is.
+    pub(super) fn has(&self, endpoint: &EndpointConfig) -> bool {
+        self.running.get(&endpoint.name).is_some_and(|running| running.config == *endpoint)
+    }
+
+    /// Finds out whether endpoints could be served.
+    ///
+    /// # Errors
+    /// The place among them of the first that cannot, and why.
+    pub(super) fn try_all<'e>(&self, wanted: impl Iterator<Item = &'e EndpointConfig>) -> Result<(), (usize, Error)> {
+        for (at, endpoint) in wanted.enumerate() {
+            self.prepare(endpoint).map_err(|error| (at, error))?;
+        }
+        Ok(())
+    }
+
     /// Finds out what of a configuration can be bound, and gives nothing up for it.
     fn plan(&self, wanted: &[EndpointConfig]) -> Plan {
         let stay =
@@ -157,6 +181,7 @@ impl Places {
                 problem: String::new(),
                 refusal: String::new(),
                 certificate: None,
+                remote: false,
             };
             match plan.ready.remove(&endpoint.name) {
                 Some(Ok(ready)) => self.bind(endpoint, ready),
@@ -167,11 +192,15 @@ impl Places {
                     }
                 }
                 None => {
+                    if let Some(running) = self.running.get_mut(&endpoint.name) {
+                        running.remote = self.remote.contains(&endpoint.name);
+                    }
                     let board = self.status.board();
                     state = board.endpoints.into_iter().find(|known| known.name == endpoint.name).unwrap_or(state);
                 }
             }
             state.refusal = self.refusal(endpoint);
+            state.remote = self.remote.contains(&endpoint.name);
             states.push(state);
         }
         self.status.change(|board| board.endpoints = states);
@@ -185,30 +214,40 @@ impl Places {
                 continue;
             }
             let why = self.parting(&running, wanted, plan);
-            self.names.remove(&running.id);
-            self.doors.close(&name);
-            self.guard.note(|| {
-                let record = Draft::bind("given up", &name).text("url", &running.config.url);
-                record.text("why", why.text()).text("told", &why.code().to_string())
-            });
-            tracing::info!(name, why = why.text(), told = %why.code(), "endpoint given up");
-            self.say(&running, why);
+            self.part(&running, why);
         }
+    }
+
+    fn part(&mut self, running: &Running, why: Farewell) {
+        let name = &running.config.name;
+        self.names.remove(&running.id);
+        self.doors.close(name);
+        self.guard.note(|| {
+            let record = Draft::bind("given up", name).text("url", &running.config.url);
+            record.text("why", why.text()).text("told", &why.code().to_string())
+        });
+        tracing::info!(name, why = why.text(), told = %why.code(), "endpoint given up");
+        self.say(running, why);
     }
 
     /// Tells the network: before anything is asked for anew, which might be the same URL.
     fn say(&self, running: &Running, why: Farewell) {
-        self.uplink.give_up(&Unbind::new(running.id).because(why.code(), why.text())); // what is open may finish
+        // What is open may finish; but not what the vendor has sent: it would outlast the customer's word for it.
+        self.uplink.give_up(&Unbind::new(running.id).cutting(running.remote).because(why.code(), why.text()));
     }
 
     /// Returns why an endpoint does not stay as it is.
     fn parting(&self, running: &Running, wanted: &[EndpointConfig], plan: &Plan) -> Farewell {
         let name = &running.config.name;
+        let is_wanted = wanted.iter().any(|endpoint| endpoint.name == *name);
+        if !is_wanted && self.withdrawn.contains(name) {
+            return Farewell::Withdrawn;
+        }
         let fault = plan.ready.get(name).and_then(|prepared| prepared.as_ref().err()).map(|error| error.fault);
         if is_barred(&self.guard, &running.config, None) || fault.is_some_and(is_refusal) {
             return Farewell::Disallowed;
         }
-        if !wanted.iter().any(|endpoint| endpoint.name == *name) {
+        if !is_wanted {
             return Farewell::Removed;
         }
         // With any fault it is not asked for anew.
@@ -326,7 +365,9 @@ impl Places {
             start: std::time::Instant::now(),
         };
         self.names.insert(bound.id(), endpoint.name.clone());
-        self.running.insert(endpoint.name.clone(), Running { config: endpoint.clone(), id: bound.id(), _stop: stop });
+        let remote = self.remote.contains(&endpoint.name);
+        let running = Running { config: endpoint.clone(), id: bound.id(), remote, _stop: stop };
+        self.running.insert(endpoint.name.clone(), running);
         let service = Arc::new(service);
         self.doors.open(&service);
         tokio::spawn(serve(bound, service, stopped));

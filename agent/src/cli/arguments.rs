@@ -339,6 +339,17 @@ pub(crate) enum ConfigCommand {
     Endpoints(Printed),
     /// Print the JSON Schema of the configuration, or of the policy, for editors and checks.
     Schema(Schema),
+    /// Look at the endpoints that the vendor has sent by a command, or remove them.
+    #[command(subcommand)]
+    Remote(RemoteCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemoteCommand {
+    /// Print the document, when it was taken, and what the vendor said about it.
+    Show(Printed),
+    /// Remove it: an agent that runs gives its endpoints up, with what is open.
+    Remove,
 }
 
 #[derive(Debug, Args)]

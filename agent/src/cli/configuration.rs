@@ -13,11 +13,12 @@ use rustls::crypto::CryptoProvider;
 use super::{
     Failure,
     arguments::{Global, Output},
-    policy, print,
+    policy, print, remote,
 };
 use crate::{
     acme,
     audit::Draft,
+    clock,
     config::{
         Config, ConfigFault, EditError, LogOutput, Named, Overrides, Roots, Token, UpstreamTrust, default_path, locate,
         set_authtoken, token,
@@ -25,6 +26,7 @@ use crate::{
     errors::{Error, Exit, Fault},
     identity::state_folder,
     policy::{Guard, Watch},
+    remote::withheld,
     route::Route,
     service::systemd,
     termination::Termination,
@@ -90,7 +92,7 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
     let files = files(global);
     let checked = Config::load(&files, &overrides(global));
     let policy = policy::read(global, provider);
-    let mut lacking = Vec::new();
+    let (mut lacking, mut remote) = (Vec::new(), None);
     let mut faults: Vec<(ConfigFault, Option<Fault>)> = match checked {
         Ok(config) => {
             let guard = policy.as_ref().map_or_else(|_| Guard::new(), Watch::guard);
@@ -98,6 +100,7 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
             let refused = refused(config.named(), &guard);
             if refused.is_empty() {
                 lacking = lacks(&config);
+                remote = of_remote(global, &config, &guard, provider);
                 unusable(&config, provider)
             } else {
                 refused.into_iter().map(|fault| (fault, Some(Fault::FileRefused))).collect()
@@ -111,8 +114,7 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
     faults.extend(policy.err().unwrap_or_default().into_iter().map(|fault| (fault, None)));
     if output == Output::Json {
         let shown: Vec<_> = faults.iter().map(json).collect();
-        let line =
-            serde_json::json!({ "valid": shown.is_empty(), "files": files, "faults": shown, "lacking": lacking });
+        let line = serde_json::json!({ "valid": shown.is_empty(), "files": files, "faults": shown, "lacking": lacking, "remote": remote });
         print(&format!("{line}\n"))?;
         return Ok(if shown.is_empty() { Exit::Fine } else { Exit::Config });
     }
@@ -120,6 +122,7 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
         let named: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
         print(&format!("{}: valid\n", if named.is_empty() { "no file".to_owned() } else { named.join(", ") }))?;
         lacking.iter().try_for_each(|what| print(&format!("`adit start` needs more: {what}\n")))?;
+        remote.iter().try_for_each(|line| print(&format!("{line}\n")))?;
         return Ok(Exit::Fine);
     }
     let lines: Vec<_> = faults.iter().map(|(fault, _)| fault.to_string()).collect();
@@ -143,13 +146,25 @@ fn missed(watch: &Watch, files: &[PathBuf]) -> Option<(ConfigFault, Option<Fault
     Some((fault, Some(error.fault)))
 }
 
+/// Returns what the vendor has sent by a command, and whether that is in force.
+fn of_remote(global: &Global, config: &Config, guard: &Guard, provider: &Arc<CryptoProvider>) -> Option<String> {
+    let document = match remote::sent(global, provider) {
+        Ok(document) => document?,
+        Err(problem) => return Some(format!("sent by the vendor, and not believed: {problem}")),
+    };
+    let held = withheld(config.agent.remote_management.configuration, guard.policy().as_deref());
+    let state = held.map_or_else(|| "in force".to_owned(), |why| format!("not in force: {why}"));
+    let (count, taken) = (document.sent.len(), clock::utc(document.kept.taken));
+    Some(format!("sent by the vendor: {count} endpoints, taken at {taken}; {state}"))
+}
+
 /// Returns what an agent that is started from this needs besides: flags, the environment or another file may say it then.
 fn lacks(config: &Config) -> Vec<String> {
     let mut lacking = Vec::new();
     if config.agent.targets.is_empty() {
         lacking.push("agent.connect_url: nothing says where the network is".to_owned());
     }
-    if config.endpoints.is_empty() {
+    if config.endpoints.is_empty() && !config.agent.remote_management.configuration {
         lacking.push("endpoints: there are none".to_owned());
     }
     match &config.agent.token {

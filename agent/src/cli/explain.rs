@@ -8,7 +8,7 @@ use super::{
     Failure,
     arguments::{Explain, Global},
     configuration::{files, load, overrides},
-    policy, print,
+    policy, print, remote,
 };
 use crate::{
     errors::{Error, Exit, Fault},
@@ -24,12 +24,14 @@ pub(super) fn explain(global: &Global, asked: &Explain, provider: &Arc<CryptoPro
     let watch = policy::open(global, provider)?;
     let (guard, state) = (watch.guard(), state_folder());
     let file = watch.file();
+    let remote = remote::sent(global, provider);
     let (held, version, frozen) = (guard.policy(), guard.version(), guard.frozen());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let situation = Situation {
         policy: held.as_deref().zip(file.as_deref()).map(|(policy, file)| (policy, file, version.as_str())),
         frozen: frozen.as_deref(),
         state: state.as_deref(),
+        remote: &remote,
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
     let explanation = tell(&config, &situation);

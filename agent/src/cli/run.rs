@@ -33,6 +33,7 @@ use crate::{
     log::{self, Recent},
     notify::Notifier,
     policy::Watch,
+    remote::{Desk, Keeping, RemoteFile},
     view,
 };
 
@@ -160,8 +161,14 @@ fn run_again(
         if let Some(folder) = state_folder() {
             agent = agent.keeping_lists(folder.clone()).with_state(folder);
         }
+        let mut keeping = None;
+        if let Some(file) = source.remote(provider) {
+            let (found, desk, keeper) = Desk::open(file);
+            agent = agent.with_remote(found, desk);
+            keeping = Some(keeper);
+        }
         let reload = Reload { source: source.clone(), sender, notifier: notifier.clone() };
-        match drive_reloading(agent, view, watch.clone(), reload, (versions.clone(), asked))? {
+        match drive_reloading(agent, view, (watch.clone(), keeping), reload, (versions.clone(), asked))? {
             Some(Outcome::Ended) => return Ok(Exit::Fine),
             Some(Outcome::Failed(error)) => return Err(error.into()),
             None => return Ok(Exit::Interrupted),
@@ -182,6 +189,12 @@ struct Source {
 }
 
 impl Source {
+    /// Returns where it is kept what the vendor sends: to an agent that has all endpoints of its configuration.
+    fn remote(&self, provider: &CryptoProvider) -> Option<RemoteFile> {
+        let state = state_folder().filter(|_| self.names.is_none())?;
+        RemoteFile::of(&self.files, &state, provider)
+    }
+
     fn load(&self) -> Result<Config, Failure> {
         let mut config = load(&self.files, &self.overrides)?;
         let known: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
@@ -193,7 +206,8 @@ impl Source {
             }
             config.endpoints.retain(|endpoint| names.contains(&endpoint.name));
         }
-        if config.endpoints.is_empty() {
+        // The vendor may send some, where the customer lets it.
+        if config.endpoints.is_empty() && !(self.names.is_none() && config.agent.remote_management.configuration) {
             let detail = "the configuration has no endpoints".to_owned();
             return Err(Error::new(Fault::EndpointUnknown, detail).into());
         }
@@ -252,7 +266,7 @@ struct Reload {
 fn drive_reloading(
     agent: Agent,
     shown: &Shown,
-    watch: Watch,
+    (watch, keeping): (Watch, Option<Keeping>),
     reload: Reload,
     (versions, asked): (update::Service, mpsc::Receiver<Wish>),
 ) -> Result<Option<Outcome>, Failure> {
@@ -260,6 +274,9 @@ fn drive_reloading(
     let outcome = runtime.block_on(async {
         let notifier = reload.notifier.clone();
         tokio::spawn(reload_on_signal(reload, watch.clone()));
+        if let Some(keeping) = keeping {
+            tokio::spawn(keeping.run());
+        }
         tokio::spawn(versions.clone().look_after(agent.status(), watch.guard(), asked));
         until_interrupted(agent, shown, notifier, versions.again()).await
     });

@@ -126,6 +126,7 @@ impl Page {
         } else if let Some(folder) = audit["folder"].as_str() {
             self.line("Audit log", folder);
         }
+        self.remote(&status["remote"]);
         if let Some(trouble) = status["trouble"].as_str() {
             self.line("Trouble", trouble);
         }
@@ -152,6 +153,26 @@ impl Page {
         self.line("Capture", &text);
     }
 
+    fn remote(&mut self, remote: &Value) {
+        if let Some(problem) = remote["problem"].as_str() {
+            self.line("Remote", &format!("{problem}: none of it is in force"));
+        } else if remote.is_object() {
+            let (taken, print, said) = (word(&remote["taken"]), word(&remote["sha256"]), word(&remote["said"]));
+            let short = print.get(..12).unwrap_or_default();
+            let count = &remote["endpoints"];
+            self.line(
+                "Remote",
+                &format!("{count} endpoints of the vendor, taken at {taken}, SHA-256 {short}…, `{said}`"),
+            );
+            let left_out: Vec<String> = remote["left_out"].as_array().into_iter().flatten().map(word).collect();
+            match remote["not_in_force"].as_str() {
+                Some(why) => self.line("", &format!("not in force: {why}")),
+                None if left_out.is_empty() => {}
+                None => self.line("", &format!("without {}, which the configuration has itself", left_out.join(", "))),
+            }
+        }
+    }
+
     fn endpoint(&mut self, endpoint: &Value) {
         let state = if endpoint["bound"] == true { "bound" } else { "not bound" };
         let (name, url, upstream) = (word(&endpoint["name"]), word(&endpoint["url"]), word(&endpoint["upstream"]));
@@ -159,6 +180,9 @@ impl Page {
             "Endpoint",
             &format!("{name}: {url} to {upstream}, {state}, {} connections", endpoint["connections"]),
         );
+        if endpoint["remote"] == true {
+            self.line("", "sent by the vendor");
+        }
         let reader = match endpoint["tls_end"].as_str().unwrap_or_default() {
             "network" => "TLS of callers ends at the network, which can read what they send",
             "agent" => "TLS of callers ends at this agent",
@@ -240,7 +264,9 @@ mod tests {
             "heartbeat": { "interval_seconds": 10.0, "tolerance_seconds": 15.0, "dead_after_seconds": 25.0 },
             "capture": { "on": false, "why_not": "no" },
             "audit": { "folder": "/a", "problem": "ADIT-1404: full", "refuses": true },
-            "endpoints": [{ "name": "web", "url": "https://a.example", "upstream": "localhost:1", "bound": true,
+            "remote": { "endpoints": 1, "sha256": "0123456789abcdef", "said": "by ops", "taken": "2027", "not_in_force": null,
+                        "left_out": ["x"], "problem": null },
+            "endpoints": [{ "name": "web", "url": "https://a.example", "upstream": "localhost:1", "bound": true, "remote": true,
                             "tls_end": "network", "connections": 2, "problem": null, "refusal": "ADIT-1402: no" }],
             "attempt": { "network": "n:1", "ended": "2026", "error": null,
                          "steps": [{ "step": "dns", "outcome": "ok", "took_ms": 1.25, "detail": "127.0.0.1" }] },
@@ -259,6 +285,9 @@ mod tests {
             "Connections   2 open, 9 in all",
             "Capture       off: no",
             "Audit log     ADIT-1404: full: new connections are refused",
+            "Remote        1 endpoints of the vendor, taken at 2027, SHA-256 0123456789ab…, `by ops`",
+            "              without x, which the configuration has itself",
+            "              sent by the vendor",
             "Endpoint      web: https://a.example to localhost:1, bound, 2 connections",
             "              TLS of callers ends at the network, which can read what they send",
             "              ADIT-1402: no",

@@ -11,6 +11,7 @@ mod merge;
 mod place;
 mod read;
 mod releases;
+mod remote;
 mod route;
 pub(crate) mod section;
 mod termination;
@@ -43,6 +44,7 @@ pub(crate) use file::{Leave, Named};
 pub(crate) use load::{Text, fault, read_private, read_public};
 pub(crate) use place::locate;
 pub(crate) use read::endpoint_without_file;
+pub(crate) use remote::{Sent, document, told};
 pub(crate) use section::nearest;
 pub(crate) use upstream::{Cover, is_forbidden};
 pub(crate) use url::{ListUrl, ReleaseUrl};
@@ -425,6 +427,8 @@ pub struct RemoteManagement {
     pub restart: bool,
     /// `update`: to replace itself by a newer version.
     pub update: bool,
+    /// `configuration`: to have endpoints beside those of the configuration; only under a policy that says so too.
+    pub configuration: bool,
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) fn config(context: &Context<'_>, tree: Node) -> (AgentConfig, Vec<End
     let named = context.take_named();
     let mut endpoints: Vec<EndpointConfig> = Vec::new();
     for section in root.sections("endpoints") {
-        let read = endpoint(section, &endpoints);
+        let read = endpoint(section, &endpoints, Author::Customer);
         let named = context.take_named();
         endpoints.extend(read.map(|endpoint| EndpointConfig { named, ..endpoint }));
     }
@@ -196,6 +196,7 @@ fn remote_management(mut section: Section<'_, '_>) -> RemoteManagement {
         stop: section.value("stop", false, "true or false", flag),
         restart: section.value("restart", false, "true or false", flag),
         update: section.value("update", false, "true or false", flag),
+        configuration: section.value("configuration", false, "true or false", flag),
     };
     section.finish();
     allowed
@@ -233,7 +234,33 @@ fn releases(mut section: Section<'_, '_>) -> Option<Releases> {
     Some(Releases { url: url?.text, keys, channel, ca, check, trial })
 }
 
-fn endpoint(mut section: Section<'_, '_>, before: &[EndpointConfig]) -> Option<EndpointConfig> {
+/// Who has written what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Author {
+    /// Whoever may say everything.
+    Customer,
+    /// Whoever may name no file of this machine, and switch no check off.
+    Vendor,
+}
+
+impl Author {
+    /// Takes out what this author may not say, with a fault.
+    fn bar(self, section: &mut Section<'_, '_>, keys: &[&'static str]) {
+        if self == Self::Vendor {
+            for key in keys {
+                section.bar(key, "only the customer says this", "Remove it: it belongs into the agent's own file");
+            }
+        }
+    }
+}
+
+/// Reads an endpoint beside those `before` it.
+pub(super) fn endpoint(
+    mut section: Section<'_, '_>,
+    before: &[EndpointConfig],
+    author: Author,
+) -> Option<EndpointConfig> {
+    author.bar(&mut section, &["agent_tls_termination"]);
     let name = section.scalar("name");
     match &name {
         None => section.missing("name", "an endpoint needs a name", "Give it one that says what it is"),
@@ -274,7 +301,7 @@ fn endpoint(mut section: Section<'_, '_>, before: &[EndpointConfig]) -> Option<E
     let ends_here = section.has("agent_tls_termination");
     let pooling = section.value("pooling_enabled", false, "true or false", flag);
     let below = section.section("upstream");
-    let upstream = upstream(below, kind, ends_here);
+    let upstream = upstream(below, kind, ends_here, author);
     let termination = ends_here.then(|| {
         let http = upstream.as_ref().filter(|upstream| kind == Kind::Http || upstream.is_http);
         let named = name.as_ref().map_or("endpoint", |name| &name.text).to_owned();
@@ -305,7 +332,8 @@ fn endpoint(mut section: Section<'_, '_>, before: &[EndpointConfig]) -> Option<E
     })
 }
 
-fn upstream(mut section: Section<'_, '_>, kind: Kind, ends_here: bool) -> Option<UpstreamConfig> {
+fn upstream(mut section: Section<'_, '_>, kind: Kind, ends_here: bool, author: Author) -> Option<UpstreamConfig> {
+    author.bar(&mut section, &["ca", "insecure"]);
     let url = section.scalar("url");
     let found = match &url {
         None => {

@@ -225,6 +225,19 @@ impl<'a, 'c> Section<'a, 'c> {
         }
     }
 
+    /// Takes out a key that may not stand there, with a fault.
+    pub(crate) fn bar(&mut self, key: &'static str, problem: &str, remedy: &str) {
+        if let Some((place, _)) = self.take(key) {
+            self.refuse(key, place, problem, remedy);
+        }
+    }
+
+    /// Returns where the section stands, as it is told to whoever has only the text.
+    pub(crate) fn told(&self) -> String {
+        let Place { line, column, .. } = self.place.unwrap_or_default();
+        format!("line {line}, column {column}: {}", self.path)
+    }
+
     /// Returns whether the section itself stands there, be it empty.
     pub(crate) const fn is_there(&self) -> bool {
         self.there

@@ -68,7 +68,7 @@ fn a_whole_configuration_is_read() {
     assert_eq!(agent.metadata, "{\"site\": 4}");
     assert_eq!((agent.log, agent.log_level.as_str()), (LogOutput::File("/etc/adit/agent.log".into()), "debug"));
     assert_eq!(agent.log_format, Some(LogFormat::Json));
-    assert_eq!(agent.remote_management, RemoteManagement { stop: true, restart: false, update: false });
+    assert_eq!(agent.remote_management, RemoteManagement { stop: true, ..RemoteManagement::default() });
     let [crm, db] = endpoints.as_slice() else { panic!("two endpoints") };
     assert_eq!((crm.name.as_str(), crm.url.as_str(), crm.pooling), ("crm", "https://crm.example.com", true));
     let upstream = &crm.upstream;

@@ -15,7 +15,9 @@ use crate::{
     capture::Sight,
     clock::rfc3339,
     errors::{Error, Fault},
-    status::{Attempt, Board, Carried, CertificateState, Disconnect, EndpointState, SessionState, StepState},
+    status::{
+        Attempt, Board, Carried, CertificateState, Disconnect, EndpointState, RemoteState, SessionState, StepState,
+    },
 };
 
 /// Answers a question of somebody who may ask.
@@ -60,6 +62,7 @@ fn status(sources: &Sources) -> Value {
         "connections": { "open": board.live, "total": board.total },
         "endpoints": endpoints(sources),
         "audit": audit(sources),
+        "remote": board.remote.as_ref().map(remote),
         "capture": capture(sources),
         "revocation": board.revocation,
         "trouble": board.trouble,
@@ -137,15 +140,31 @@ fn endpoint(state: &EndpointState, open: usize, sources: &Sources) -> Value {
         "problem": some(&state.problem),
         "refusal": some(&state.refusal),
         "certificate": state.certificate.as_ref().map(certificate),
+        "remote": state.remote,
         "connections": open,
         "captured": sources.store.is_on() && unseen.is_none(),
         "unseen": unseen,
     })
 }
 
+fn remote(state: &RemoteState) -> Value {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    json!({
+        "endpoints": state.endpoints,
+        "sha256": some(&state.print),
+        "said": state.said,
+        "taken": some(&state.print).map(|_| time(state.taken)),
+        "not_in_force": some(&state.withheld),
+        "left_out": state.left_out,
+        "problem": some(&state.problem),
+    })
+}
+
+fn time(seconds: i64) -> String {
+    rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
 fn certificate(state: &CertificateState) -> Value {
-    let time =
-        |seconds: i64| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     json!({
         "directory": state.directory,
         "valid_until": state.until.map(time),

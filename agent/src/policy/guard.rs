@@ -145,7 +145,8 @@ impl Guard {
         frozen.or_else(|| state.policy.as_ref()?.rests(now))
     }
 
-    /// Returns what both the policy and the configuration let the vendor ask for at this moment.
+    /// Returns what both the policy and the configuration let the vendor ask for at this moment. Without a policy no endpoints are
+    /// taken: they could lead to anything that this machine reaches.
     pub fn commands(&self, configured: RemoteManagement) -> RemoteManagement {
         let all = Commands { stop: true, restart: true, update: true, configuration: false };
         let none = Commands::default();

@@ -227,11 +227,11 @@ async fn whoever_comes_anew_waits_for_what_was_carried_before() {
 /// V50
 #[test]
 fn frozen_or_out_of_the_policy_s_bounds_the_vendor_may_ask_for_nothing_and_nothing_happens_unasked() {
-    let configured = RemoteManagement { stop: true, restart: true, update: true };
+    let configured = RemoteManagement { stop: true, restart: true, update: true, configuration: true };
     let may = |whole: &str| {
         let guard = Guard::new();
         let whole = format!(
-            "commands: {{ stop: true, restart: true, update: true }}\nupdates: {{ check: true, install: true }}\n{whole}"
+            "commands: {{ stop: true, restart: true, update: true, configuration: true }}\nupdates: {{ check: true, install: true }}\n{whole}"
         );
         guard.set(Found { policy: policy(&whole, ""), text: String::new() }, "one".into());
         guard
@@ -255,6 +255,7 @@ fn frozen_or_out_of_the_policy_s_bounds_the_vendor_may_ask_for_nothing_and_nothi
 
     let bare = Guard::new();
     assert_eq!(bare.updates(), Updates { check: true, install: false });
+    assert_eq!(bare.commands(configured), RemoteManagement { configuration: false, ..configured });
     bare.freeze(Some("why".into()));
     assert_eq!(asked(&bare), none);
 }

@@ -124,7 +124,7 @@ pub struct Commands {
     pub restart: bool,
     /// `update`.
     pub update: bool,
-    /// `configuration`: to replace the agent's configuration.
+    /// `configuration`: to have endpoints beside those of the configuration.
     pub configuration: bool,
 }
 
@@ -146,6 +146,7 @@ impl Commands {
             stop: self.stop && other.stop,
             restart: self.restart && other.restart,
             update: self.update && other.update,
+            configuration: self.configuration && other.configuration,
         }
     }
 }

@@ -1,17 +1,13 @@
 //! The latest time that was seen under a policy, over restarts: a file that is believed whole or not at all.
 
-use std::{
-    fs,
-    io::{self, Read as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::totals::{parse, text};
 use crate::{
-    audit::{Claim, Hasher, check_owner},
+    audit::{Claim, Hasher},
     config::replace,
+    sealed::{read, seal, unseal},
 };
 
 /// What was seen. Another policy begins anew: whoever may write it could have put off its end as well.
@@ -40,8 +36,8 @@ impl SeenFile {
         let claim = Claim::take(&state.join(FOLDER).join(name)).map_err(|error| error.to_string())?;
         let path = claim.folder.join(FILE);
         let named = |problem: String| format!("{}: {problem}", path.display());
-        let written = match read(&path) {
-            Ok(text) => parse(&text, hasher).ok_or_else(|| named("it is not as it was written".to_owned()))?,
+        let written = match read(&path, MAX_FILE) {
+            Ok(text) => unseal(&text, hasher).ok_or_else(|| named("it is not as it was written".to_owned()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::default(),
             Err(error) => return Err(named(error.to_string())),
         };
@@ -54,22 +50,11 @@ impl SeenFile {
     /// What the system says; the file is as it was.
     pub(super) fn write(&mut self, seen: Seen) -> io::Result<()> {
         let path = self.claim.folder.join(FILE);
-        replace(&path, text(&seen, self.hasher).as_bytes())
+        replace(&path, seal(&seen, self.hasher).as_bytes())
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         self.written = seen;
         Ok(())
     }
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let metadata = fs::symlink_metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    check_owner(path, &metadata)?;
-    let mut text = String::new();
-    fs::File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// Below the state folder.
@@ -80,6 +65,8 @@ const MAX_FILE: u64 = 1 << 10;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -3,15 +3,16 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    audit::{Claim, Hasher, check_owner, folders},
+    audit::{Claim, Hasher, folders},
     config::replace,
+    sealed::{read, seal, unseal},
 };
 
 /// Octets that were carried.
@@ -73,7 +74,7 @@ impl TotalsFile {
             return Ok(());
         }
         let path = self.path();
-        replace(&path, text(totals, self.hasher).as_bytes())
+        replace(&path, seal(totals, self.hasher).as_bytes())
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         self.written = totals.clone();
         Ok(())
@@ -87,35 +88,11 @@ impl TotalsFile {
 /// Reads totals; nothing where there is no file.
 fn load(path: &Path, hasher: Hasher) -> Result<Option<Totals>, String> {
     let named = |problem: &str| format!("{}: {problem}", path.display());
-    match read(path) {
-        Ok(text) => parse(&text, hasher).map(Some).ok_or_else(|| named("it is not as it was written")),
+    match read(path, MAX_FILE) {
+        Ok(text) => unseal(&text, hasher).map(Some).ok_or_else(|| named("it is not as it was written")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(named(&error.to_string())),
     }
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let metadata = fs::symlink_metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    check_owner(path, &metadata)?;
-    let mut text = String::new();
-    File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// Writes what is kept and its hash: two lines.
-pub(super) fn text(kept: &impl Serialize, hasher: Hasher) -> String {
-    let line = serde_json::to_string(kept).unwrap_or_default(); // of text and numbers
-    format!("{line}\n{}\n", hasher.hash(line.as_bytes()))
-}
-
-/// Reads that; nothing where it is not as it was written.
-pub(super) fn parse<T: DeserializeOwned>(text: &str, hasher: Hasher) -> Option<T> {
-    let (line, print) = text.split_once('\n')?;
-    let print = print.strip_suffix('\n')?;
-    (print.parse() == Ok(hasher.hash(line.as_bytes()))).then(|| serde_json::from_str(line).ok()).flatten()
 }
 
 /// Below the state folder.
@@ -168,7 +145,7 @@ mod tests {
         let old = |folder: &str, totals: &Totals| {
             fs::create_dir_all(state.join(folder)).unwrap();
             fs::write(state.join(folder).join("lock"), "").unwrap();
-            fs::write(state.join(folder).join(FILE), text(totals, hasher())).unwrap();
+            fs::write(state.join(folder).join(FILE), seal(totals, hasher())).unwrap();
         };
         let other = Totals { whole: 99, ..Totals::default() };
         old("totals", &totals());

@@ -126,6 +126,7 @@ pub(crate) struct Network {
     pub(crate) seen: mpsc::UnboundedReceiver<Seen>,
     sessions: Arc<Mutex<Vec<NetworkSession>>>,
     binds: Arc<Mutex<Vec<(String, adit_core::BindId)>>>,
+    words: Arc<Mutex<String>>,
     task: JoinHandle<()>,
 }
 
@@ -154,13 +155,14 @@ impl Network {
         let (tell, seen) = mpsc::unbounded_channel();
         let sessions = Arc::<Mutex<Vec<NetworkSession>>>::default();
         let binds = Arc::<Mutex<Vec<_>>>::default();
-        let shared = (Arc::clone(&sessions), Arc::clone(&binds));
+        let words = Arc::<Mutex<String>>::default();
+        let shared = (Arc::clone(&sessions), Arc::clone(&binds), Arc::clone(&words));
         let task = tokio::spawn(async move {
             while let Ok((io, _)) = listener.accept().await {
                 tokio::spawn(serve(io, Arc::clone(&tls), rules.clone(), tell.clone(), shared.clone()));
             }
         });
-        Self { address, authority, seen, sessions, binds, task }
+        Self { address, authority, seen, sessions, binds, words, task }
     }
 
     pub(crate) async fn next(&mut self) -> Seen {
@@ -195,6 +197,11 @@ impl Network {
         self.session().open(open).expect("a stream")
     }
 
+    /// The words of the answer to a command that was seen last.
+    pub(crate) fn told(&self) -> String {
+        self.words.lock().expect("not poisoned").clone()
+    }
+
     pub(crate) fn command(&self, command: Command) {
         self.session().command(command, "please").expect("sent");
     }
@@ -206,14 +213,14 @@ impl Drop for Network {
     }
 }
 
-type Shared = (Arc<Mutex<Vec<NetworkSession>>>, Arc<Mutex<Vec<(String, adit_core::BindId)>>>);
+type Shared = (Arc<Mutex<Vec<NetworkSession>>>, Arc<Mutex<Vec<(String, adit_core::BindId)>>>, Arc<Mutex<String>>);
 
 async fn serve(
     io: tokio::net::TcpStream,
     tls: Arc<ServerConfig>,
     rules: Rules,
     tell: mpsc::UnboundedSender<Seen>,
-    (sessions, binds): Shared,
+    (sessions, binds, words): Shared,
 ) {
     let refusal = |code| Refusal { code, retry_after: None, text: String::new() };
     let Ok(incoming) = adit_tokio::accept(io, tls, adit_core::Config::network(), 7).await else { return };
@@ -246,7 +253,10 @@ async fn serve(
                 let at = binds.iter().position(|(_, id)| *id == unbind.id);
                 Seen::Unbound(at.map(|at| binds.remove(at).0).unwrap_or_default(), unbind.code)
             }
-            Event::CommandResult(result) => Seen::Answer(result.code),
+            Event::CommandResult(result) => {
+                *words.lock().expect("not poisoned") = result.text;
+                Seen::Answer(result.code)
+            }
             Event::Closed(_) => Seen::Closed,
             Event::Opened(_)
             | Event::Bound(_)

@@ -1,0 +1,371 @@
+//! Endpoints that the vendor sends by a command: taken or refused, in force beside the customer's own, and withdrawn.
+
+use std::collections::BTreeSet;
+
+use adit_core::{Code, escape};
+use adit_tokio::CommandReply;
+
+use super::{
+    Agent, Patience,
+    events::{Next, Order},
+    places::Places,
+};
+use crate::{
+    audit::Draft,
+    config::{Config, EndpointConfig, RemoteManagement, Sent, document, told},
+    errors::{Error, Fault},
+    remote::{Desk, Document, News, Objection, beside, withheld},
+    status::RemoteState,
+};
+
+/// What the vendor has sent, and who keeps it.
+#[derive(Debug)]
+pub(super) struct Remote {
+    desk: Desk,
+    document: Option<Document>,
+    /// Why what is kept is not believed.
+    problem: String,
+    /// What is being written down.
+    pending: Option<Pending>,
+}
+
+/// A document that was found good, and whoever waits for the answer.
+#[derive(Debug)]
+struct Pending {
+    /// Nothing where all is taken back.
+    document: Option<Document>,
+    said: String,
+    reply: CommandReply,
+}
+
+/// What is to be bound, of both sides.
+struct Standing {
+    wanted: Vec<EndpointConfig>,
+    /// The names of those that the vendor has sent.
+    remote: BTreeSet<String>,
+    /// The names of those that the customer does not take any more.
+    withdrawn: BTreeSet<String>,
+}
+
+/// What news mean.
+pub(super) enum Heard {
+    /// A document was taken: its endpoints are to be bound before this is answered.
+    Taken(CommandReply),
+    /// The customer has removed these.
+    Removed(BTreeSet<String>),
+    Nothing,
+}
+
+/// Why a document is refused: what the vendor is told, and what the customer reads.
+struct No {
+    code: Code,
+    told: String,
+    fault: Fault,
+    detail: String,
+}
+
+impl Remote {
+    /// Waits for news of the keeper, where there is one.
+    pub(super) async fn next(remote: &mut Option<Self>) -> Option<News> {
+        match remote {
+            Some(remote) => remote.desk.next().await,
+            None => core::future::pending().await,
+        }
+    }
+
+    fn set(&mut self, found: Result<Option<Document>, String>) {
+        (self.document, self.problem) = match found {
+            Ok(document) => (document, String::new()),
+            Err(problem) => {
+                let error = Error::new(Fault::ConfigInvalid, problem);
+                tracing::error!(
+                    %error,
+                    remedy = "Look at it with `adit config remote show`, and remove it with `adit config remote remove`",
+                    "what the vendor has sent is not believed: none of it is in force"
+                );
+                (None, error.to_string())
+            }
+        };
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let sent = self.document.iter().flat_map(|document| &document.sent);
+        sent.map(|sent| sent.endpoint.name.clone()).collect()
+    }
+}
+
+impl Agent {
+    /// Takes endpoints that the vendor sends, where the customer says so: what is kept of them already, and what `desk` will keep.
+    #[must_use]
+    pub(crate) fn with_remote(mut self, found: Result<Option<Document>, String>, desk: Desk) -> Self {
+        let mut remote = Remote { desk, document: None, problem: String::new(), pending: None };
+        remote.set(found);
+        if let Some(Document { kept, sent }) = &remote.document {
+            let held = withheld(self.config.agent.remote_management.configuration, self.guard.policy().as_deref());
+            let (sha256, text) = (&kept.print, escape(&kept.said).to_string());
+            tracing::info!(endpoints = sent.len(), sha256, text, not_in_force = held, "the vendor has sent endpoints");
+            self.guard.note(|| {
+                let record = Draft::configuration("sent by the vendor").number("endpoints", sent.len() as u64);
+                record.text("sha256", sha256).text("text", &kept.said).maybe("not_in_force", held)
+            });
+        }
+        self.remote = Some(remote);
+        self.show_remote();
+        self
+    }
+
+    /// Decides about a document that the vendor may send, and has it written down.
+    pub(super) fn configure(&mut self, order: Order, places: &Places) {
+        let Order { document: text, text: said, reply } = order;
+        match self.weigh(&text, &said, places) {
+            Ok(Some(document)) => {
+                let Some(remote) = &mut self.remote else { return };
+                let document = (!document.sent.is_empty()).then_some(document);
+                if remote.desk.ask(document.as_ref().map(|document| document.kept.clone())) {
+                    remote.pending = Some(Pending { document, said, reply });
+                } else {
+                    self.refuse(&No::unsupported("nothing keeps it".to_owned()), &said, reply);
+                }
+            }
+            Ok(None) => {
+                tracing::info!(command = "configuration", text = %escape(&said), "remote command obeyed: nothing changes");
+                self.guard.note(|| Draft::command("configuration", &said, "obeyed").text("why", "nothing changes"));
+                reply.answer(Code::NO_ERROR, "it is in force already"); // spec: CMD-007
+            }
+            Err(no) => self.refuse(&no, &said, reply),
+        }
+    }
+
+    /// Returns the document that is to be written down; nothing where it is in force already.
+    fn weigh(&self, text: &str, said: &str, places: &Places) -> Result<Option<Document>, No> {
+        let Some(remote) = &self.remote else {
+            return Err(No::unsupported(
+                "this agent was started for endpoints that were named, or keeps no state".to_owned(),
+            ));
+        };
+        if remote.pending.is_some() {
+            let told = "another document is being taken".to_owned();
+            return Err(No { code: Code::BUSY, detail: told.clone(), told, fault: Fault::CommandUnsupported });
+        }
+        let sent = document(text).map_err(|faults| {
+            let lines: Vec<String> = faults.iter().take(MAX_FAULTS).map(told).collect();
+            let told = lines.join("; ");
+            No { code: Code::DOCUMENT, detail: told.clone(), told, fault: Fault::ConfigInvalid }
+        })?;
+        self.object(&sent)?;
+        let same = remote.document.as_ref().is_some_and(|known| known.kept.document == text);
+        if same || remote.document.is_none() && sent.is_empty() && remote.problem.is_empty() {
+            return Ok(None);
+        }
+        places.try_all(sent.iter().map(|sent| &sent.endpoint)).map_err(|(at, error)| {
+            let place = sent.get(at).map_or("", |sent| &*sent.place);
+            No { told: format!("{place}: it cannot be served here"), ..No::unsupported(format!("{place}: {error}")) }
+        })?;
+        let kept = remote.desk.file.kept(text.to_owned(), said.to_owned());
+        Ok(Some(Document { kept, sent }))
+    }
+
+    /// Holds endpoints against the customer's own, and against the policy.
+    fn object(&self, sent: &[Sent]) -> Result<(), No> {
+        for Sent { endpoint, place } in sent {
+            let of_policy = || self.guard.endpoint(endpoint, None).err().and_then(Objection::of_policy);
+            let Some(objection) = Objection::of_local(endpoint, &self.config.endpoints).or_else(of_policy) else {
+                continue;
+            };
+            let fault = match objection {
+                Objection::Name | Objection::Url => Fault::ConfigInvalid,
+                Objection::Policy(_) => Fault::PolicyRefused,
+            };
+            let (told, detail) = (format!("{place}: {}", objection.told()), format!("{place}: {}", objection.detail()));
+            return Err(No { code: objection.code(), told, fault, detail });
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, no: &No, said: &str, reply: CommandReply) {
+        let error = Error::new(no.fault, no.detail.clone());
+        tracing::warn!(
+            command = "configuration", text = %escape(said), %error, remedy = no.fault.entry().remedy, "remote command refused"
+        );
+        self.guard.note(|| Draft::command("configuration", said, "refused").text("why", &error.to_string()));
+        reply.answer(no.code, &no.told);
+    }
+
+    /// Takes news of what is kept, and puts what follows in force.
+    pub(super) fn hear(&mut self, news: News, places: &mut Places) -> Next {
+        match self.heard(news) {
+            Heard::Taken(reply) => {
+                let _ = self.settle(places, Patience::Service); // what fails has been told
+                let sent = self.remote.iter().flat_map(|remote| &remote.document).flat_map(|document| &document.sent);
+                if sent.map(|sent| &sent.endpoint).all(|endpoint| places.has(endpoint)) {
+                    reply.answer(Code::NO_ERROR, ""); // spec: CMD-007
+                } else {
+                    reply.answer(Code::UNSUPPORTED, "it is kept, and not all of it can be served here at this moment");
+                }
+            }
+            Heard::Removed(names) => {
+                places.withdrawn.extend(names);
+                let _ = self.settle(places, Patience::Service); // as above
+            }
+            Heard::Nothing => {}
+        }
+        Next::Continue
+    }
+
+    /// Takes news of what is kept.
+    pub(super) fn heard(&mut self, news: News) -> Heard {
+        let Some(remote) = &mut self.remote else { return Heard::Nothing };
+        match news {
+            News::Changed(found) => {
+                let before = remote.names();
+                remote.set(found);
+                let after = remote.names();
+                tracing::warn!(
+                    endpoints = after.len(),
+                    "what is kept of the vendor's endpoints was changed on this machine"
+                );
+                self.guard.note(|| {
+                    Draft::configuration("sent by the vendor, changed here").number("endpoints", after.len() as u64)
+                });
+                self.show_remote();
+                Heard::Removed(before.difference(&after).cloned().collect())
+            }
+            News::Written(written) => {
+                let Some(pending) = remote.pending.take() else { return Heard::Nothing }; // what was put back
+                self.written(written, pending)
+            }
+        }
+    }
+
+    /// A document is written down, or could not be.
+    fn written(&mut self, written: Result<(), String>, pending: Pending) -> Heard {
+        let Pending { document, said, reply } = pending;
+        if let Err(why) = written {
+            let no = No { told: "this agent cannot keep it".to_owned(), ..No::unsupported(why) };
+            self.refuse(&no, &said, reply);
+            return Heard::Nothing;
+        }
+        let sent = document.as_ref().map_or(&[][..], |document| &document.sent);
+        // The customer may have thought otherwise meanwhile.
+        let allowed = self.guard.commands(self.config.agent.remote_management).configuration;
+        let no = if allowed { self.object(sent).err() } else { Some(No::forbidden()) };
+        let Some(remote) = &mut self.remote else { return Heard::Nothing };
+        if let Some(no) = no {
+            remote.desk.ask(remote.document.as_ref().map(|document| document.kept.clone())); // refused, it changes nothing
+            self.refuse(&no, &said, reply);
+            return Heard::Nothing;
+        }
+        let (endpoints, sha256) = (sent.len(), document.as_ref().map(|document| document.kept.print.clone()));
+        remote.document = document;
+        remote.problem.clear();
+        tracing::warn!(command = "configuration", text = %escape(&said), endpoints, sha256, "remote command obeyed");
+        self.guard.note(|| {
+            let record = Draft::command("configuration", &said, "obeyed").number("endpoints", endpoints as u64);
+            record.maybe("sha256", sha256.as_deref())
+        });
+        Heard::Taken(reply)
+    }
+
+    /// Binds what both sides want, and gives up the rest.
+    pub(super) fn settle(&self, places: &mut Places, patience: Patience) -> Result<(), Error> {
+        let wanted = self.stand(&self.config, places);
+        let done = places.update(&wanted, patience);
+        places.withdrawn.clear();
+        self.show_remote();
+        done
+    }
+
+    /// Takes another configuration of the customer's.
+    ///
+    /// # Errors
+    /// What is wrong; the one before stays.
+    pub(super) fn replace(&mut self, config: Config, places: &mut Places) -> Result<(), Error> {
+        let wanted = self.stand(&config, places);
+        let done = places.replace(&wanted);
+        places.withdrawn.clear();
+        if done.is_ok() {
+            self.adopt(config);
+        }
+        self.show_remote();
+        done
+    }
+
+    /// Takes over of another configuration what needs no new start.
+    pub(super) fn adopt(&mut self, config: Config) {
+        self.config.endpoints = config.endpoints;
+        self.config.agent.remote_management = config.agent.remote_management;
+    }
+
+    /// Tells places what is whose; returns all that is wanted.
+    fn stand(&self, config: &Config, places: &mut Places) -> Vec<EndpointConfig> {
+        let Standing { wanted, remote, withdrawn } = self.standing(&config.endpoints, config.agent.remote_management);
+        places.remote = remote;
+        places.withdrawn.extend(withdrawn);
+        wanted
+    }
+
+    fn standing(&self, local: &[EndpointConfig], allowed: RemoteManagement) -> Standing {
+        let mut standing = Standing { wanted: local.to_vec(), remote: BTreeSet::new(), withdrawn: BTreeSet::new() };
+        let Some(remote) = &self.remote else { return standing };
+        if withheld(allowed.configuration, self.guard.policy().as_deref()).is_some() {
+            standing.withdrawn = remote.names();
+            return standing;
+        }
+        let Some(document) = &remote.document else { return standing };
+        let (taken, left_out) = beside(&document.sent, local);
+        if !left_out.is_empty() {
+            let names: Vec<&str> = left_out.iter().map(|endpoint| endpoint.name.as_str()).collect();
+            tracing::error!(
+                names = names.join(", "),
+                "endpoints that the vendor has sent are left out: the configuration has them"
+            );
+        }
+        for endpoint in taken {
+            standing.remote.insert(endpoint.name.clone());
+            standing.wanted.push(endpoint.clone());
+        }
+        standing
+    }
+
+    /// Shows what the vendor has sent, and whether it is in force.
+    pub(super) fn show_remote(&self) {
+        let Some(remote) = &self.remote else { return };
+        let Config { agent, endpoints: local, .. } = &self.config;
+        let shown = match &remote.document {
+            None if remote.problem.is_empty() => None,
+            None => Some(RemoteState { problem: remote.problem.clone(), ..RemoteState::default() }),
+            Some(Document { kept, sent }) => {
+                let held = withheld(agent.remote_management.configuration, self.guard.policy().as_deref());
+                let (_, left_out) = beside(sent, local);
+                Some(RemoteState {
+                    endpoints: sent.len(),
+                    print: kept.print.clone(),
+                    said: kept.said.clone(),
+                    taken: kept.taken,
+                    withheld: held.unwrap_or_default().to_owned(),
+                    left_out: left_out.into_iter().map(|endpoint| endpoint.name.clone()).collect(),
+                    problem: String::new(),
+                })
+            }
+        };
+        self.status.change(|board| board.remote = shown);
+    }
+}
+
+impl No {
+    /// The agent may, and cannot.
+    const fn unsupported(detail: String) -> Self {
+        let told = String::new();
+        Self { code: Code::UNSUPPORTED, told, fault: Fault::CommandUnsupported, detail }
+    }
+
+    /// The customer has taken the word back that it was sent upon.
+    fn forbidden() -> Self {
+        let told = "the customer's policy does not allow it".to_owned();
+        let detail = "it was allowed no more when it had been written down".to_owned();
+        Self { code: Code::FORBIDDEN, told, fault: Fault::PolicyRefused, detail }
+    }
+}
+
+/// More faults of a document are not told at once.
+const MAX_FAULTS: usize = 5;

@@ -1,0 +1,341 @@
+//! Endpoints that the vendor sends by a command: the program under a policy, and a network that opens streams.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod support;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use adit_core::Code;
+use adit_tokio::Stream;
+use serde_json::Value;
+use support::{Network, PATIENCE, Rules, Seen, endpoint, folder, write_config, write_private};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+/// The customer's own endpoint, and one that the vendor sends.
+const OWN: &str = "tcp://:1001";
+const SENT: &str = "tcp://:2001";
+const BOTH: (&str, &str) = ("configuration: true", "configuration: true");
+
+/// CMD-001
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_taken_unless_configuration_and_policy_say_so_and_never_without_a_policy() {
+    for (configured, allowed, words, log) in [
+        ("", "", "the agent's configuration does not allow it", "ADIT-1301"),
+        ("", "configuration: true", "the agent's configuration does not allow it", "ADIT-1301"),
+        ("configuration: true", "", "the customer's policy does not allow it", "commands.configuration of the policy"),
+        (
+            "configuration: true",
+            "none",
+            "the customer has no policy, and without one no endpoints are taken",
+            "there is no policy",
+        ),
+    ] {
+        let mut site = Site::start((configured, allowed)).await;
+
+        assert_eq!(site.send(&site.document("crm", SENT)).await, (Code::FORBIDDEN, words.to_owned()));
+
+        assert!(site.status()["remote"].is_null());
+        assert!(site.said().contains(log), "{log}");
+        assert!(!site.state().join("remote").exists());
+    }
+}
+
+/// CMD-004, CMD-007
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_is_in_force_when_it_is_answered_survives_a_new_start_and_is_taken_back_by_an_empty_one() {
+    let mut site = Site::start(BOTH).await;
+    let document = site.document("crm", SENT);
+
+    assert_eq!(site.send(&document).await, (Code::NO_ERROR, String::new()));
+
+    site.carries(SENT).await;
+    let shown = site.status();
+    assert_eq!((&shown["remote"]["endpoints"], &shown["remote"]["said"]), (&1.into(), &"by ops".into()));
+    assert_eq!((&shown["endpoints"][0]["remote"], &shown["endpoints"][1]["remote"]), (&false.into(), &true.into()));
+    let kept: Vec<_> = fs::read_dir(site.state().join("remote")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(fs::metadata(&kept[0]).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(site.send(&document).await, (Code::NO_ERROR, "it is in force already".to_owned()));
+    let explained = site.run(&["explain"]);
+    assert!(explained.contains("Sent by the vendor") && explained.contains("come in at tcp://:2001"), "{explained}");
+    assert!(explained.contains("configuration accepted: it has the endpoints that the vendor sends"), "{explained}");
+    assert!(site.run(&["config", "check"]).contains("sent by the vendor: 1 endpoints"));
+    assert!(site.run(&["config", "remote", "show"]).contains("the vendor said: by ops"));
+
+    site.restart(OWN).await;
+    site.network.wait_for(&Seen::Bound(SENT.into())).await;
+    site.carries(SENT).await;
+
+    let (mut stream, mut socket) = site.connect(SENT).await;
+    let (mut own, _own_socket) = site.connect(OWN).await;
+    assert_eq!(site.send("version: 1\nendpoints: []\n").await, (Code::NO_ERROR, String::new()));
+    assert!(timeout(PATIENCE, stream.read(&mut [0; 1])).await.unwrap().is_err(), "it ends with its endpoint");
+    assert!(!matches!(timeout(PATIENCE, socket.read(&mut [0; 1])).await.unwrap(), Ok(1..)));
+    own.write_all(b"x").await.unwrap();
+    assert!(!kept[0].exists() && site.status()["remote"].is_null());
+    assert!(site.audit().iter().any(|record| record["decision"] == "obeyed" && record["sha256"].is_string()));
+}
+
+/// CMD-007
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_that_is_refused_says_where_and_changes_nothing() {
+    let mut site = Site::start(BOTH).await;
+    assert_eq!(site.send(&site.document("crm", SENT)).await.0, Code::NO_ERROR);
+    let named = |name: &str, url: &str, keys: &str| {
+        format!("version: 1\nendpoints:\n  - name: {name}\n    url: {url}\n    upstream: {{ {keys} }}\n")
+    };
+    let one = |keys: &str| named("x", "tcp://:3001", keys);
+    let here = format!("url: {}", site.port());
+    let of_policy = "line 3, column 5: endpoints[0]: the customer's policy does not allow it";
+
+    for (document, code, words) in [
+        (format!("agent: {{ authtoken: x }}\n{}", one(&here)), Code::DOCUMENT, "line 1, column 1: agent: "),
+        (one("url: 'tls://localhost:1', ca: /etc/shadow"), Code::DOCUMENT, "endpoints[0].upstream.ca: "),
+        (
+            one(&here) + "    agent_tls_termination: {}\n",
+            Code::DOCUMENT,
+            "line 6, column 5: endpoints[0].agent_tls_termination",
+        ),
+        ("version: [\n".to_owned(), Code::DOCUMENT, "line "),
+        (one("url: 'unix:/run/docker.sock'"), Code::DISALLOWED, of_policy),
+        (one("url: 22"), Code::DISALLOWED, of_policy),
+        (named("x", "tcp://:9999", &here), Code::DISALLOWED, of_policy),
+        (named("own", "tcp://:3001", &here), Code::CONFIGURATION, "an endpoint of that name"),
+        (named("x", OWN, &here), Code::CONFIGURATION, "an endpoint with that URL"),
+    ] {
+        let (told, text) = site.send(&document).await;
+        assert!(told == code && text.contains(words), "{words}: {told} {text}");
+        assert!(!text.contains("mine") && !text.contains(site.home.to_str().unwrap()), "{text}");
+    }
+    site.carries(SENT).await;
+    site.carries(OWN).await;
+    assert_eq!(site.status()["endpoints"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_customer_takes_back_is_gone_at_once_with_what_is_open() {
+    for how in ["policy", "configuration", "remove"] {
+        let mut site = Site::start(BOTH).await;
+        assert_eq!(site.send(&site.document("crm", SENT)).await.0, Code::NO_ERROR);
+        let (mut stream, mut socket) = site.connect(SENT).await;
+        let (mut own, mut own_socket) = site.connect(OWN).await;
+        let flood = tokio::spawn(async move { while socket.write_all(&[7; 4_096]).await.is_ok() {} });
+
+        match how {
+            "policy" => site.write_policy(""),
+            "configuration" => site.write_configuration(""),
+            _ => drop(site.run(&["config", "remote", "remove"])),
+        }
+
+        site.network.wait_for(&Seen::Unbound(SENT.into(), Code::DISALLOWED)).await;
+        let cut = async {
+            let mut buffer = [0; 4_096];
+            while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+        };
+        timeout(PATIENCE, cut).await.unwrap();
+        timeout(PATIENCE, flood).await.unwrap().unwrap();
+        own_socket.write_all(b"goes on").await.unwrap();
+        own.read_exact(&mut [0; 7]).await.unwrap();
+        if how == "policy" {
+            assert_eq!(site.status()["remote"]["not_in_force"], "commands.configuration of the policy is not true");
+            site.write_policy("configuration: true"); // what was taken counts again
+            site.network.wait_for(&Seen::Bound(SENT.into())).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_and_damaged_is_left_aside_loudly_and_the_next_takes_its_place() {
+    let mut site = Site::start(BOTH).await;
+    let document = site.document("crm", SENT);
+    assert_eq!(site.send(&document).await.0, Code::NO_ERROR);
+    let kept = fs::read_dir(site.state().join("remote")).unwrap().next().unwrap().unwrap().path();
+    site.stop();
+    let text = fs::read_to_string(&kept).unwrap();
+    fs::write(&kept, text.replace("2001", "2002")).unwrap();
+
+    site.restart(OWN).await;
+
+    let problem = site.status()["remote"]["problem"].to_string();
+    assert!(problem.contains("it is not as it was written"), "{problem}");
+    assert_eq!(site.status()["endpoints"].as_array().unwrap().len(), 1);
+    assert_eq!(site.send(&document).await.0, Code::NO_ERROR);
+    site.carries(SENT).await;
+}
+
+/// An agent that begins with nothing but the vendor's word, and what a later file of the customer's says of the same name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_may_begin_without_endpoints_and_its_own_file_wins_whenever_it_says_something() {
+    let mut site = Site::start(BOTH).await;
+    assert_eq!(site.send(&site.document("crm", SENT)).await.0, Code::NO_ERROR);
+
+    site.write_endpoints(&endpoint("crm", OWN, &format!("url: {}", site.port())));
+    site.network.wait_for(&Seen::Unbound(SENT.into(), Code::CONFIGURATION)).await;
+
+    site.wait(|status| status["remote"]["left_out"] == serde_json::json!(["crm"])).await;
+    assert_eq!(site.status()["endpoints"].as_array().unwrap().len(), 1);
+    site.write_endpoints("  []\n");
+    site.network.wait_for(&Seen::Bound(SENT.into())).await;
+    site.restart(SENT).await;
+}
+
+/// The program, its policy, and a network.
+struct Site {
+    home: PathBuf,
+    network: Network,
+    upstream: TcpListener,
+    child: Option<Child>,
+}
+
+impl Site {
+    /// Starts the program with these keys of `remote_management` and of `commands`; `none` is no policy.
+    async fn start((configured, allowed): (&str, &str)) -> Self {
+        let (home, network) = (folder(), Network::start(Rules::default()).await);
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut site = Self { home, network, upstream, child: None };
+        site.write(configured, &endpoint("own", OWN, &format!("url: {}", site.port())));
+        if allowed != "none" {
+            site.write_policy(allowed);
+        }
+        site.restart(OWN).await;
+        site
+    }
+
+    fn write(&self, configured: &str, endpoints: &str) {
+        let management = format!("  remote_management: {{ {configured} }}\n");
+        write_config(&self.home, &self.network, &management, endpoints);
+    }
+
+    fn write_configuration(&self, configured: &str) {
+        self.write(configured, &endpoint("own", OWN, &format!("url: {}", self.port())));
+        self.hang_up();
+    }
+
+    fn write_endpoints(&self, endpoints: &str) {
+        self.write("configuration: true", endpoints);
+        self.hang_up();
+    }
+
+    fn hang_up(&self) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    }
+
+    fn write_policy(&self, allowed: &str) {
+        let rule = format!(
+            "version: 1\ncommands: {{ {allowed} }}\nallow:\n  - name: mine\n    endpoints: ['tcp://:1000-3999']\n    hosts: [localhost]\n    \
+             ports: [{}]\n    protocols: [tcp]\n",
+            self.port()
+        );
+        write_private(&self.home.join("policy.yml"), &rule);
+    }
+
+    /// Starts the program, anew if it runs, and waits for its first endpoint.
+    async fn restart(&mut self, first: &str) {
+        self.stop();
+        let log = fs::File::options().create(true).append(true).open(self.home.join("log")).unwrap();
+        let child = self.command(&["start", "--all"]).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+        while !matches!(self.network.next().await, Seen::Session(_)) {}
+        self.network.wait_for(&Seen::Bound(first.into())).await;
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+        command.env_clear().env("HOME", &self.home).args(arguments).arg("--config").arg(self.home.join("adit.yml"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.run(&["status", "--output", "json"])).unwrap()
+    }
+
+    async fn wait(&self, is: impl Fn(&Value) -> bool) {
+        let look = async {
+            while !is(&self.status()) {
+                tokio::time::sleep(core::time::Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, look).await.unwrap();
+    }
+
+    fn audit(&self) -> Vec<Value> {
+        let shown = self.run(&["audit", "show", "--kind", "command", "--output", "json"]);
+        shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn said(&mut self) -> String {
+        self.stop();
+        fs::read_to_string(self.home.join("log")).unwrap()
+    }
+
+    fn state(&self) -> PathBuf {
+        self.home.join(".local/state/adit")
+    }
+
+    fn port(&self) -> u16 {
+        self.upstream.local_addr().unwrap().port()
+    }
+
+    fn document(&self, name: &str, url: &str) -> String {
+        format!("version: 1\nendpoints:\n{}", endpoint(name, url, &format!("url: {}", self.port())))
+    }
+
+    /// Sends a document, and returns what the agent answers.
+    async fn send(&mut self, document: &str) -> (Code, String) {
+        self.network.session().configure(document, "by ops").unwrap();
+        loop {
+            if let Seen::Answer(code) = self.network.next().await {
+                return (code, self.network.told());
+            }
+        }
+    }
+
+    async fn connect(&self, url: &str) -> (Stream, TcpStream) {
+        let stream = self.network.open(url);
+        let (socket, _) = timeout(PATIENCE, self.upstream.accept()).await.unwrap().unwrap();
+        stream.accepted().await.unwrap();
+        (stream, socket)
+    }
+
+    async fn carries(&self, url: &str) {
+        let (mut stream, mut socket) = self.connect(url).await;
+        stream.write_all(b"ping").await.unwrap();
+        let mut heard = [0; 4];
+        timeout(PATIENCE, socket.read_exact(&mut heard)).await.unwrap().unwrap();
+        assert_eq!(&heard, b"ping");
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(Path::new(&self.home));
+    }
+}
