@@ -56,8 +56,8 @@ impl Objection {
     pub(crate) fn of_policy(refusal: Refusal) -> Option<Self> {
         match refusal.reason {
             Reason::Frozen
-            | Reason::File
             | Reason::Endpoint
+            | Reason::File
             | Reason::Host
             | Reason::Port
             | Reason::Protocol
@@ -163,8 +163,8 @@ mod tests {
 
         assert!(objects.eq([
             Reason::Frozen,
-            Reason::File,
             Reason::Endpoint,
+            Reason::File,
             Reason::Host,
             Reason::Port,
             Reason::Protocol,
