@@ -88,6 +88,7 @@ async fn serve(io: TcpStream, tls: Arc<ServerConfig>, newest: Arc<Mutex<Option<N
             Event::Suspended(_) => session.close(Code::NO_ERROR, ""), // nobody waits for it here
             Event::Closed(_) => tell("closed"),
             Event::Unbind(_)
+            | Event::Withheld(_)
             | Event::Bound(_)
             | Event::Rejected(_)
             | Event::Unbound(_)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use adit_conformance::{FrameVectors, Heard, MessageVectors, Schema, ValidFrames, octets};
 use adit_core::{
     Bind, BindRefusal, Bound, Close, CommandRequest, CommandResult, GoAway, Hello, Message, Open, Refusal, Unbind,
-    UpstreamProtocol, Violation, Welcome,
+    UpstreamProtocol, Violation, Welcome, Withheld,
     frame::{Decoder, Encoded, Kind, RawKind},
 };
 
@@ -195,7 +195,8 @@ fn encoded(kind: Kind, stream: u32, payload: &[u8]) -> Option<Encoded> {
         | Kind::Unbound
         | Kind::Command
         | Kind::CommandResult
-        | Kind::GoAway => None,
+        | Kind::GoAway
+        | Kind::Withheld => None,
     }
 }
 
@@ -235,6 +236,7 @@ fn core_reads(message: &str, hex: &[u8]) -> Option<(Result<Value, Violation>, Ve
         "Bind" => both::<Bind>(hex, value::bind),
         "Bound" => both::<Bound>(hex, value::bound),
         "Unbind" => both::<Unbind>(hex, value::unbind),
+        "Withheld" => both::<Withheld>(hex, value::withheld),
         "BindRefusal" => both::<BindRefusal>(hex, value::bind_refusal),
         "CommandRequest" => both::<CommandRequest>(hex, value::command),
         "CommandResult" => both::<CommandResult>(hex, value::command_result),
@@ -355,6 +357,15 @@ mod value {
             ("cut", unbind.cut.then_some(Value::Bool(true))),
             ("code", number(unbind.code.0)),
             ("text", text(&unbind.text)),
+        ])
+    }
+
+    pub(crate) fn withheld(withheld: &Withheld) -> Value {
+        object([
+            ("url", text(&withheld.url)),
+            ("code", number(withheld.code.0)),
+            ("text", text(&withheld.text)),
+            ("tls_end", tls_end(withheld.tls_end)),
         ])
     }
 

@@ -185,7 +185,7 @@ pub(crate) fn clamp_heartbeat(asked: Heartbeat) -> Heartbeat {
 
 /// With the longest metadata, before it is sent or taken.
 const STREAM_COST: u64 = 2_560;
-const BIND_COST: u64 = 8_192;
+const BIND_COST: u64 = 12_288;
 const FRAME_COST: u64 = 128;
 /// Revocation lists that wait: as long as any frame may be.
 const LISTS: u64 = FRAME_MOST as u64;
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(more(|it| it.frame += 1), streams + 16 + 2);
         assert_eq!((more(|it| it.send_stream += 1), more(|it| it.send_total += 1)), (1, 1));
         assert_eq!((more(|it| it.retain_octets += 1), more(|it| it.retain_frames += 1)), (1, 128));
-        assert_eq!(more(|it| it.binds += 1), 8_192);
+        assert_eq!(more(|it| it.binds += 1), 12_288);
     }
 
     const SECOND: Duration = Duration::from_secs(1);

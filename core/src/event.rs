@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::{
     Bind, BindRefusal, Bound, Close, Code, CommandRequest, CommandResult, Duration, GoAway, Hello, Refusal, StreamId,
-    Unbind, VERSION, Violation, Welcome, config::clamp_heartbeat,
+    Unbind, VERSION, Violation, Welcome, Withheld, config::clamp_heartbeat,
 };
 use crate::{Config, SessionId};
 use alloc::string::String;
@@ -22,6 +22,8 @@ pub enum Event {
     Bind(BindRequest),
     /// Network: the agent gave a bind up.
     Unbind(Unbind),
+    /// Network: the agent says of an endpoint why it does not ask for it, or that this is over (BIND-021).
+    Withheld(Withheld),
     /// Network: the agent answered a remote command.
     CommandResult(CommandResult),
     /// Agent: a bind is in force.

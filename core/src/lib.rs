@@ -118,6 +118,7 @@ pub use link::Link;
 pub use message::{
     Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, DOCUMENT, GoAway, Heartbeat, Hello, LANES,
     Limits, Message, Open, Refusal, Resume, ResumeOffer, TlsEnd, TlsInfo, Unbind, UpstreamProtocol, VERSION, Welcome,
+    Withheld,
 };
 pub use reconnect::ReconnectPolicy;
 pub use retry::Retry;

@@ -5,6 +5,7 @@
 
 mod binds;
 mod standby;
+mod withheld;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -13,11 +14,13 @@ use alloc::{
 
 use crate::{
     Bind, BindId, BindRefusal, Bound, Deadline, Duration, GoAway, Instant, Refusal, Retry, Rng, TimerKind, Unbind,
+    Withheld,
     reconnect::{Order, Reconnect, ReconnectPolicy},
 };
 
 use binds::Binds;
 use standby::Standby;
+use withheld::Withholdings;
 
 /// The agent's part that outlives every session. Whoever drives it does what [`Self::poll_action`] says.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub struct Uplink {
     reconnect: Reconnect,
     standby: Standby,
     binds: Binds,
+    withheld: Withholdings,
     current: Option<Live>,
     /// By attempt, the oldest first: when patience ends.
     draining: BTreeMap<u64, Instant>,
@@ -88,6 +92,13 @@ pub enum Action {
         /// What to give up.
         unbind: Unbind,
     },
+    /// Send this on the session; what it does not take is left out.
+    Withhold {
+        /// Names the session.
+        attempt: u64,
+        /// What to say.
+        withheld: Withheld,
+    },
     /// Announce the end of the session, and let its streams finish; report `handle_closed`.
     Drain {
         /// Names the session.
@@ -145,7 +156,10 @@ impl Action {
     /// Returns the session without which the action makes no sense.
     fn session(&self) -> Option<u64> {
         match self {
-            Self::Bind { attempt, .. } | Self::Unbind { attempt, .. } | Self::Drain { attempt } => Some(*attempt),
+            Self::Bind { attempt, .. }
+            | Self::Unbind { attempt, .. }
+            | Self::Withhold { attempt, .. }
+            | Self::Drain { attempt } => Some(*attempt),
             Self::StandBy { session, .. } => Some(*session),
             Self::Dial { .. } | Self::Resume { .. } | Self::Proceed { .. } | Self::Hangup { .. } | Self::GiveUp(_) => {
                 None
@@ -184,6 +198,7 @@ impl Uplink {
             reconnect: Reconnect::new(policy, targets, rng, now),
             standby,
             binds,
+            withheld: Withholdings::default(),
             current: None,
             draining: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -215,6 +230,8 @@ impl Uplink {
             }
         }
         self.current = Some(Live { attempt, since: now, target, resumable: false, suspended: false });
+        // spec: BIND-022
+        self.actions.extend(self.withheld.all().map(|withheld| Action::Withhold { attempt, withheld }));
         self.handle_timeout(now);
     }
 
@@ -354,6 +371,7 @@ impl Uplink {
 
     /// Wishes for an endpoint, now and after every reconnect, until [`Self::unbind`]. The `id` in `bind` is ignored.
     pub fn bind(&mut self, bind: Bind, now: Instant) -> BindId {
+        self.withhold(Withheld::taken_back(bind.url.as_str()), now);
         let id = self.binds.add(bind);
         self.handle_timeout(now);
         id
@@ -364,6 +382,16 @@ impl Uplink {
         let known = self.binds.remove(unbind.id);
         if let (true, Some(Live { attempt, .. })) = (known, self.current) {
             self.actions.push_back(Action::Unbind { attempt, unbind });
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Tells those who run the network why an endpoint is not asked for, now and after every reconnect, until [`Self::bind`] of the
+    /// same URL, or until this is called with [`Code::NO_ERROR`](crate::Code::NO_ERROR). What was said already is not said again.
+    pub fn withhold(&mut self, withheld: Withheld, now: Instant) {
+        let is_news = self.withheld.note(&withheld);
+        if let (true, Some(Live { attempt, .. })) = (is_news, self.current) {
+            self.actions.push_back(Action::Withhold { attempt, withheld });
         }
         self.handle_timeout(now);
     }

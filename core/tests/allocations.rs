@@ -4,7 +4,8 @@
 use std::alloc::System;
 
 use adit_core::{
-    Bind, BindId, Config, Duration, Event, Open, ResumeOffer, Secret, SessionId, StreamId, TlsInfo, UpstreamProtocol,
+    Bind, BindId, Code, Config, Duration, Event, Open, ResumeOffer, Secret, SessionId, StreamId, TlsInfo,
+    UpstreamProtocol, Withheld,
     frame::Kind,
     side,
     testing::{Lone, a_hello, encoded, raw},
@@ -21,13 +22,14 @@ type Attack = (&'static str, fn(&mut Lone<side::Network>));
 /// One test, because the allocator counts for all threads.
 #[test]
 fn a_session_never_holds_more_than_its_configuration_says() {
-    let attacks: [Attack; 8] = [
+    let attacks: [Attack; 9] = [
         ("octets that come one at a time and are not read", |lone| unread(lone, 1)),
         ("octets that come in pieces just too long to be joined", |lone| unread(lone, 1_024)),
         ("octets that come in whole frames", |lone| unread(lone, 8_192)),
         ("octets that are written one at a time to a peer that grants nothing", |lone| unsent(lone, 1)),
         ("octets that are written in pieces just too long to be joined", |lone| unsent(lone, 1_024)),
         ("binds that nobody answers", unanswered),
+        ("hints of what is withheld, which come and go and are not heard", withholding),
         ("frames of one octet that nobody acknowledges", unacknowledged),
         ("all of it at once", everything),
     ];
@@ -113,6 +115,14 @@ fn unanswered(lone: &mut Lone<side::Network>) {
     }
 }
 
+fn withholding(lone: &mut Lone<side::Network>) {
+    for count in 0..100 {
+        let url = format!("{:x<512}", count % 20);
+        let withheld = Withheld { code: Code(1 + count), text: "x".repeat(1_024), ..Withheld::taken_back(url) };
+        lone.hear(&raw(Kind::Withheld.number(), 0, &encoded(&withheld)));
+    }
+}
+
 /// The application writes octets one at a time, and the peer takes and never acknowledges them.
 fn unacknowledged(lone: &mut Lone<side::Network>) {
     let id = lone.session().open(long_open()).expect("granted");
@@ -125,6 +135,7 @@ fn unacknowledged(lone: &mut Lone<side::Network>) {
 fn everything(lone: &mut Lone<side::Network>) {
     unread(lone, 1);
     unanswered(lone);
+    withholding(lone);
     unsent(lone, 1);
 }
 

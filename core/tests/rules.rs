@@ -195,7 +195,7 @@ fn messages_of_the_wrong_side_end_the_session() {
         lone.hear(&plausible(kind, 0));
         assert_violation(&mut lone, Violation::WrongSide);
     }
-    for kind in [Kind::Bind, Kind::Unbind, Kind::CommandResult] {
+    for kind in [Kind::Bind, Kind::Unbind, Kind::CommandResult, Kind::Withheld] {
         let mut lone = Lone::established_agent(Config::agent());
         lone.hear(&plausible(kind, 0));
         assert_violation(&mut lone, Violation::WrongSide);
@@ -717,10 +717,6 @@ fn a_drain_is_announced_once() {
     lone.session().drain(Code::REVOKED, None, "", now);
 
     assert_eq!(counted(&lone.say()), [Kind::GoAway, Kind::Open]);
-}
-
-fn counted(said: &[Encoded]) -> Vec<Kind> {
-    said.iter().map(Encoded::kind).filter(|kind| kind.is_counted()).collect()
 }
 
 /// GO-006

@@ -82,7 +82,8 @@ impl Seen {
             | Kind::Command
             | Kind::CommandResult
             | Kind::Revocations
-            | Kind::GoAway => None,
+            | Kind::GoAway
+            | Kind::Withheld => None,
         }
     }
 }

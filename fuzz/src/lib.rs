@@ -46,7 +46,7 @@ pub use expression::expression;
 pub use handshake::handshake;
 pub use import::import;
 pub use messages::{
-    bind, bind_refusal, bound, close, command, command_result, goaway, hello, open, refusal, unbind, welcome,
+    bind, bind_refusal, bound, close, command, command_result, goaway, hello, open, refusal, unbind, welcome, withheld,
 };
 pub use model::model;
 pub use policy::policy;
@@ -101,4 +101,5 @@ pub const TARGETS: &[Target] = &[
     ("unbind", unbind),
     ("vouch", vouch),
     ("welcome", welcome),
+    ("withheld", withheld),
 ];

@@ -5,7 +5,7 @@ use core::{fmt::Debug, net::SocketAddr, time::Duration};
 use adit_core::{
     AgentId, Bind, BindId, BindRefusal, Bound, Close, Code, Command, CommandRequest, CommandResult, GoAway, Heartbeat,
     Hello, LANES, Limits, Message, Open, Refusal, Resume, ResumeOffer, Secret, SessionId, TlsEnd, TlsInfo, Unbind,
-    UpstreamProtocol, Welcome,
+    UpstreamProtocol, Welcome, Withheld,
 };
 
 use crate::Choices;
@@ -46,6 +46,8 @@ parsers! {
     unbind: an_unbind;
     /// WELCOME, and the offer to resume in it.
     welcome: a_welcome;
+    /// WITHHELD.
+    withheld: a_withheld;
 }
 
 /// Values of a message within its limits, or a little beyond them.
@@ -229,6 +231,10 @@ pub(crate) fn a_refusal(maker: &mut Maker<'_, '_>) -> Refusal {
 fn an_unbind(maker: &mut Maker<'_, '_>) -> Unbind {
     let unbind = Unbind::new(BindId(maker.choices.number())).cutting(maker.choices.coin());
     unbind.because(maker.code(), maker.text(1_024))
+}
+
+fn a_withheld(maker: &mut Maker<'_, '_>) -> Withheld {
+    Withheld { url: maker.text(512), code: maker.code(), text: maker.text(1_024), tls_end: a_tls_end(maker) }
 }
 
 pub(crate) fn a_welcome(maker: &mut Maker<'_, '_>) -> Welcome {

@@ -69,7 +69,7 @@ impl Run {
             14 => app.bind(choices),
             15 => app.answer_bind(choices),
             16 => app.give_up_bind(side, choices),
-            17 => app.command(side),
+            17 => app.command(side, choices),
             18..=20 => self.wait(Duration::from_millis(choices.size(3_000) as u64)),
             21 => self.lose(choices),
             22 => self.lose_at_resume(Duration::from_millis(choices.size(300) as u64)),
@@ -205,6 +205,13 @@ pub(crate) fn a_bind(id: BindId) -> adit_core::Bind {
         metadata: String::new(),
         tls_end: Default::default(),
     }
+}
+
+/// What is said of one of five endpoints that are not asked for.
+pub(crate) fn a_hint(choices: &mut Choices<'_>) -> adit_core::Withheld {
+    let url = format!("tcp://:{}", 1 + choices.number::<u8>() % 5);
+    let code = choices.one_of(&[Code::NO_ERROR, Code::DISALLOWED, Code::CERTIFICATE]);
+    adit_core::Withheld { code, ..adit_core::Withheld::taken_back(url) }
 }
 
 const MOST_STEPS: usize = 300;

@@ -37,6 +37,8 @@ struct Run {
     dial: Option<(u64, Option<u64>)>,
     /// Sessions that live, by attempt: what binds each was asked for.
     sessions: BTreeMap<u64, BTreeSet<u32>>,
+    /// What each session was told of what is withheld.
+    told: BTreeMap<u64, BTreeMap<String, Code>>,
     /// The dial beside a silent link, and how far it is.
     beside: Option<(u64, Beside)>,
     /// The session whose link is silent.
@@ -70,6 +72,7 @@ impl Run {
             beside: None,
             silent: None,
             sessions: BTreeMap::new(),
+            told: BTreeMap::new(),
             offered: BTreeSet::new(),
             draining: BTreeSet::new(),
             suspended: BTreeSet::new(),
@@ -108,6 +111,7 @@ impl Run {
                 }
             }
             7 => self.uplink.handle_network_change(now),
+            8 if choices.coin() => self.uplink.withhold(crate::model::a_hint(choices), now),
             8 => {
                 let id = self.uplink.bind(crate::model::a_bind(BindId(0)), now);
                 assert!(self.wishes.insert(id.0), "each wish has its own number");
@@ -295,6 +299,16 @@ impl Run {
                     if let Some(asked) = self.sessions.get_mut(&attempt) {
                         asked.remove(&unbind.id.0);
                     }
+                }
+                Action::Withhold { attempt, withheld } => {
+                    assert_eq!(self.uplink.current(), Some(attempt));
+                    let told = self.told.entry(attempt).or_default();
+                    let code = (withheld.code != Code::NO_ERROR).then_some(withheld.code);
+                    let before = match code {
+                        Some(code) => told.insert(withheld.url, code),
+                        None => told.remove(&withheld.url),
+                    };
+                    assert_ne!(before, code, "said again, or taken back and not said");
                 }
                 Action::Drain { attempt } => drop(self.draining.insert(attempt)),
                 Action::GiveUp(_) => self.over = true,

@@ -147,6 +147,7 @@ impl<S: Tested> Run<S> {
                 Event::Hello(_)
                 | Event::Established(_)
                 | Event::Unbind(_)
+                | Event::Withheld(_)
                 | Event::CommandResult(_)
                 | Event::Bound(_)
                 | Event::Rejected(_)

@@ -16,7 +16,7 @@ use super::{Runtime, Step, Stream, SystemClock, drive::Drive, steps::Steps};
 use adit_core::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRefusal, BindRequest, Bound, Cause, Code, Command,
     CommandRequest, CommandResult, Config, Duration, GoAway, Hello, Link, Loss, Open, OpenError, Refusal,
-    RevocationsError, SessionId, Side, Stats, Unbind, Welcome,
+    RevocationsError, SessionId, Side, Stats, Unbind, Welcome, Withheld,
     driver::{Clock, Failure, Handle, PollEvent, Task, Transport},
     side,
     tls::{Peer, Tls},
@@ -62,6 +62,9 @@ pub enum Event<T> {
     Bind(BindRequest),
     /// Network: the agent gave a bind up, and may have said why. The text is the agent's own: [`adit_core::escape`] it.
     Unbind(Unbind),
+    /// Network: the agent says of an endpoint why it does not ask for it, or with [`Code::NO_ERROR`] that this is over: a hint
+    /// that proves nothing (BIND-024). What is in it is the agent's own: [`adit_core::escape`] it.
+    Withheld(Withheld),
     /// Network: the agent answered a remote command.
     CommandResult(CommandResult),
     /// Agent: a bind is in force.
@@ -437,6 +440,15 @@ impl<R> Session<side::Agent, R> {
         self.handle.unbind(unbind);
     }
 
+    /// Says of an endpoint why it is not asked for (BIND-021), for those who run the network, or with [`Code::NO_ERROR`] that this
+    /// is over. It binds nothing and is not answered.
+    ///
+    /// # Errors
+    /// [`BindError`]: nothing was said.
+    pub fn withhold(&self, withheld: &Withheld) -> Result<(), BindError> {
+        self.handle.withhold(withheld)
+    }
+
     /// Answers a remote command; a second answer does nothing.
     pub fn answer(&self, result: &CommandResult) {
         let _ = self.handle.answer(result);
@@ -538,6 +550,7 @@ fn public<T: From<Stream>>(event: PollEvent) -> Option<Event<T>> {
     match event {
         Core::Bind(request) => Some(Event::Bind(request)),
         Core::Unbind(unbind) => Some(Event::Unbind(unbind)),
+        Core::Withheld(withheld) => Some(Event::Withheld(withheld)),
         Core::CommandResult(result) => Some(Event::CommandResult(result)),
         Core::Bound(bound) => Some(Event::Bound(bound)),
         Core::Rejected(refusal) => Some(Event::Rejected(refusal)),

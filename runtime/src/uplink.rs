@@ -18,8 +18,8 @@ use super::{
     queue::{Receiver, Sender, queue},
 };
 use adit_core::{
-    AgentId, Bind, Cause, Code, Config, Instant, LANES, Notice, ReconnectPolicy, Secret, Stats, Unbind, driver::Clock,
-    side, tls::Peer,
+    AgentId, Bind, Cause, Code, Config, Instant, LANES, Notice, ReconnectPolicy, Secret, Stats, Unbind, Withheld,
+    driver::Clock, side, tls::Peer,
 };
 
 pub use endpoint::Endpoint;
@@ -132,6 +132,13 @@ impl<R: Runtime> Uplink<R> {
     pub fn give_up(&self, unbind: &Unbind) {
         let place = self.shared.act(|state, now| state.leave(unbind, now));
         drop(place);
+    }
+
+    /// Tells those who run the network why an endpoint is not asked for (BIND-021), now and in every session that is new, until
+    /// [`Self::bind`] of the same URL, or until this is called with [`Code::NO_ERROR`]. It binds nothing. More than
+    /// [`Config::binds`] are not told.
+    pub fn withhold(&self, withheld: Withheld) {
+        self.shared.act(|state, now| state.withhold(withheld, now));
     }
 }
 

@@ -259,6 +259,7 @@ async fn serve(
             }
             Event::Closed(_) => Seen::Closed,
             Event::Opened(_)
+            | Event::Withheld(_)
             | Event::Bound(_)
             | Event::Rejected(_)
             | Event::Unbound(_)

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use adit_conformance::Bound;
 use adit_core::{
     AgentId, Bind, BindId, BindRefusal, Code, Command, CommandResult, Config, Heartbeat, Hello, Limits, Open, Refusal,
-    ResumeOffer, Secret, SessionId, Side, TlsEnd, Unbind, UpstreamProtocol,
+    ResumeOffer, Secret, SessionId, Side, TlsEnd, Unbind, UpstreamProtocol, Withheld,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -185,6 +185,8 @@ fn on_agent(session: &AgentSession, act: &Value, desk: &Desk) {
         let unbind = Unbind::new(BindId(number(asked, "id"))).cutting(cut);
         session.unbind(&unbind.because(Code(number(asked, "code")), text));
         desk.done(true);
+    } else if let Some(asked) = act.get("withheld") {
+        desk.done(session.withhold(&withheld(asked)).is_ok());
     } else {
         on_any(session, act, desk);
     }
@@ -226,6 +228,9 @@ fn tell(event: Event, desk: &Desk) {
         }
         Event::Unbind(Unbind { id, code, text, .. }) => {
             json!({ "event": "given_up", "id": id.0, "code": code.0, "text": text })
+        }
+        Event::Withheld(Withheld { url, code, text, .. }) => {
+            json!({ "event": "withheld", "url": url, "code": code.0, "text": text })
         }
         Event::CommandResult(result) => json!({ "event": "result", "id": result.id, "code": result.code.0 }),
         Event::Revocations(lists) => json!({ "event": "revocations", "octets": lists.len() }),
@@ -306,8 +311,17 @@ fn refusal(code: Code) -> Refusal {
     Refusal { code, retry_after: None, text: String::new() }
 }
 
+fn withheld(asked: &Value) -> Withheld {
+    let text = |name: &str| asked.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (code, tls_end) = (Code(number(asked, "code")), tls_end_of(number(asked, "tls_end")));
+    Withheld { url: text("url"), code, text: text("text"), tls_end }
+}
+
+fn tls_end_of(number: u32) -> TlsEnd {
+    [TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream].into_iter().find(|end| *end as u32 == number).unwrap_or_default()
+}
+
 fn bind(id: u32, url: &str, tls_end: u32) -> Bind {
-    let ends = [TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream];
     Bind {
         id: BindId(id),
         url: url.to_owned(),
@@ -316,7 +330,7 @@ fn bind(id: u32, url: &str, tls_end: u32) -> Bind {
         name: String::new(),
         description: String::new(),
         metadata: String::new(),
-        tls_end: ends.into_iter().find(|end| *end as u32 == tls_end).unwrap_or_default(),
+        tls_end: tls_end_of(tls_end),
     }
 }
 

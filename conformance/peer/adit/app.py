@@ -84,6 +84,9 @@ class App:
             self.say({"event": "given_up", "id": number, "code": fields.get("code", 0), "text": fields.get("text", "")})
             if "drain" in self.urls.get(number, ""):
                 session.drain("SHUTDOWN", now)
+        elif kind == "Withheld":
+            told = {"url": fields.get("url", ""), "code": fields.get("code", 0), "text": fields.get("text", "")}
+            self.say({"event": "withheld", **told})
         elif kind == "Bound":
             self.say({"event": "bound", "id": number, "url": fields.get("url", "")})
         elif kind == "BindRefusal":
@@ -186,6 +189,8 @@ class App:
         elif name == "unbind" and self.role == "agent":
             session.binds.pop(asked["id"], None)
             session.say_message(wire.UNBIND, "Unbind", asked)
+        elif name == "withheld" and self.role == "agent":
+            session.say_message(wire.WITHHELD, "Withheld", asked)
         elif name == "unbound" and self.role == "network" and asked["id"] in session.binds:
             del session.binds[asked["id"]]
             refusal = {"id": asked["id"], "refusal": {"code": asked.get("code", 0)}}

@@ -38,6 +38,7 @@ SCHEMA = {
     },
     "Bound": {"id": (1, U32, None), "url": (2, TEXT, 512), "tls_end": (3, ENUM, 3)},
     "Unbind": {"id": (1, U32, None), "cut": (2, BOOL, None), "code": (3, U32, None), "text": (4, TEXT, 1_024)},
+    "Withheld": {"url": (1, TEXT, 512), "code": (2, U32, None), "text": (3, TEXT, 1_024), "tls_end": (4, ENUM, 3)},
     "BindRefusal": {"id": (1, U32, None), "refusal": (2, "Refusal", None)},
     "CommandRequest": {"id": (1, U32, None), "command": (2, U32, None), "text": (3, TEXT, 1_024), "document": (4, TEXT, 6_144)},
     "CommandResult": {"id": (1, U32, None), "code": (2, U32, None), "text": (3, TEXT, 1_024)},

@@ -44,7 +44,7 @@ class Session:
         self.counted_out, self.acknowledged, self.unacknowledged_since = 0, 0, None
         self.counted_in, self.told, self.unacked_octets, self.ack_due = 0, 0, 0, None
         self.oddities = Bucket(limits["oddities"], 10)
-        self.binds, self.commands, self.asked = {}, set(), {}
+        self.binds, self.commands, self.asked, self.withheld = {}, set(), {}, set()
         self.lists = 10, 0.0  # how many revocation lists are heard, and since when
         self.goaway_heard, self.goaway_said, self.drain_until = None, None, None
         self.resumable, self.finished, self.expires = False, False, None
@@ -337,7 +337,7 @@ class Session:
         name = {
             wire.BIND: "Bind", wire.BOUND: "Bound", wire.REJECTED: "BindRefusal", wire.UNBIND: "Unbind",
             wire.UNBOUND: "BindRefusal", wire.COMMAND: "CommandRequest", wire.COMMAND_RESULT: "CommandResult",
-            wire.GOAWAY: "GoAway",
+            wire.GOAWAY: "GoAway", wire.WITHHELD: "Withheld",
         }[kind]
         fields = messages.decode(name, payload)
         number = fields.get("id", 0)
@@ -345,6 +345,8 @@ class Session:
             return self.on_goaway(fields, now)
         if kind == wire.BIND:
             return self.on_bind(number, fields, now)
+        if kind == wire.WITHHELD:
+            return self.on_withheld(fields, now)
         if kind == wire.COMMAND:
             if number in self.commands:
                 return self.oddities.spend(now, "LIM-003")
@@ -401,8 +403,19 @@ class Session:
             self.oddities.spend(now, "LIM-003")
             refusal = {"code": wire.CODES["LIMIT"]}
             return self.say_message(wire.REJECTED, "BindRefusal", {"id": number, "refusal": refusal})
+        url = fields.get("url", "")
+        if url in self.withheld and not bug("withholds-what-is-asked-for"):
+            self.withheld.discard(url)
+            self.events.append(("Withheld", wire.WITHHELD, {"url": url}))
         self.binds[number] = "asked"
         return self.events.append(("Bind", wire.BIND, fields))
+
+    def on_withheld(self, fields, now):
+        url, is_over = fields.get("url", ""), fields.get("code", 0) == 0
+        if url not in self.withheld and (is_over or not url or len(self.withheld) >= self.limits["binds"]):
+            return None if bug("forgives-odd-hints") else self.oddities.spend(now, "LIM-003")
+        (self.withheld.discard if is_over else self.withheld.add)(url)
+        return self.events.append(("Withheld", wire.WITHHELD, fields))
 
     def acknowledge(self, count):
         if count > self.counted_out and not bug("believes-any-ack"):
@@ -420,6 +433,8 @@ class Session:
     def resume_at(self, count):
         """The peer has processed so many: what comes after is said again, before all else."""
         self.acknowledge(count)
+        if bug("forgets-hints"):
+            self.withheld.clear()
         again = list(self.retained)
         if bug("repeats-from-the-wrong-place"):
             again = again[1:]

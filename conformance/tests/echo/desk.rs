@@ -1,7 +1,7 @@
 //! What the application is asked to do by nobody on the wire, and what it is told; see `README.md` of this crate.
 
 use adit_core::{
-    Bind, BindId, BindRefusal, Code, Command, Event, Open, StreamId, TlsEnd, Unbind, UpstreamProtocol,
+    Bind, BindId, BindRefusal, Code, Command, Event, Open, StreamId, TlsEnd, Unbind, UpstreamProtocol, Withheld,
     side::{Agent, Network},
 };
 use serde_json::{Value, json};
@@ -48,6 +48,8 @@ impl Echo<Agent> {
             let unbind = Unbind::new(BindId(number(asked, "id"))).cutting(cut);
             self.lone.session().unbind(&unbind.because(Code(number(asked, "code")), text));
             Some(true)
+        } else if let Some(asked) = act.get("withheld") {
+            Some(self.lone.session().withhold(&withheld(asked)).is_ok())
         } else {
             self.act_as_any(act)
         }
@@ -84,6 +86,9 @@ impl<S: adit_core::Side> Echo<S> {
             Event::Unbound(refusal) => Some(refused("unbound", refusal)),
             Event::Unbind(Unbind { id, code, text, .. }) => {
                 Some(json!({ "event": "given_up", "id": id.0, "code": code.0, "text": text }))
+            }
+            Event::Withheld(Withheld { url, code, text, .. }) => {
+                Some(json!({ "event": "withheld", "url": url, "code": code.0, "text": text }))
             }
             Event::CommandResult(result) => Some(json!({ "event": "result", "id": result.id, "code": result.code.0 })),
             Event::Revocations(lists) => Some(json!({ "event": "revocations", "octets": lists.len() })),
@@ -127,6 +132,12 @@ pub(super) fn bind(id: u32, url: &str, tls_end: u32) -> Bind {
         metadata: String::new(),
         tls_end: tls_end_of(tls_end),
     }
+}
+
+fn withheld(asked: &Value) -> Withheld {
+    let text = |name: &str| asked.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (code, tls_end) = (Code(number(asked, "code")), tls_end_of(number(asked, "tls_end")));
+    Withheld { url: text("url"), code, text: text("text"), tls_end }
 }
 
 fn tls_end_of(number: u32) -> TlsEnd {

@@ -11,7 +11,7 @@ use super::{Failure, Task};
 use crate::{
     AnswerError, AuthRequest, Bind, BindError, BindId, BindRequest, Cause, Code, Command, CommandResult, Config,
     Duration, Event, Hello, Instant, Link, Loss, Open, OpenError, ReadError, Refusal, RevocationsError, Side, Stats,
-    StreamId, Unbind, Welcome, WriteError, side,
+    StreamId, Unbind, Welcome, Withheld, WriteError, side,
     tls::{Peer, Tls},
 };
 
@@ -255,6 +255,14 @@ impl Handle<side::Agent> {
     /// Gives a bind up.
     pub fn unbind(&self, unbind: &Unbind) {
         self.shared.act(|state| state.link.session_mut().map(|session| session.unbind(unbind)));
+    }
+
+    /// Says why an endpoint is not asked for; see [`Session::withhold`](crate::Session::withhold).
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn withhold(&self, withheld: &Withheld) -> Result<(), BindError> {
+        self.shared.act(|state| state.link.session_mut().map_or(Err(BindError::Ending), |s| s.withhold(withheld)))
     }
 
     /// Answers a remote command.

@@ -249,6 +249,7 @@ impl<S: Side> State<S> {
                 | Event::Resumed(_)
                 | Event::Bind(_)
                 | Event::Unbind(_)
+                | Event::Withheld(_)
                 | Event::CommandResult(_)
                 | Event::Bound(_)
                 | Event::Rejected(_)

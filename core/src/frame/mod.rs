@@ -104,6 +104,8 @@ kinds! {
     GoAway = 0x27, Session, None;
     /// The number of streams that the receiver may open in all.
     Streams = 0x28, Session, Some(8);
+    /// What the agent's configuration names and the agent does not ask for.
+    Withheld = 0x29, Session, None;
     /// Revocation lists of the authority that issued the network's certificate.
     Revocations = 0x2a, Session, None;
 }

@@ -5,7 +5,7 @@ use alloc::{string::String, vec::Vec};
 use super::wire::{Fields, Message, Value, Writer};
 use super::{
     Bind, BindRefusal, Bound, Close, Command, CommandRequest, CommandResult, DOCUMENT, GoAway, Heartbeat, Hello, LANES,
-    Limits, Open, Refusal, Resume, ResumeOffer, TlsEnd, TlsInfo, Unbind, UpstreamProtocol, Welcome,
+    Limits, Open, Refusal, Resume, ResumeOffer, TlsEnd, TlsInfo, Unbind, UpstreamProtocol, Welcome, Withheld,
 };
 use crate::{AgentId, BindId, Code, Duration, FRAME, Secret, SessionId, Violation};
 
@@ -420,6 +420,31 @@ impl Message for Unbind {
             Ok(())
         })?;
         Ok(unbind)
+    }
+}
+
+impl Message for Withheld {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let mut writer = Writer(out);
+        writer.text(1, &self.url, URL);
+        writer.number(2, self.code.0);
+        writer.text(3, &self.text, TEXT);
+        writer.number(4, self.tls_end.number());
+    }
+
+    fn decode(input: &[u8]) -> Result<Self, Violation> {
+        let mut withheld = Self::taken_back("");
+        each(input, |field, value| {
+            match field {
+                1 => withheld.url = value.text(URL)?,
+                2 => withheld.code = Code(value.u32()?), // spec: BIND-021, a code that is not known is no fault
+                3 => withheld.text = value.text(TEXT)?,
+                4 => withheld.tls_end = TlsEnd::from_number(value.u32()?)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(withheld)
     }
 }
 

@@ -327,6 +327,26 @@ impl Unbind {
     }
 }
 
+/// An endpoint that the agent's configuration names and that the agent does not ask for: a hint, which binds nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// The endpoint as BIND would name it. At most 512 octets.
+    pub url: String,
+    /// Why; [`Code::NO_ERROR`] where it is withheld no more.
+    pub code: Code,
+    /// Why, for humans. At most 1,024 octets.
+    pub text: String,
+    /// Where TLS of callers would end, as BIND would say it.
+    pub tls_end: TlsEnd,
+}
+
+impl Withheld {
+    /// Takes back that an endpoint is withheld.
+    pub fn taken_back(url: impl Into<String>) -> Self {
+        Self { url: url.into(), code: Code::NO_ERROR, text: String::new(), tls_end: TlsEnd::Unsaid }
+    }
+}
+
 /// A no to one bind: REJECTED in answer to BIND, UNBOUND for one that was in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindRefusal {

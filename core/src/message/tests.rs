@@ -211,6 +211,30 @@ fn giving_up_without_a_reason_says_what_it_always_said() {
     assert_eq!(Unbind::decode(b"\x08\x03"), Ok(Unbind::new(BindId(3))));
 }
 
+/// BIND-021, MSG-004
+#[test]
+fn what_is_withheld_arrives_as_it_was_sent_within_its_limits() {
+    for tls_end in [TlsEnd::Unsaid, TlsEnd::Network, TlsEnd::Agent, TlsEnd::Upstream] {
+        for code in [Code::NO_ERROR, Code::DISALLOWED, Code(u32::MAX)] {
+            let withheld = Withheld { url: "https://a.example".into(), code, text: "why".into(), tls_end };
+            assert_eq!(Withheld::decode(&encoded(&withheld)), Ok(withheld));
+        }
+    }
+    assert_eq!(Withheld::decode(&[]), Ok(Withheld::taken_back("")));
+    let long = Withheld { text: "ü".repeat(600), ..Withheld::taken_back("x".repeat(600)) };
+    let cut = Withheld { text: "ü".repeat(512), ..Withheld::taken_back("x".repeat(512)) };
+    assert_eq!(Withheld::decode(&encoded(&long)), Ok(cut));
+    for (field, most) in [(b"\x0a", 512), (b"\x1a", 1_024_u16)] {
+        let octets = |length: u16| {
+            let [low, high] = [length & 0x7f | 0x80, length >> 7].map(|octet| u8::try_from(octet).expect("seven bits"));
+            [field.as_slice(), &[low, high], &vec![b'x'; length.into()]].concat()
+        };
+        assert!(Withheld::decode(&octets(most)).is_ok());
+        assert_eq!(Withheld::decode(&octets(most + 1)), Err(Violation::MessageTooLong));
+    }
+    assert_eq!(Withheld::decode(b"\x20\x04"), Err(Violation::Message), "MSG-003: an end of TLS that there is not");
+}
+
 #[test]
 fn what_is_given_up_and_what_is_asked_arrives_as_it_was_sent() {
     for cut in [false, true] {
@@ -298,6 +322,7 @@ proptest! {
         survives::<Bind>(&octets)?;
         survives::<Bound>(&octets)?;
         survives::<Unbind>(&octets)?;
+        survives::<Withheld>(&octets)?;
         survives::<BindRefusal>(&octets)?;
         survives::<CommandRequest>(&octets)?;
         survives::<CommandResult>(&octets)?;

@@ -8,10 +8,10 @@ use alloc::{
 
 use bytes::Bytes;
 
-use super::{Session, StreamId, stream::SendState};
+use super::{Session, StreamId, hints::Hints, stream::SendState};
 use crate::{
     Bind, BindId, BindRefusal, BindRequest, Bound, Code, Command, CommandRequest, CommandResult, DOCUMENT, Duration,
-    Event, GoAway, Instant, Message, Refusal, Role, Side, TlsEnd, Unbind, Violation,
+    Event, GoAway, Instant, Message, Refusal, Role, Side, TlsEnd, Unbind, Violation, Withheld,
     bucket::Bucket,
     frame::{Encoded, Kind},
     link::pop,
@@ -27,6 +27,7 @@ pub(super) struct Control {
     /// Numbers given up before their answer came, which may be under way: by them, the UNBIND's place among counted frames.
     /// An ACK says that what was said before it has come; the count of a resume says nothing of what is sent again.
     left: BTreeMap<u32, u64>,
+    pub(super) hints: Hints,
     serial: u64,
     /// Binds or commands that wait for an answer of the application on this side.
     unanswered: u32,
@@ -131,6 +132,7 @@ impl Default for Control {
             events: VecDeque::new(),
             binds: BTreeMap::new(),
             left: BTreeMap::new(),
+            hints: Hints::default(),
             serial: 0,
             unanswered: 0,
             commands: Vec::new(),
@@ -145,12 +147,12 @@ impl Default for Control {
 
 impl Control {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        pop(&mut self.events)
+        self.hints.poll().map(Event::Withheld).or_else(|| pop(&mut self.events))
     }
 
     #[cfg(feature = "driver")]
     pub(super) fn has_event(&self) -> bool {
-        !self.events.is_empty()
+        !self.events.is_empty() || self.hints.has_news()
     }
 
     pub(super) fn poll_output(&mut self) -> Option<Encoded> {
@@ -165,7 +167,11 @@ impl Control {
     pub(super) fn held(&self) -> usize {
         let binds = self.binds.len() * size_of::<(u32, BindState)>() + self.left.len() * size_of::<(u32, u64)>();
         let commands = self.commands.capacity() * size_of::<u32>();
-        binds + commands + super::measure::frames(&self.output) + super::measure::events(&self.events)
+        binds
+            + self.hints.held()
+            + commands
+            + super::measure::frames(&self.output)
+            + super::measure::events(&self.events)
     }
 
     pub(super) fn clear(&mut self) {
@@ -205,7 +211,7 @@ impl Control {
         });
     }
 
-    fn send(&mut self, kind: Kind, message: &impl Message) {
+    pub(super) fn send(&mut self, kind: Kind, message: &impl Message) {
         self.output.push_back(Encoded::message(kind, message));
     }
 }
@@ -229,6 +235,7 @@ impl Session<side::Agent> {
             return Err(BindError::Limit);
         }
         control.binds.insert(bind.id.0, BindState::Asked(0, AskedTls::of(bind)));
+        control.hints.drop(&bind.url); // spec: BIND-021
         control.send(Kind::Bind, bind);
         Ok(())
     }
@@ -425,6 +432,7 @@ impl<S: Side> Session<S> {
             (_, Kind::GoAway) => self.on_goaway(GoAway::decode(payload)?),
             (Role::Network, Kind::Bind) => self.on_bind(Bind::decode(payload)?),
             (Role::Network, Kind::Unbind) => self.on_unbind(Unbind::decode(payload)?),
+            (Role::Network, Kind::Withheld) => self.on_withheld(Withheld::decode(payload)?),
             (Role::Network, Kind::CommandResult) => self.on_command_result(CommandResult::decode(payload)?),
             (Role::Agent, Kind::Bound) => self.on_bound(Bound::decode(payload)?),
             (Role::Agent, Kind::Rejected) => self.on_rejected(BindRefusal::decode(payload)?),
@@ -454,6 +462,7 @@ impl<S: Side> Session<S> {
         if control.unanswered >= self.config.unanswered {
             return Err(Violation::BindFlood); // spec: BIND-007
         }
+        control.hints.take_back(&bind.url); // spec: BIND-021
         if control.binds.len() >= self.config.binds as usize {
             // spec: LIM-002
             let refusal = Refusal { code: Code::LIMIT, retry_after: None, text: String::from("too many binds") };

@@ -1,6 +1,7 @@
 //! A session: streams, credit, binds and counted frames. It outlives its links.
 
 mod control;
+mod hints;
 #[cfg(feature = "testing")]
 mod measure;
 mod recv;
@@ -336,7 +337,8 @@ impl<S: Side> Session<S> {
             | Kind::Command
             | Kind::CommandResult
             | Kind::Revocations
-            | Kind::GoAway => self.on_control(kind, payload, now),
+            | Kind::GoAway
+            | Kind::Withheld => self.on_control(kind, payload, now),
             Kind::Hello | Kind::Welcome | Kind::Refuse => Err(Violation::SecondHandshake), // spec: PRE-005
             Kind::Ping | Kind::Pong | Kind::Ack | Kind::Close => unreachable_link_frame(),
         }?;

@@ -5,7 +5,7 @@ use alloc::{collections::BTreeMap, string::String, vec, vec::Vec};
 use super::{a_hello, encoded, raw};
 use crate::{
     Bind, BindId, BindRefusal, Bound, Code, Command, CommandRequest, GoAway, MAX_OFFSET, Open, Refusal, Role, StreamId,
-    Unbind, UpstreamProtocol, Violation,
+    Unbind, UpstreamProtocol, Violation, Withheld,
     frame::{Encoded, Kind},
 };
 
@@ -190,6 +190,11 @@ impl Puppet {
             (Role::Agent, 11) => {
                 self.binds += 1;
                 Encoded::message(Kind::Bind, &bind(self.binds))
+            }
+            (Role::Agent, _) if which.is_multiple_of(5) => {
+                let url = alloc::format!("tcp://:{}", which % 7);
+                let code = Code(u32::from(which.is_multiple_of(3)));
+                Encoded::message(Kind::Withheld, &Withheld { code, ..Withheld::taken_back(url) })
             }
             (Role::Agent, _) => Encoded::message(
                 Kind::Unbind,

@@ -1,5 +1,6 @@
 mod resume;
 mod standby;
+mod withheld;
 
 use alloc::{collections::BTreeSet, format, vec, vec::Vec};
 
@@ -330,6 +331,8 @@ enum Step {
     Unbound(u8, u32),
     Bind,
     Unbind(u8, bool),
+    /// Not of what is ever asked for.
+    Withhold(u8, u32),
     Silent(bool),
     NetworkChange,
     Shutdown(u64),
@@ -347,6 +350,9 @@ struct World {
     /// By attempt: what was asked for and is not answered, what is bound.
     sessions: BTreeMap<u64, (BTreeSet<BindId>, BTreeSet<BindId>)>,
     wishes: Vec<BindId>,
+    /// What is withheld: as it should be, and as each session was told.
+    withheld: BTreeMap<String, Code>,
+    told: BTreeMap<u64, BTreeMap<String, Code>>,
     attempts: u64,
     given_up: u32,
     log: Vec<Action>,
@@ -391,6 +397,13 @@ impl World {
                 Action::Unbind { attempt, unbind } => {
                     let (asked, bound) = self.sessions.get_mut(attempt).expect("a session");
                     assert!(bound.remove(&unbind.id) || asked.remove(&unbind.id));
+                }
+                Action::Withhold { attempt, withheld: Withheld { url, code, .. } } => {
+                    assert_eq!(uplink.current(), Some(*attempt));
+                    let told = self.told.entry(*attempt).or_default();
+                    let before =
+                        if *code == Code::NO_ERROR { told.remove(url) } else { told.insert(url.clone(), *code) };
+                    assert_ne!(before.unwrap_or(Code::NO_ERROR), *code, "said again");
                 }
                 Action::Drain { attempt } => assert!(self.sessions.contains_key(attempt)),
                 Action::GiveUp(_) => {
@@ -462,6 +475,7 @@ impl World {
                     uplink.unbind(Unbind::new(id).cutting(cut), now);
                 }
             }
+            Step::Withhold(which, code) => self.withhold(uplink, which, code, now),
             Step::Silent(silent) => {
                 let Some(session) = current else { return };
                 uplink.handle_offer(session, true);
@@ -471,6 +485,12 @@ impl World {
             Step::Shutdown(drain) => uplink.shutdown(Duration::from_millis(drain), now),
             Step::Time => uplink.handle_timeout(now),
         }
+    }
+
+    fn withhold(&mut self, uplink: &mut Uplink, which: u8, code: u32, now: Instant) {
+        let url = format!("https://{which}.example");
+        uplink.withhold(Withheld { code: Code(code), ..Withheld::taken_back(url.as_str()) }, now);
+        _ = if code == 0 { self.withheld.remove(&url) } else { self.withheld.insert(url, Code(code)) };
     }
 
     fn answer(&mut self, uplink: &mut Uplink, code: Option<u32>, now: Instant) {
@@ -536,6 +556,7 @@ proptest! {
             let current = uplink.current().expect("a session");
             let wishes: BTreeSet<_> = world.wishes.iter().copied().collect();
             prop_assert_eq!(&world.sessions[&current].1, &wishes);
+            prop_assert_eq!(world.told.remove(&current).unwrap_or_default(), world.withheld);
         }
     }
 
@@ -575,6 +596,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u8>(), code()).prop_map(|(which, code)| Step::Unbound(which, code)),
         6 => Just(Step::Bind),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(which, cut)| Step::Unbind(which, cut)),
+        4 => (0..4_u8, 0..3_u32).prop_map(|(which, code)| Step::Withhold(which, code)),
         4 => prop::bool::weighted(0.8).prop_map(Step::Silent),
         2 => Just(Step::NetworkChange),
         1 => (0..60_000_u64).prop_map(Step::Shutdown),
@@ -640,6 +662,7 @@ fn asked(actions: &[Action]) -> Vec<(u64, BindId)> {
         | Action::Proceed { .. }
         | Action::Hangup { .. }
         | Action::Unbind { .. }
+        | Action::Withhold { .. }
         | Action::Drain { .. } => None,
         Action::GiveUp(_) => None,
     });

@@ -57,6 +57,7 @@ impl Tested for Agent {
                 let _ = session.answer(&result);
             }
             _ if what.is_multiple_of(3) => session.unbind(&Unbind::new(BindId(id))),
+            _ if what.is_multiple_of(5) => drop(session.withhold(&super::withheld(&format!("tcp://:{id}")))),
             _ => drop(session.bind(&bind(id))),
         }
     }

@@ -5,7 +5,7 @@ pub(crate) mod alone;
 
 use adit_core::{
     Bind, BindId, BindRefusal, Bound, Cause, Close, Code, Command, CommandRequest, CommandResult, Config, Event,
-    GoAway, Open, ReadError, Refusal, Side, StreamId, Unbind, UpstreamProtocol, Violation,
+    GoAway, Open, ReadError, Refusal, Side, StreamId, Unbind, UpstreamProtocol, Violation, Withheld,
     frame::{Encoded, Kind},
     testing::{Lone, a_hello, a_welcome, closed_with, encoded, raw},
 };
@@ -40,6 +40,7 @@ pub(crate) fn plausible(kind: Kind, id: u32) -> Vec<u8> {
         Kind::Bound => encoded(&Bound { id: BindId(1), url: text, tls_end: Default::default() }),
         Kind::Rejected | Kind::Unbound => encoded(&no),
         Kind::Unbind => encoded(&Unbind::new(BindId(1))),
+        Kind::Withheld => encoded(&withheld("tcp://:1")),
         Kind::Command => encoded(&CommandRequest { text, ..CommandRequest::new(1, Command::Stop) }),
         Kind::CommandResult => encoded(&CommandResult { id: 1, code: Code::NO_ERROR, text }),
         Kind::Revocations => vec![0x30, 0],
@@ -86,6 +87,17 @@ pub(crate) fn data(id: u32, length: usize) -> Encoded {
 
 pub(crate) fn unbind(id: u32) -> Encoded {
     Encoded::message(Kind::Unbind, &Unbind::new(BindId(id)))
+}
+
+/// Returns which counted frames were said.
+pub(crate) fn counted(said: &[Encoded]) -> Vec<Kind> {
+    said.iter().map(Encoded::kind).filter(|kind| kind.is_counted()).collect()
+}
+
+/// A hint that the customer's policy has no rule for the endpoint.
+pub(crate) fn withheld(url: &str) -> Withheld {
+    let text = String::from("the customer's policy does not allow the endpoint");
+    Withheld { code: Code::DISALLOWED, text, ..Withheld::taken_back(url) }
 }
 
 pub(crate) fn command(id: u32) -> Encoded {

@@ -48,6 +48,7 @@ impl Wild {
         }
         let id = BindId(u32::from(choices.number::<u8>() % 4));
         match what {
+            4 if choices.coin() => _ = agent.withhold(&crate::model::a_hint(choices)),
             4 => _ = agent.bind(&crate::model::a_bind(id)),
             5 => agent.unbind(&Unbind::new(id).cutting(choices.coin())),
             6 => _ = network.unbound(id, a_refusal()),

@@ -215,11 +215,19 @@ impl App {
         }
     }
 
+    /// The agent says of an endpoint why it does not ask for it, or takes that back.
+    fn withhold(&mut self, choices: &mut Choices<'_>) {
+        let hint = super::a_hint(choices);
+        if self.pair.agent.session().withhold(&hint).is_ok() {
+            self.binds.on_hint(hint);
+        }
+    }
+
     /// The network asks for something and tells which certificates are revoked, or the agent answers.
-    pub(super) fn command(&mut self, side: Role) {
+    pub(super) fn command(&mut self, side: Role, choices: &mut Choices<'_>) {
         match side {
             Role::Agent => {
-                let Some(id) = self.binds.commands.pop() else { return };
+                let Some(id) = self.binds.commands.pop() else { return self.withhold(choices) };
                 let result = CommandResult { id, code: Code::FORBIDDEN, text: String::new() };
                 self.pair.agent.session().answer(&result).expect("it was asked");
                 self.binds.to_network.push_back(Up::Answer(id));
@@ -268,6 +276,7 @@ impl App {
                 | Event::Established(_)
                 | Event::Bind(_)
                 | Event::Unbind(_)
+                | Event::Withheld(_)
                 | Event::CommandResult(_)
                 | Event::Bound(_)
                 | Event::Rejected(_)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use adit_core::{BindRequest, Event};
+use adit_core::{BindId, BindRequest, Code, Event, Withheld};
 use bytes::Bytes;
 
 /// Binds and commands of one session.
@@ -21,6 +21,9 @@ pub(super) struct Binds {
     pub(super) commands: Vec<u32>,
     /// How many times the network has told which certificates are revoked, and which of them the agent has heard last.
     lists: (u64, u64),
+    /// What is withheld: as the agent said, and as the network heard.
+    withheld: BTreeMap<String, Code>,
+    heard: BTreeMap<String, Code>,
 }
 
 /// On its way to the network.
@@ -45,6 +48,10 @@ impl Binds {
     #[expect(clippy::wildcard_enum_match_arm, reason = "what concerns streams is taken elsewhere")]
     pub(super) fn on_network_event(&mut self, event: Event) {
         self.skip();
+        let event = match event {
+            Event::Withheld(hint) => return self.on_told_hint(hint),
+            event => event,
+        };
         let told = match event {
             Event::Bind(request) => {
                 let id = request.bind().id.0;
@@ -108,13 +115,33 @@ impl Binds {
         let stale = self.to_agent.iter().any(|down| answers.contains(down));
         assert!(!stale, "bind {id} would take an old answer for its own: {self:?}");
         self.at_agent.insert(id, false);
+        self.withheld.remove(&super::a_bind(BindId(id)).url); // spec: BIND-021
         self.to_network.push_back(Up::Bind(id));
+    }
+
+    /// Takes what the agent says of an endpoint that it does not ask for.
+    pub(super) fn on_hint(&mut self, hint: Withheld) {
+        _ = if hint.code == Code::NO_ERROR {
+            self.withheld.remove(&hint.url)
+        } else {
+            self.withheld.insert(hint.url, hint.code)
+        };
+    }
+
+    /// Takes what the network was told of that: of each endpoint the last word counts, and others may be left out.
+    fn on_told_hint(&mut self, hint: Withheld) {
+        if hint.code == Code::NO_ERROR {
+            assert!(self.heard.remove(&hint.url).is_some(), "nothing was withheld: {hint:?}");
+        } else {
+            self.heard.insert(hint.url, hint.code);
+        }
     }
 
     /// Panics when something has not arrived.
     pub(super) fn assert_complete(&mut self) {
         self.skip();
         assert!(self.to_network.is_empty() && self.to_agent.is_empty(), "RES: not everything arrived: {self:?}");
+        assert_eq!(self.withheld, self.heard, "BIND-021");
     }
 
     /// Nobody is told of what concerns a bind that was given up meanwhile.

@@ -352,6 +352,7 @@ impl Ingress {
                 Event::Closed(cause) => return cause,
                 Event::Suspended(cause) => self.park(id, session, &cause),
                 Event::Resumed(_)
+                | Event::Withheld(_)
                 | Event::Bound(_)
                 | Event::Rejected(_)
                 | Event::Unbound(_)

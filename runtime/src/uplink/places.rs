@@ -3,7 +3,7 @@
 use alloc::{borrow::ToOwned, collections::BTreeMap, string::String};
 use core::ops::Range;
 
-use adit_core::{Bind, BindId, Code, Instant, Unbind};
+use adit_core::{Bind, BindId, Code, Instant, Unbind, Withheld};
 
 use super::lanes::State;
 use crate::{Stream, queue::Sender};
@@ -65,6 +65,14 @@ impl<R> State<R> {
             place.chosen.clone_from(&chosen);
             let all = 1..self.lanes.len();
             self.ask(id, all, chosen.as_deref(), now);
+        }
+    }
+
+    /// Tells the network why an endpoint is not asked for, in the first lane alone: it is said of the agent and not of a session, and a
+    /// second lane would have it counted twice.
+    pub(super) fn withhold(&mut self, withheld: Withheld, now: Instant) {
+        if let Some(first) = self.lanes.first_mut() {
+            first.core.withhold(withheld, now); // spec: BIND-022
         }
     }
 

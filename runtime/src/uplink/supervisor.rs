@@ -124,6 +124,11 @@ fn perform<R: Runtime>(
                     session.unbind(&unbind);
                 }
             }
+            Action::Withhold { attempt, withheld } => {
+                if let Some(session) = session(shared, name(attempt)) {
+                    let _ = session.withhold(&withheld); // a hint: what does not fit is left out
+                }
+            }
             Action::Drain { attempt } => {
                 if let Some(session) = session(shared, name(attempt)) {
                     session.drain(Code::NO_ERROR, None, "");
@@ -451,7 +456,7 @@ impl<R: Runtime> Attempt<R> {
                 Event::Resumed(welcome) => {
                     shared.act(|state, _| state.core(lane).handle_offer(attempt, welcome.resume.is_some()));
                 }
-                Event::Bind(_) | Event::Unbind(_) | Event::CommandResult(_) => {} // the network's business
+                Event::Bind(_) | Event::Unbind(_) | Event::Withheld(_) | Event::CommandResult(_) => {} // the network's business
             }
         }
     }

@@ -406,6 +406,11 @@ impl Agent {
                         session.unbind(&unbind);
                     }
                 }
+                Action::Withhold { attempt, withheld } => {
+                    if let Some(session) = self.sessions.get_mut(&attempt).and_then(|port| port.link.session_mut()) {
+                        let _ = session.withhold(&withheld); // a hint: what does not fit is left out
+                    }
+                }
                 Action::Drain { attempt } => {
                     if let Some(session) = self.sessions.get_mut(&attempt).and_then(|port| port.link.session_mut()) {
                         session.drain(Code::NO_ERROR, None, "", now);

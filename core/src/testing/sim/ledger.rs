@@ -125,7 +125,8 @@ impl Ledger {
             | Kind::CommandResult
             | Kind::Revocations
             | Kind::GoAway
-            | Kind::Streams => {}
+            | Kind::Streams
+            | Kind::Withheld => {}
         }
         Ok(false)
     }

@@ -353,7 +353,7 @@ impl Node {
                 }
             }
             Event::GoAway(_) => held.drains = true,
-            Event::Opened(_) | Event::CommandResult(_) => {}
+            Event::Opened(_) | Event::CommandResult(_) | Event::Withheld(_) => {}
             Event::Hello(_)
             | Event::Established(_)
             | Event::Bound(_)

@@ -330,6 +330,7 @@ impl<S: Side> Port<S> {
             | Event::Established(_)
             | Event::Bind(_)
             | Event::Unbind(_)
+            | Event::Withheld(_)
             | Event::CommandResult(_)
             | Event::Bound(_)
             | Event::Rejected(_)

@@ -284,7 +284,11 @@ impl<'a> Scene<'a> {
                     agent.dial.take_if(|dial| dial.attempt == attempt);
                     continue;
                 }
-                Action::Bind { .. } | Action::Unbind { .. } | Action::Drain { .. } | Action::GiveUp(_) => continue,
+                Action::Bind { .. }
+                | Action::Unbind { .. }
+                | Action::Withhold { .. }
+                | Action::Drain { .. }
+                | Action::GiveUp(_) => continue,
                 Action::StandBy { .. } | Action::Proceed { .. } => continue, // nothing is ever silent here
             };
             agent.dial = Some(Dial { attempt, resumes, since: now, tries: 0 });

@@ -191,7 +191,12 @@ impl Agent {
                 }
                 self.leaving.extend(self.sessions.remove(&attempt));
             }
-            Event::Hello(_) | Event::Established(_) | Event::Bind(_) | Event::Unbind(_) | Event::CommandResult(_) => {
+            Event::Hello(_)
+            | Event::Established(_)
+            | Event::Bind(_)
+            | Event::Unbind(_)
+            | Event::Withheld(_)
+            | Event::CommandResult(_) => {
                 return Err(Broken::new("harness", format!("an agent hears {event:?}")));
             }
         }
