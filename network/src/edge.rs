@@ -33,6 +33,7 @@ use crate::{
     },
     seeing::{Numbers, Seeing},
     tls::{Identity, Ledger, Offer, Terms, TermsTable},
+    withheld::Withholdings,
 };
 
 /// Shared by everything that serves callers.
@@ -42,6 +43,8 @@ pub struct Edge {
     pub router: RwLock<Router<NetworkSession>>,
     /// Why endpoints are away. Changed under the lock of the table.
     pub departures: Departures,
+    /// What agents do not ask for, and why.
+    pub withheld: Withholdings,
     /// What may grow how far; a reload replaces it.
     pub limits: ArcSwap<Limits>,
     /// Which proxies in front of the network say who calls; a reload replaces it.
@@ -131,9 +134,11 @@ pub struct Carried {
 impl Edge {
     /// Returns an edge that serves nothing yet.
     pub fn new(limits: Limits, certificates: Arc<Certificates>) -> Self {
+        let metrics = Arc::new(Metrics::new());
         Self {
             router: RwLock::default(),
             departures: Departures::default(),
+            withheld: Withholdings::new(metrics.withheld.clone()),
             limits: ArcSwap::from_pointee(limits),
             proxies: ArcSwap::default(),
             terms: ArcSwap::default(),
@@ -141,7 +146,7 @@ impl Edge {
             certificates,
             endpoints: ArcSwap::default(),
             world: Arc::default(),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             seeing: ArcSwap::default(),
             admission: Arc::default(),
             pressure: Pressure::default(),

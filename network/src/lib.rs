@@ -30,6 +30,7 @@ pub mod serve;
 pub mod store;
 pub mod tls;
 pub mod view;
+pub mod withheld;
 
 pub use edge::{Caller, Carried, Edge, Phase};
 pub use errors::{Actor, Entry, Fault};

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub unbinds: Family<WireLabel, Counter>,
     /// What agents were asked to do, by what came of it.
     pub commands: Family<CommandLabel, Counter>,
+    /// Endpoints that agents withhold, by the code on the wire.
+    pub withheld: Family<WireLabel, Gauge>,
     /// Connections of callers that are open, by listener.
     pub connections: Family<ListenerLabel, Gauge>,
     /// Connections of callers that were accepted, by listener.
@@ -158,6 +160,13 @@ pub struct CodeLabel {
 pub struct WireLabel {
     /// Which.
     pub code: &'static str,
+}
+
+impl WireLabel {
+    /// Returns the label of a code.
+    pub fn of(code: Code) -> Self {
+        Self { code: code.name().unwrap_or("OTHER") }
+    }
 }
 
 /// A command, and what came of it.
@@ -312,11 +321,12 @@ impl Metrics {
             "policy_fetches", "Requests of policies to other servers";
             "policy_bodies_broken", "Bodies that policies broke off";
         };
-        let (access_dropped, spans, unbinds, commands) = register! {
+        let (access_dropped, spans, unbinds, commands, withheld) = register! {
             "access_log_dropped", "Lines of the access log that were lost";
             "spans", "Spans by what came of them: exported, refused, failed, dropped";
             "unbinds", "Endpoints that agents gave up, by the reason that they said";
             "commands", "What agents were asked to do, by what came of it";
+            "endpoints_withheld", "Endpoints that agents do not ask for although their configurations name them, by the reason that they say";
         };
         let traffic = Arc::new(Traffic::new(Limits::default().labelled_endpoints));
         registry.register_collector(Box::new(Arc::clone(&traffic)));
@@ -335,6 +345,7 @@ impl Metrics {
             binds,
             unbinds,
             commands,
+            withheld,
             connections,
             accepted,
             streams,
@@ -396,12 +407,12 @@ impl Metrics {
 
     /// Counts an endpoint that an agent gave up. Codes that are not known are one: an agent cannot make labels.
     pub fn unbind(&self, code: Code) {
-        self.unbinds.get_or_create(&WireLabel { code: code.name().unwrap_or("OTHER") }).inc();
+        self.unbinds.get_or_create(&WireLabel::of(code)).inc();
     }
 
     /// Counts a stream that failed.
     pub fn stream_failure(&self, code: Code) {
-        self.stream_failures.get_or_create(&WireLabel { code: code.name().unwrap_or("OTHER") }).inc();
+        self.stream_failures.get_or_create(&WireLabel::of(code)).inc();
     }
 
     /// Counts a connection that is open until the result is dropped.

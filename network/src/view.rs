@@ -11,6 +11,7 @@ use crate::{
     edge::now,
     metrics::{EndpointLabel, ReadyLabel},
     router::{Found, Internal, Key, Seen, Standing},
+    withheld::Hint,
 };
 
 /// One endpoint.
@@ -27,14 +28,17 @@ pub struct View {
     pub members: Vec<Seen>,
     /// Who left it last, and why, if nobody came since.
     pub left: Option<Departure>,
-    /// Whether it is only known for that: nobody serves it, and the configuration does not name it.
+    /// What agents say that do not ask for it.
+    pub withheld: Vec<Hint>,
+    /// Whether it is only known for one of these: nobody serves it, and the configuration does not name it.
     pub gone: bool,
 }
 
 impl Edge {
-    /// Returns every endpoint that is served, configured or was left, those first that are not ready, and last those that are gone.
+    /// Returns every endpoint that is served, configured, withheld or was left, those first that are not ready, and last those that are gone.
     pub fn views(&self) -> Vec<View> {
-        let keys: HashSet<_> = self.keys().into_iter().chain(self.departures.keys()).collect();
+        let keys: HashSet<_> =
+            self.keys().into_iter().chain(self.departures.keys()).chain(self.withheld.keys()).collect();
         let mut views: Vec<_> = keys.into_iter().map(|key| self.view(key)).collect();
         views.sort_by_cached_key(|view| (view.gone, view.ready, view.key.stored()));
         views
@@ -45,10 +49,10 @@ impl Edge {
         let cloud = self.settings(&key).is_some_and(|settings| settings.key == *key && settings.is_cloud());
         let members = self.router.read().see(&key, &self.rules(&key), now());
         let ready = self.is_ready(&key, DEPTH);
-        let left = self.departures.of(&key);
+        let (left, withheld) = (self.departures.of(&key), self.withheld.of(&key));
         let configured = self.settings(&key).is_some_and(|settings| settings.key == *key);
         let gone = members.is_empty() && !configured;
-        View { key, cloud, ready, members, left, gone }
+        View { key, cloud, ready, members, left, withheld, gone }
     }
 
     /// Tells of all endpoints, or of those that are called `url`, and whether these are ready; none when there is none.
@@ -137,6 +141,10 @@ impl View {
         let mut page = json!({ "endpoint": self.key.stored(), "type": kind, "ready": self.ready, "members": members });
         if let (Some(left), Some(fields)) = (&self.left, page.as_object_mut()) {
             fields.insert("left".to_owned(), left.json());
+        }
+        if let (false, Some(fields)) = (self.withheld.is_empty(), page.as_object_mut()) {
+            let hints: Vec<_> = self.withheld.iter().take(MOST_MEMBERS).map(Hint::json).collect();
+            fields.insert("withheld".to_owned(), hints.into());
         }
         page
     }

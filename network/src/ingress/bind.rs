@@ -78,6 +78,7 @@ impl Ingress {
                 BindError::NoSession => (Fault::Busy, Code::BUSY),
             })?;
             self.edge.departures.forget(&key);
+            self.edge.withheld.claimed(&key, member.origin.account); // spec: BIND-024
             Ok(bound)
         });
         match bound {
@@ -232,6 +233,7 @@ impl Ingress {
             return;
         }
         for (id, session) in self.sessions.of_token(token) {
+            self.recheck_hints(id, acl);
             let agent = self.sessions.member(id).map(|member| member.origin.agent).unwrap_or_default();
             let mut router = self.edge.router.write();
             let lost = router.recheck(id, |key| acl.allows(Object::from(key))); // spec: AUTH-007

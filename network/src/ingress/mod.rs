@@ -2,13 +2,14 @@
 
 mod bind;
 mod commands;
+mod hints;
 mod names;
 mod presence;
 mod revocations;
 mod sessions;
 
 use core::{net::SocketAddr, time::Duration};
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 use adit_core::{AgentId, Cause, Code, Config, Heartbeat, Refusal, ResumeOffer, Secret, SessionId, Unbind, side};
 use adit_tokio::{Event, Events, Incoming, Intake, ListenOptions, NetworkSession, SetupError, accept, listen};
@@ -30,6 +31,7 @@ use crate::{
     public::Ports,
     router::{Ended, Origin},
     store::{Identity, Store},
+    withheld::Pace,
 };
 
 pub use commands::Commands;
@@ -338,8 +340,10 @@ impl Ingress {
         session: &NetworkSession,
         mut events: Events<side::Network>,
     ) -> Cause {
+        let mut pace = Pace::new(Instant::now());
         while let Some(event) = events.next().await {
             match event {
+                Event::Withheld(withheld) => self.withheld((agent, id), &withheld, &mut pace).await,
                 Event::Bind(request) => self.bind(id, session, request).await,
                 Event::Unbind(unbind) => self.given_up((agent, id), &unbind),
                 Event::CommandResult(result) => self.commands.answered(id, result),
@@ -352,7 +356,6 @@ impl Ingress {
                 Event::Closed(cause) => return cause,
                 Event::Suspended(cause) => self.park(id, session, &cause),
                 Event::Resumed(_)
-                | Event::Withheld(_)
                 | Event::Bound(_)
                 | Event::Rejected(_)
                 | Event::Unbound(_)
@@ -390,6 +393,7 @@ impl Ingress {
         drop(router);
         self.commands.gone(id);
         self.unnoted.add(id);
+        self.edge.withheld.retain(id, |_| false); // spec: BIND-022
         self.ended(ended);
         self.edge.arrived(); // nobody waits any longer for an agent that does not come back
     }

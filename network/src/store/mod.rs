@@ -98,6 +98,39 @@ pub struct Claimant<'a> {
     pub most: usize,
 }
 
+/// Returns since when an endpoint must have been bound to be somebody's.
+fn oldest(now: i64) -> i64 {
+    now - i64::try_from(QUARANTINE.as_secs()).unwrap_or(i64::MAX)
+}
+
+async fn is_foreign(
+    connection: &mut SqliteConnection,
+    Claimant { owned, above, account, .. }: Claimant<'_>,
+    oldest: i64,
+) -> Result<bool, sqlx::Error> {
+    let foreign = sqlx::query("SELECT 1 FROM endpoints WHERE owned = ? AND account <> ? AND bound >= ? LIMIT 1")
+        .bind(owned)
+        .bind(account)
+        .bind(oldest)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if foreign.is_some() {
+        return Ok(true);
+    }
+    for wildcard in above {
+        // The nearest wildcard decides, online or not: a name inside it is its account's to give (V77).
+        let owner = sqlx::query("SELECT account FROM endpoints WHERE owned = ? AND bound >= ? LIMIT 1")
+            .bind(wildcard)
+            .bind(oldest)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if let Some(owner) = owner {
+            return Ok(owner.try_get::<i64, _>(0)? != account);
+        }
+    }
+    Ok(false)
+}
+
 /// What brings a schema up to date, in the order of `migrations/`. Each is applied once and never changed again.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "accounts and tokens", include_str!("../../migrations/0001_accounts_and_tokens.sql")),
@@ -309,14 +342,22 @@ impl Store {
         }
     }
 
+    /// Returns whether the endpoint is another account's, as [`Self::claim`] decides it. Claims nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_foreign(&self, claimant: Claimant<'_>) -> Result<bool, StoreError> {
+        Ok(is_foreign(&mut *self.readers.acquire().await?, claimant, oldest(unix_now())).await?)
+    }
+
     /// Notes that the account binds the endpoint, unless what it is called (`owned`) belongs to another account.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn claim(&self, claimant: Claimant<'_>) -> Result<Claim, StoreError> {
-        let Claimant { endpoint, owned, above, account, most } = claimant;
+        let Claimant { endpoint, owned, account, most, .. } = claimant;
         let now = unix_now();
-        let oldest = now - i64::try_from(QUARANTINE.as_secs()).unwrap_or(i64::MAX);
+        let oldest = oldest(now);
         // A claim an hour old is fresh enough: reconnecting fleets must not become a storm of writes.
         let fresh = sqlx::query("SELECT 1 FROM endpoints WHERE endpoint = ? AND account = ? AND bound > ? - 3600")
             .bind(endpoint)
@@ -328,27 +369,8 @@ impl Store {
             return Ok(Claim::Owned);
         }
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let foreign = sqlx::query("SELECT 1 FROM endpoints WHERE owned = ? AND account <> ? AND bound >= ? LIMIT 1")
-            .bind(owned)
-            .bind(account)
-            .bind(oldest)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if foreign.is_some() {
+        if is_foreign(&mut transaction, claimant, oldest).await? {
             return Ok(Claim::Taken);
-        }
-        for wildcard in above {
-            // The nearest wildcard decides, online or not: a name inside it is its account's to give (V77).
-            let owner = sqlx::query("SELECT account FROM endpoints WHERE owned = ? AND bound >= ? LIMIT 1")
-                .bind(wildcard)
-                .bind(oldest)
-                .fetch_optional(&mut *transaction)
-                .await?;
-            match owner.map(|row| row.try_get::<i64, _>(0)).transpose()? {
-                Some(owner) if owner == account => break,
-                Some(_) => return Ok(Claim::Taken),
-                None => {}
-            }
         }
         sqlx::query("DELETE FROM endpoints WHERE bound < ?").bind(oldest).execute(&mut *transaction).await?;
         let count: i64 = sqlx::query("SELECT count(*) FROM endpoints WHERE account = ? AND endpoint <> ?")
