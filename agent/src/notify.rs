@@ -242,6 +242,7 @@ mod tests {
             tls: TlsEnd::Network,
             bound,
             problem: problem.into(),
+            told: String::new(),
             refusal: String::new(),
             certificate: None,
             remote: false,

@@ -105,6 +105,8 @@ pub struct EndpointState {
     pub bound: bool,
     /// Why not, and who must act; empty while it is not known.
     pub problem: String,
+    /// What the network was told where it is not asked for: the name of a code, or nothing.
+    pub told: String,
     /// What of the customer's own policy refuses every caller; empty when some may come.
     pub refusal: String,
     /// The certificate, where the agent orders it itself.

@@ -71,6 +71,11 @@ fn endpoint_lines(endpoint: &EndpointState, colour: bool, width: usize) -> Vec<S
         end => format!(", TLS to the {end}"),
     };
     let way = cut(&format!("{} → {}{tls}", endpoint.url, endpoint.upstream), width, 16);
+    let trouble = if endpoint.told.is_empty() {
+        endpoint.problem.clone()
+    } else {
+        format!("{} (the network is told {})", endpoint.problem, endpoint.told)
+    };
     let mark = match (endpoint.bound, endpoint.problem.is_empty()) {
         (true, _) => paint("●", "32", colour),
         (false, true) => paint("○", "33", colour),
@@ -79,7 +84,7 @@ fn endpoint_lines(endpoint: &EndpointState, colour: bool, width: usize) -> Vec<S
     let mut lines = vec![format!("{label} {mark} {way}")];
     let certificate = endpoint.certificate.as_ref().map(|certificate| &certificate.problem);
     let problem = match (endpoint.bound, endpoint.refusal.is_empty(), certificate) {
-        (false, ..) => &endpoint.problem,
+        (false, ..) => &trouble,
         (true, true, Some(problem)) => problem,
         (true, ..) => &endpoint.refusal,
     };
@@ -130,6 +135,7 @@ mod tests {
             tls,
             bound,
             problem: problem.into(),
+            told: String::new(),
             refusal: String::new(),
             certificate: None,
             remote: false,

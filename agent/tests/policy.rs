@@ -359,8 +359,30 @@ async fn what_the_network_binds_beyond_the_policy_is_given_up() {
     let log = fs::read_to_string(state.join("audit").join("audit-00000000000000000001.jsonl")).unwrap();
     let told: Vec<_> =
         log.lines().filter(|line| line.contains("\"kind\":\"bind\"") && line.contains("\"a\"")).collect();
-    assert!(
-        matches!(told.as_slice(), [one] if one.contains("\"decision\":\"refused\"") && one.contains(":2222")),
-        "{log}"
-    );
+    let [given_up, withheld] = told.as_slice() else { panic!("{log}") };
+    assert!(given_up.contains("\"decision\":\"refused\"") && given_up.contains(":2222"), "{log}");
+    assert!(withheld.contains("\"event\":\"withheld\"") && withheld.contains("\"told\":\"DISALLOWED\""), "{log}");
+    assert_eq!(site.network.withheld(1).await[0].0, A);
+}
+
+/// BIND-021: the network hears a code and the same words whatever is inside; the rule stays with the customer.
+#[tokio::test]
+async fn of_an_endpoint_that_no_rule_is_for_the_network_hears_why_until_one_is() {
+    let mut site = Site::start(&format!("'{A}'"), "", "").await;
+    site.network.wait_for(&Seen::Bound(A.into())).await;
+    let disallowed =
+        || (B.to_owned(), Code::DISALLOWED, "the customer's policy does not allow the endpoint".to_owned());
+    assert_eq!(site.network.withheld(1).await, [disallowed()]);
+    let seen = board(&site.agent, |board| board.endpoints.iter().any(|one| !one.told.is_empty())).await;
+    let told: Vec<_> = seen.endpoints.iter().map(|one| (&*one.name, &*one.told)).collect();
+    assert_eq!(told, [("a", ""), ("b", "DISALLOWED")]);
+
+    site.rewrite(&format!("'{A}', '{B}'"), "");
+    site.network.wait_for(&Seen::Bound(B.into())).await;
+    assert_eq!(site.network.withheld(1).await, [(B.to_owned(), Code::NO_ERROR, String::new())]);
+    board(&site.agent, |board| board.endpoints.iter().all(|one| one.bound && one.told.is_empty())).await;
+
+    site.rewrite(&format!("'{A}'"), "");
+    site.network.wait_for(&Seen::Unbound(B.into(), Code::DISALLOWED)).await;
+    assert_eq!(site.network.withheld(1).await, [disallowed()]);
 }

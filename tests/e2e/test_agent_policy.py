@@ -152,17 +152,49 @@ def test_each_refusal_is_told_to_the_vendor_by_a_code_and_to_the_customer_by_its
     assert inside not in answer.body.decode() and inside not in site.network.process.text()
 
 
-def test_an_endpoint_that_no_rule_is_for_is_not_bound(site):
+def test_of_an_endpoint_that_no_rule_is_for_the_vendor_hears_a_code_and_the_customer_reads_the_rest(site):
+    url, gauge = f"https://web.{DOMAIN}", 'adit_endpoints_withheld{code="DISALLOWED"}'
+    text = "the customer's policy does not allow the endpoint"
+
+    def withheld():
+        return wait_until(lambda: (site.network.endpoint(url)[1] or {}).get("withheld"), "the vendor to be told")
+
     site.write(site.rules(endpoints=["https://other.example.com"]))
     site.agent.expected = 1
     site.agent.start()
 
+    # What the vendor is told.
+    (hint,) = withheld()
+    assert (hint["code"], hint["text"]) == ("DISALLOWED", text) and hint["since"].endswith("Z")
+    status, page = site.network.endpoint(url)
+    assert (status, page["ready"], page["members"]) == (503, False, [])
+    assert site.network.metric_of(gauge) == 1
+    site.network.process.wait_for('an endpoint is withheld')
+    told = site.network.process.text()
+    assert "other.example.com" not in told and "ADIT-1402" not in told
+    # What the customer reads.
+    line = site.told("endpoint not asked for: the network is told", name="web")
+    assert (line["told"], line["why"]) == ("DISALLOWED", text)
+    record = site.audited("bind", event="withheld", endpoint="web")
+    assert (record["told"], record["why"], record["url"]) == ("DISALLOWED", text, url)
     line = site.told("endpoint not possible", name="web")
     assert site.audited("bind", event="not asked for", endpoint="web")["decision"] == "refused"
     assert "no rule is for the endpoint" in site.refusal("web")
     assert "ADIT-1402" in line["error"] and f"no rule is for the endpoint https://web.{DOMAIN}" in line["error"]
+    # What callers find.
     assert site.get().status == 404
-    assert f"https://web.{DOMAIN}" not in site.network.process.text()
+
+    mark = site.agent.process.mark()
+    site.write(site.rules())
+    site.told("endpoint bound", after=mark, name="web")
+    assert site.get().status == 200
+    wait_until(lambda: site.network.metric_of(gauge) == 0, "the hint to be over")
+    assert "withheld" not in site.network.endpoint(url)[1]
+
+    site.write(site.rules(endpoints=["https://other.example.com"]))
+    assert withheld()[0]["code"] == "DISALLOWED"
+    wait_until(lambda: site.get().status == 503, "callers to find nobody")
+    assert site.network.left(url)[1]["code"] == "DISALLOWED"
 
 
 @pytest.mark.parametrize("reason, change", [("connections", {"max_connections": 1}), ("rate", {"connections_per_second": 1})])

@@ -1,8 +1,11 @@
-//! Why an endpoint is given up, as the network is told.
+//! Why an endpoint is given up or not asked for, as the network is told.
 
 use adit_core::Code;
 
-/// Why an endpoint is given up. The network hears a code and a few words, and nothing of what is inside (BIND-020).
+use super::places::is_refusal;
+use crate::errors::Fault;
+
+/// Why an endpoint is given up or not asked for. The network hears a code and a few words, and nothing of what is inside (BIND-020, BIND-021).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Farewell {
     /// No rule of the customer's policy is for it.
@@ -17,17 +20,30 @@ pub(super) enum Farewell {
     Withdrawn,
     /// The configuration has it otherwise: it is asked for anew.
     Changed,
-    /// The configuration has it otherwise, and there is no certificate that callers could be shown.
+    /// There is no certificate that callers could be shown.
     Certificate,
+    /// Something else that the configuration says of it cannot be carried out.
+    Unusable,
 }
 
 impl Farewell {
+    /// Returns why an endpoint with this fault is not asked for.
+    pub(super) fn of(fault: Fault) -> Self {
+        if is_refusal(fault) {
+            Self::Disallowed
+        } else if fault == Fault::CertificateUnusable {
+            Self::Certificate
+        } else {
+            Self::Unusable
+        }
+    }
+
     /// Returns the code on the wire.
     pub(super) const fn code(self) -> Code {
         match self {
             Self::Disallowed | Self::BoundOtherwise | Self::Withdrawn => Code::DISALLOWED,
             Self::Frozen => Code::FROZEN,
-            Self::Removed | Self::Changed => Code::CONFIGURATION,
+            Self::Removed | Self::Changed | Self::Unusable => Code::CONFIGURATION,
             Self::Certificate => Code::CERTIFICATE,
         }
     }
@@ -41,6 +57,7 @@ impl Farewell {
             Self::Removed => "the agent's configuration does not have the endpoint any more",
             Self::Withdrawn => "the customer does not take the endpoint from the vendor any more",
             Self::Changed => "the agent's configuration of the endpoint has changed",
+            Self::Unusable => "the agent cannot carry out what its configuration says of the endpoint",
             Self::Certificate => "the agent has no certificate for the endpoint that it can use",
         }
     }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::{Bind, BindId, Unbind, escape};
+use adit_core::{Bind, BindId, Code, Unbind, Withheld, escape};
 use adit_tokio::{Uplink, UplinkEvent};
 use rustls::crypto::CryptoProvider;
 use tokio::{
@@ -51,6 +51,8 @@ pub(super) struct Places {
     /// Endpoints whose certificate could not be used when that was tried last.
     waiting: Vec<EndpointConfig>,
     tried: Instant,
+    /// What the network was told of endpoints that are not asked for, by URL.
+    withheld: BTreeMap<String, Code>,
 }
 
 struct Running {
@@ -83,6 +85,7 @@ impl Places {
             desk: Desk::new(agent.route.clone(), Arc::clone(&agent.guard), Arc::clone(&agent.provider), agent.status()),
             waiting: Vec::new(),
             tried: Instant::now(),
+            withheld: BTreeMap::new(),
         }
     }
 
@@ -100,6 +103,7 @@ impl Places {
             self.status.change(|board| {
                 if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == endpoint.name) {
                     state.problem.clear();
+                    state.told.clear();
                 }
             });
         }
@@ -170,7 +174,7 @@ impl Places {
     fn carry_out(&mut self, wanted: &[EndpointConfig], mut plan: Plan) {
         self.leave(wanted, &plan);
         self.waiting.clear();
-        let mut states = Vec::new();
+        let (mut states, mut faults) = (Vec::new(), Vec::new());
         for endpoint in wanted {
             let mut state = EndpointState {
                 name: endpoint.name.clone(),
@@ -179,6 +183,7 @@ impl Places {
                 tls: endpoint.tls_end(),
                 bound: false,
                 problem: String::new(),
+                told: String::new(),
                 refusal: String::new(),
                 certificate: None,
                 remote: false,
@@ -186,7 +191,9 @@ impl Places {
             match plan.ready.remove(&endpoint.name) {
                 Some(Ok(ready)) => self.bind(endpoint, ready),
                 Some(Err(error)) => {
-                    state.problem = error.to_string();
+                    let why = Farewell::of(error.fault);
+                    (state.problem, state.told) = (error.to_string(), why.code().to_string());
+                    faults.push((endpoint, why));
                     if error.fault == Fault::CertificateUnusable {
                         self.waiting.push(endpoint.clone());
                     }
@@ -203,7 +210,36 @@ impl Places {
             state.remote = self.remote.contains(&endpoint.name);
             states.push(state);
         }
+        self.withhold(&faults);
         self.status.change(|board| board.endpoints = states);
+    }
+
+    /// Tells the network which endpoints are not asked for, and takes back what it was told of others. An endpoint that another
+    /// part of the configuration serves is not withheld.
+    fn withhold(&mut self, faults: &[(&EndpointConfig, Farewell)]) {
+        let before = core::mem::take(&mut self.withheld);
+        for (endpoint, why) in faults {
+            if self.running.values().any(|running| running.config.url == endpoint.url) {
+                continue;
+            }
+            if before.get(&endpoint.url) != Some(&why.code()) {
+                self.say_withheld(endpoint, *why);
+            }
+            self.withheld.insert(endpoint.url.clone(), why.code());
+        }
+        for url in before.into_keys().filter(|url| !self.withheld.contains_key(url)) {
+            self.uplink.withhold(Withheld::taken_back(url));
+        }
+    }
+
+    fn say_withheld(&self, endpoint: &EndpointConfig, why: Farewell) {
+        let (name, url, code) = (&endpoint.name, endpoint.url.clone(), why.code());
+        self.guard.note(|| {
+            let record = Draft::bind("withheld", name).text("url", &url);
+            record.text("why", why.text()).text("told", &code.to_string())
+        });
+        tracing::info!(name, why = why.text(), told = %code, "endpoint not asked for: the network is told");
+        self.uplink.withhold(Withheld { url, code, text: why.text().to_owned(), tls_end: endpoint.tls_end() });
     }
 
     /// Gives up what does not stay, and says why.
@@ -282,8 +318,9 @@ impl Places {
     pub(super) fn give_up(&mut self, (id, url): (BindId, String)) {
         let name = self.names.remove(&id).unwrap_or_default();
         let why = Farewell::BoundOtherwise;
-        if let Some(running) = self.running.remove(&name) {
-            self.say(&running, why);
+        let left = self.running.remove(&name);
+        if let Some(running) = &left {
+            self.say(running, why);
         }
         self.doors.close(&name);
         let (error, url) = (Fault::PolicyRefused, escape(&url).to_string());
@@ -293,9 +330,14 @@ impl Places {
         });
         let (reason, told) = (Reason::Endpoint.word(), why.code());
         tracing::error!(name, %error, url, reason, %told, "the network bound what no rule is for: given up");
+        if let Some(Running { config, .. }) = left {
+            self.say_withheld(&config, Farewell::Disallowed);
+            self.withheld.insert(config.url, Code::DISALLOWED);
+        }
         self.status.change(|board| {
             if let Some(state) = board.endpoints.iter_mut().find(|state| state.name == name) {
                 (state.bound, state.problem) = (false, format!("{error}: the network bound {url}"));
+                state.told = told.to_string();
             }
         });
     }
@@ -333,6 +375,7 @@ impl Places {
         if endpoint.upstream.tls == Some(crate::config::UpstreamTrust::DangerAnybody) {
             tracing::warn!(name = endpoint.name, "the upstream's certificate is not checked: `insecure` is set");
         }
+        self.withheld.remove(&endpoint.url); // the bind takes it back
         let bound = self.uplink.bind(Bind {
             id: BindId(0),
             url: endpoint.url.clone(),
@@ -420,7 +463,7 @@ fn is_barred(guard: &Guard, endpoint: &EndpointConfig, url: Option<&str>) -> boo
 }
 
 /// Returns whether another policy is to be waited for.
-fn is_refusal(fault: Fault) -> bool {
+pub(super) fn is_refusal(fault: Fault) -> bool {
     matches!(fault, Fault::PolicyRefused | Fault::FileRefused)
 }
 

@@ -205,6 +205,9 @@ impl Page {
                 self.line("", text);
             }
         }
+        if let Some(told) = endpoint["told"].as_str() {
+            self.line("", &format!("the network is told {told}"));
+        }
     }
 
     fn attempt(&mut self, attempt: &Value) {

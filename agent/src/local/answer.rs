@@ -138,6 +138,7 @@ fn endpoint(state: &EndpointState, open: usize, sources: &Sources) -> Value {
         "tls_end": state.tls.word(),
         "bound": state.bound,
         "problem": some(&state.problem),
+        "told": some(&state.told),
         "refusal": some(&state.refusal),
         "certificate": state.certificate.as_ref().map(certificate),
         "remote": state.remote,

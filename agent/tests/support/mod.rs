@@ -127,6 +127,7 @@ pub(crate) struct Network {
     sessions: Arc<Mutex<Vec<NetworkSession>>>,
     binds: Arc<Mutex<Vec<(String, adit_core::BindId)>>>,
     words: Arc<Mutex<String>>,
+    withheld: Arc<Mutex<Vec<adit_core::Withheld>>>,
     task: JoinHandle<()>,
 }
 
@@ -156,13 +157,14 @@ impl Network {
         let sessions = Arc::<Mutex<Vec<NetworkSession>>>::default();
         let binds = Arc::<Mutex<Vec<_>>>::default();
         let words = Arc::<Mutex<String>>::default();
-        let shared = (Arc::clone(&sessions), Arc::clone(&binds), Arc::clone(&words));
+        let withheld = Arc::<Mutex<Vec<_>>>::default();
+        let shared = (Arc::clone(&sessions), Arc::clone(&binds), Arc::clone(&words), Arc::clone(&withheld));
         let task = tokio::spawn(async move {
             while let Ok((io, _)) = listener.accept().await {
                 tokio::spawn(serve(io, Arc::clone(&tls), rules.clone(), tell.clone(), shared.clone()));
             }
         });
-        Self { address, authority, seen, sessions, binds, words, task }
+        Self { address, authority, seen, sessions, binds, words, withheld, task }
     }
 
     pub(crate) async fn next(&mut self) -> Seen {
@@ -172,6 +174,18 @@ impl Network {
     /// Waits for something, whatever comes before.
     pub(crate) async fn wait_for(&mut self, wanted: &Seen) {
         while self.next().await != *wanted {}
+    }
+
+    /// Waits until so many hints have come, of what is not asked for; takes them, each URL with its code and text.
+    pub(crate) async fn withheld(&self, count: usize) -> Vec<(String, Code, String)> {
+        let look = async {
+            while self.withheld.lock().expect("not poisoned").len() < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, look).await.expect("in time");
+        let told = core::mem::take(&mut *self.withheld.lock().expect("not poisoned"));
+        told.into_iter().map(|hint| (hint.url, hint.code, hint.text)).collect()
     }
 
     pub(crate) fn session(&self) -> NetworkSession {
@@ -213,14 +227,19 @@ impl Drop for Network {
     }
 }
 
-type Shared = (Arc<Mutex<Vec<NetworkSession>>>, Arc<Mutex<Vec<(String, adit_core::BindId)>>>, Arc<Mutex<String>>);
+type Shared = (
+    Arc<Mutex<Vec<NetworkSession>>>,
+    Arc<Mutex<Vec<(String, adit_core::BindId)>>>,
+    Arc<Mutex<String>>,
+    Arc<Mutex<Vec<adit_core::Withheld>>>,
+);
 
 async fn serve(
     io: tokio::net::TcpStream,
     tls: Arc<ServerConfig>,
     rules: Rules,
     tell: mpsc::UnboundedSender<Seen>,
-    (sessions, binds, words): Shared,
+    (sessions, binds, words, withheld): Shared,
 ) {
     let refusal = |code| Refusal { code, retry_after: None, text: String::new() };
     let Ok(incoming) = adit_tokio::accept(io, tls, adit_core::Config::network(), 7).await else { return };
@@ -258,8 +277,11 @@ async fn serve(
                 Seen::Answer(result.code)
             }
             Event::Closed(_) => Seen::Closed,
+            Event::Withheld(news) => {
+                withheld.lock().expect("not poisoned").push(news);
+                continue;
+            }
             Event::Opened(_)
-            | Event::Withheld(_)
             | Event::Bound(_)
             | Event::Rejected(_)
             | Event::Unbound(_)

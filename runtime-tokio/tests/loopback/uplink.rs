@@ -8,7 +8,7 @@ use std::{
 
 use adit_core::{
     AgentId, Bind, BindId, Cause, Code, Command, Config, GiveUp, Hello, Open, ReconnectPolicy, Refusal, Secret,
-    SessionId, Unbind, UpstreamProtocol, side,
+    SessionId, Unbind, UpstreamProtocol, Withheld, side,
 };
 use rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 
@@ -140,6 +140,34 @@ fn what_is_given_up_is_told_to_the_network() {
         let Event::Unbind(unbind) = session.next().await else { panic!("not given up") };
         let expected = Unbind::new(second).cutting(true).because(Code::DISALLOWED, "no rule is for it");
         assert_eq!(unbind, expected);
+    });
+}
+
+/// BIND-022
+#[test]
+fn what_is_not_asked_for_is_told_in_the_first_session_and_anew_in_the_next() {
+    run(async {
+        let mut network = Network::new();
+        let (uplink, _events) = Uplink::start(UplinkOptions { sessions: 2, ..network.options() });
+        let mut sessions = BTreeMap::new();
+        for _ in 0..2 {
+            let (hello, session) = network.greeted().await;
+            sessions.insert(hello.lane, session);
+        }
+        let hint = Withheld { code: Code::DISALLOWED, ..Withheld::taken_back("https://one.example") };
+
+        uplink.withhold(hint.clone());
+        let _endpoint = uplink.bind(wish("https://two.example"));
+
+        let is_hint = |event| matches!(event, Event::Withheld(told) if told == hint);
+        let is_bind = |event| matches!(event, Event::Bind(request) if request.bind().url == "https://two.example");
+        let [first, second] = [0, 1].map(|lane| sessions.remove(&lane).unwrap());
+        let (mut first, mut second) = (first, second);
+        assert!(is_hint(first.next().await) && is_bind(first.next().await));
+        assert!(is_bind(second.next().await), "it is said of the agent, once");
+        first.session.close(Code::INTERNAL, "");
+        let (hello, mut again) = network.greeted().await;
+        assert!(hello.lane == 0 && is_hint(again.next().await) && is_bind(again.next().await));
     });
 }
 

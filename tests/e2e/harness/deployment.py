@@ -115,6 +115,11 @@ class Network:
 
     def left(self, url):
         """What the page of one endpoint says of the last agent that left it: the status, and what it said if nobody came since."""
+        status, endpoint = self.endpoint(url)
+        return status, endpoint and endpoint.get("left")
+
+    def endpoint(self, url):
+        """The page of one endpoint: the status, and what it says."""
         query = urllib.parse.urlencode({"endpoint": url})
         page = f"http://127.0.0.1:{self.ports['admin']}/readyz/endpoints?{query}"
         try:
@@ -124,7 +129,7 @@ class Network:
             if error.code == 404:
                 return 404, None
             status, said = error.code, json.load(error)
-        return status, said["endpoints"][0].get("left")
+        return status, said["endpoints"][0]
 
     def health(self, path):
         try:
