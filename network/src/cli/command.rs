@@ -6,6 +6,7 @@ use std::{path::PathBuf, time::Instant};
 use adit_core::{Code, DOCUMENT, escape};
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigFile, Failure, Output, agents::line, block_on, note, print, tokens::open};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 pub(super) struct Ask {
     #[command(flatten)]
     file: ConfigFile,
-    /// Whom: its id, the first digits of it (at least four), an endpoint that it serves, or its metadata.
+    /// Whom: its id, the first digits of it (at least four), or an endpoint that it serves.
     #[arg(value_parser = called)]
     agent: String,
     /// What it shall do.
@@ -54,6 +55,7 @@ pub(super) fn run(ask: &Ask) -> Result<(), Failure> {
             text: ask.text.clone(),
             author: author(),
         };
+        let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let id = match store.ask(&wish, document.as_deref(), ask.wait).await? {
             Taken::Waits(id) => id,
             Taken::Full(limit) => {
@@ -62,7 +64,12 @@ pub(super) fn run(ask: &Ask) -> Result<(), Failure> {
                 return Err(Ending::Busy.failure(&detail));
             }
         };
-        let report = wait_for(&store, &id, ask.wait).await?;
+        let report = tokio::select! {
+            biased;
+            report = wait_for(&store, &id, ask.wait) => report?,
+            _ = interrupted.recv() => withdraw(&store, &id).await?,
+            _ = terminated.recv() => withdraw(&store, &id).await?,
+        };
         tell(ask, &agent, &id, &report)
     })
 }
@@ -86,10 +93,9 @@ async fn find(store: &Store, ask: &Ask) -> Result<AgentRow, Failure> {
         after: None,
         most: CANDIDATES,
     };
-    let mut found = store.agents(search).await?;
-    if found.is_empty() && parse_id(&ask.agent).is_some() {
-        found = store.agents(Search { away: true, ..search }).await?;
-    }
+    // Agents choose their ids: that another account has one of the same, too, must be seen while the one that is meant is away.
+    let away = parse_id(&ask.agent).is_some();
+    let mut found = store.agents(Search { away, ..search }).await?;
     match (found.len(), found.pop()) {
         (1, Some(agent)) => Ok(agent),
         (_, None) => {
@@ -106,6 +112,16 @@ async fn find(store: &Store, ask: &Ask) -> Result<AgentRow, Failure> {
             )))
         }
     }
+}
+
+/// Takes back what nobody shall wait for any more, as far as that is possible.
+async fn withdraw(store: &Store, id: &str) -> Result<Report, Failure> {
+    let (standing, answer) = if store.withdraw_command(id).await? {
+        (Standing::Expired, "interrupted: it was withdrawn, and nobody hands it over")
+    } else {
+        (Standing::Lost, "interrupted: it had been handed over, or was about to be")
+    };
+    Ok(Report { standing, answer: answer.to_owned() })
 }
 
 /// Waits until it is known what came of a command. A network ends it when its time is over; where none runs, that is done here.
@@ -139,7 +155,7 @@ fn tell(ask: &Ask, agent: &AgentRow, id: &str, report: &Report) -> Result<(), Fa
     let Some(ending) = Ending::of(report.standing) else {
         if ask.output == Output::Text {
             let answer = if report.answer.is_empty() { String::new() } else { format!(": {}", escape(&report.answer)) };
-            note(&format!("agent {} obeys{answer}", agent.agent));
+            note(&format!("agent {} of {} obeys{answer}", agent.agent, escape(&agent.account_name)));
         }
         return Ok(());
     };

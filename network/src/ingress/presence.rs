@@ -58,7 +58,10 @@ impl Ingress {
     async fn round(&self, look: &mut Look, alive: &mut Option<Instant>, noted: &mut Instant) -> Result<(), StoreError> {
         let now = Instant::now();
         if alive.is_none_or(|alive| alive + ALIVE <= now) {
-            self.store.note_node(&self.run, &self.node).await?;
+            if self.store.note_node(&self.run, &self.node).await? {
+                // Another node may have taken this one for dead, and its agents for away.
+                self.sessions.ids().into_iter().for_each(|id| self.unnoted.add(id));
+            }
             *alive = Some(now);
         }
         if *noted + NOTED <= now {

@@ -90,7 +90,7 @@ impl Presence {
 pub struct Search<'a> {
     /// Those of this account.
     pub account: Option<&'a str>,
-    /// Those whose id begins so, who serve this URL, or whose metadata is this.
+    /// The one with this id or, if it is no whole one, those whose id begins so or who serve this URL.
     pub called: Option<&'a str>,
     /// Those that are away, too.
     pub away: bool,
@@ -152,29 +152,33 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Notes that a node lives, and takes the agents of those that do not for away. What is away for long is forgotten.
+    /// Notes that a node lives, and takes the agents of those that do not for away. What is away for long is forgotten. Returns
+    /// whether the node was not known: then others may have taken its agents for away, and it has to note them again.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn note_node(&self, id: &str, name: &str) -> Result<(), StoreError> {
+    pub async fn note_node(&self, id: &str, name: &str) -> Result<bool, StoreError> {
         let now = unix_millis();
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("INSERT INTO nodes (id, name, seen) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET seen = ?3")
-            .bind(id)
-            .bind(name)
-            .bind(now)
-            .execute(&mut *transaction)
-            .await?;
+        let seen = sqlx::query("UPDATE nodes SET seen = ? WHERE id = ?").bind(now).bind(id);
+        let is_new = seen.execute(&mut *transaction).await?.rows_affected() == 0;
+        if is_new {
+            let insert = sqlx::query("INSERT INTO nodes (id, name, seen) VALUES (?, ?, ?)").bind(id).bind(name);
+            insert.bind(now).execute(&mut *transaction).await?;
+        }
         sqlx::query("DELETE FROM nodes WHERE seen < ?").bind(now - DEAD).execute(&mut *transaction).await?;
         sqlx::query("UPDATE sessions SET gone = ? WHERE gone IS NULL AND node NOT IN (SELECT id FROM nodes)")
             .bind(now)
             .execute(&mut *transaction)
             .await?;
         sqlx::query("DELETE FROM sessions WHERE gone < ?").bind(now - AWAY).execute(&mut *transaction).await?;
-        let beyond = "DELETE FROM sessions WHERE id IN
-             (SELECT id FROM sessions WHERE gone IS NOT NULL ORDER BY gone DESC LIMIT -1 OFFSET ?)";
+        // Whose account has the most of them loses the oldest first: agents choose their names, and may choose many.
+        let beyond = "DELETE FROM sessions WHERE id IN (SELECT id FROM (
+                 SELECT id, row_number() OVER (PARTITION BY account ORDER BY gone DESC) AS place FROM sessions WHERE gone IS NOT NULL
+             ) ORDER BY place LIMIT -1 OFFSET ?)";
         sqlx::query(beyond).bind(MOST_AWAY).execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        Ok(is_new)
     }
 
     /// Notes that a node ends, and with it its sessions.
@@ -197,6 +201,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn agents(&self, search: Search<'_>) -> Result<Vec<AgentRow>, StoreError> {
+        let whole = search.called.and_then(parse_id).map(|id| id.to_string());
         let quoted = search.called.map(|called| serde_json::Value::from(called).to_string());
         let rows = sqlx::query(PAGE)
             .bind(unix_millis() - DEAD)
@@ -207,11 +212,13 @@ impl Store {
             .bind(search.after.map(|(account, _)| account))
             .bind(search.after.map(|(_, agent)| agent.to_string()))
             .bind(i64::try_from(search.most).unwrap_or(i64::MAX))
+            .bind(whole)
             .fetch_all(&self.readers)
             .await?;
         let mut agents: BTreeMap<_, Vec<AgentRow>> = BTreeMap::new();
         for row in &rows {
-            if let Some(seen) = session(row)? {
+            // A row that is no text hides no other.
+            if let Ok(Some(seen)) = session(row) {
                 agents.entry((seen.account_name.clone(), seen.agent.0)).or_default().push(seen);
             }
         }
@@ -219,13 +226,14 @@ impl Store {
     }
 }
 
-/// Which agents, and all of their sessions, the oldest first. No more of a text is read than it should have: the row may have been
+/// Which agents, and up to 16 sessions of each, the oldest first. No more of a text is read than it should have: the row may have been
 /// written by anybody.
 const PAGE: &str = "
     WITH alive AS (SELECT id, name FROM nodes WHERE seen >= ?1),
     seen AS (
         SELECT s.account, s.agent, a.name, s.gone IS NULL AND s.node IN (SELECT id FROM alive) AS here,
-            length(?3) >= 4 AND substr(s.agent, 1, length(?3)) = lower(?3) OR s.metadata = ?3 OR instr(s.endpoints, ?4) > 0 AS called
+            CASE WHEN ?9 IS NOT NULL THEN s.agent = ?9
+                ELSE length(?3) >= 4 AND substr(s.agent, 1, length(?3)) = lower(?3) OR instr(s.endpoints, ?4) > 0 END AS called
         FROM sessions s JOIN accounts a ON a.id = s.account
     ),
     page AS (
@@ -236,8 +244,10 @@ const PAGE: &str = "
     SELECT s.account, substr(a.name, 1, 64), substr(s.agent, 1, 33), s.began, s.gone IS NULL AND n.id IS NOT NULL, s.parked, s.bound,
         substr(coalesce(n.name, ''), 1, 253), substr(s.token, 1, 64), substr(s.address, 1, 64), substr(s.software, 1, 256),
         substr(s.metadata, 1, 4096), substr(s.endpoints, 1, 131072)
-    FROM page p JOIN sessions s ON s.account = p.account AND s.agent = p.agent JOIN accounts a ON a.id = s.account
-    LEFT JOIN alive n ON n.id = s.node ORDER BY a.name, s.agent, s.began LIMIT 10000";
+    FROM page p JOIN (
+        SELECT *, row_number() OVER (PARTITION BY account, agent ORDER BY gone IS NOT NULL, began DESC) AS place FROM sessions
+    ) s ON s.account = p.account AND s.agent = p.agent AND s.place <= 16
+    JOIN accounts a ON a.id = s.account LEFT JOIN alive n ON n.id = s.node ORDER BY a.name, s.agent, s.began";
 
 /// Reads what a session says of its agent; nothing when the row is none of ours.
 fn session(row: &SqliteRow) -> Result<Option<AgentRow>, StoreError> {

@@ -235,7 +235,9 @@ impl Store {
              FROM commands WHERE state = 'waiting' AND expires > ?2 AND length(id) <= 64 ORDER BY created, id LIMIT ?3";
         let rows = sqlx::query(query).bind(limit(TEXT)).bind(unix_millis()).bind(OPEN);
         let rows = rows.fetch_all(&self.readers).await?;
-        rows.iter().map(|row| Ok(Waiting { id: row.try_get(0)?, wish: wish(row)? })).collect()
+        // A row that is no text is no reason to hand no other over.
+        let waiting = |row| Some(Waiting { id: row_id(row)?, wish: wish(row).unwrap_or_default() });
+        Ok(rows.iter().filter_map(waiting).collect())
     }
 
     /// Takes a command, so that nobody else hands it over, and returns its document. Nothing when somebody has, or its time is over.
@@ -246,8 +248,12 @@ impl Store {
         let now = unix_millis();
         let update = "UPDATE commands SET state = 'sent', node = ?, session = ?, changed = ?
              WHERE id = ? AND state = 'waiting' AND expires > ? RETURNING document IS NULL, substr(document, 1, ? + 1)";
+        // The row is ours when it is written down, not when the statement gives it: a disk that is full says so at the end only.
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let update = sqlx::query(update).bind(node).bind(session.to_string()).bind(now).bind(id).bind(now);
-        let Some(row) = update.bind(limit(DOCUMENT)).fetch_optional(&self.writer).await? else { return Ok(None) };
+        let row = update.bind(limit(DOCUMENT)).fetch_optional(&mut *transaction).await?;
+        transaction.commit().await?;
+        let Some(row) = row else { return Ok(None) };
         if row.try_get(0)? {
             return Ok(Some(Document::None));
         }
@@ -268,6 +274,17 @@ impl Store {
              WHERE id = ? AND node = ? AND state = 'sent'";
         sqlx::query(update).bind(unix_millis()).bind(id).bind(node).execute(&self.writer).await?;
         Ok(())
+    }
+
+    /// Takes back what was asked, unless a node has taken it. Returns whether nobody will hand it over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn withdraw_command(&self, id: &str) -> Result<bool, StoreError> {
+        let update = "UPDATE commands SET state = 'expired', answer = 'withdrawn', document = NULL, changed = ?
+             WHERE id = ? AND state = 'waiting'";
+        let done = sqlx::query(update).bind(unix_millis()).bind(id).execute(&self.writer).await?;
+        Ok(done.rows_affected() > 0)
     }
 
     /// Notes that a command can never be handed over: it is none.
@@ -312,7 +329,8 @@ impl Store {
                  WHERE state = ?4 AND state IN ('waiting', 'sent') AND expires <= ?3 RETURNING substr(id, 1, 64), substr(command, 1, 33)";
             let update = sqlx::query(update).bind(to).bind(why).bind(unix_millis()).bind(from);
             for row in update.fetch_all(&self.writer).await? {
-                ended.push((row.try_get(0)?, Verb::parse(row.try_get(1)?), standing));
+                let verb = row.try_get(1).ok().and_then(Verb::parse);
+                ended.push((row_id(&row).unwrap_or_default(), verb, standing));
             }
         }
         Ok(ended)
@@ -338,6 +356,10 @@ impl Store {
         };
         Ok(Some(Report { standing, answer: row.try_get(2)? }))
     }
+}
+
+fn row_id(row: &SqliteRow) -> Option<String> {
+    row.try_get(0).ok()
 }
 
 /// Reads what is asked, if it is something that can be asked.

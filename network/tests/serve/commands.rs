@@ -7,6 +7,8 @@ use adit_tokio::{
     proto::{Code, Command},
 };
 
+use sqlx::Row as _;
+
 use super::support::{Agent, Done, Network, echo, until};
 
 /// CMD-002, CMD-004
@@ -187,8 +189,8 @@ async fn a_document_reaches_the_agent_whole_or_not_at_all() {
 async fn who_is_meant_is_one_agent_or_nobody_is_asked() {
     let network = Network::start("");
     let (_, acme) = network.token(&[]);
-    let (_, globex) = network.token_of("globex", &[]);
-    let mut agents = [network.agent(&acme, 1), network.agent(&globex, 1), network.agent(&acme, 2)];
+    let (_, token_of_globex) = network.token_of("globex", &[]);
+    let mut agents = [network.agent(&acme, 1), network.agent(&token_of_globex, 1), network.agent(&acme, 2)];
     until("three agents", || network.run(&["agents"]).lines().count() == 3).await;
 
     for (arguments, exit, said) in [
@@ -213,6 +215,15 @@ async fn who_is_meant_is_one_agent_or_nobody_is_asked() {
         asked(&network, globex, &["0101", "stop", "--account", "globex"], |reply| reply.answer(Code::NO_ERROR, ""))
             .await;
     assert_eq!((done.exit, heard.len()), (0, 1), "{}", done.err);
+    assert!(done.err.contains("of globex obeys"), "{}", done.err);
+
+    // Of two with one id the one that is there is not meant because the other is away.
+    globex.uplink.close(Code::NO_ERROR, "").await;
+    until("one to be away", || network.run(&["agents"]).lines().count() == 2).await;
+    let done = network.command(&[&"01".repeat(16), "stop"]).await.unwrap();
+    assert!(done.exit == 9 && done.err.contains("acme") && done.err.contains("globex"), "{}", done.err);
+    agents[1] = network.agent(&token_of_globex, 1);
+    until("three agents again", || network.run(&["agents"]).lines().count() == 3).await;
 
     let page = network.run(&["agents", "--limit", "2", "--output", "json"]);
     let page: serde_json::Value = serde_json::from_str(&page).unwrap();
@@ -221,6 +232,44 @@ async fn who_is_meant_is_one_agent_or_nobody_is_asked() {
     let rest = network.run(&["agents", "--after", next]);
     assert!(rest.lines().count() == 1 && rest.contains("globex"), "{rest}");
     assert!(!rest.contains('\u{1b}') && rest.contains("127.0.0.1:") && rest.contains("test\\u{1b}"), "{rest}");
+}
+
+#[tokio::test]
+async fn what_is_interrupted_before_it_was_handed_over_is_withdrawn() {
+    let network = Network::start("");
+    let (_, token) = network.token(&[]);
+    let agent = listed(&network, &token, 1).await;
+    agent.uplink.close(Code::NO_ERROR, "").await;
+    until("the agent to be away", || network.run(&["agents"]).is_empty()).await;
+
+    let child = network.asking(&[&"01".repeat(16), "stop", "--wait", "1h"]);
+    let database = network.database().await;
+    let states = "SELECT state FROM commands";
+    while sqlx::query(states).fetch_all(&database).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    let done = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
+
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.code() == Some(10) && said.contains("withdrawn"), "{said}");
+    let state: String = sqlx::query(states).fetch_one(&database).await.unwrap().get(0);
+    assert_eq!(state, "expired");
+}
+
+#[tokio::test]
+async fn a_network_that_another_took_for_dead_lists_its_agents_again() {
+    let network = Network::start("");
+    let (_, token) = network.token(&[]);
+    let _agent = listed(&network, &token, 1).await;
+    let database = network.database().await;
+
+    sqlx::query("DELETE FROM nodes").execute(&database).await.unwrap();
+    sqlx::query("UPDATE sessions SET gone = ?").bind(i64::MAX).execute(&database).await.unwrap();
+
+    assert_eq!(network.run(&["agents"]), "");
+    until("the agent to be listed again", || !network.run(&["agents"]).is_empty()).await;
 }
 
 /// Runs the command while the agent answers what it is asked; returns how it ends, and what the agent was asked.

@@ -88,6 +88,17 @@ impl Network {
         run(&self.folder, arguments)
     }
 
+    /// Starts the program that asks an agent for something.
+    pub(crate) fn asking(&self, arguments: &[&str]) -> Child {
+        program(&self.folder, &["command"]).args(arguments).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Opens the database beside the network.
+    pub(crate) async fn database(&self) -> sqlx::SqlitePool {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.join("adit.db"));
+        sqlx::SqlitePool::connect_with(options).await.unwrap()
+    }
+
     /// Asks an agent for something, by the program, beside what the test does.
     pub(crate) fn command(&self, arguments: &[&str]) -> JoinHandle<Done> {
         let mut command = program(&self.folder, &["command"]);

@@ -76,6 +76,41 @@ async fn what_was_certainly_not_handed_over_waits_again_and_only_its_node_gives_
 }
 
 #[tokio::test]
+async fn a_command_whose_taking_cannot_be_written_down_is_not_handed_over() {
+    let dir = Dir::new("unwritten");
+    let store = dir.two_accounts().await;
+    let id = asked(&store, 1, MINUTE).await;
+    // Each change of a command fails when it is written down, as on a disk that is full, and not before.
+    for statement in [
+        "CREATE TABLE room (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE full (room INTEGER REFERENCES room (id) DEFERRABLE INITIALLY DEFERRED)",
+        "CREATE TRIGGER fill AFTER UPDATE ON commands BEGIN INSERT INTO full VALUES (1); END",
+    ] {
+        sqlx::query(statement).execute(&store.writer).await.unwrap();
+    }
+
+    store.take_command(&id, "node", SESSION).await.unwrap_err();
+
+    assert_eq!(report(&store, &id).await.0, Standing::Waiting);
+    sqlx::query("DROP TRIGGER fill").execute(&store.writer).await.unwrap();
+    assert_eq!(store.take_command(&id, "node", SESSION).await.unwrap(), Some(Document::None));
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_is_never_handed_over_and_what_was_taken_is_not_withdrawn() {
+    let dir = Dir::new("withdrawn");
+    let store = dir.two_accounts().await;
+    let (first, second) = (asked(&store, 1, MINUTE).await, asked(&store, 1, MINUTE).await);
+
+    assert!(store.withdraw_command(&first).await.unwrap());
+    assert_eq!(store.take_command(&first, "node", SESSION).await.unwrap(), None);
+    assert_eq!(report(&store, &first).await, (Standing::Expired, "withdrawn".to_owned()));
+    store.take_command(&second, "node", SESSION).await.unwrap().unwrap();
+    assert!(!store.withdraw_command(&second).await.unwrap());
+    assert_eq!(report(&store, &second).await.0, Standing::Sent);
+}
+
+#[tokio::test]
 async fn so_many_commands_wait_and_not_one_more() {
     let dir = Dir::new("full");
     let store = dir.two_accounts().await;
@@ -127,6 +162,8 @@ async fn what_the_rows_hold_is_checked_before_it_is_used() {
         ("text = printf('%1025s', 'x')", false),
         ("text = printf('%1023s', 'x') || 'ä'", false),
         ("author = printf('%9999s', 'x')", true),
+        ("text = CAST(x'ff' AS TEXT)", false),
+        ("agent = CAST(x'ff' AS TEXT)", false),
     ] {
         let id = asked(&store, 1, MINUTE).await;
         sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE commands SET {set}"))).execute(&store.writer).await.unwrap();
@@ -139,6 +176,16 @@ async fn what_the_rows_hold_is_checked_before_it_is_used() {
         assert_eq!(report(&store, &id).await, (Standing::Failed, "none".to_owned()));
         sqlx::query("DELETE FROM commands").execute(&store.writer).await.unwrap();
     }
+    let (hostile, other) = (asked(&store, 1, MINUTE).await, asked(&store, 2, MINUTE).await);
+    let update =
+        sqlx::query("UPDATE commands SET id = CAST(x'ff' AS TEXT), command = CAST(x'ff' AS TEXT) WHERE id = ?");
+    update.bind(hostile).execute(&store.writer).await.unwrap();
+    let waiting: Vec<_> = store.waiting_commands().await.unwrap().into_iter().map(|waiting| waiting.id).collect();
+    assert_eq!(waiting, [other]);
+    sqlx::query("UPDATE commands SET expires = 0").execute(&store.writer).await.unwrap();
+    assert_eq!(store.end_commands().await.unwrap().len(), 2);
+    sqlx::query("DELETE FROM commands").execute(&store.writer).await.unwrap();
+
     let id = asked(&store, 1, MINUTE).await;
     for (state, code) in [("answered", None), ("answered", Some(-1)), ("answered", Some(1_i64 << 33)), ("", Some(0))] {
         let update = sqlx::query("UPDATE commands SET state = ?, code = ?").bind(state).bind(code);
