@@ -6,7 +6,11 @@ use std::{
 
 use super::*;
 use crate::{
-    config::{Config, Overrides, Token, token},
+    config::{
+        Config, Overrides, Token,
+        section::{Context, Section},
+        token, yaml,
+    },
     errors::Error,
     policy::Found,
     testing::folder,
@@ -169,6 +173,17 @@ endpoints:
     assert!(told.contains(&("endpoints[0].agent_tls_termination.mutual_tls_crl", "/x/12".to_owned())), "{told:?}");
     let policy = Policy::parse(Path::new("policy.yml"), "version: 1\nfiles: /y\n").unwrap();
     assert!(config.named().all(|named| named.fault(&policy).is_some()));
+}
+
+#[test]
+fn what_a_document_names_that_is_no_file_is_not_the_customers_word() {
+    let (host, overrides) = (host("file-document"), Overrides::default());
+    let context = Context::new(&[], &overrides);
+    let tree = yaml::parse(0, &format!("ca: '{}'\n", host.join("adit/token").display())).unwrap();
+
+    let (file, _) = Section::new(&context, String::new(), Some(tree)).file("ca").unwrap();
+
+    assert!(file.is_of_configuration() && file.refusal(&Policy::default()).is_some(), "nothing is beside it");
 }
 
 /// Somebody who may write the folder swaps what is judged for what is wanted, as often as can be.

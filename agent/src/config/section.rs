@@ -357,16 +357,18 @@ impl<'a, 'c> Section<'a, 'c> {
     }
 
     fn note_file(&self, key: &str, path: PathBuf, place: Option<Place>) -> NamedFile {
-        let by = place.and_then(|place| Some((self.context.files.get(place.file)?, place)));
-        let file = match by {
-            Some((by, _)) => {
-                let folder =
-                    by.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-                NamedFile::of_configuration(path, folder.to_owned(), self.context.leave())
+        let by = place.and_then(|place| self.context.files.get(place.file));
+        let file = match place {
+            Some(_) => {
+                let parent = by.and_then(|by| by.parent()).map(Path::to_owned);
+                let here = |folder: PathBuf| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
+                // What is from no file has nothing beside it.
+                let folder = parent.map(here).unwrap_or_default();
+                NamedFile::of_configuration(path, folder, self.context.leave())
             }
             None => NamedFile::from(path),
         };
-        let at = by.map(|(by, place)| (by.clone(), place.line, place.column));
+        let at = by.zip(place).map(|(by, place)| (by.clone(), place.line, place.column));
         self.context.named.borrow_mut().push(Named { key: self.key(key), file: file.clone(), at });
         file
     }
