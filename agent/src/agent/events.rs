@@ -168,12 +168,15 @@ impl Memory {
                 self.refused((id, names.get(&id)), lane, &refusal, retry_in, true)
             }
             UplinkEvent::Command { command, text, document, reply } => self.command(command, (text, document), reply),
-            UplinkEvent::Revocations { lists, .. } => {
-                self.tls.revocation.hear(&lists, UnixTime::now());
-                Next::Continue
-            }
+            UplinkEvent::Revocations { lists, .. } => self.told(&lists),
             UplinkEvent::GaveUp { reason: GiveUp::Shutdown | GiveUp::Refused } => Next::Over(self.last.take()),
         }
+    }
+
+    /// Hands revocation lists of the network to who judges them.
+    fn told(&self, lists: &[u8]) -> Next {
+        self.tls.revocation.hear(lists, UnixTime::now());
+        Next::Continue
     }
 
     fn target(&self, target: usize) -> &str {
