@@ -80,9 +80,8 @@ async fn a_session_that_ends_without_an_answer_is_told_at_once() {
 
     let asking = network.command(&["0101", "restart", "--wait", "1h"]);
     while kept.is_empty() {
-        match agent.events.next().await.unwrap() {
-            UplinkEvent::Command { reply, .. } => kept.push(reply),
-            _ => {}
+        if let UplinkEvent::Command { reply, .. } = agent.events.next().await.unwrap() {
+            kept.push(reply);
         }
     }
     agent.uplink.close(Code::NO_ERROR, "").await;
