@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve_command(&serve),
         Command::Token(token) => tokens::run(&token),
         Command::Agents(list) => agents::run(&list),
-        Command::Command(ask) => command::run(&ask),
+        Command::Ask(ask) => command::run(&ask),
         Command::Explain(explain) => explain::run(&explain),
         Command::Ca(ca) => authority::run(&ca),
         Command::Policy(command) => policy::run(&command),
@@ -178,7 +178,8 @@ enum Command {
     /// when it obeys, 4 when its owner does not allow it, 5 when it does not know the command, 6 when it cannot, 7 when it is busy,
     /// 8 when there is no such agent, 9 when more than one is meant, 10 when the time passed before it was handed over, which
     /// it then never is, 11 when it was handed over and nobody knows what came of it, 13 when it finds a fault in the document, 12 for everything else.
-    Command(command::Ask),
+    #[command(name = "command")]
+    Ask(command::Ask),
     /// Make a private CA, and issue certificates with it.
     #[command(subcommand)]
     Ca(authority::CaCommand),

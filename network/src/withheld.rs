@@ -1,9 +1,10 @@
 //! What agents do not ask for although their configurations name it: hints for whoever runs the network, which prove nothing (BIND-024).
 
+use core::time::Duration;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use adit_core::{AgentId, Code, SessionId};

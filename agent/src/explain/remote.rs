@@ -88,7 +88,7 @@ impl Teller {
             format!("{count} endpoints, taken at {taken}, SHA-256 {}; the vendor said `{}`", kept.print, kept.said);
         self.say(topic, "document", text);
         let held = situation.held(config);
-        let (_, left_out) = beside(&sent, &config.endpoints);
+        let (_, left_out) = beside(sent, &config.endpoints);
         let names: Vec<&str> = left_out.iter().map(|endpoint| endpoint.name.as_str()).collect();
         match held {
             Some(why) => self.say(topic, "not in force", why),

@@ -36,7 +36,7 @@ async fn a_command_whose_time_is_over_is_never_handed_over() {
 
     assert_eq!(store.open_commands().await.unwrap(), (true, true));
     let waiting: Vec<_> = store.waiting_commands().await.unwrap().into_iter().map(|waiting| waiting.id).collect();
-    assert_eq!(waiting, [second.clone()]);
+    assert_eq!(waiting, core::slice::from_ref(&second));
     assert_eq!(store.take_command(&first, "node", SESSION).await.unwrap(), None);
     assert_eq!(store.end_commands().await.unwrap(), [(first.clone(), Some(Verb::Stop), Standing::Expired)]);
     assert_eq!(report(&store, &first).await.0, Standing::Expired);
