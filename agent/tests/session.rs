@@ -107,7 +107,7 @@ async fn a_list_that_the_network_tells_is_held_to_what_others_are_and_ends_the_s
     let (mut network, foreign) = (certified(7).await, Authority::new("Somebody else"));
     let agent = Running::start(&write_config(&folder(), &network, "", &two()));
     network.wait_for(&Seen::Bound(B.into())).await;
-    let revocation = |agent: &Running| agent.status.board().revocation.clone();
+    let revocation = |agent: &Running| agent.status.board().revocation;
 
     for bad in [foreign.list(1, &[7]), b"no list".to_vec(), network.authority.list(1, &[7])[..99].to_vec(), Vec::new()]
     {
