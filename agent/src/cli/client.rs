@@ -15,13 +15,14 @@ use serde_json::Value;
 use super::{
     Failure,
     arguments::{Global, Running},
-    configuration::{files, overrides},
+    configuration::{files, missed, overrides, refusal},
     policy,
 };
 use crate::{
     config::{Config, LocalConfig},
     errors::{Error, Exit, Fault},
     local::{Place, name_of, read_token, socket_file, token_file},
+    policy::Watch,
 };
 
 /// A running agent that can be asked.
@@ -41,7 +42,8 @@ impl Client {
         let files = files(global);
         // A configuration that this user cannot read may still be that of an agent that it may ask.
         let config = Config::load(&files, &overrides(global)).or_else(|_| Config::load(&[], &overrides(global)));
-        if let (Ok(config), Ok(watch)) = (&config, policy::read(global, &Arc::new(provider.clone()))) {
+        let policy = in_force(global, &files, provider);
+        if let (Ok(config), Ok(watch)) = (&config, &policy) {
             config.under(&watch.guard()); // it may name the file of a token
         }
         let config = config.map_or_else(|_| LocalConfig::default(), |config| config.agent.local);
@@ -55,6 +57,10 @@ impl Client {
         let (Some(address), Some(file)) = (address, token_file(&place)) else {
             return Err(nobody(running.socket.as_deref(), &place).into());
         };
+        // What it is allowed to name is not known then; what is read is sent.
+        if let Some(failure) = policy.err().filter(|_| file.is_of_configuration()) {
+            return Err(failure);
+        }
         match read_token(&file) {
             Ok(token) => Ok(Self::Address(address, token)),
             // An agent that answers there has made it.
@@ -114,6 +120,15 @@ impl fmt::Display for Client {
             Self::Socket(path) => path.display().fmt(f),
             Self::Address(address, _) => address.fmt(f),
         }
+    }
+}
+
+/// Returns the policy that holds for the agent that is meant, if there is one.
+fn in_force(global: &Global, files: &[PathBuf], provider: &CryptoProvider) -> Result<Watch, Failure> {
+    let watch = policy::open(global, &Arc::new(provider.clone()))?;
+    match missed(&watch, files).0 {
+        Some((fault, _)) => Err(refusal(&[fault], Fault::PolicyGone)),
+        None => Ok(watch),
     }
 }
 

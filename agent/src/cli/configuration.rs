@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -28,7 +28,6 @@ use crate::{
     policy::{Guard, Watch},
     remote::withheld,
     route::Route,
-    service::systemd,
     termination::Termination,
     trust::NetworkTls,
     upstream::Upstream,
@@ -92,7 +91,7 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
     let files = files(global);
     let checked = Config::load(&files, &overrides(global));
     let policy = policy::read(global, provider);
-    let (mut lacking, mut remote) = (Vec::new(), None);
+    let (mut lacking, mut remote, mut unseen) = (Vec::new(), None, Vec::new());
     let mut faults: Vec<(ConfigFault, Option<Fault>)> = match checked {
         Ok(config) => {
             let guard = policy.as_ref().map_or_else(|_| Guard::new(), Watch::guard);
@@ -109,12 +108,16 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
         Err(faults) => faults.into_iter().map(|fault| (fault, None)).collect(),
     };
     if let Ok(watch) = &policy {
-        faults.extend(missed(watch, &files));
+        let (fault, hidden) = missed(watch, &files);
+        faults.extend(fault);
+        unseen = hidden;
     }
     faults.extend(policy.err().unwrap_or_default().into_iter().map(|fault| (fault, None)));
     if output == Output::Json {
         let shown: Vec<_> = faults.iter().map(json).collect();
-        let line = serde_json::json!({ "valid": shown.is_empty(), "files": files, "faults": shown, "lacking": lacking, "remote": remote });
+        let line = serde_json::json!({
+            "valid": shown.is_empty(), "files": files, "faults": shown, "lacking": lacking, "remote": remote, "unseen": unseen,
+        });
         print(&format!("{line}\n"))?;
         return Ok(if shown.is_empty() { Exit::Fine } else { Exit::Config });
     }
@@ -123,17 +126,51 @@ pub(super) fn check(global: &Global, output: Output, provider: &Arc<CryptoProvid
         print(&format!("{}: valid\n", if named.is_empty() { "no file".to_owned() } else { named.join(", ") }))?;
         lacking.iter().try_for_each(|what| print(&format!("`adit start` needs more: {what}\n")))?;
         remote.iter().try_for_each(|line| print(&format!("{line}\n")))?;
+        if let Some(folder) = unseen.first() {
+            let (folder, others) = (folder.display(), unseen.len() - 1);
+            print(&format!(
+                "whether a service had a policy that is gone is not known: {folder} and {others} more may not be looked into; run this as root\n"
+            ))?;
+        }
         return Ok(Exit::Fine);
     }
     let lines: Vec<_> = faults.iter().map(|(fault, _)| fault.to_string()).collect();
     Err(Failure { exit: Exit::Config, text: format!("{}\n{}", lines.join("\n"), Fault::ConfigInvalid) })
 }
 
-/// Returns what an agent without the policy that was in force would fail with: this user's, or the service's where it can be looked at.
-fn missed(watch: &Watch, files: &[PathBuf]) -> Option<(ConfigFault, Option<Fault>)> {
-    let services = systemd::state("adit").into_iter().filter(|_| cfg!(unix));
-    let states = state_folder().into_iter().chain(services);
-    let error = states.filter(|state| state.read_dir().is_ok()).find_map(|state| watch.missed(&state).err())?;
+/// Returns what an agent without the policy that was in force would fail with: this user's, or that of a service of any name, where it
+/// can be looked at; and where it cannot.
+pub(super) fn missed(watch: &Watch, files: &[PathBuf]) -> (Option<(ConfigFault, Option<Fault>)>, Vec<PathBuf>) {
+    if watch.guard().policy().is_some() {
+        return (None, Vec::new());
+    }
+    let (services, unseen) = if cfg!(unix) { states(Path::new(STATES)) } else { Default::default() };
+    let own = state_folder().into_iter().filter(|state| state.read_dir().is_ok());
+    let error = own.chain(services).find_map(|state| watch.missed(&state).err());
+    let missed = error.map(|error| gone(&error, watch, files));
+    (missed, unseen)
+}
+
+/// Returns the folders in which an agent has remembered policies, and those that may not be looked into.
+fn states(below: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut states, mut unseen) = (Vec::new(), Vec::new());
+    let mut look = |folder: &Path| -> Vec<PathBuf> {
+        let entries = folder.read_dir();
+        if entries.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            unseen.push(folder.to_owned());
+        }
+        entries.into_iter().flatten().take(MAX_STATES).filter_map(|entry| Some(entry.ok()?.path())).collect()
+    };
+    let services = [look(below), look(&below.join("private"))].concat();
+    for state in services {
+        if !look(&state.join("policies")).is_empty() {
+            states.push(state);
+        }
+    }
+    (states, unseen)
+}
+
+fn gone(error: &Error, watch: &Watch, files: &[PathBuf]) -> (ConfigFault, Option<Fault>) {
     let fault = ConfigFault {
         file: watch.file().or_else(|| files.first().cloned()),
         line: None,
@@ -143,7 +180,7 @@ fn missed(watch: &Watch, files: &[PathBuf]) -> Option<(ConfigFault, Option<Fault
         problem: error.to_string(),
         remedy: error.fault.entry().remedy.trim_end_matches('.').to_owned(),
     };
-    Some((fault, Some(error.fault)))
+    (fault, Some(error.fault))
 }
 
 /// Returns what the vendor has sent by a command, and whether that is in force.
@@ -314,5 +351,33 @@ struct Hidden;
 impl Hidden {
     const fn start() -> Option<Self> {
         None
+    }
+}
+
+/// Where services keep what must last.
+const STATES: &str = "/var/lib";
+/// More folders are not looked into.
+const MAX_STATES: usize = 4_096;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_a_service_of_any_name_remembers_is_found() {
+        let below = crate::testing::folder("states");
+        for state in ["crm/policies/one", "private/erp/policies/two", "empty/policies", "other/marks"] {
+            fs::create_dir_all(below.join(state)).unwrap();
+        }
+        fs::write(below.join("file"), "").unwrap();
+
+        let (mut found, unseen) = states(&below);
+
+        found.sort();
+        assert_eq!((found, unseen), (vec![below.join("crm"), below.join("private/erp")], vec![]));
+        assert_eq!(states(&below.join("none")), (vec![], vec![]));
     }
 }
