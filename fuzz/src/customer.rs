@@ -60,22 +60,29 @@ fn files(policy: &Policy, choices: &mut Choices<'_>, text: &str) {
     };
     let real = Path::new(&real);
     let beside = choices.one_of(&["/", "/etc", "/root", "/home/ann", "/etc/adit", ""]);
+    let named = choices.coin().then(|| Path::new(choices.one_of(PATHS)));
     let reading = Reading {
+        named,
         real,
         beside: Some(Path::new(beside)),
         credentials: Some(Path::new("/run/credentials/adit.service")),
+        resolve: |path| path.to_owned(),
     };
     let verdict = policy.reads(&reading);
     assert_eq!(verdict, policy.reads(&reading), "{text}");
-    let stepped = real.components().any(|part| part == std::path::Component::ParentDir);
+    let steps = |path: &Path| path.components().any(|part| part == std::path::Component::ParentDir);
+    let stepped = steps(real) || real.is_relative();
     assert!(!stepped || verdict.is_err(), "{}: {text}", real.display());
     match &policy.files {
         Files::Usual => {
             let secret = SECRETS.iter().any(|secret| real.starts_with(secret));
-            assert!(!secret || verdict.is_err(), "{} beside {beside}", real.display());
+            let trusted = named.is_some_and(|named| named.starts_with("/etc/ssl/certs"));
+            assert!(!secret || trusted || verdict.is_err(), "{} beside {beside}", real.display());
         }
         Files::Listed(paths) => {
-            let below = paths.iter().any(|path| real.starts_with(path));
+            let named = named.filter(|named| !steps(named));
+            let below =
+                paths.iter().any(|path| real.starts_with(path) || named.is_some_and(|named| named.starts_with(path)));
             assert_eq!(verdict.is_ok(), below && !stepped, "{}: {text}", real.display());
         }
     }

@@ -6,6 +6,7 @@ The network is the peer of the conformance suite, which can be made to break the
 import json
 import re
 import signal
+import socket
 import sys
 
 import pytest
@@ -217,9 +218,13 @@ def test_no_file_of_the_host_reaches_the_vendor_by_the_configuration(registry):
     secret = registry.root / "id_ed25519"
     secret.write_text("of-the-host\n")
     secret.chmod(0o600)
-    (customer.folder / "token").symlink_to(secret)
+    # Of a link in a listed folder it is the customer's word where it leads, unless others may change it.
+    shared = customer.folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (shared / "token").symlink_to(secret)
     sent = len([line for line in vendor.process.lines if '"event"' in line])
-    for named in (secret, customer.folder / "token", "../id_ed25519"):
+    for named in (secret, shared / "token", "../id_ed25519"):
         del_token = {key: value for key, value in customer.agent.items() if key != "authtoken"}
         customer.config.write_text(yaml({"version": 1, "agent": {**del_token, "authtoken_file": str(named)}, "endpoints": [customer.plain]}) + "\n")
         start = run([AGENT, "start", "--all", "--config", customer.config], env=customer.env, check=False)
@@ -235,3 +240,22 @@ def test_no_file_of_the_host_reaches_the_vendor_by_the_configuration(registry):
     again = Process("again", [AGENT, "start", "--all", "--config", customer.config, "--authtoken-file", secret], cwd=customer.folder, env=customer.env)
     registry.upstream(type("Closing", (), {"close": lambda self: again.kill()})())
     again.wait_for("endpoint bound")
+
+
+def test_who_asks_a_running_agent_sends_no_file_while_the_policy_cannot_be_read(tmp_path):
+    """What the configuration names as the token of the local interface goes to whoever listens there."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        config, policy, secret = tmp_path / "adit.yml", tmp_path / "policy.yml", tmp_path / "secret"
+        local = {"socket": "off", "address": f"127.0.0.1:{listening.getsockname()[1]}", "token_file": str(secret)}
+        config.write_text(yaml({"version": 1, "agent": {"local": local}}) + "\n")
+        secret.write_text("s" * 40 + "\n")
+        policy.write_text("version: 1\nfoo: 1\n")
+        for file in (config, policy, secret):
+            file.chmod(0o600)
+        env = {"XDG_STATE_HOME": str(tmp_path / "state")}
+        for words in (["status"], ["logs"], ["requests", "list"]):
+            asked = run([AGENT, *words, "--config", config], env=env, check=False)
+            assert asked.returncode == 3 and f"{policy}:2:1" in asked.stderr.decode(), (words, asked)
+            with pytest.raises(BlockingIOError):
+                listening.accept()

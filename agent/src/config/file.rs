@@ -2,10 +2,11 @@
 
 use core::{fmt, ops::Deref};
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use adit_core::Secret;
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     errors::Fault,
-    policy::{Guard, Policy, Reading, Refusal},
+    policy::{Files, Guard, Policy, Reading, Refusal, is_settled},
     regular::{open_real, open_regular},
 };
 
@@ -53,6 +54,9 @@ pub(crate) struct Named {
 impl Leave {
     /// Says who is asked from now on; the first one stays.
     pub(super) fn under(&self, guard: &Arc<Guard>) {
+        if guard.policy().is_some() {
+            LazyLock::force(&KNOWN);
+        }
         let _ = self.0.set(Arc::clone(guard));
     }
 }
@@ -71,7 +75,7 @@ impl NamedFile {
     /// Returns why the configuration may not name it, by a policy.
     pub(crate) fn refusal(&self, policy: &Policy) -> Option<Refusal> {
         let by = self.by.as_ref()?;
-        by.judge(policy, &resolved(&self.path)).err()
+        by.judge(policy, &self.path, &resolved(&self.path)).err()
     }
 
     /// Opens it to be read, if it is a regular file.
@@ -132,7 +136,7 @@ impl NamedFile {
         let policy = by.leave.0.get()?.policy()?;
         let attempt = || {
             let real = plain(self.path.canonicalize()?);
-            by.judge(&policy, &real).map_err(|refusal| {
+            by.judge(&policy, &self.path, &real).map_err(|refusal| {
                 io::Error::new(io::ErrorKind::PermissionDenied, format!("{}: {refusal}", Fault::FileRefused))
             })?;
             open_real(&real)
@@ -149,11 +153,18 @@ impl NamedFile {
 }
 
 impl By {
-    fn judge(&self, policy: &Policy, real: &Path) -> Result<(), Refusal> {
+    fn judge(&self, policy: &Policy, named: &Path, real: &Path) -> Result<(), Refusal> {
+        let named = std::path::absolute(named).ok().filter(|whole| is_settled(whole));
         let beside = self.folder.canonicalize().map(plain).ok();
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
         let credentials = credentials.and_then(|folder| Path::new(&folder).canonicalize().map(plain).ok());
-        policy.reads(&Reading { real, beside: beside.as_deref(), credentials: credentials.as_deref() })
+        policy.reads(&Reading {
+            named: named.as_deref(),
+            real,
+            beside: beside.as_deref(),
+            credentials: credentials.as_deref(),
+            resolve: |path| path.to_str().and_then(|path| KNOWN.get(path).cloned()).unwrap_or_else(|| followed(path)),
+        })
     }
 }
 
@@ -228,6 +239,11 @@ impl fmt::Debug for NamedFile {
     }
 }
 
+/// Returns what a path leads to, unless others decide about that.
+fn followed(path: &Path) -> PathBuf {
+    if is_settled(path) { resolved(path) } else { path.to_owned() }
+}
+
 /// Returns where a file really is; of one that is not there, where it would be.
 fn resolved(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -255,6 +271,9 @@ fn is_swapped(error: &io::Error) -> bool {
     is_link || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// What well-known folders lead to. They are looked at once: people's may be on a disk that does not answer later.
+static KNOWN: LazyLock<BTreeMap<&str, PathBuf>> =
+    LazyLock::new(|| Files::others().map(|folder| (folder, followed(Path::new(folder)))).collect());
 /// How often a file is looked for that is put in its place meanwhile.
 const ATTEMPTS: usize = 3;
 

@@ -104,6 +104,32 @@ fn a_list_of_the_policy_holds_as_it_is_written() {
 }
 
 #[test]
+fn a_listed_link_may_lead_elsewhere_after_a_renewal_unless_others_decide_about_it() {
+    let host = host("file-renewed");
+    let (live, archive) = (host.join("live"), host.join("archive"));
+    fs::create_dir(&live).unwrap();
+    fs::create_dir(&archive).unwrap();
+    let key = format!("  authtoken_file: {}\n", live.join("token").display());
+    for number in ["first", "second"] {
+        write(&archive.join(number), number);
+        symlink(archive.join(number), live.join("draft")).unwrap();
+        fs::rename(live.join("draft"), live.join("token")).unwrap();
+        for item in [live.join("token"), live.clone()] {
+            let policy = format!("files: ['{}']\n", item.display());
+            assert_eq!(read(&host, &key, &policy), Ok(Secret::new(number.as_bytes())), "{policy}");
+        }
+    }
+
+    fs::set_permissions(&live, fs::Permissions::from_mode(0o777)).unwrap();
+
+    for item in [live.join("token"), live.clone()] {
+        let refused = read(&host, &key, &format!("files: ['{}']\n", item.display())).unwrap_err();
+        assert!(refused.to_string().contains("ADIT-1412"), "{refused}");
+    }
+    assert!(read(&host, &key, &format!("files: ['{}']\n", archive.display())).is_ok(), "where it really is");
+}
+
+#[test]
 fn what_the_customer_names_on_the_command_line_is_the_customers_word() {
     let host = host("file-flag");
     let mut overrides = Overrides::default();

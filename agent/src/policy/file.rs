@@ -96,6 +96,13 @@ fn read(file: &Path) -> Result<Option<String>, (String, String)> {
     Ok(Some(text))
 }
 
+/// Returns whether nobody but root and the agent's user decides what a path leads to.
+pub(crate) fn is_settled(path: &Path) -> bool {
+    let is_own =
+        |crossed: &PathBuf| crossed.symlink_metadata().is_ok_and(|metadata| owned(crossed, &metadata, STICKY).is_ok());
+    cfg!(unix) && way(path).is_ok_and(|crossed| crossed.iter().all(is_own))
+}
+
 /// Returns all folders and links by which a file is reached, from the root on.
 fn way(file: &Path) -> std::io::Result<Vec<PathBuf>> {
     let whole = std::path::absolute(file)?;

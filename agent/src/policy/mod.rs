@@ -41,6 +41,7 @@ pub use judge::{Facts, Reason, Refusal, Usage, Verdict};
 pub use pattern::{EndpointPattern, HostPattern, Ports, Range};
 pub use watch::{Watch, Watching};
 
+pub(crate) use file::is_settled;
 pub(crate) use keep::folder as audit_folder;
 pub(crate) use ticket::{Moved, Target, Ticket, Way};
 #[cfg(unix)]
