@@ -238,7 +238,7 @@ impl<S: Side> Port<S> {
 
     fn put_skewed(&mut self, frame: &Encoded, ground: &mut Ground) {
         let (kind, mut payload) = (frame.kind(), frame.payload().to_vec());
-        let is_message = kind.fixed_length().is_none() && kind != Kind::Data;
+        let is_message = kind.fixed_length().is_none() && !matches!(kind, Kind::Data | Kind::Revocations);
         match self.skew {
             Skew::Versions(versions) if kind == Kind::Hello => {
                 if let Ok(hello) = Hello::decode(&payload) {
