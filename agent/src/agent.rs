@@ -194,15 +194,18 @@ impl Agent {
     /// Dropped, it ends at once and connections are cut.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Outcome {
         let mut shutdown = pin!(shutdown);
-        loop {
+        let outcome = loop {
             if !self.thawed(shutdown.as_mut()).await {
-                return Outcome::Ended;
+                break Outcome::Ended;
             }
             match self.serve(shutdown.as_mut()).await {
-                Some(outcome) => return outcome,
+                Some(outcome) => break outcome,
                 None => continue, // frozen
             }
-        }
+        };
+        let revocation = Arc::clone(&self.tls.revocation);
+        let _ = tokio::task::spawn_blocking(move || revocation.settle()).await;
+        outcome
     }
 
     /// Waits while everything is closed; returns whether it goes on.

@@ -35,7 +35,7 @@ use crate::{
     errors::{Error, Fault, clip},
     status::Status,
 };
-use kept::Kept;
+use kept::{Found, Kept};
 use points::distribution_points;
 
 pub(crate) use answer::body;
@@ -126,6 +126,12 @@ impl Revocation {
         self.lock().kept = Kept::in_folder(folder);
     }
 
+    /// Waits until what is in force is kept, for a few seconds at most: a disk that hangs does not hold the process. Blocks.
+    pub(crate) fn settle(&self) -> bool {
+        let kept = self.lock().kept.clone();
+        kept.settle(SETTLE)
+    }
+
     /// Judges what the network shows, whose chain is trusted.
     ///
     /// # Errors
@@ -136,8 +142,9 @@ impl Revocation {
         }
         let issuers = self.issuers(&chain);
         let of_leaf = self.keys_of_issuers(&chain.leaf, &issuers);
+        let copies = self.copies(&of_leaf);
         let mut state = self.lock();
-        self.look_on_disk(&mut state, &of_leaf, &issuers, now);
+        self.look_at(copies, &mut state, &issuers, now);
         state.is_stapled = false;
         match stapled(response) {
             Ok(lists) => {
@@ -401,21 +408,31 @@ impl Revocation {
         Ok(true)
     }
 
-    /// Reads what an earlier run has kept, once for each authority.
-    fn look_on_disk(
+    /// Reads what an earlier run has kept, once for each authority: not while others wait for what is known.
+    fn copies(&self, of_leaf: &[KeyPrint]) -> Vec<(KeyPrint, Vec<Found>)> {
+        let (kept, new) = {
+            let state = self.lock();
+            let new: Vec<_> = of_leaf.iter().copied().filter(|key| !state.looked.contains(key)).collect();
+            (state.kept.clone(), new)
+        };
+        new.into_iter().map(|key| (key, kept.copies(key))).collect()
+    }
+
+    /// Takes what an earlier run has kept.
+    fn look_at(
         &self,
+        copies: Vec<(KeyPrint, Vec<Found>)>,
         state: &mut State,
-        of_leaf: &[KeyPrint],
         issuers: &[CertificateDer<'static>],
         now: UnixTime,
     ) {
-        for key in of_leaf {
-            if !state.looked.insert(*key) {
+        for (key, copies) in copies {
+            if !state.looked.insert(key) {
                 continue;
             }
-            for (path, copy) in state.kept.copies(*key) {
+            for (path, copy) in copies {
                 // It is believed no more than any other: who can write there could go back otherwise.
-                state.known.insert(*key);
+                state.known.insert(key);
                 let shown = path.display().to_string();
                 let read = copy.and_then(|octets| {
                     let der = CertificateRevocationListDer::from(octets);
@@ -543,6 +560,8 @@ const MAX_CHAINS: usize = 64;
 const MAX_URLS: usize = 4;
 /// The octets of a list: 4 MiB.
 const MAX_LIST: usize = 4 << 20;
+/// How long the end waits for the disk.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How long a whole fetch may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -146,6 +146,7 @@ fn no_list_goes_back_behind_another_while_the_agent_runs_and_after_a_restart() {
     assert_eq!(check(&first, 2, &ours.staple(0x1ff, &[2]), now()), Err(Fault::CertificateRevoked));
     assert_eq!(check(&first, 2, &ours.staple(0x80, &[]), now()), Err(Fault::CertificateRevoked), "V31: rolled back");
     assert_eq!(check(&first, 1, &ours.staple(0x80, &[1]), now()), Ok(()), "what is old says nothing");
+    assert!(first.settle());
 
     let after = new();
     assert_eq!(check(&after, 2, &ours.staple(0x80, &[]), now()), Err(Fault::CertificateRevoked), "V31: over a restart");
@@ -158,6 +159,7 @@ fn no_list_goes_back_behind_another_while_the_agent_runs_and_after_a_restart() {
     assert_eq!(check(&late, 1, &[], later(2 * DAY)), Err(Fault::RevocationUnknown), "the copy is over");
     let newer = ours.list_of(0x200, &[], (now().as_secs(), now().as_secs() + 4 * DAY));
     assert_eq!(check(&late, 2, &staple(&[&newer]).unwrap(), later(2 * DAY)), Ok(()), "a newer one takes its place");
+    assert!(late.settle());
 
     fs::write(&kept[0], "cut off").unwrap();
     let damaged = new();
@@ -190,6 +192,7 @@ fn what_is_told_in_a_session_is_believed_as_much_as_anything_else_and_kept() {
     assert!(check(1).is_ok() && revocation.told().contains("from the session at "), "{}", revocation.told());
     revocation.hear(&ours.list(4, &[]), now());
     assert_eq!((told(), check(2)), (vec![vec![5]], Err(Fault::CertificateRevoked)), "V31: rolled back");
+    assert!(revocation.settle());
     let after = ours.revocation(CrlMode::PreferStapled);
     after.keep_in(folder);
     let refused = after.check(ours.chain(2), &ours.staple(4, &[]), now()).map_err(|refused| refused.told.fault);
@@ -198,6 +201,42 @@ fn what_is_told_in_a_session_is_believed_as_much_as_anything_else_and_kept() {
     let off = ours.revocation(CrlMode::Off);
     off.hear(&ours.list(1, &[1]), now());
     assert!(off.lock().lists.is_empty(), "the customer does not want to know");
+}
+
+/// A pipe that nobody reads stands in for a disk that hangs.
+#[test]
+fn a_disk_that_hangs_holds_nobody_and_gets_the_newest_list_of_each_scope_in_the_end() {
+    let (ours, other) = (Authority::new("Ours"), Authority::new("Other"));
+    let folder = crate::testing::folder("crl-hangs");
+    let mut revocation = ours.revocation(CrlMode::PreferStapled);
+    revocation.trusted.push(other.der.clone());
+    revocation.keep_in(folder.clone());
+    let file = |authority: &Authority| {
+        let list = CertificateRevocationListDer::from(authority.list(1, &[]));
+        let list = RevocationList::signed(list, &[authority.der.clone()], &provider()).unwrap();
+        revocation.lock().kept.path(&list).unwrap()
+    };
+    let (hanging, well) = (file(&ours), file(&other));
+    fs::create_dir_all(folder.join("crl")).unwrap();
+    let pipe = crate::testing::pipe(&hanging.with_extension(format!("{}.new", std::process::id())));
+    let revocation = Arc::new(revocation);
+    let lists: Vec<_> = (2..20).flat_map(|number| [ours.list(number, &[1]), other.list(number, &[])]).collect();
+    let newest = lists.last().unwrap().clone();
+
+    let hearing = Arc::clone(&revocation);
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        lists.iter().for_each(|list| hearing.hear(list, now()));
+        told.send(hearing.check(ours.chain(1), &[], now()).map_err(fault)).unwrap();
+    });
+    let judged = heard.recv_timeout(Duration::from_secs(30)).expect("nobody waits for the disk");
+
+    assert_eq!(judged.map_err(|told| told.fault), Err(Fault::CertificateRevoked));
+    assert!(revocation.lock().kept.waiting() <= 2, "one of each scope");
+    let mut reader = fs::File::open(pipe).unwrap();
+    std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+    assert!(revocation.settle(), "what failed is told, and the next is written");
+    assert_eq!(fs::read(well).unwrap(), newest);
 }
 
 #[test]
