@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import time
 
 from harness.authority import Authority
@@ -193,15 +194,18 @@ def test_a_certificate_that_is_revoked_during_a_session_ends_it_and_what_it_carr
 
 
 def test_the_network_tells_that_its_certificate_is_revoked_and_the_session_ends_although_nothing_can_be_fetched(registry):
-    """CRL-005, CRL-006: crl_refresh is an hour, and nobody is where lists are."""
+    """CRL-005, CRL-006: a list is fetched at that moment, from where nobody ever answers."""
     ours = Authority(registry.root, "ours")
     files, listed = ours.serve("network"), ours.list(registry.root / "list.pem")
     it = Deployment(registry, ours, ingress={**files, "crl": [str(listed)]})
-    agent = it.agent(crl_url=f"http://127.0.0.1:{free_port()}/list").start()
+    mute = socket.create_server(("127.0.0.1", 0))
+    mute.settimeout(LONG)
+    agent = it.agent(crl="require", crl_url=f"http://127.0.0.1:{mute.getsockname()[1]}/list", crl_refresh="1s").start()
     sock = dial(it.port, timeout=LONG)
     sock.sendall(b"before")
     assert receive(sock, 6) == b"before"
 
+    fetching, _ = mute.accept()
     ours.revoke("network")
     began = time.monotonic()
     ours.list(listed)
@@ -213,6 +217,8 @@ def test_the_network_tells_that_its_certificate_is_revoked_and_the_session_ends_
     except ConnectionResetError:
         pass
     it.network.process.wait_for("a session ended.*UNTRUSTED|UNTRUSTED.*a session ended", deadline=LONG)
+    fetching.close()
+    mute.close()
 
 
 def test_an_old_list_and_one_of_another_authority_that_are_told_in_a_session_change_nothing(registry):

@@ -217,6 +217,7 @@ impl Memory {
         self.last = None;
         self.online.insert(lane);
         self.show(names);
+        self.tls.revocation.judge_again();
         self.tls.revocation.show(&self.status);
         self.status.change(|board| board.trouble = None);
     }
@@ -412,4 +413,54 @@ const NO_POLICY_HERE: &str = "the customer has no policy, and without one no end
 
 fn shown(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::{cell::Cell, fs};
+
+    use adit_core::{Heartbeat, Limits, Secret, SessionId, VERSION, Welcome};
+
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn whoever_has_a_connection_is_judged_by_what_was_heard_while_the_dial_was_on_its_way() {
+        let folder = testing::folder("judged");
+        fs::write(folder.join("ca.pem"), testing::root_pem()).unwrap();
+        let config = testing::config(&format!(
+            "version: 1\nagent:\n  connect_url: node.example.com\n  connect_cas: {}\n",
+            folder.join("ca.pem").display()
+        ));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut memory = Memory::new(&Agent::new(config, Secret::new("tok3n"), provider).unwrap());
+        let revocation = Arc::clone(&memory.tls.revocation);
+        let is_judged = async || {
+            let judged = Cell::new(false);
+            revocation.judging(tokio::task::yield_now(), || judged.set(true)).await;
+            judged.get()
+        };
+        let heartbeat = Heartbeat { interval: Duration::from_secs(10), tolerance: Duration::from_secs(15) };
+        let welcome = Welcome {
+            version: VERSION,
+            session: SessionId([7; 16]),
+            heartbeat,
+            limits: Limits { frame: 16_376, window: 1, streams: 1 },
+            region: String::new(),
+            node: String::new(),
+            resume: None,
+            resumed: None,
+        };
+        let remote = ([192, 0, 2, 1], 443).into();
+
+        for event in [
+            UplinkEvent::Connected { lane: 0, target: 0, welcome, remote, steps: Vec::new() },
+            UplinkEvent::Resumed { lane: 0, target: 0, remote, steps: Vec::new() },
+        ] {
+            assert!(!is_judged().await);
+            assert!(matches!(memory.handle(event, &BTreeMap::new()), Next::Continue));
+            assert!(is_judged().await);
+        }
+    }
 }

@@ -67,6 +67,8 @@ struct State {
     looked: BTreeSet<KeyPrint>,
     /// What was accepted or asked about lately, the newest last.
     chains: VecDeque<Chain>,
+    /// What was revoked lately, the newest last: a dial that began before may come to its end after.
+    revoked: VecDeque<Chain>,
     /// Why there is no newer list, told with the refusal that comes of it.
     trouble: Option<String>,
     /// A dial waits for a list.
@@ -193,7 +195,7 @@ impl Revocation {
             Ok(lists) => {
                 for der in lists {
                     let taken = self.take(&mut state, der.to_vec(), SESSION, &issuers, now); // spec: CRL-004
-                    if taken == Ok(true) {
+                    if taken.is_ok() {
                         self.wake.notify_one();
                     }
                     note(&mut state, SESSION, taken);
@@ -201,6 +203,11 @@ impl Revocation {
             }
             Err(problem) => note(&mut state, SESSION, Err(problem)),
         }
+    }
+
+    /// A session has a connection: what its handshake was judged by may be old by now.
+    pub(crate) fn judge_again(&self) {
+        self.wake.notify_one();
     }
 
     /// Takes note of the times in what the network shows and TLS refuses: nothing else is made of it.
@@ -255,7 +262,7 @@ impl Revocation {
     /// Returns the chains that would not be accepted any more, each with why.
     fn lost(&self, now: UnixTime) -> Vec<(Chain, Error)> {
         let state = self.lock();
-        let chains = state.chains.iter();
+        let chains = state.chains.iter().chain(&state.revoked);
         let lost = chains.filter_map(|chain| {
             let of_leaf = self.keys_of_issuers(&chain.leaf, &self.issuers(chain));
             let refused = self.judge_standing(&state, chain, &of_leaf, now).err()?;
@@ -519,12 +526,28 @@ impl Chain {
 
 impl State {
     fn remember(&mut self, chain: Chain) {
-        self.chains.retain(|known| known.leaf != chain.leaf);
-        if self.chains.len() >= MAX_CHAINS {
-            self.chains.pop_front();
-        }
-        self.chains.push_back(chain);
+        self.forget(&chain);
+        push(&mut self.chains, chain);
     }
+
+    /// What is revoked is asked about no more, and judged all the same.
+    fn condemn(&mut self, chain: Chain) {
+        self.forget(&chain);
+        push(&mut self.revoked, chain);
+    }
+
+    fn forget(&mut self, chain: &Chain) {
+        for chains in [&mut self.chains, &mut self.revoked] {
+            chains.retain(|known| known.leaf != chain.leaf);
+        }
+    }
+}
+
+fn push(chains: &mut VecDeque<Chain>, chain: Chain) {
+    if chains.len() >= MAX_CHAINS {
+        chains.pop_front();
+    }
+    chains.push_back(chain);
 }
 
 /// Tells what became of a list.

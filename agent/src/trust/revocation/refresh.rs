@@ -1,6 +1,10 @@
 //! Keeps the lists new while the agent runs, and ends sessions whose network they speak against.
 
-use core::time::Duration;
+use core::{
+    future::{Future, pending},
+    pin::pin,
+    time::Duration,
+};
 use std::sync::Arc;
 
 use adit_core::Code;
@@ -8,11 +12,11 @@ use adit_tls::RevocationList;
 use adit_tokio::{Target, Uplink};
 use rustls::{
     ClientConfig,
-    pki_types::{ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Chain, Dated, PATIENCE, Revocation, note};
+use super::{Dated, PATIENCE, Revocation, note};
 use crate::{
     config::{CrlMode, ListUrl},
     errors::{Error, Fault},
@@ -44,28 +48,57 @@ impl Revocation {
             return;
         }
         let mut turn = Turn { at: Instant::now() + self.settings.refresh, failures: 0 };
+        let judge = || {
+            self.end_lost(|leaf, text| {
+                let of_leaf = |peer: &adit_core::tls::Peer| peer.certificate.as_ref() == Some(leaf);
+                uplink.close_where(of_leaf, Code::UNTRUSTED, text) // spec: CRL-005
+            });
+            self.show(&status);
+        };
         loop {
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = sleep_until(self.next_look(turn.at)) => {}
             }
+            judge();
             let is_wanted = self.lock().is_wanted;
             let mut is_last = false;
             if is_wanted || turn.at <= Instant::now() {
-                let is_fresh = self.refresh(&way).await;
+                let is_fresh = self.judging(self.refresh(&way), judge).await;
                 is_last = !is_fresh && self.is_ending();
                 turn = self.next_turn(turn, is_fresh);
                 let mut state = self.lock();
                 state.is_wanted = false;
                 state.not_before = (!is_fresh).then_some(turn.at);
+                drop(state);
+                judge();
             }
-            self.end_lost(&uplink);
             if is_wanted || is_last {
                 // With a list, or to say why there is none; or by the way that sessions take, which may lead through a proxy: what
                 // they carry goes on.
                 uplink.reconnect_now();
             }
-            self.show(&status);
+        }
+    }
+
+    /// Does what may take its time, and judges meanwhile whenever there is something to judge.
+    pub(crate) async fn judging<T>(&self, work: impl Future<Output = T>, judge: impl Fn()) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.wake.notified() => {}
+                () = self.list_ends() => {}
+            }
+            judge();
+        }
+    }
+
+    /// Waits until the next list is over.
+    async fn list_ends(&self) {
+        match self.next_end() {
+            Some(end) => sleep_until(end).await,
+            None => pending().await,
         }
     }
 
@@ -86,11 +119,15 @@ impl Revocation {
 
     /// Returns when to look next: at the next turn, or when a list is over.
     fn next_look(&self, turn: Instant) -> Instant {
+        self.next_end().map_or(turn, |end| end.min(turn))
+    }
+
+    /// Returns when the next list is over.
+    fn next_end(&self) -> Option<Instant> {
         let now = UnixTime::now().as_secs();
         let state = self.lock();
         let ends = state.lists.values().map(|listed| listed.list.next).filter(|next| *next > now);
-        let end = ends.min().map(|next| Instant::now() + Duration::from_secs(next - now));
-        end.map_or(turn, |end| end.min(turn))
+        ends.min().map(|next| Instant::now() + Duration::from_secs(next - now))
     }
 
     /// Returns whether a list that came in a handshake has an eighth of its time left, or less.
@@ -182,26 +219,31 @@ impl Revocation {
         Ok(is_new)
     }
 
-    /// Ends the sessions whose certificate would not be accepted any more.
-    fn end_lost(&self, uplink: &Uplink) {
+    /// Ends the sessions whose certificate would not be accepted any more: `close` ends those of a certificate, says why, and returns
+    /// how many they were. A dial that was on its way may come later: what is revoked is judged then too.
+    pub(super) fn end_lost(&self, close: impl Fn(&CertificateDer<'static>, &str) -> usize) {
         let lost = self.lost(UnixTime::now());
         for (chain, told) in &lost {
-            self.lock().ended = Some(told.clone());
-            let text = telling(told);
-            let of_chain = |peer: &adit_core::tls::Peer| peer.certificate.as_ref() == Some(&chain.leaf);
-            let sessions = uplink.close_where(of_chain, Code::UNTRUSTED, &text); // spec: CRL-005
+            let before = self.lock().ended.replace(told.clone()); // known before the end is
+            let sessions = close(&chain.leaf, &telling(told));
             if sessions > 0 {
                 let remedy = told.fault.entry().remedy;
                 tracing::error!(sessions, error = %told, remedy, "the network's certificate is not good any more: its sessions end");
+            } else {
+                self.lock().ended = before;
             }
         }
         let mut state = self.lock();
-        // What is revoked stays so; what nobody speaks for is asked about again.
-        let is_revoked =
-            |chain: &Chain| lost.iter().any(|(other, told)| other == chain && told.fault == Fault::CertificateRevoked);
-        state.chains.retain(|chain| !is_revoked(chain));
-        let latest = state.chains.back().and_then(|chain| lost.iter().find(|(other, _)| other == chain));
+        let latest = state
+            .chains
+            .back()
+            .or_else(|| state.revoked.back())
+            .and_then(|chain| lost.iter().find(|(other, _)| other == chain));
         state.told = latest.map_or_else(|| self.standing(&state, None), |(_, told)| told.to_string());
+        // Of what is revoked nobody asks for lists any more.
+        for (chain, _) in lost.into_iter().filter(|(_, told)| told.fault == Fault::CertificateRevoked) {
+            state.condemn(chain);
+        }
     }
 }
 

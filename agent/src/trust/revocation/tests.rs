@@ -290,6 +290,64 @@ fn sessions_are_lost_when_a_newer_list_speaks_against_them_or_theirs_is_over() {
     assert_eq!(all, [Fault::RevocationUnknown; 2], "nextUpdate has passed");
 }
 
+/// CRL-005
+#[tokio::test]
+async fn what_is_heard_while_a_fetch_never_answers_is_judged_at_once() {
+    let ours = Authority::new("Ours");
+    let revocation = ours.revocation(CrlMode::PreferStapled);
+    let chain = ours.chain(1);
+    assert_eq!(revocation.check(chain.clone(), &ours.staple(1, &[]), now()).map_err(fault), Ok(()));
+    let (told, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let judge = || revocation.end_lost(|leaf, _| told.send(leaf.clone()).map_or(0, |()| 1));
+
+    let fetching = revocation.judging(core::future::pending::<()>(), judge);
+    let hearing = async {
+        revocation.hear(&ours.list(2, &[1]), now());
+        ended.recv().await
+    };
+    let first = async {
+        tokio::select! { () = fetching => None, leaf = hearing => leaf }
+    };
+
+    let first = tokio::time::timeout(Duration::from_secs(30), first).await;
+    assert_eq!(first, Ok(Some(chain.leaf)));
+}
+
+/// CRL-005
+#[test]
+fn a_dial_that_was_on_its_way_when_its_certificate_was_revoked_does_not_escape() {
+    let ours = Authority::new("Ours");
+    let revocation = ours.revocation(CrlMode::PreferStapled);
+    let chain = Chain { leaf: ours.leaf(1, Some(URL)), ..ours.chain(1) };
+    let judge = |sessions| {
+        let closed = std::cell::RefCell::new(Vec::new());
+        revocation.end_lost(|leaf, _| {
+            closed.borrow_mut().push(leaf.clone());
+            sessions
+        });
+        closed.into_inner()
+    };
+    assert_eq!(revocation.check(chain.clone(), &ours.staple(1, &[]), now()).map_err(fault), Ok(()));
+    revocation.hear(&ours.list(2, &[1]), now());
+
+    assert_eq!(judge(0), [chain.leaf.clone()], "there is no session yet");
+    assert_eq!(revocation.ended(), None);
+    assert_eq!(judge(1), [chain.leaf.clone()], "now there is");
+    assert_eq!(revocation.ended().map(|told| told.fault), Some(Fault::CertificateRevoked));
+    assert_eq!(revocation.urls(&revocation.lock()), [] as [String; 0], "nobody needs its lists");
+    assert!(revocation.told().starts_with("ADIT-1111"), "{}", revocation.told());
+
+    revocation.hear(&ours.list(3, &[2]), now());
+    assert_eq!(judge(1), [], "a newer list has the last word");
+    for _ in 0..2 {
+        for _ in 0..MAX_CHAINS {
+            revocation.check(ours.chain(2), &[], now()).unwrap_err();
+        }
+        judge(0);
+    }
+    assert_eq!(revocation.lock().revoked.len(), MAX_CHAINS);
+}
+
 #[test]
 fn an_authority_below_the_root_may_be_revoked_and_one_that_nobody_issued_says_nothing() {
     let root = Authority::new("Root");
