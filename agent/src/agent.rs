@@ -282,10 +282,8 @@ impl Agent {
                     }
                     Next::Continue
                 }
-                Some(config) = next_config(&mut self.reloads), if ending.is_none() => {
-                    self.reload(config, &mut places, &mut memory)
-                }
-                Some(news) = Remote::next(&mut self.remote), if ending.is_none() => self.hear(news, &mut places),
+                Some(config) = next_config(&mut self.reloads) => self.reload(config, &mut places, &mut memory),
+                Some(news) = Remote::next(&mut self.remote) => self.hear(news, &mut places),
             };
             match next {
                 Next::Continue => {}
@@ -297,6 +295,7 @@ impl Agent {
                 }
                 Next::End(outcome) if ending.is_none() => {
                     self.drain(uplink.clone());
+                    places.ending = true;
                     ending = Some(outcome);
                 }
                 Next::End(_) => {}
@@ -423,7 +422,7 @@ impl Agent {
             }
             Err(error) => {
                 self.guard.note(|| Draft::configuration("not taken").text("why", &error.to_string()));
-                tracing::error!(%error, "configuration read again and not taken");
+                tracing::error!(%error, "configuration read again and not taken, but for what `remote_management` takes back");
             }
         }
         memory.allow(self.config.agent.remote_management);

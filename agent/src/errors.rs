@@ -466,6 +466,11 @@ impl Error {
         Self { fault, detail }
     }
 
+    /// Returns what is wrong with a configuration that leaves nothing to do.
+    pub(crate) fn no_endpoints() -> Self {
+        Self::new(Fault::EndpointUnknown, "the configuration has no endpoints".to_owned())
+    }
+
     /// Returns the fault behind a refused bind, with what the network said.
     pub fn of_bind(refusal: &Refusal) -> Self {
         if (refusal.code, &*refusal.text) == (Code::UNSUPPORTED, TLS_ENDS_ELSEWHERE) {

@@ -10,13 +10,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use adit_core::Code;
+use adit_core::{Code, Command as Asked};
 use adit_tokio::Stream;
 use serde_json::Value;
 use support::{Network, PATIENCE, Rules, Seen, endpoint, folder, write_config, write_private};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -126,23 +127,13 @@ async fn what_the_customer_takes_back_is_gone_at_once_with_what_is_open() {
     for how in ["policy", "configuration", "remove"] {
         let mut site = Site::start(BOTH).await;
         assert_eq!(site.send(&site.document("crm", SENT)).await.0, Code::NO_ERROR);
-        let (mut stream, mut socket) = site.connect(SENT).await;
+        let open = site.flood(SENT).await;
         let (mut own, mut own_socket) = site.connect(OWN).await;
-        let flood = tokio::spawn(async move { while socket.write_all(&[7; 4_096]).await.is_ok() {} });
 
-        match how {
-            "policy" => site.write_policy(""),
-            "configuration" => site.write_configuration(""),
-            _ => drop(site.run(&["config", "remote", "remove"])),
-        }
+        site.take_back(how);
 
         site.network.wait_for(&Seen::Unbound(SENT.into(), Code::DISALLOWED)).await;
-        let cut = async {
-            let mut buffer = [0; 4_096];
-            while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
-        };
-        timeout(PATIENCE, cut).await.unwrap();
-        timeout(PATIENCE, flood).await.unwrap().unwrap();
+        is_cut(open).await;
         own_socket.write_all(b"goes on").await.unwrap();
         own.read_exact(&mut [0; 7]).await.unwrap();
         if how == "policy" {
@@ -151,6 +142,83 @@ async fn what_the_customer_takes_back_is_gone_at_once_with_what_is_open() {
             site.network.wait_for(&Seen::Bound(SENT.into())).await;
         }
     }
+}
+
+/// What ends by the network's own wish carries on for a while, and the vendor may wish so: that keeps nothing open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_customer_takes_back_is_cut_in_a_session_that_the_network_lets_drain() {
+    for how in ["policy", "configuration", "remove"] {
+        let mut site = Site::start(BOTH).await;
+        assert_eq!(site.send(&site.document("crm", SENT)).await.0, Code::NO_ERROR);
+        let open = site.flood(SENT).await;
+        let (mut own, mut own_socket) = site.connect(OWN).await;
+        site.network.session().drain(Code::SHUTDOWN, None, "");
+        site.network.wait_for(&Seen::Bound(SENT.into())).await;
+
+        site.take_back(how);
+
+        is_cut(open).await;
+        own_socket.write_all(b"goes on").await.unwrap();
+        own.read_exact(&mut [0; 7]).await.unwrap();
+    }
+}
+
+/// An agent that was asked to end lets open connections finish, and still does what the customer says of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_customer_takes_back_is_cut_while_the_agent_ends() {
+    for how in ["policy", "configuration", "remove"] {
+        let mut site = Site::start(BOTH).await;
+        assert_eq!(site.send(&site.document("crm", SENT)).await.0, Code::NO_ERROR);
+        let open = site.flood(SENT).await;
+        let (mut own, mut own_socket) = site.connect(OWN).await;
+        site.signal("-TERM");
+        site.wait(|status| status["session"]["state"] == "draining").await;
+
+        site.take_back(how);
+
+        is_cut(open).await;
+        own_socket.write_all(b"goes on").await.unwrap();
+        own.read_exact(&mut [0; 7]).await.unwrap();
+    }
+}
+
+/// A file whose endpoints are of no use takes nothing else along with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_word_is_taken_back_whatever_else_the_file_says() {
+    for endpoints in ["  []\n".to_owned(), endpoint("other", "tcp://:9999", "url: 1")] {
+        let mut site = Site::start(BOTH).await;
+        let document = site.document("crm", SENT);
+        assert_eq!(site.send(&document).await.0, Code::NO_ERROR);
+        let open = site.flood(SENT).await;
+
+        site.write("", &endpoints);
+        site.signal("-HUP");
+
+        site.network.wait_for(&Seen::Unbound(SENT.into(), Code::DISALLOWED)).await;
+        is_cut(open).await;
+        assert_eq!(site.send(&document).await.0, Code::FORBIDDEN);
+        if endpoints != "  []\n" {
+            site.carries(OWN).await; // nothing else was taken
+        }
+    }
+}
+
+/// The vendor can ask for a new start at any moment: it brings back nothing that was taken back before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_start_with_a_file_that_cannot_be_read_gives_no_word_back() {
+    let both = "configuration: true, restart: true";
+    let mut site = Site::start((both, both)).await;
+    let document = site.document("crm", SENT);
+    assert_eq!(site.send(&document).await.0, Code::NO_ERROR);
+    site.write_configuration("restart: true");
+    site.network.wait_for(&Seen::Unbound(SENT.into(), Code::DISALLOWED)).await;
+    write_private(&site.home.join("adit.yml"), "version: [");
+
+    site.network.command(Asked::Restart);
+
+    while !matches!(site.network.next().await, Seen::Session(_)) {}
+    site.network.wait_for(&Seen::Bound(OWN.into())).await;
+    assert_eq!(site.send(&document).await.0, Code::FORBIDDEN);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,6 +256,10 @@ async fn an_agent_may_begin_without_endpoints_and_its_own_file_wins_whenever_it_
     site.restart(SENT).await;
 }
 
+async fn is_cut(flood: JoinHandle<()>) {
+    timeout(PATIENCE, flood).await.unwrap().unwrap();
+}
+
 /// The program, its policy, and a network.
 struct Site {
     home: PathBuf,
@@ -217,17 +289,25 @@ impl Site {
 
     fn write_configuration(&self, configured: &str) {
         self.write(configured, &endpoint("own", OWN, &format!("url: {}", self.port())));
-        self.hang_up();
+        self.signal("-HUP");
     }
 
     fn write_endpoints(&self, endpoints: &str) {
         self.write("configuration: true", endpoints);
-        self.hang_up();
+        self.signal("-HUP");
     }
 
-    fn hang_up(&self) {
+    fn take_back(&self, how: &str) {
+        match how {
+            "policy" => self.write_policy(""),
+            "configuration" => self.write_configuration(""),
+            _ => drop(self.run(&["config", "remote", "remove"])),
+        }
+    }
+
+    fn signal(&self, signal: &str) {
         let id = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     fn write_policy(&self, allowed: &str) {
@@ -319,6 +399,17 @@ impl Site {
         let (socket, _) = timeout(PATIENCE, self.upstream.accept()).await.unwrap().unwrap();
         stream.accepted().await.unwrap();
         (stream, socket)
+    }
+
+    /// Has much under way in a connection, until it ends at both ends.
+    async fn flood(&self, url: &str) -> JoinHandle<()> {
+        let (mut stream, mut socket) = self.connect(url).await;
+        tokio::spawn(async move {
+            let written = tokio::spawn(async move { while socket.write_all(&[7; 4_096]).await.is_ok() {} });
+            let mut buffer = [0; 4_096];
+            while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+            written.await.unwrap();
+        })
     }
 
     async fn carries(&self, url: &str) {

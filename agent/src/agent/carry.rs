@@ -20,7 +20,7 @@ use super::account::{End, Entry, REASONS, Refused, Tally};
 use crate::{
     capture::{Sight, Store, Tee},
     errors::{Error, Fault},
-    policy::{Guard, Reason, Refusal, Target, Ticket},
+    policy::{Guard, Reason, Refusal, Target, Ticket, Tie},
     relay::{Cut, Ending, Front, Onlooker, relay},
     status::{Counted, Status},
     termination::{Accepted, Caller, Termination},
@@ -34,6 +34,8 @@ pub(super) struct Service {
     pub(super) guard: Arc<Guard>,
     /// What it is to the policy, as it was asked for.
     pub(super) target: Arc<Target>,
+    /// By which its connections are cut.
+    pub(super) tie: Arc<Tie>,
     pub(super) upstream: Upstream,
     /// Dials under way: an upstream that does not answer keeps nobody from another.
     pub(super) dials: Semaphore,
@@ -75,7 +77,7 @@ pub(super) async fn serve(mut endpoint: Endpoint, service: Arc<Service>, mut sto
             stream.abort(Code::LIMIT);
             continue;
         };
-        let ticket = match service.guard.admit(service.target(endpoint.url())) {
+        let ticket = match service.guard.admit_tied(service.target(endpoint.url()), &service.tie) {
             Ok(ticket) => ticket,
             Err(refusal) => {
                 service.refused(&refusal, stream.open().and_then(|open| open.caller));

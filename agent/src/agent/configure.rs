@@ -278,13 +278,24 @@ impl Agent {
     /// Takes another configuration of the customer's.
     ///
     /// # Errors
-    /// What is wrong; the one before stays.
+    /// What is wrong; the one before stays, but for what the vendor may not ask for any more.
     pub(super) fn replace(&mut self, config: Config, places: &mut Places) -> Result<(), Error> {
+        let before = self.config.agent.remote_management;
+        let both = before.intersect(config.agent.remote_management);
         let wanted = self.stand(&config, places);
-        let done = places.replace(&wanted);
+        // Without any there must be the vendor's word, or have been: a customer who takes it back may have nothing else.
+        let done =
+            if config.endpoints.is_empty() && !before.configuration && !config.agent.remote_management.configuration {
+                Err(Error::no_endpoints())
+            } else {
+                places.replace(&wanted)
+            };
         places.withdrawn.clear();
         if done.is_ok() {
             self.adopt(config);
+        } else if both != before {
+            self.config.agent.remote_management = both;
+            let _ = self.settle(places, Patience::Service); // what fails has been told
         }
         self.show_remote();
         done

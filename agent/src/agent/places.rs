@@ -25,7 +25,7 @@ use crate::{
     capture::{Sight, Store},
     config::EndpointConfig,
     errors::{Error, Fault},
-    policy::{Guard, Protocol, Reason, Target},
+    policy::{Guard, Protocol, Reason, Target, Tie},
     status::{EndpointState, Status},
     termination::Termination,
     upstream::Upstream,
@@ -46,6 +46,8 @@ pub(super) struct Places {
     pub(super) remote: BTreeSet<String>,
     /// The names of those that the vendor has sent and the customer does not take any more.
     pub(super) withdrawn: BTreeSet<String>,
+    /// Whether the agent ends: nothing more is asked for, and what is not wanted any more is given up all the same.
+    pub(super) ending: bool,
     /// Where certificates are ordered.
     desk: Arc<Desk>,
     /// Endpoints whose certificate could not be used when that was tried last.
@@ -60,6 +62,8 @@ struct Running {
     id: BindId,
     /// Whether the vendor has sent it.
     remote: bool,
+    /// By which its connections are cut.
+    tie: Arc<Tie>,
     /// Dropped, nobody is taken in any more; connections may finish.
     _stop: oneshot::Sender<()>,
 }
@@ -82,6 +86,7 @@ impl Places {
             names: BTreeMap::new(),
             remote: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
+            ending: false,
             desk: Desk::new(agent.route.clone(), Arc::clone(&agent.guard), Arc::clone(&agent.provider), agent.status()),
             waiting: Vec::new(),
             tried: Instant::now(),
@@ -161,7 +166,8 @@ impl Places {
         let stays: BTreeSet<String> =
             self.running.values().filter(stay).map(|running| running.config.name.clone()).collect();
         let mut ready = BTreeMap::new();
-        for endpoint in wanted.iter().filter(|endpoint| !stays.contains(&endpoint.name)) {
+        let new = wanted.iter().filter(|endpoint| !self.ending && !stays.contains(&endpoint.name));
+        for endpoint in new {
             let prepared = self.prepare(endpoint);
             if let Err(error) = &prepared {
                 tracing::error!(name = endpoint.name, %error, remedy = error.fault.entry().remedy, "endpoint not possible");
@@ -199,9 +205,8 @@ impl Places {
                     }
                 }
                 None => {
-                    if let Some(running) = self.running.get_mut(&endpoint.name) {
-                        running.remote = self.remote.contains(&endpoint.name);
-                    }
+                    let Some(running) = self.running.get_mut(&endpoint.name) else { continue }; // the agent ends
+                    running.remote = self.remote.contains(&endpoint.name);
                     let board = self.status.board();
                     state = board.endpoints.into_iter().find(|known| known.name == endpoint.name).unwrap_or(state);
                 }
@@ -268,7 +273,11 @@ impl Places {
 
     /// Tells the network: before anything is asked for anew, which might be the same URL.
     fn say(&self, running: &Running, why: Farewell) {
-        // What is open may finish; but not what the vendor has sent: it would outlast the customer's word for it.
+        // What is open may finish; but not what the vendor has sent: it would outlast the customer's word for it. That is cut here, too: a
+        // session that drains does not hear of it, and the network need not do as it is told.
+        if running.remote {
+            self.guard.cut(&running.tie, why.text());
+        }
         self.uplink.give_up(&Unbind::new(running.id).cutting(running.remote).because(why.code(), why.text()));
     }
 
@@ -392,10 +401,12 @@ impl Places {
             upstream: endpoint.upstream.address.clone(),
             protocol: Protocol::of(endpoint),
         };
+        let tie = Arc::<Tie>::default();
         let service = Service {
             name: endpoint.name.clone(),
             guard: Arc::clone(&self.guard),
             target: Arc::new(target),
+            tie: Arc::clone(&tie),
             upstream,
             dials: Semaphore::new(MAX_DIALS),
             termination,
@@ -409,7 +420,7 @@ impl Places {
         };
         self.names.insert(bound.id(), endpoint.name.clone());
         let remote = self.remote.contains(&endpoint.name);
-        let running = Running { config: endpoint.clone(), id: bound.id(), remote, _stop: stop };
+        let running = Running { config: endpoint.clone(), id: bound.id(), remote, tie, _stop: stop };
         self.running.insert(endpoint.name.clone(), running);
         let service = Arc::new(service);
         self.doors.open(&service);

@@ -111,7 +111,7 @@ impl Service {
             self.refused(&refusal, None);
             ReplayError::Failed(Error::new(Fault::PolicyRefused, refusal.to_string()))
         };
-        let mut ticket = self.guard.admit(self.target(bound)).map_err(refused)?;
+        let mut ticket = self.guard.admit_tied(self.target(bound), &self.tie).map_err(refused)?;
         // Whoever asks for it: no connection without its record.
         let about = (&*self.guard, self.name.as_str(), &*self.target);
         let mut entry = Entry::begin(about, None, &ticket).await.map_err(refused)?;

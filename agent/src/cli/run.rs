@@ -11,7 +11,7 @@ use adit_core::{Secret, TlsEnd, UpstreamProtocol};
 use rustls::crypto::CryptoProvider;
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 
 use super::{
@@ -25,7 +25,8 @@ use crate::{
     capture::Store,
     config::{
         AgentConfig, ClientCertificates, ClientMode, Config, EndpointConfig, Kind, LogOutput, NamedFile, Overrides,
-        ProxyVersion, TerminationConfig, TlsVersion, UpstreamTrust, endpoint_without_file, nearest, token,
+        ProxyVersion, RemoteManagement, TerminationConfig, TlsVersion, UpstreamTrust, endpoint_without_file, nearest,
+        token,
     },
     errors::{Error, Exit, Fault},
     identity::state_folder,
@@ -154,6 +155,7 @@ fn run_again(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Exit, Failure> {
     let notifier = Notifier::from_environment().map(Arc::new);
+    let (word, last_word) = watch::channel(config.agent.remote_management);
     loop {
         let ((sender, reloads), (updates, asked)) = (mpsc::channel(1), mpsc::channel(1));
         let mut agent = Agent::new(config.clone(), token.clone(), Arc::clone(provider))?.with_reloads(reloads);
@@ -167,14 +169,19 @@ fn run_again(
             agent = agent.with_remote(found, desk);
             keeping = Some(keeper);
         }
-        let reload = Reload { source: source.clone(), sender, notifier: notifier.clone() };
+        let reload = Reload { source: source.clone(), sender, notifier: notifier.clone(), word: word.clone() };
         match drive_reloading(agent, view, (watch.clone(), keeping), reload, (versions.clone(), asked))? {
             Some(Outcome::Ended) => return Ok(Exit::Fine),
             Some(Outcome::Failed(error)) => return Err(error.into()),
             None => return Ok(Exit::Interrupted),
-            Some(Outcome::Restart) => match source.load().and_then(|config| governed(config, watch)) {
+            Some(Outcome::Restart) => match source.load_again().and_then(|config| governed(config, watch)) {
                 Ok(again) => config = again,
-                Err(failure) => tracing::error!(error = failure.text, "configuration not taken: the last one stays"),
+                Err(failure) => {
+                    // What was taken back meanwhile is not allowed again by what the vendor asks for.
+                    let allowed = &mut config.agent.remote_management;
+                    *allowed = allowed.intersect(*last_word.borrow());
+                    tracing::error!(error = failure.text, "configuration not taken: the last one stays");
+                }
             },
         }
     }
@@ -195,7 +202,18 @@ impl Source {
         RemoteFile::of(&self.files, &state, provider)
     }
 
+    /// Reads what an agent begins with.
     fn load(&self) -> Result<Config, Failure> {
+        let config = self.load_again()?;
+        // The vendor may send some, where the customer lets it.
+        if config.endpoints.is_empty() && !(self.names.is_none() && config.agent.remote_management.configuration) {
+            return Err(Error::no_endpoints().into());
+        }
+        Ok(config)
+    }
+
+    /// Reads what an agent goes on with: whether it may be without endpoints is for the agent, which knows what it has of the vendor.
+    fn load_again(&self) -> Result<Config, Failure> {
         let mut config = load(&self.files, &self.overrides)?;
         let known: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
         if let Some(names) = &self.names {
@@ -205,11 +223,6 @@ impl Source {
                 return Err(Error::new(Fault::EndpointUnknown, detail.trim_end().to_owned()).into());
             }
             config.endpoints.retain(|endpoint| names.contains(&endpoint.name));
-        }
-        // The vendor may send some, where the customer lets it.
-        if config.endpoints.is_empty() && !(self.names.is_none() && config.agent.remote_management.configuration) {
-            let detail = "the configuration has no endpoints".to_owned();
-            return Err(Error::new(Fault::EndpointUnknown, detail).into());
         }
         Ok(config)
     }
@@ -261,6 +274,8 @@ struct Reload {
     source: Source,
     sender: mpsc::Sender<Config>,
     notifier: Option<Arc<Notifier>>,
+    /// What the last one that could be read lets the vendor ask for.
+    word: watch::Sender<RemoteManagement>,
 }
 
 fn drive_reloading(
@@ -392,9 +407,10 @@ async fn reload_on_signal(reload: Reload, policy: Watch) {
             notifier.reloading();
         }
         let source = reload.source.clone();
-        let loaded = tokio::task::spawn_blocking(move || source.load()).await;
+        let loaded = tokio::task::spawn_blocking(move || source.load_again()).await;
         let problem = match loaded {
             Ok(Ok(config)) => {
+                reload.word.send_replace(config.agent.remote_management);
                 if reload.sender.send(config).await.is_err() {
                     return;
                 }

@@ -431,5 +431,17 @@ pub struct RemoteManagement {
     pub configuration: bool,
 }
 
+impl RemoteManagement {
+    /// Returns what both let the vendor ask for.
+    pub(crate) const fn intersect(self, other: Self) -> Self {
+        Self {
+            stop: self.stop && other.stop,
+            restart: self.restart && other.restart,
+            update: self.update && other.update,
+            configuration: self.configuration && other.configuration,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use core::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -71,6 +71,19 @@ struct Live {
     address: Option<IpAddr>,
     rule: Option<usize>,
     signal: Arc<Signal>,
+    /// What it ends with.
+    tie: Option<Arc<Tie>>,
+}
+
+/// What the connections of an endpoint have in common: they can be ended together, whatever session carries them.
+#[derive(Debug, Default)]
+pub(crate) struct Tie(OnceLock<&'static str>);
+
+impl Tie {
+    fn check(&self) -> Result<(), Refusal> {
+        let Some(why) = self.0.get() else { return Ok(()) };
+        Err(Refusal { reason: Reason::Endpoint, rule: None, detail: (*why).to_owned() })
+    }
 }
 
 impl Guard {
@@ -211,6 +224,29 @@ impl Guard {
         Ok(Ticket::new(Arc::clone(self), number, signal))
     }
 
+    /// Decides about a connection that has come to an endpoint which can be cut.
+    ///
+    /// # Errors
+    /// Why it may not be carried.
+    pub(crate) fn admit_tied(self: &Arc<Self>, target: Arc<Target>, tie: &Arc<Tie>) -> Result<Ticket, Refusal> {
+        let now = self.now();
+        let mut state = self.lock();
+        tie.check()?;
+        let (number, signal) = state.admit(target, now)?;
+        if let Some(live) = state.live.get_mut(&number) {
+            live.tie = Some(Arc::clone(tie));
+        }
+        drop(state);
+        Ok(Ticket::new(Arc::clone(self), number, signal))
+    }
+
+    /// Ends what is open of an endpoint, and admits nothing more to it.
+    pub(crate) fn cut(&self, tie: &Arc<Tie>, why: &'static str) {
+        let mut state = self.lock();
+        let _ = tie.0.set(why); // cut twice, it is cut
+        state.cut(tie);
+    }
+
     pub(super) fn settle(&self, number: u64, address: IpAddr) -> Result<(), Refusal> {
         let now = self.now();
         self.lock().settle(number, address, now)
@@ -334,7 +370,7 @@ impl State {
         self.each_meter(rule, |meter, limits| meter.arrived(limits, now.passed));
         let (number, signal) = (self.next, Arc::<Signal>::default());
         self.next += 1;
-        self.live.insert(number, Live { target, address: None, rule, signal: Arc::clone(&signal) });
+        self.live.insert(number, Live { target, address: None, rule, signal: Arc::clone(&signal), tie: None });
         Ok((number, signal))
     }
 
@@ -373,6 +409,18 @@ impl State {
     fn leave(&mut self, number: u64) {
         if let Some(live) = self.live.remove(&number) {
             self.discount(live.rule);
+        }
+    }
+
+    fn cut(&mut self, tie: &Arc<Tie>) {
+        let Err(refusal) = tie.check() else { return };
+        for (number, live) in core::mem::take(&mut self.live) {
+            if live.tie.as_ref().is_some_and(|tied| Arc::ptr_eq(tied, tie)) {
+                self.discount(live.rule);
+                live.signal.revoke(refusal.clone());
+            } else {
+                self.live.insert(number, live);
+            }
         }
     }
 

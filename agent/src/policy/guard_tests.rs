@@ -224,6 +224,29 @@ async fn whoever_comes_anew_waits_for_what_was_carried_before() {
     assert!(second.poll_ready(context).is_pending(), "of the same rule");
 }
 
+#[test]
+fn what_is_cut_ends_counts_no_longer_and_takes_nobody_in_and_the_rest_goes_on() {
+    let guard = Guard::new();
+    let found = Found { policy: policy("", "    max_connections: 3"), text: String::new() };
+    guard.set(found, "one".into());
+    let (tie, other) = (Arc::<Tie>::default(), Arc::<Tie>::default());
+    let first = guard.admit_tied(target(), &tie).unwrap();
+    let (second, third) = (guard.admit_tied(target(), &other).unwrap(), guard.admit(target()).unwrap());
+    assert_eq!(refused(guard.admit(target())), Some(Reason::Connections));
+    let revoked = |ticket: &Ticket| match ticket.poll_revoked(&Context::from_waker(Waker::noop())) {
+        Poll::Ready(refusal) => Some(refusal.detail),
+        Poll::Pending => None,
+    };
+
+    guard.cut(&tie, "taken back");
+
+    assert_eq!([&first, &second, &third].map(revoked), [Some("taken back".to_owned()), None, None]);
+    assert_eq!(refused(guard.admit_tied(target(), &tie)), Some(Reason::Endpoint), "the policy would allow it");
+    let _fourth = guard.admit_tied(target(), &other).unwrap();
+    drop(first);
+    assert_eq!(refused(guard.admit(target())), Some(Reason::Connections), "it is counted off once");
+}
+
 /// V50
 #[test]
 fn frozen_or_out_of_the_policy_s_bounds_the_vendor_may_ask_for_nothing_and_nothing_happens_unasked() {

@@ -42,6 +42,7 @@ pub use pattern::{EndpointPattern, HostPattern, Ports, Range};
 pub use watch::{Watch, Watching};
 
 pub(crate) use file::is_settled;
+pub(crate) use guard::Tie;
 pub(crate) use keep::folder as audit_folder;
 pub(crate) use ticket::{Moved, Target, Ticket, Way};
 #[cfg(unix)]
@@ -143,12 +144,8 @@ impl Commands {
     /// Returns what both allow.
     #[must_use]
     pub const fn intersect(self, other: RemoteManagement) -> RemoteManagement {
-        RemoteManagement {
-            stop: self.stop && other.stop,
-            restart: self.restart && other.restart,
-            update: self.update && other.update,
-            configuration: self.configuration && other.configuration,
-        }
+        let Self { stop, restart, update, configuration } = self;
+        RemoteManagement { stop, restart, update, configuration }.intersect(other)
     }
 }
 

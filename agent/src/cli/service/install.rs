@@ -192,7 +192,7 @@ fn valid(global: &Global, provider: &Arc<CryptoProvider>) -> Result<(Config, Opt
         return Err(Error::new(Fault::NetworkUnknown, detail).into());
     }
     if config.endpoints.is_empty() {
-        return Err(Error::new(Fault::EndpointUnknown, "the configuration has no endpoints".to_owned()).into());
+        return Err(Error::no_endpoints().into());
     }
     let watch = policy::read(global, provider).map_err(|faults| refusal(&faults, Fault::PolicyInvalid))?;
     let config = governed(config, &watch)?;
