@@ -32,6 +32,8 @@ pub(super) struct Remote {
 /// A document that was found good, and whoever waits for the answer.
 #[derive(Debug)]
 struct Pending {
+    /// The keeper's.
+    number: u64,
     /// Nothing where all is taken back.
     document: Option<Document>,
     said: String,
@@ -121,10 +123,9 @@ impl Agent {
             Ok(Some(document)) => {
                 let Some(remote) = &mut self.remote else { return };
                 let document = (!document.sent.is_empty()).then_some(document);
-                if remote.desk.ask(document.as_ref().map(|document| document.kept.clone())) {
-                    remote.pending = Some(Pending { document, said, reply });
-                } else {
-                    self.refuse(&No::unsupported("nothing keeps it".to_owned()), &said, reply);
+                match remote.desk.draft(document.as_ref().map(|document| document.kept.clone())) {
+                    Some(number) => remote.pending = Some(Pending { number, document, said, reply }),
+                    None => self.refuse(&No::unkept("nothing keeps it".to_owned()), &said, reply),
                 }
             }
             Ok(None) => {
@@ -230,31 +231,53 @@ impl Agent {
                 self.show_remote();
                 Heard::Removed(before.difference(&after).cloned().collect())
             }
-            News::Written(written) => {
-                let Some(pending) = remote.pending.take() else { return Heard::Nothing }; // what was put back
-                self.written(written, pending)
+            News::Drafted(number, drafted) => {
+                if let Some(pending) = remote.pending.take_if(|pending| pending.number == number) {
+                    self.drafted(drafted, pending);
+                }
+                Heard::Nothing
+            }
+            News::Kept(number, kept) => {
+                let Some(pending) = remote.pending.take_if(|pending| pending.number == number) else {
+                    return Heard::Nothing;
+                };
+                self.kept(kept, pending)
             }
         }
     }
 
-    /// A document is written down, or could not be.
-    fn written(&mut self, written: Result<(), String>, pending: Pending) -> Heard {
-        let Pending { document, said, reply } = pending;
-        if let Err(why) = written {
-            let no = No { told: "this agent cannot keep it".to_owned(), ..No::unsupported(why) };
-            self.refuse(&no, &said, reply);
+    /// A document is written down, and counts for nothing yet; or it could not be.
+    fn drafted(&mut self, drafted: Result<(), String>, pending: Pending) {
+        let sent = pending.document.as_ref().map_or(&[][..], |document| &document.sent);
+        // The customer may have thought otherwise meanwhile. From here on it is in force, or kept until it may be.
+        let allowed = self.guard.commands(self.config.agent.remote_management).configuration;
+        let no = match drafted {
+            Err(why) => Some(No::unkept(why)),
+            Ok(()) if !allowed => Some(No::forbidden()),
+            Ok(()) => self.object(sent).err(),
+        };
+        let Some(remote) = &mut self.remote else { return };
+        let no = match no {
+            None if remote.desk.keep(pending.number) => {
+                remote.pending = Some(pending);
+                return;
+            }
+            None => No::unkept("nothing keeps it".to_owned()),
+            Some(no) => no,
+        };
+        remote.desk.forget();
+        self.refuse(&no, &pending.said, pending.reply);
+    }
+
+    /// A document is what is kept, or could not be.
+    fn kept(&mut self, kept: Result<(), String>, pending: Pending) -> Heard {
+        let Pending { document, said, reply, .. } = pending;
+        if let Err(why) = kept {
+            self.refuse(&No::unkept(why), &said, reply);
             return Heard::Nothing;
         }
         let sent = document.as_ref().map_or(&[][..], |document| &document.sent);
-        // The customer may have thought otherwise meanwhile.
-        let allowed = self.guard.commands(self.config.agent.remote_management).configuration;
-        let no = if allowed { self.object(sent).err() } else { Some(No::forbidden()) };
         let Some(remote) = &mut self.remote else { return Heard::Nothing };
-        if let Some(no) = no {
-            remote.desk.ask(remote.document.as_ref().map(|document| document.kept.clone())); // refused, it changes nothing
-            self.refuse(&no, &said, reply);
-            return Heard::Nothing;
-        }
         let (endpoints, sha256) = (sent.len(), document.as_ref().map(|document| document.kept.print.clone()));
         remote.document = document;
         remote.problem.clear();
@@ -368,6 +391,11 @@ impl No {
     const fn unsupported(detail: String) -> Self {
         let told = String::new();
         Self { code: Code::UNSUPPORTED, told, fault: Fault::CommandUnsupported, detail }
+    }
+
+    /// There is no place for it.
+    fn unkept(detail: String) -> Self {
+        Self { told: "this agent cannot keep it".to_owned(), ..Self::unsupported(detail) }
     }
 
     /// The customer has taken the word back that it was sent upon.

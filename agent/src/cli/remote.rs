@@ -64,8 +64,7 @@ fn show(file: &RemoteFile, output: Output) -> Result<Exit, Failure> {
 
 fn remove(file: &RemoteFile) -> Result<Exit, Failure> {
     let is_there = std::fs::symlink_metadata(file.path()).is_ok();
-    file.write(None)
-        .map_err(|error| Error::new(Fault::FileUnwritable, format!("{}: {error}", file.path().display())))?;
+    file.remove().map_err(|error| Error::new(Fault::FileUnwritable, format!("{}: {error}", file.path().display())))?;
     print(if is_there {
         "removed: an agent that runs gives these endpoints up within a second, with what is open\n"
     } else {

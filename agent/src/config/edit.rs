@@ -215,7 +215,7 @@ fn put_file(path: &Path, content: &[u8], mode: u32, own: impl FnOnce(&fs::File) 
 }
 
 /// Asks the disk to keep the name of a file. A folder that may not be read is kept by the system, some time.
-fn sync_folder(path: &Path) {
+pub(crate) fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     if cfg!(unix) {
         let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());

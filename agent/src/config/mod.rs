@@ -39,7 +39,7 @@ pub use upstream::{Address, ProxyVersion};
 pub use values::Kind;
 
 pub(crate) use acme::{VARIABLE as EAB_VARIABLE, place};
-pub(crate) use edit::{replace, replace_as, write_out};
+pub(crate) use edit::{replace, replace_as, sync_folder, write_out};
 pub(crate) use file::{Leave, Named};
 pub(crate) use load::{Text, fault, read_private, read_public};
 pub(crate) use place::locate;

@@ -1,6 +1,7 @@
 //! Writes documents, and sees when somebody else changes what is kept: the agent itself waits for no disk.
 
 use core::time::Duration;
+use std::io;
 
 use tokio::{
     sync::mpsc,
@@ -14,15 +15,30 @@ use super::{Document, Kept, RemoteFile, file::Stamp};
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) file: RemoteFile,
-    wishes: mpsc::Sender<Option<Kept>>,
+    wishes: mpsc::Sender<Wish>,
     news: mpsc::Receiver<News>,
+    /// The number of the document that was handed over last.
+    number: u64,
+}
+
+/// What a keeper is asked for.
+#[derive(Debug)]
+enum Wish {
+    /// To write a document down beside what is kept; nothing where all is to be taken back.
+    Draft(u64, Option<Kept>),
+    /// To keep what was written down last.
+    Keep(u64),
+    /// To forget it.
+    Forget,
 }
 
 /// What a keeper tells.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// What was to be written is, or why not.
-    Written(Result<(), String>),
+    /// The document of this number is written down and does not count yet, or why it is not.
+    Drafted(u64, Result<(), String>),
+    /// It is what is kept, or why not.
+    Kept(u64, Result<(), String>),
     /// Somebody else has changed or removed what is kept.
     Changed(Result<Option<Document>, String>),
 }
@@ -31,9 +47,11 @@ pub(crate) enum News {
 #[derive(Debug)]
 pub(crate) struct Keeping {
     file: RemoteFile,
-    wishes: mpsc::Receiver<Option<Kept>>,
+    wishes: mpsc::Receiver<Wish>,
     news: mpsc::Sender<News>,
     seen: Seen,
+    /// Whether a document is to be kept, rather than none.
+    wanted: bool,
 }
 
 /// What the keeper has seen of the file.
@@ -47,16 +65,29 @@ enum Seen {
 impl Desk {
     /// Returns what is kept, and the two ends of the keeper.
     pub(crate) fn open(file: RemoteFile) -> (Result<Option<Document>, String>, Self, Keeping) {
+        file.forget(); // nobody has decided about it, or it was refused
         let seen = Seen::As(file.stamp()); // before it is read: what changes meanwhile is read again
         let found = file.load();
-        let ((wishes, wanted), (tell, news)) = (mpsc::channel(1), mpsc::channel(1));
-        let keeping = Keeping { file: file.clone(), wishes: wanted, news: tell, seen };
-        (found, Self { file, wishes, news }, keeping)
+        // What is forgotten is followed by the next at once.
+        let ((wishes, asked), (tell, news)) = (mpsc::channel(2), mpsc::channel(1));
+        let keeping = Keeping { file: file.clone(), wishes: asked, news: tell, seen, wanted: false };
+        (found, Self { file, wishes, news, number: 0 }, keeping)
     }
 
-    /// Asks for a document to be written, or for what is kept to be removed; returns whether somebody will.
-    pub(crate) fn ask(&self, kept: Option<Kept>) -> bool {
-        self.wishes.try_send(kept).is_ok()
+    /// Asks for a document to be written down, or for nothing to be; returns its number where somebody will. What is kept stays as it is.
+    pub(crate) fn draft(&mut self, kept: Option<Kept>) -> Option<u64> {
+        self.number += 1;
+        self.wishes.try_send(Wish::Draft(self.number, kept)).ok().map(|()| self.number)
+    }
+
+    /// Asks for what was written down to be what is kept; returns whether somebody will.
+    pub(crate) fn keep(&self, number: u64) -> bool {
+        self.wishes.try_send(Wish::Keep(number)).is_ok()
+    }
+
+    /// Lets go of what was written down.
+    pub(crate) fn forget(&self) {
+        let _ = self.wishes.try_send(Wish::Forget); // it counts for nothing, and is gone at the next start at the latest
     }
 
     /// Waits for news. Cancelled, it loses none.
@@ -73,7 +104,12 @@ impl Keeping {
         loop {
             let news = tokio::select! {
                 wish = self.wishes.recv() => match wish {
-                    Some(kept) => self.write(kept).await,
+                    Some(Wish::Draft(number, kept)) => Some(News::Drafted(number, self.draft(kept).await)),
+                    Some(Wish::Keep(number)) => Some(News::Kept(number, self.keep().await)),
+                    Some(Wish::Forget) => {
+                        self.forget().await;
+                        None
+                    }
                     None => return,
                 },
                 _ = clock.tick() => self.look().await,
@@ -86,14 +122,31 @@ impl Keeping {
         }
     }
 
-    async fn write(&mut self, kept: Option<Kept>) -> Option<News> {
-        let (file, wanted) = (self.file.clone(), kept.is_some());
-        let written = spawn_blocking(move || (file.write(kept.as_ref()), file.stamp())).await;
-        let Ok((written, stamp)) = written else { return Some(News::Written(Err("it failed".to_owned()))) };
-        if written.is_ok() {
+    async fn draft(&mut self, kept: Option<Kept>) -> Result<(), String> {
+        self.wanted = kept.is_some();
+        let Some(kept) = kept else { return Ok(()) };
+        let file = self.file.clone();
+        let written = spawn_blocking(move || file.draft(&kept)).await;
+        self.told(written.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
+    }
+
+    async fn keep(&mut self) -> Result<(), String> {
+        let (file, wanted) = (self.file.clone(), self.wanted);
+        let kept = spawn_blocking(move || (if wanted { file.keep() } else { file.remove() }, file.stamp())).await;
+        let (kept, stamp) = kept.unwrap_or_else(|_| (Err(io::ErrorKind::Other.into()), None));
+        if kept.is_ok() {
             self.seen = if stamp.is_some() == wanted { Seen::As(stamp) } else { Seen::Otherwise };
         }
-        Some(News::Written(written.map_err(|error| format!("{}: {error}", self.file.path().display()))))
+        self.told(kept)
+    }
+
+    async fn forget(&self) {
+        let file = self.file.clone();
+        let _ = spawn_blocking(move || file.forget()).await; // nobody reads what is left
+    }
+
+    fn told(&self, done: io::Result<()>) -> Result<(), String> {
+        done.map_err(|error| format!("{}: {error}", self.file.path().display()))
     }
 
     async fn look(&mut self) -> Option<News> {
@@ -128,8 +181,11 @@ mod tests {
         assert_eq!(found, Ok(None));
         let kept = desk.file.kept("version: 1\nendpoints: []\n".to_owned(), String::new());
 
-        assert!(desk.ask(Some(kept.clone())));
-        assert_eq!(desk.next().await, Some(News::Written(Ok(()))));
+        let number = desk.draft(Some(kept.clone())).unwrap();
+        assert_eq!(desk.next().await, Some(News::Drafted(number, Ok(()))));
+        assert_eq!(desk.file.load(), Ok(None), "nobody has decided yet");
+        assert!(desk.keep(number));
+        assert_eq!(desk.next().await, Some(News::Kept(number, Ok(()))));
         assert_eq!(desk.file.load().unwrap().unwrap().kept, kept);
 
         std::fs::remove_file(desk.file.path()).unwrap();
@@ -140,6 +196,32 @@ mod tests {
         task.await.unwrap();
     }
 
+    /// CMD-007: killed at any moment, an agent never has what it has refused, or was about to.
+    #[tokio::test]
+    async fn what_nobody_has_decided_about_and_what_is_let_go_of_is_never_kept() {
+        let file = file("remote-undecided");
+        let (_, mut desk, keeping) = Desk::open(file.clone());
+        tokio::spawn(keeping.run());
+        let document = |said: &str| file.kept("version: 1\nendpoints: []\n".to_owned(), said.to_owned());
+        let first = desk.draft(Some(document("first"))).unwrap();
+        assert_eq!(desk.next().await, Some(News::Drafted(first, Ok(()))));
+        let (found, ..) = Desk::open(file.clone()); // as after a crash
+        assert_eq!(found, Ok(None));
+        assert!(desk.keep(first));
+        assert!(matches!(desk.next().await, Some(News::Kept(number, Err(_))) if number == first), "it is gone");
+
+        let second = desk.draft(Some(document("second"))).unwrap();
+        assert_eq!(desk.next().await, Some(News::Drafted(second, Ok(()))));
+        desk.forget();
+        let third = desk.draft(Some(document("third"))).unwrap();
+
+        assert_eq!(desk.next().await, Some(News::Drafted(third, Ok(()))), "what comes next has its own number");
+        assert!(desk.keep(third));
+        assert_eq!(desk.next().await, Some(News::Kept(third, Ok(()))));
+        assert_eq!(file.load().unwrap().unwrap().kept.said, "third");
+        assert_eq!(std::fs::read_dir(file.path().parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+    }
+
     #[tokio::test]
     async fn what_cannot_be_written_is_told() {
         let file = file("remote-unwritable");
@@ -147,8 +229,9 @@ mod tests {
         let (_, mut desk, keeping) = Desk::open(file);
         tokio::spawn(keeping.run());
 
-        assert!(desk.ask(Some(desk.file.kept(String::new(), String::new()))));
+        let kept = desk.file.kept(String::new(), String::new());
+        let number = desk.draft(Some(kept)).unwrap();
 
-        assert!(matches!(desk.next().await, Some(News::Written(Err(_)))));
+        assert!(matches!(desk.next().await, Some(News::Drafted(told, Err(_))) if told == number));
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     audit::{Hasher, check_owner},
-    config::{Sent, document, replace_as, told},
+    config::{Sent, document, replace_as, sync_folder, told},
     local::name_of,
     private::make_folder,
     sealed::{read, seal, unseal},
@@ -97,21 +97,47 @@ impl RemoteFile {
         Ok(text)
     }
 
-    /// Writes a document in one step, mode 0600, and waits for the disk; without one, removes what is kept.
+    /// Writes a document down, mode 0600, and waits for the disk: beside what is kept, which stays as it is.
     ///
     /// # Errors
-    /// What the system says; what was kept is as it was.
-    pub(crate) fn write(&self, kept: Option<&Kept>) -> io::Result<()> {
-        let Some(kept) = kept else {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                done => done,
-            };
-        };
+    /// What the system says.
+    pub(super) fn draft(&self, kept: &Kept) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
             make_folder(folder)?;
         }
-        replace_as(&self.path, seal(kept, self.hasher).as_bytes(), 0o600)
+        replace_as(&self.pending(), seal(kept, self.hasher).as_bytes(), 0o600)
+    }
+
+    /// Makes what was written down last what is kept, in one step, and waits for the disk.
+    ///
+    /// # Errors
+    /// What the system says; what was kept is as it was.
+    pub(super) fn keep(&self) -> io::Result<()> {
+        fs::rename(self.pending(), &self.path)?;
+        sync_folder(&self.path);
+        Ok(())
+    }
+
+    /// Removes what was written down and is not kept, if there is anything.
+    pub(super) fn forget(&self) {
+        let _ = fs::remove_file(self.pending()); // nobody reads it
+    }
+
+    /// Removes what is kept, and waits for the disk.
+    ///
+    /// # Errors
+    /// What the system says; what was kept is as it was.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            done => done?,
+        }
+        sync_folder(&self.path);
+        Ok(())
+    }
+
+    fn pending(&self) -> PathBuf {
+        self.path.with_extension("json.pending")
     }
 
     /// Returns what tells whether somebody else has changed the file; nothing where there is none.
@@ -140,12 +166,17 @@ mod tests {
     const DOCUMENT: &str =
         "version: 1\nendpoints:\n  - { name: a, url: 'https://a.example.com', upstream: { url: 80 } }\n";
 
+    fn write(file: &RemoteFile, kept: &Kept) {
+        file.draft(kept).unwrap();
+        file.keep().unwrap();
+    }
+
     fn kept_in(name: &str) -> (PathBuf, RemoteFile) {
         let state = crate::testing::folder(name);
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let file = RemoteFile::of(&["adit.yml".into()], &state, &provider).unwrap();
         let kept = file.kept(DOCUMENT.to_owned(), "by ops".to_owned());
-        file.write(Some(&kept)).unwrap();
+        write(&file, &kept);
         (state, file)
     }
 
@@ -161,8 +192,8 @@ mod tests {
         assert_eq!((mode(file.path()), mode(file.path().parent().unwrap())), (0o600, 0o700));
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         assert_eq!(RemoteFile::of(&["b.yml".into()], &state, &provider).unwrap().load(), Ok(None));
-        file.write(None).unwrap();
-        file.write(None).unwrap();
+        file.remove().unwrap();
+        file.remove().unwrap();
         assert_eq!(file.load(), Ok(None));
     }
 
@@ -195,10 +226,10 @@ mod tests {
     fn a_document_that_this_version_does_not_take_is_not_believed_however_well_it_is_kept() {
         let (_, file) = kept_in("remote-rules");
         let kept = file.kept("version: 1\nagent: {}\nendpoints: []\n".to_owned(), String::new());
-        file.write(Some(&kept)).unwrap();
+        write(&file, &kept);
         assert!(file.load().unwrap_err().contains("line 2, column 1: agent: "), "{:?}", file.load());
 
-        file.write(Some(&Kept { print: "0".repeat(64), ..file.kept(DOCUMENT.to_owned(), String::new()) })).unwrap();
+        write(&file, &Kept { print: "0".repeat(64), ..file.kept(DOCUMENT.to_owned(), String::new()) });
         assert!(file.load().unwrap_err().ends_with("the document is not the one that was taken"));
     }
 
@@ -208,9 +239,9 @@ mod tests {
         let first = file.stamp();
         assert!(first.is_some());
 
-        file.write(Some(&file.kept("version: 1\nendpoints: []\n".to_owned(), String::new()))).unwrap();
+        write(&file, &file.kept("version: 1\nendpoints: []\n".to_owned(), String::new()));
         assert_ne!(file.stamp(), first);
-        file.write(None).unwrap();
+        file.remove().unwrap();
         assert_eq!(file.stamp(), None);
     }
 }
