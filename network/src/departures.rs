@@ -109,7 +109,7 @@ impl Departure {
 }
 
 impl Departures {
-    /// Notes that somebody left an endpoint. Beyond [`MOST`] endpoints that nobody came back to the oldest is forgotten.
+    /// Notes that somebody left an endpoint. Beyond `MOST` endpoints that nobody came back to the oldest is forgotten.
     pub fn note(&self, key: &Arc<Key>, departure: Departure) {
         let mut table = self.0.lock();
         table.forget(key);
