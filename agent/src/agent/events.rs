@@ -418,7 +418,8 @@ fn shown(time: Duration) -> String {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use std::{cell::Cell, fs};
+    use core::cell::Cell;
+    use std::fs;
 
     use adit_core::{Heartbeat, Limits, Secret, SessionId, VERSION, Welcome};
 

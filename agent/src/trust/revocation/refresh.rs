@@ -1,10 +1,6 @@
 //! Keeps the lists new while the agent runs, and ends sessions whose network they speak against.
 
-use core::{
-    future::{Future, pending},
-    pin::pin,
-    time::Duration,
-};
+use core::{future::pending, pin::pin, time::Duration};
 use std::sync::Arc;
 
 use adit_core::Code;
@@ -64,7 +60,7 @@ impl Revocation {
             let is_wanted = self.lock().is_wanted;
             let mut is_last = false;
             if is_wanted || turn.at <= Instant::now() {
-                let is_fresh = self.judging(self.refresh(&way), judge).await;
+                let is_fresh = self.judging(Box::pin(self.refresh(&way)), judge).await;
                 is_last = !is_fresh && self.is_ending();
                 turn = self.next_turn(turn, is_fresh);
                 let mut state = self.lock();

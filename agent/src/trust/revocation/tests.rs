@@ -213,7 +213,7 @@ fn a_disk_that_hangs_holds_nobody_and_gets_the_newest_list_of_each_scope_in_the_
     revocation.keep_in(folder.clone());
     let file = |authority: &Authority| {
         let list = CertificateRevocationListDer::from(authority.list(1, &[]));
-        let list = RevocationList::signed(list, &[authority.der.clone()], &provider()).unwrap();
+        let list = RevocationList::signed(list, core::slice::from_ref(&authority.der), &provider()).unwrap();
         revocation.lock().kept.path(&list).unwrap()
     };
     let (hanging, well) = (file(&ours), file(&other));
@@ -320,7 +320,7 @@ fn a_dial_that_was_on_its_way_when_its_certificate_was_revoked_does_not_escape()
     let revocation = ours.revocation(CrlMode::PreferStapled);
     let chain = Chain { leaf: ours.leaf(1, Some(URL)), ..ours.chain(1) };
     let judge = |sessions| {
-        let closed = std::cell::RefCell::new(Vec::new());
+        let closed = core::cell::RefCell::new(Vec::new());
         revocation.end_lost(|leaf, _| {
             closed.borrow_mut().push(leaf.clone());
             sessions
@@ -330,9 +330,9 @@ fn a_dial_that_was_on_its_way_when_its_certificate_was_revoked_does_not_escape()
     assert_eq!(revocation.check(chain.clone(), &ours.staple(1, &[]), now()).map_err(fault), Ok(()));
     revocation.hear(&ours.list(2, &[1]), now());
 
-    assert_eq!(judge(0), [chain.leaf.clone()], "there is no session yet");
+    assert_eq!(judge(0), core::slice::from_ref(&chain.leaf), "there is no session yet");
     assert_eq!(revocation.ended(), None);
-    assert_eq!(judge(1), [chain.leaf.clone()], "now there is");
+    assert_eq!(judge(1), core::slice::from_ref(&chain.leaf), "now there is");
     assert_eq!(revocation.ended().map(|told| told.fault), Some(Fault::CertificateRevoked));
     assert_eq!(revocation.urls(&revocation.lock()), [] as [String; 0], "nobody needs its lists");
     assert!(revocation.told().starts_with("ADIT-1111"), "{}", revocation.told());
