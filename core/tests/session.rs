@@ -377,6 +377,8 @@ fn a_document_is_carried_whole_or_not_at_all() {
 #[test]
 fn revocation_lists_are_handed_over_the_newest_of_those_that_wait() {
     let mut pair = Pair::established(Options::default());
+    let heard = |pair: &Pair| pair.agent.link.session().unwrap().processed();
+    let before = heard(&pair);
     let session = pair.network.link.session_mut().unwrap();
     session.tell_revocations("old".into()).unwrap();
     session.command(Command::Restart, "").unwrap();
@@ -385,6 +387,7 @@ fn revocation_lists_are_handed_over_the_newest_of_those_that_wait() {
     let told = pair.agent.take_events();
     let lists: Vec<_> = told.iter().filter(|event| matches!(event, Event::Revocations(_))).collect();
     assert_eq!((told.len(), lists), (2, vec![&Event::Revocations("new".into())]));
+    assert_eq!(heard(&pair) - before, 2, "the agent would leave the older out by itself");
 
     assert_eq!(pair.network.take_events(), [], "there is no answer");
 }

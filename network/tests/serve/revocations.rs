@@ -69,7 +69,8 @@ async fn who_was_shown_an_older_list_in_the_handshake_is_told_as_soon_as_the_ses
     let mut wire = Wire::dial(&network).await;
     wire.shake().await;
     network.run(&["ca", "crl"]);
-    until("it is read", || network.log().contains("the revocation lists for agents have changed")).await;
+    // Whoever was there then has been told.
+    until("all are told", || network.log().contains("agents were told of the new revocation lists")).await;
 
     wire.say(&Encoded::message(Kind::Hello, &first(hello(&token, 1)))).await;
 
