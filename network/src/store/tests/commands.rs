@@ -138,14 +138,22 @@ async fn what_is_over_is_kept_for_a_while_and_not_without_end() {
          WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10010)
          SELECT n, 1, 'other', 'stop', '', '', ? + n, 0, 'expired', 0 FROM n";
     sqlx::query(old).bind(unix_millis() - 20_000).execute(&store.writer).await.unwrap();
-    sqlx::query("UPDATE commands SET created = 0 WHERE id = '10010'").execute(&store.writer).await.unwrap();
 
     asked(&store, 1, MINUTE).await;
 
-    assert_eq!(store.command("10010").await.unwrap(), None, "of 1970");
     assert_eq!(store.command("9").await.unwrap(), None, "one of the oldest");
     let count: i64 = sqlx::query("SELECT count(*) FROM commands").fetch_one(&store.readers).await.unwrap().get(0);
     assert_eq!(count, 10_001);
+
+    sqlx::query("DELETE FROM commands WHERE id NOT IN ('100', '101')").execute(&store.writer).await.unwrap();
+    let age = "UPDATE commands SET created = ? WHERE id = ?";
+    for (id, days) in [("100", 29), ("101", 31)] {
+        let created = unix_millis() - days * 24 * 3_600_000;
+        sqlx::query(age).bind(created).bind(id).execute(&store.writer).await.unwrap();
+    }
+    asked(&store, 2, MINUTE).await;
+    assert!(store.command("100").await.unwrap().is_some());
+    assert_eq!(store.command("101").await.unwrap(), None);
 }
 
 #[tokio::test]
