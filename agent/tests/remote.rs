@@ -24,6 +24,7 @@ use tokio::{
 /// The customer's own endpoint, and one that the vendor sends.
 const OWN: &str = "tcp://:1001";
 const SENT: &str = "tcp://:2001";
+const TOO_SOON: &str = "one document a second is looked at";
 const BOTH: (&str, &str) = ("configuration: true", "configuration: true");
 
 /// CMD-001
@@ -112,6 +113,9 @@ async fn a_document_that_is_refused_says_where_and_changes_nothing() {
         (named("x", "tcp://:9999", &here), Code::DISALLOWED, of_policy),
         (named("own", "tcp://:3001", &here), Code::CONFIGURATION, "an endpoint of that name"),
         (named("x", OWN, &here), Code::CONFIGURATION, "an endpoint with that URL"),
+        (named("OWN", "tcp://:3001", &here), Code::CONFIGURATION, "an endpoint of that name"),
+        (named("x", "tcp://foo:1001", &here), Code::CONFIGURATION, "an endpoint with that URL"),
+        ("x: &x [a]\ny: [*x, *x]\n".to_owned(), Code::DOCUMENT, "Correct the YAML there"),
     ] {
         let (told, text) = site.send(&document).await;
         assert!(told == code && text.contains(words), "{words}: {told} {text}");
@@ -238,6 +242,23 @@ async fn what_is_kept_and_damaged_is_left_aside_loudly_and_the_next_takes_its_pl
     assert_eq!(site.status()["endpoints"].as_array().unwrap().len(), 1);
     assert_eq!(site.send(&document).await.0, Code::NO_ERROR);
     site.carries(SENT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_are_not_looked_at_one_after_the_other_without_end() {
+    let mut site = Site::start(BOTH).await;
+    let mut answers = Vec::new();
+
+    for _ in 0..6 {
+        site.network.session().configure("version: [\n", "by ops").unwrap();
+    }
+    for _ in 0..6 {
+        answers.push(site.answer().await);
+    }
+
+    assert_eq!(answers[0].0, Code::DOCUMENT, "{answers:?}");
+    assert!(answers.contains(&(Code::BUSY, TOO_SOON.to_owned())), "{answers:?}");
+    assert_eq!(site.send(&site.document("crm", SENT)).await.0, Code::NO_ERROR);
 }
 
 /// An agent that begins with nothing but the vendor's word, and what a later file of the customer's says of the same name.
@@ -384,9 +405,19 @@ impl Site {
         format!("version: 1\nendpoints:\n{}", endpoint(name, url, &format!("url: {}", self.port())))
     }
 
-    /// Sends a document, and returns what the agent answers.
+    /// Sends a document, again while it comes too soon, and returns what the agent answers.
     async fn send(&mut self, document: &str) -> (Code, String) {
-        self.network.session().configure(document, "by ops").unwrap();
+        loop {
+            self.network.session().configure(document, "by ops").unwrap();
+            let answer = self.answer().await;
+            if answer != (Code::BUSY, TOO_SOON.to_owned()) {
+                return answer;
+            }
+            tokio::time::sleep(core::time::Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn answer(&mut self) -> (Code, String) {
         loop {
             if let Seen::Answer(code) = self.network.next().await {
                 return (code, self.network.told());

@@ -55,10 +55,16 @@ class Site:
     def ask(self, *endpoints):
         """Sends a document, and returns what the agent answers: its code and its words."""
         self.write("document.yml", {"version": 1, "endpoints": list(endpoints)})
-        mark = self.vendor.mark()
-        self.vendor.say(f"configuration {self.folder / 'document.yml'} ticket 4711")
-        answer = self.vendor.wait_for(r"^answer (\S+) ?(.*)$", after=mark, deadline=LONG)
-        return answer.group(1), answer.group(2)
+        answers = []
+
+        def is_looked_at():
+            mark = self.vendor.mark()
+            self.vendor.say(f"configuration {self.folder / 'document.yml'} ticket 4711")
+            answers.append(self.vendor.wait_for(r"^answer (\S+) ?(.*)$", after=mark, deadline=LONG).groups())
+            return answers[-1] != ("BUSY", "one document a second is looked at")
+
+        wait_until(is_looked_at, "looked at")
+        return answers[-1]
 
     def names(self):
         return [endpoint["name"] for endpoint in json.loads(self.adit("status", "--output", "json"))["endpoints"]]

@@ -1,9 +1,11 @@
 //! Endpoints that the vendor sends by a command: taken or refused, in force beside the customer's own, and withdrawn.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use adit_core::{Code, escape};
 use adit_tokio::CommandReply;
+use tokio::time::Instant;
 
 use super::{
     Agent, Patience,
@@ -27,6 +29,8 @@ pub(super) struct Remote {
     problem: String,
     /// What is being written down.
     pending: Option<Pending>,
+    /// When a document was looked at last.
+    weighed: Option<Instant>,
 }
 
 /// A document that was found good, and whoever waits for the answer.
@@ -100,7 +104,7 @@ impl Agent {
     /// Takes endpoints that the vendor sends, where the customer says so: what is kept of them already, and what `desk` will keep.
     #[must_use]
     pub(crate) fn with_remote(mut self, found: Result<Option<Document>, String>, desk: Desk) -> Self {
-        let mut remote = Remote { desk, document: None, problem: String::new(), pending: None };
+        let mut remote = Remote { desk, document: None, problem: String::new(), pending: None, weighed: None };
         remote.set(found);
         if let Some(Document { kept, sent }) = &remote.document {
             let held = withheld(self.config.agent.remote_management.configuration, self.guard.policy().as_deref());
@@ -138,24 +142,34 @@ impl Agent {
     }
 
     /// Returns the document that is to be written down; nothing where it is in force already.
-    fn weigh(&self, text: &str, said: &str, places: &Places) -> Result<Option<Document>, No> {
+    fn weigh(&mut self, text: &str, said: &str, places: &Places) -> Result<Option<Document>, No> {
         let Some(remote) = &self.remote else {
             return Err(No::unsupported(
                 "this agent was started for endpoints that were named, or keeps no state".to_owned(),
             ));
         };
         if remote.pending.is_some() {
-            let told = "another document is being taken".to_owned();
-            return Err(No { code: Code::BUSY, detail: told.clone(), told, fault: Fault::CommandUnsupported });
+            return Err(No::busy("another document is being taken"));
         }
+        let known = remote.document.as_ref().filter(|known| known.kept.document == text);
+        if let Some(known) = known {
+            self.object(&known.sent)?;
+            return Ok(None);
+        }
+        // What it costs to look at one, and to try its endpoints, holds the rest up.
+        let now = Instant::now();
+        if remote.weighed.is_some_and(|before| now.duration_since(before) < PACE) {
+            return Err(No::busy("one document a second is looked at"));
+        }
+        self.remote.iter_mut().for_each(|remote| remote.weighed = Some(now));
         let sent = document(text).map_err(|faults| {
             let lines: Vec<String> = faults.iter().take(MAX_FAULTS).map(told).collect();
             let told = lines.join("; ");
             No { code: Code::DOCUMENT, detail: told.clone(), told, fault: Fault::ConfigInvalid }
         })?;
         self.object(&sent)?;
-        let same = remote.document.as_ref().is_some_and(|known| known.kept.document == text);
-        if same || remote.document.is_none() && sent.is_empty() && remote.problem.is_empty() {
+        let Some(remote) = &self.remote else { return Ok(None) };
+        if remote.document.is_none() && sent.is_empty() && remote.problem.is_empty() {
             return Ok(None);
         }
         places.try_all(sent.iter().map(|sent| &sent.endpoint)).map_err(|(at, error)| {
@@ -398,6 +412,10 @@ impl No {
         Self { told: "this agent cannot keep it".to_owned(), ..Self::unsupported(detail) }
     }
 
+    fn busy(told: &str) -> Self {
+        Self { code: Code::BUSY, detail: told.to_owned(), told: told.to_owned(), fault: Fault::CommandUnsupported }
+    }
+
     /// The customer has taken the word back that it was sent upon.
     fn forbidden() -> Self {
         let told = "the customer's policy does not allow it".to_owned();
@@ -406,5 +424,7 @@ impl No {
     }
 }
 
+/// Documents that come sooner after one another are not looked at.
+const PACE: Duration = Duration::from_secs(1);
 /// More faults of a document are not told at once.
 const MAX_FAULTS: usize = 5;

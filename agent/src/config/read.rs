@@ -6,7 +6,7 @@ use adit_core::{Heartbeat, LANES, Secret, TlsEnd, UpstreamProtocol};
 
 use super::{
     Address, AgentConfig, Channel, Cover, CrlConfig, CrlMode, EndpointConfig, KeyPrint, Kind, ListUrl, LogFormat,
-    LogOutput, Named, ProxyVersion, ReleaseUrl, Releases, RemoteManagement, Roots, Token, UpstreamConfig,
+    LogOutput, Named, ProxyVersion, Reach, ReleaseUrl, Releases, RemoteManagement, Roots, Token, UpstreamConfig,
     UpstreamTrust, local,
     releases::is_key,
     route,
@@ -244,6 +244,14 @@ pub(super) enum Author {
 }
 
 impl Author {
+    /// Returns whether two names are one: the customer may tell names apart by their case, for nobody else says them.
+    const fn takes_for_one(self, name: &str, other: &str) -> bool {
+        match self {
+            Self::Customer => name == other,
+            Self::Vendor => name.eq_ignore_ascii_case(other),
+        }
+    }
+
     /// Takes out what this author may not say, with a fault.
     fn bar(self, section: &mut Section<'_, '_>, keys: &[&'static str]) {
         if self == Self::Vendor {
@@ -268,35 +276,19 @@ pub(super) fn endpoint(
             let remedy = "Use letters, digits, `-`, `_` and `.`, at most 253 of them";
             section.reject("name", scalar, &format!("`{}` is not a name", scalar.text.escape_debug()), remedy);
         }
-        Some(scalar) if before.iter().any(|other| other.name == scalar.text) => {
+        Some(scalar) if before.iter().any(|other| author.takes_for_one(&other.name, &scalar.text)) => {
             let problem = format!("there are two endpoints `{}`", scalar.text);
             section.reject("name", scalar, &problem, "Give each its own name");
         }
         Some(_) => {}
     }
     let url = section.scalar("url");
-    let asked = match &url {
-        None => {
-            section.missing(
-                "url",
-                "an endpoint needs a URL",
-                "Write `url: https://crm.example.com` or `url: tcp://:5432`",
-            );
-            None
-        }
-        Some(scalar) => match endpoint_url(&scalar.text, None) {
-            Ok(asked) if asked.0.len() <= MAX_URL => Some(asked),
-            Ok(_) => {
-                section.reject("url", scalar, "too long", "An endpoint's URL has at most 512 octets");
-                None
-            }
-            Err(problem) => {
-                let problem = format!("`{}` {problem}", scalar.text.escape_debug());
-                section.reject("url", scalar, &problem, "Write `https://crm.example.com` or `tcp://:5432`");
-                None
-            }
-        },
-    };
+    let asked = asked(&section, url.as_ref());
+    if let (Author::Vendor, Some(scalar), Some((asked, _))) = (author, &url, &asked)
+        && let Some(other) = before.iter().find(|other| Reach::is_one(&other.url, asked))
+    {
+        section.reject("url", scalar, &format!("endpoint `{}` has this URL", other.name), "Give each its own URL");
+    }
     let kind = asked.as_ref().map_or(Kind::Tcp, |(_, kind)| *kind);
     let ends_here = section.has("agent_tls_termination");
     let pooling = section.value("pooling_enabled", false, "true or false", flag);
@@ -330,6 +322,24 @@ pub(super) fn endpoint(
         description,
         named: Vec::new(),
     })
+}
+
+/// Reads the URL that callers use.
+fn asked(section: &Section<'_, '_>, url: Option<&Scalar>) -> Option<(String, Kind)> {
+    let Some(scalar) = url else {
+        let remedy = "Write `url: https://crm.example.com` or `url: tcp://:5432`";
+        section.missing("url", "an endpoint needs a URL", remedy);
+        return None;
+    };
+    match endpoint_url(&scalar.text, None) {
+        Ok(asked) if asked.0.len() <= MAX_URL => return Some(asked),
+        Ok(_) => section.reject("url", scalar, "too long", "An endpoint's URL has at most 512 octets"),
+        Err(problem) => {
+            let problem = format!("`{}` {problem}", scalar.text.escape_debug());
+            section.reject("url", scalar, &problem, "Write `https://crm.example.com` or `tcp://:5432`");
+        }
+    }
+    None
 }
 
 fn upstream(mut section: Section<'_, '_>, kind: Kind, ends_here: bool, author: Author) -> Option<UpstreamConfig> {

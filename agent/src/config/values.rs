@@ -113,13 +113,32 @@ pub(crate) fn endpoint_url(text: &str, kind: Option<Kind>) -> Result<(String, Ki
         let at = rest.rsplit_once(':').map_or(rest, |(_, port)| port);
         let port = port(at).ok_or("names no port: write tcp://:5432")?;
         let host = rest.rsplit_once(':').map_or("", |(host, _)| host);
+        if !host.is_empty() && !is_host(host) {
+            return Err(NO_HOST);
+        }
         return Ok((format!("tcp://{host}:{port}"), found));
     }
     if rest.contains(['/', '?', '#', '@', ':', ' ']) {
         return Err("is more than a name: a port, path, query or user cannot be bound");
     }
+    if !rest.is_empty() && !is_host(rest.strip_prefix("*.").unwrap_or(rest)) {
+        return Err(NO_HOST);
+    }
     Ok((format!("{scheme}://{rest}"), found))
 }
+
+/// Returns whether nothing stands there that a host name or an address does not have.
+fn is_host(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return address.parse::<core::net::Ipv6Addr>().is_ok();
+    }
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
+    };
+    text.strip_suffix('.').unwrap_or(text).split('.').all(is_label)
+}
+
+const NO_HOST: &str = "is no host name: write letters, digits, `-`, `_` and `.`, with `*.` before it for all below one";
 
 #[cfg(test)]
 mod tests {
@@ -175,6 +194,14 @@ mod tests {
             ("https://u@a.com", None),
             ("https://a.com/x", None),
             ("tcp://:1", Some(Kind::Http)),
+            ("https://a\u{1b}[2J.com", None),
+            ("https://a\nb.com", None),
+            ("https://b\u{fc}cher.com", None),
+            ("https://a..com", None),
+            ("https://.", None),
+            ("https://a.*.com", None),
+            ("https://[::1", None),
+            ("tcp://a\u{7}:1", None),
         ] {
             assert!(endpoint_url(text, kind).is_err(), "{text}");
         }

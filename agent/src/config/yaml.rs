@@ -46,11 +46,44 @@ pub(crate) fn parse(file: usize, text: &str) -> Result<Node, (Place, String)> {
 /// # Errors
 /// As [`parse`].
 pub(crate) fn parse_with_types(file: usize, text: &str) -> Result<(Node, BTreeSet<Place>), (Place, String)> {
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+    if is_bare(text) {
         let place = Place { file, line: 0, column: 0 };
         return Ok((Node { place, value: Value::Map(Vec::new()) }, BTreeSet::new()));
     }
-    match serde_saphyr::from_str::<Spanned<Raw>>(text) {
+    read(file, text, serde_saphyr::Options::default())
+}
+
+/// Parses a document that somebody else wrote: one in which nothing stands for what is written elsewhere, of few values.
+///
+/// # Errors
+/// The place and what is wrong there.
+pub(crate) fn parse_plain(text: &str, most: usize) -> Result<Node, (Place, String)> {
+    if is_bare(text) {
+        return parse(0, text);
+    }
+    let mut budget = serde_saphyr::Budget::default();
+    budget.max_nodes = most;
+    budget.max_aliases = 0;
+    budget.max_anchors = 0;
+    budget.max_merge_keys = 0;
+    let mut options = serde_saphyr::Options::default();
+    options.budget = Some(budget);
+    options.merge_keys = serde_saphyr::MergeKeyPolicy::Error;
+    options.reject_unsupported_tags = true;
+    read(0, text, options).map(|(node, _)| node)
+}
+
+/// Returns whether nothing is said.
+fn is_bare(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
+fn read(
+    file: usize,
+    text: &str,
+    options: serde_saphyr::Options,
+) -> Result<(Node, BTreeSet<Place>), (Place, String)> {
+    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(root) => {
             let mut source = Source { file, lines: text.lines().collect(), typed: BTreeSet::new() };
             let node = source.node(root);

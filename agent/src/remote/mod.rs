@@ -10,7 +10,7 @@ mod file;
 use adit_core::Code;
 
 use crate::{
-    config::{EndpointConfig, Sent, document, told},
+    config::{EndpointConfig, Reach, Sent, document, told},
     policy::{Policy, Reason, Refusal},
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn withheld(configured: bool, policy: Option<&Policy>) -> Option<&'st
 pub(crate) enum Objection {
     /// The customer's own configuration has one of that name.
     Name,
-    /// The customer's own configuration has one with that URL.
+    /// The customer's own configuration has one with that URL, or with one whose callers are the same in part.
     Url,
     /// The policy does not allow it.
     Policy(Refusal),
@@ -43,13 +43,11 @@ pub(crate) enum Objection {
 impl Objection {
     /// Finds out whether the customer's own configuration has an endpoint already.
     pub(crate) fn of_local(endpoint: &EndpointConfig, local: &[EndpointConfig]) -> Option<Self> {
-        if local.iter().any(|own| own.name == endpoint.name) {
+        if local.iter().any(|own| own.name.eq_ignore_ascii_case(&endpoint.name)) {
             return Some(Self::Name);
         }
-        // One whose name the network makes up is another each time.
-        let is_named = !endpoint.url.ends_with("://");
-        let same = |own: &EndpointConfig| is_named && own.url.eq_ignore_ascii_case(&endpoint.url);
-        local.iter().any(same).then_some(Self::Url)
+        let sent = Reach::of(&endpoint.url);
+        local.iter().any(|own| Reach::of(&own.url).overlaps(&sent)).then_some(Self::Url)
     }
 
     /// Takes what the policy says for an objection, unless it says so at this hour alone.
@@ -79,7 +77,7 @@ impl Objection {
     pub(crate) const fn told(&self) -> &'static str {
         match self {
             Self::Name => "the customer's own configuration has an endpoint of that name",
-            Self::Url => "the customer's own configuration has an endpoint with that URL",
+            Self::Url => "the customer's own configuration has an endpoint with that URL, or one that overlaps with it",
             Self::Policy(_) => "the customer's policy does not allow it",
         }
     }
@@ -140,7 +138,8 @@ mod tests {
     #[test]
     fn an_endpoint_of_the_customer_stays_what_it_is() {
         let own = endpoints(
-            "  - { name: a, url: 'https://a.example.com', upstream: { url: 80 } }\n  - { name: b, url: 'https://', upstream: { url: 80 } }\n",
+            "  - { name: a, url: 'https://a.example.com', upstream: { url: 80 } }\n  - { name: b, url: 'https://', upstream: { url: 80 } }\n  \
+             - { name: w, url: 'https://*.w.example.com', upstream: { url: 80 } }\n  - { name: db, url: 'tcp://:5432', upstream: { url: 80 } }\n",
         );
         let objection = |text: &str| Objection::of_local(&endpoints(text)[0], &own);
 
@@ -148,6 +147,20 @@ mod tests {
             objection("  - { name: a, url: 'https://x.example.com', upstream: { url: 80 } }\n"),
             Some(Objection::Name)
         );
+        assert_eq!(
+            objection("  - { name: A, url: 'https://x.example.com', upstream: { url: 80 } }\n"),
+            Some(Objection::Name)
+        );
+        for url in [
+            "http://a.example.com",
+            "https://a.example.com.",
+            "https://*.example.com",
+            "https://pay.w.example.com",
+            "tcp://foo:5432",
+        ] {
+            let sent = format!("  - {{ name: x, url: '{url}', upstream: {{ url: 80 }} }}\n");
+            assert_eq!(objection(&sent), Some(Objection::Url), "{url}");
+        }
         assert_eq!(
             objection("  - { name: x, url: 'https://A.example.com/', upstream: { url: 80 } }\n"),
             Some(Objection::Url)
