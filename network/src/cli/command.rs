@@ -185,7 +185,7 @@ impl Ending {
     const fn of(standing: Standing) -> Option<Self> {
         Some(match standing {
             Standing::Answered(Code::NO_ERROR) => return None,
-            Standing::Answered(Code::FORBIDDEN) => Self::Refused,
+            Standing::Answered(Code::FORBIDDEN | Code::DISALLOWED | Code::CONFIGURATION) => Self::Refused,
             Standing::Answered(Code::UNKNOWN) => Self::Unknown,
             Standing::Answered(Code::UNSUPPORTED) => Self::Unsupported,
             Standing::Answered(Code::BUSY) => Self::Busy,
@@ -270,6 +270,13 @@ mod tests {
         let exits: Vec<_> = standings.map(|standing| Ending::of(standing).unwrap().exit()).collect();
 
         assert_eq!(exits, [4, 5, 6, 7, 13, 12, 10, 11]);
+        for code in [Code::DISALLOWED, Code::CONFIGURATION] {
+            assert_eq!(
+                Ending::of(Standing::Answered(code)),
+                Some(Ending::Refused),
+                "the customer says no to a document"
+            );
+        }
         assert_eq!(Ending::of(Standing::Answered(Code::NO_ERROR)), None);
         let page = include_str!("../../../docs/operations.md");
         for ending in [
