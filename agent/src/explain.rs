@@ -31,6 +31,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) state: Option<&'a Path>,
     /// What the vendor has sent by a command, or why that is not believed.
     pub(crate) remote: &'a Result<Option<Document>, String>,
+    /// That nothing of it is kept here, and who may have something all the same.
+    pub(crate) elsewhere: Option<&'a str>,
     /// The time, in seconds since 1970.
     pub(crate) now: i64,
 }

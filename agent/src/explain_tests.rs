@@ -48,7 +48,17 @@ fn told_beside(configuration: &str, policy: Option<&str>, remote: &Result<Option
     let config = Config::parse(&["0.yml".into()], &[text], &Overrides::default()).unwrap();
     let policy = policy.map(|text| Policy::parse(Path::new("policy.yml"), text).unwrap());
     let policy = policy.as_ref().map(|policy| (policy, Path::new("/etc/adit/policy.yml"), "0123abcd"));
-    explain(&config, &Situation { policy, frozen: None, state: Some(Path::new("/var/lib/adit")), remote, now: NOON })
+    explain(
+        &config,
+        &Situation {
+            policy,
+            frozen: None,
+            state: Some(Path::new("/var/lib/adit")),
+            remote,
+            elsewhere: None,
+            now: NOON,
+        },
+    )
 }
 
 #[test]
@@ -196,7 +206,10 @@ fn it_says_from_whom_certificates_are_ordered_and_whether_the_policy_lets_it() {
         let config = crate::testing::config(configuration);
         let policy = policy.map(|text| Policy::parse(Path::new("policy.yml"), text).unwrap());
         let policy = policy.as_ref().map(|policy| (policy, Path::new("/etc/adit/policy.yml"), "0123abcd"));
-        explain(&config, &Situation { policy, frozen: None, state: None, remote: &Ok(None), now: NOON })
+        explain(
+            &config,
+            &Situation { policy, frozen: None, state: None, remote: &Ok(None), elsewhere: None, now: NOON },
+        )
     };
 
     let alone = told(None);
@@ -251,10 +264,28 @@ fn it_says_what_the_vendor_has_sent_and_whether_that_is_in_force() {
         let told = text(configuration, policy);
         assert!(told.contains(line) && !told.contains("Endpoint erp"), "{line}\n{told}");
     }
+    let over = allows.replace("expires: 2030", "expires: 2020");
+    let told = text(&takes, Some(&over));
+    assert!(
+        told.contains("  kept         callers are refused: the policy: ") && !told.contains("in force  "),
+        "{told}"
+    );
+    let text_of = crate::config::Text { text: takes.clone(), mode: Some(0o600) };
+    let config = Config::parse(&["0.yml".into()], &[text_of], &Overrides::default()).unwrap();
+    let elsewhere = Some("the agent has one elsewhere");
+    let told = explain(
+        &config,
+        &Situation { policy: None, frozen: None, state: None, remote: &Ok(None), elsewhere, now: NOON },
+    );
+    let told = told.text();
+    assert!(told.contains("  not here     the agent has one elsewhere"), "{told}");
     let clash = takes.replace("name: crm", "name: erp");
     assert!(text(&clash, Some(&allows)).contains("in force     without erp, which the configuration has itself"));
     let value = told_beside(&takes, Some(&allows), &sent).json();
     assert_eq!((&value["endpoints"][2]["remote"], &value["remote"]["sha256"]), (&true.into(), &"ab12".into()));
     let problem = told_beside(&takes, Some(&allows), &Err("it is not as it was written".to_owned())).text();
-    assert!(problem.contains("not believed it is not as it was written: none of it is in force"), "{problem}");
+    assert!(
+        problem.contains("not believed it is not as it was written: an agent of this user has none of it in force"),
+        "{problem}"
+    );
 }

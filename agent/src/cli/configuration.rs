@@ -186,7 +186,12 @@ fn gone(error: &Error, watch: &Watch, files: &[PathBuf]) -> (ConfigFault, Option
 /// Returns what the vendor has sent by a command, and whether that is in force.
 fn of_remote(global: &Global, config: &Config, guard: &Guard, provider: &Arc<CryptoProvider>) -> Option<String> {
     let document = match remote::sent(global, provider) {
-        Ok(document) => document?,
+        Ok(Some(document)) => document,
+        Ok(None) if config.agent.remote_management.configuration => {
+            let elsewhere = remote::elsewhere(global, None, provider);
+            return remote::file(global, provider).map(|file| remote::nothing(&file, elsewhere.as_deref()));
+        }
+        Ok(None) => return None,
         Err(problem) => return Some(format!("sent by the vendor, and not believed: {problem}")),
     };
     let held = withheld(config.agent.remote_management.configuration, guard.policy().as_deref());

@@ -25,6 +25,10 @@ pub(super) fn explain(global: &Global, asked: &Explain, provider: &Arc<CryptoPro
     let (guard, state) = (watch.guard(), state_folder());
     let file = watch.file();
     let remote = remote::sent(global, provider);
+    let nothing = matches!(&remote, Ok(None)) && config.agent.remote_management.configuration;
+    let elsewhere = remote::file(global, provider)
+        .filter(|_| nothing)
+        .map(|file| remote::nothing(&file, remote::elsewhere(global, None, provider).as_deref()));
     let (held, version, frozen) = (guard.policy(), guard.version(), guard.frozen());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let situation = Situation {
@@ -32,6 +36,7 @@ pub(super) fn explain(global: &Global, asked: &Explain, provider: &Arc<CryptoPro
         frozen: frozen.as_deref(),
         state: state.as_deref(),
         remote: &remote,
+        elsewhere: elsewhere.as_deref(),
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
     let explanation = tell(&config, &situation);

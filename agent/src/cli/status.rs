@@ -165,6 +165,9 @@ impl Page {
                 &format!("{count} endpoints of the vendor, taken at {taken}, SHA-256 {short}…, `{said}`"),
             );
             let left_out: Vec<String> = remote["left_out"].as_array().into_iter().flatten().map(word).collect();
+            if let (Some(why), true) = (remote["callers_refused"].as_str(), remote["not_in_force"].is_null()) {
+                self.line("", &format!("kept; callers are refused: {why}"));
+            }
             match remote["not_in_force"].as_str() {
                 Some(why) => self.line("", &format!("not in force: {why}")),
                 None if left_out.is_empty() => {}
@@ -268,6 +271,7 @@ mod tests {
             "capture": { "on": false, "why_not": "no" },
             "audit": { "folder": "/a", "problem": "ADIT-1404: full", "refuses": true },
             "remote": { "endpoints": 1, "sha256": "0123456789abcdef", "said": "by ops", "taken": "2027", "not_in_force": null,
+                        "callers_refused": "frozen: by hand",
                         "left_out": ["x"], "problem": null },
             "endpoints": [{ "name": "web", "url": "https://a.example", "upstream": "localhost:1", "bound": true, "remote": true,
                             "tls_end": "network", "connections": 2, "problem": null, "refusal": "ADIT-1402: no" }],
@@ -289,6 +293,7 @@ mod tests {
             "Capture       off: no",
             "Audit log     ADIT-1404: full: new connections are refused",
             "Remote        1 endpoints of the vendor, taken at 2027, SHA-256 0123456789ab…, `by ops`",
+            "              kept; callers are refused: frozen: by hand",
             "              without x, which the configuration has itself",
             "              sent by the vendor",
             "Endpoint      web: https://a.example to localhost:1, bound, 2 connections",

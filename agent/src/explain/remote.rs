@@ -76,10 +76,14 @@ impl Teller {
     pub(super) fn remote(&mut self, config: &Config, situation: &Situation<'_>) -> Option<Value> {
         let topic = "Sent by the vendor";
         let Document { kept, sent } = match situation.remote {
-            Ok(None) => return None,
+            Ok(None) => {
+                let text = situation.elsewhere?;
+                self.say(topic, "not here", text.to_owned());
+                return Some(json!({ "elsewhere": text }));
+            }
             Ok(Some(document)) => document,
             Err(problem) => {
-                self.say(topic, "not believed", format!("{problem}: none of it is in force"));
+                self.say(topic, "not believed", format!("{problem}: an agent of this user has none of it in force"));
                 return Some(json!({ "problem": problem }));
             }
         };
@@ -90,7 +94,13 @@ impl Teller {
         let held = situation.held(config);
         let (_, left_out) = beside(sent, &config.endpoints);
         let names: Vec<&str> = left_out.iter().map(|endpoint| endpoint.name.as_str()).collect();
+        let rests = situation.frozen.map(|why| format!("frozen: {why}"));
+        let rests = rests.or_else(|| situation.policy.and_then(|(policy, ..)| policy.rests(situation.now)));
+        if let (None, Some(why)) = (held, &rests) {
+            self.say(topic, "kept", format!("callers are refused: {why}"));
+        }
         match held {
+            None if rests.is_some() => {}
             Some(why) => self.say(topic, "not in force", why),
             None if names.is_empty() => {
                 self.say(topic, "in force", "beside the endpoints of the configuration, within the policy")
@@ -101,7 +111,8 @@ impl Teller {
             }
         }
         Some(json!({
-            "endpoints": count, "taken": taken, "sha256": kept.print, "said": kept.said, "not_in_force": held, "left_out": names,
+            "endpoints": count, "taken": taken, "sha256": kept.print, "said": kept.said, "not_in_force": held, "callers_refused": rests,
+            "left_out": names,
         }))
     }
 }

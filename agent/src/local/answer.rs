@@ -62,7 +62,7 @@ fn status(sources: &Sources) -> Value {
         "connections": { "open": board.live, "total": board.total },
         "endpoints": endpoints(sources),
         "audit": audit(sources),
-        "remote": board.remote.as_ref().map(remote),
+        "remote": board.remote.as_ref().map(|state| remote(state, sources)),
         "capture": capture(sources),
         "revocation": board.revocation,
         "trouble": board.trouble,
@@ -148,7 +148,7 @@ fn endpoint(state: &EndpointState, open: usize, sources: &Sources) -> Value {
     })
 }
 
-fn remote(state: &RemoteState) -> Value {
+fn remote(state: &RemoteState, sources: &Sources) -> Value {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     json!({
         "endpoints": state.endpoints,
@@ -156,6 +156,7 @@ fn remote(state: &RemoteState) -> Value {
         "said": state.said,
         "taken": some(&state.print).map(|_| time(state.taken)),
         "not_in_force": some(&state.withheld),
+        "callers_refused": sources.guard.rests(),
         "left_out": state.left_out,
         "problem": some(&state.problem),
     })
