@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -46,6 +47,7 @@ async fn nothing_is_taken_unless_configuration_and_policy_say_so_and_never_witho
         assert_eq!(site.send(&site.document("crm", SENT)).await, (Code::FORBIDDEN, words.to_owned()));
 
         assert!(site.status()["remote"].is_null());
+        assert!(site.audit("command").iter().all(|record| record["sha256"].is_string()));
         assert!(site.said().contains(log), "{log}");
         assert!(!site.state().join("remote").exists());
     }
@@ -66,7 +68,7 @@ async fn a_document_is_in_force_when_it_is_answered_survives_a_new_start_and_is_
     let kept: Vec<_> = fs::read_dir(site.state().join("remote")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(kept.len(), 1);
     assert_eq!(fs::metadata(&kept[0]).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(site.send(&document).await, (Code::NO_ERROR, "it is in force already".to_owned()));
+    assert_eq!(site.send(&document).await, (Code::NO_ERROR, "it was taken before".to_owned()));
     let explained = site.run(&["explain"]);
     assert!(explained.contains("Sent by the vendor") && explained.contains("come in at tcp://:2001"), "{explained}");
     assert!(explained.contains("configuration accepted: it has the endpoints that the vendor sends"), "{explained}");
@@ -84,7 +86,12 @@ async fn a_document_is_in_force_when_it_is_answered_survives_a_new_start_and_is_
     assert!(!matches!(timeout(PATIENCE, socket.read(&mut [0; 1])).await.unwrap(), Ok(1..)));
     own.write_all(b"x").await.unwrap();
     assert!(!kept[0].exists() && site.status()["remote"].is_null());
-    assert!(site.audit().iter().any(|record| record["decision"] == "obeyed" && record["sha256"].is_string()));
+    assert!(site.audit("command").iter().any(|record| record["decision"] == "obeyed" && record["sha256"].is_string()));
+    let told = site.audit("configuration");
+    let one = told.iter().find(|record| record["endpoint"] == "crm").unwrap();
+    let upstream = format!("localhost:{}", site.port());
+    assert_eq!((&one["url"], &one["upstream"]), (&SENT.into(), &upstream.into()));
+    assert!(one["sha256"].is_string());
 }
 
 /// CMD-007
@@ -121,6 +128,9 @@ async fn a_document_that_is_refused_says_where_and_changes_nothing() {
         assert!(told == code && text.contains(words), "{words}: {told} {text}");
         assert!(!text.contains("mine") && !text.contains(site.home.to_str().unwrap()), "{text}");
     }
+    let refused = site.audit("command").into_iter().filter(|record| record["decision"] == "refused");
+    let prints: BTreeSet<String> = refused.map(|record| record["sha256"].as_str().unwrap().to_owned()).collect();
+    assert!(prints.len() >= 12, "each document has its own: {prints:?}");
     site.carries(SENT).await;
     site.carries(OWN).await;
     assert_eq!(site.status()["endpoints"].as_array().unwrap().len(), 2);
@@ -261,6 +271,35 @@ async fn documents_are_not_looked_at_one_after_the_other_without_end() {
     assert_eq!(site.send(&site.document("crm", SENT)).await.0, Code::NO_ERROR);
 }
 
+/// Another user's state folder, or none of a service's, says nothing about what its agent has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_looks_into_another_state_folder_is_told_so_and_removes_nothing() {
+    let mut site = Site::start(BOTH).await;
+    assert_eq!(site.send(&site.document("crm", SENT)).await.0, Code::NO_ERROR);
+    let other = site.home.join("other");
+    let ask = |arguments: &[&str]| {
+        let output = site.command(arguments).env("XDG_STATE_HOME", &other).output().unwrap();
+        let told = [output.stdout, output.stderr].map(|octets| String::from_utf8(octets).unwrap()).concat();
+        (output.status.success(), told)
+    };
+
+    for (arguments, is_fine) in [
+        (&["config", "remote", "remove"][..], false),
+        (&["config", "remote", "show"], true),
+        (&["config", "check"], true),
+        (&["explain"], true),
+    ] {
+        let (success, told) = ask(arguments);
+        assert_eq!(success, is_fine, "{arguments:?} {told}");
+        for words in [other.to_str().unwrap(), "nothing is kept there", "another state folder"] {
+            assert!(told.contains(words), "{arguments:?} {words}: {told}");
+        }
+    }
+    site.carries(SENT).await;
+    assert!(site.run(&["config", "remote", "remove"]).contains("removed"));
+    site.network.wait_for(&Seen::Unbound(SENT.into(), Code::DISALLOWED)).await;
+}
+
 /// An agent that begins with nothing but the vendor's word, and what a later file of the customer's says of the same name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_may_begin_without_endpoints_and_its_own_file_wins_whenever_it_says_something() {
@@ -383,8 +422,8 @@ impl Site {
         timeout(PATIENCE, look).await.unwrap();
     }
 
-    fn audit(&self) -> Vec<Value> {
-        let shown = self.run(&["audit", "show", "--kind", "command", "--output", "json"]);
+    fn audit(&self, kind: &str) -> Vec<Value> {
+        let shown = self.run(&["audit", "show", "--kind", kind, "--output", "json"]);
         shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

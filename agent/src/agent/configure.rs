@@ -13,7 +13,7 @@ use super::{
     places::Places,
 };
 use crate::{
-    audit::Draft,
+    audit::{Draft, Hasher},
     config::{Config, EndpointConfig, RemoteManagement, Sent, document, told},
     errors::{Error, Fault},
     remote::{Desk, Document, News, Objection, beside, withheld},
@@ -123,21 +123,25 @@ impl Agent {
     /// Decides about a document that the vendor may send, and has it written down.
     pub(super) fn configure(&mut self, order: Order, places: &Places) {
         let Order { document: text, text: said, reply } = order;
+        let print = Hasher::of(&self.provider).map(|hasher| hasher.hash(text.as_bytes()).to_string());
         match self.weigh(&text, &said, places) {
             Ok(Some(document)) => {
                 let Some(remote) = &mut self.remote else { return };
                 let document = (!document.sent.is_empty()).then_some(document);
                 match remote.desk.draft(document.as_ref().map(|document| document.kept.clone())) {
                     Some(number) => remote.pending = Some(Pending { number, document, said, reply }),
-                    None => self.refuse(&No::unkept("nothing keeps it".to_owned()), &said, reply),
+                    None => self.refuse(&No::unkept("nothing keeps it".to_owned()), (&said, print.as_deref()), reply),
                 }
             }
             Ok(None) => {
                 tracing::info!(command = "configuration", text = %escape(&said), "remote command obeyed: nothing changes");
-                self.guard.note(|| Draft::command("configuration", &said, "obeyed").text("why", "nothing changes"));
-                reply.answer(Code::NO_ERROR, "it is in force already"); // spec: CMD-007
+                self.guard.note(|| {
+                    let record = Draft::command("configuration", &said, "obeyed").text("why", "nothing changes");
+                    record.maybe("sha256", print.as_deref())
+                });
+                self.tell(reply, places, "it was taken before");
             }
-            Err(no) => self.refuse(&no, &said, reply),
+            Err(no) => self.refuse(&no, (&said, print.as_deref()), reply),
         }
     }
 
@@ -197,12 +201,16 @@ impl Agent {
         Ok(())
     }
 
-    fn refuse(&self, no: &No, said: &str, reply: CommandReply) {
+    /// Refuses a document: what the vendor said about it, and its hash.
+    fn refuse(&self, no: &No, (said, print): (&str, Option<&str>), reply: CommandReply) {
         let error = Error::new(no.fault, no.detail.clone());
         tracing::warn!(
             command = "configuration", text = %escape(said), %error, remedy = no.fault.entry().remedy, "remote command refused"
         );
-        self.guard.note(|| Draft::command("configuration", said, "refused").text("why", &error.to_string()));
+        self.guard.note(|| {
+            let record = Draft::command("configuration", said, "refused").text("why", &error.to_string());
+            record.maybe("sha256", print)
+        });
         reply.answer(no.code, &no.told);
     }
 
@@ -211,12 +219,7 @@ impl Agent {
         match self.heard(news) {
             Heard::Taken(reply) => {
                 let _ = self.settle(places, Patience::Service); // what fails has been told
-                let sent = self.remote.iter().flat_map(|remote| &remote.document).flat_map(|document| &document.sent);
-                if sent.map(|sent| &sent.endpoint).all(|endpoint| places.has(endpoint)) {
-                    reply.answer(Code::NO_ERROR, ""); // spec: CMD-007
-                } else {
-                    reply.answer(Code::UNSUPPORTED, "it is kept, and not all of it can be served here at this moment");
-                }
+                self.tell(reply, places, "");
             }
             Heard::Removed(names) => {
                 places.withdrawn.extend(names);
@@ -225,6 +228,16 @@ impl Agent {
             Heard::Nothing => {}
         }
         Next::Continue
+    }
+
+    /// Answers that a document was taken, if all that it names is asked for.
+    fn tell(&self, reply: CommandReply, places: &Places, words: &str) {
+        let sent = self.remote.iter().flat_map(|remote| &remote.document).flat_map(|document| &document.sent);
+        if sent.map(|sent| &sent.endpoint).all(|endpoint| places.has(endpoint)) {
+            reply.answer(Code::NO_ERROR, words); // spec: CMD-007
+        } else {
+            reply.answer(Code::UNSUPPORTED, "it is kept, and not all of it can be served here at this moment");
+        }
     }
 
     /// Takes news of what is kept.
@@ -280,14 +293,16 @@ impl Agent {
             Some(no) => no,
         };
         remote.desk.forget();
-        self.refuse(&no, &pending.said, pending.reply);
+        let print = pending.document.as_ref().map(|document| &*document.kept.print);
+        self.refuse(&no, (&pending.said, print), pending.reply);
     }
 
     /// A document is what is kept, or could not be.
     fn kept(&mut self, kept: Result<(), String>, pending: Pending) -> Heard {
         let Pending { document, said, reply, .. } = pending;
         if let Err(why) = kept {
-            self.refuse(&No::unkept(why), &said, reply);
+            let print = document.as_ref().map(|document| &*document.kept.print);
+            self.refuse(&No::unkept(why), (&said, print), reply);
             return Heard::Nothing;
         }
         let sent = document.as_ref().map_or(&[][..], |document| &document.sent);
@@ -300,6 +315,13 @@ impl Agent {
             let record = Draft::command("configuration", &said, "obeyed").number("endpoints", endpoints as u64);
             record.maybe("sha256", sha256.as_deref())
         });
+        for Sent { endpoint, .. } in remote.document.iter().flat_map(|document| &document.sent) {
+            self.guard.note(|| {
+                let record = Draft::configuration("sent by the vendor, one of its endpoints");
+                let record = record.text("endpoint", &endpoint.name).text("url", &endpoint.url);
+                record.text("upstream", &endpoint.upstream.address.to_string()).maybe("sha256", sha256.as_deref())
+            });
+        }
         Heard::Taken(reply)
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{Agent, Outcome, Patience};
 use crate::{
-    audit::Draft,
+    audit::{Draft, Hasher},
     config::RemoteManagement,
     errors::{Error, Fault},
     policy::Guard,
@@ -333,8 +333,11 @@ impl Memory {
             }
         };
         let (said, text) = (text, escape(text));
+        let hasher = Hasher::of(&self.provider).filter(|_| command == Command::Configuration);
+        let print = hasher.map(|hasher| hasher.hash(document.as_bytes()).to_string());
         let refused = |why: &str| {
-            self.guard.note(|| Draft::command(word, said, "refused").text("why", why));
+            self.guard
+                .note(|| Draft::command(word, said, "refused").text("why", why).maybe("sha256", print.as_deref()));
             Next::Continue
         };
         if configured && !allowed {

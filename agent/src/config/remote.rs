@@ -144,7 +144,11 @@ mod tests {
             (format!("{}{}", with(crm), &with(crm)[22..]), "there are two endpoints `crm`"),
             (format!("{}{}", with(crm), &with(crm)[22..].replace("crm", "CRM")), "there are two endpoints `CRM`"),
             (
-                format!("{}{}", with(crm), &with(crm)[22..].replace("name: crm", "name: x").replace("crm.ex", "CRM.ex")),
+                format!(
+                    "{}{}",
+                    with(crm),
+                    &with(crm)[22..].replace("name: crm", "name: x").replace("crm.ex", "CRM.ex")
+                ),
                 "line 8, column 10: endpoints[1].url: endpoint `crm` has this URL",
             ),
         ] {

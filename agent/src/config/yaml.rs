@@ -78,11 +78,7 @@ fn is_bare(text: &str) -> bool {
     text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
 }
 
-fn read(
-    file: usize,
-    text: &str,
-    options: serde_saphyr::Options,
-) -> Result<(Node, BTreeSet<Place>), (Place, String)> {
+fn read(file: usize, text: &str, options: serde_saphyr::Options) -> Result<(Node, BTreeSet<Place>), (Place, String)> {
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(root) => {
             let mut source = Source { file, lines: text.lines().collect(), typed: BTreeSet::new() };
