@@ -149,7 +149,7 @@ mod tests {
                     with(crm),
                     &with(crm)[22..].replace("name: crm", "name: x").replace("crm.ex", "CRM.ex")
                 ),
-                "line 8, column 10: endpoints[1].url: endpoint `crm` has this URL",
+                "line 7, column 10: endpoints[1].url: endpoint `crm` has this URL",
             ),
         ] {
             let faults = faults(&text);
