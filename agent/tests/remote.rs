@@ -467,6 +467,7 @@ impl Site {
     }
 
     async fn connect(&self, url: &str) -> (Stream, TcpStream) {
+        self.network.has_bound(url).await; // the answer to a document says that it is asked for
         let stream = self.network.open(url);
         let (socket, _) = timeout(PATIENCE, self.upstream.accept()).await.unwrap().unwrap();
         stream.accepted().await.unwrap();

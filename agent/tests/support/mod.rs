@@ -176,6 +176,16 @@ impl Network {
         while self.next().await != *wanted {}
     }
 
+    /// Waits until an endpoint is bound, or has been.
+    pub(crate) async fn has_bound(&self, url: &str) {
+        let look = async {
+            while !self.binds.lock().expect("not poisoned").iter().any(|(bound, _)| bound == url) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, look).await.expect("in time");
+    }
+
     /// Waits until so many hints have come, of what is not asked for; takes them, each URL with its code and text.
     pub(crate) async fn withheld(&self, count: usize) -> Vec<(String, Code, String)> {
         let look = async {

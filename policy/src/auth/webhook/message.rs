@@ -38,22 +38,24 @@ impl Scheme {
     }
 }
 
-/// Appends the fields of a form, sorted by name. Another body is named by its hash in the query, as Twilio does.
+/// Appends the fields of a form, sorted by name. Another body is named by its hash in the query, as Twilio does: where there is one, the
+/// body has it, also if it is empty or says that it is a form, because neither is signed.
 fn fields(call: &Call<'_>, message: &mut Vec<u8>) -> Result<(), Refused> {
-    if is_form(call.headers)? {
-        let mut pairs = form::pairs(call.body).ok_or(Refused::Form)?;
-        pairs.sort();
-        pairs.dedup(); // as the service's own libraries do
-        for (name, value) in pairs {
-            message.extend(name.bytes());
-            message.extend(value.bytes());
-        }
-    } else if !call.body.is_empty() {
-        let query = call.url.split_once('?').map_or("", |(_, query)| query);
-        let hash = query.split('&').find_map(|pair| pair.strip_prefix("bodySHA256=")).ok_or(Refused::Form)?;
+    let query = call.url.split_once('?').map_or("", |(_, query)| query);
+    if let Some(hash) = query.split('&').find_map(|pair| pair.strip_prefix("bodySHA256=")) {
         let made = digest::digest(&digest::SHA256, call.body);
         let same = unhex(hash.as_bytes()).is_some_and(|it| verify_slices_are_equal(&it, made.as_ref()).is_ok());
-        same.then_some(()).ok_or(Refused::Signature)?;
+        return same.then_some(()).ok_or(Refused::Signature);
+    }
+    if !is_form(call.headers)? {
+        return if call.body.is_empty() { Ok(()) } else { Err(Refused::Form) };
+    }
+    let mut pairs = form::pairs(call.body).ok_or(Refused::Form)?;
+    pairs.sort();
+    pairs.dedup(); // as the service's own libraries do
+    for (name, value) in pairs {
+        message.extend(name.bytes());
+        message.extend(value.bytes());
     }
     Ok(())
 }
