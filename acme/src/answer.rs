@@ -27,6 +27,10 @@ pub fn tame(mut answer: Response<Bytes>, now: SystemTime) -> Result<Response<Byt
         let seconds = HeaderValue::from(wait.as_secs().min(LONGEST_WAIT));
         answer.headers_mut().insert(RETRY_AFTER, seconds);
     }
+    // No object of RFC 8555 is an array, and one would be read as the fields in their order, past what is looked at here.
+    if answer.body().trim_ascii_start().starts_with(b"[") {
+        return Err("an array, where an authority answers with objects".to_owned());
+    }
     let nonces = serde_json::from_slice(answer.body()).ok().and_then(|Nonces { at }| at);
     match nonces.map(Uri::try_from) {
         Some(Err(error)) => Err(format!("the directory's address of nonces: {error}")),
@@ -112,5 +116,7 @@ mod tests {
         {
             assert!(with("0", wrong).unwrap_err().contains("address of nonces"), "{wrong}");
         }
+        let in_order = "\n [\"not a URL\", \"https://ca/a\", \"https://ca/o\", null, null, null, null, {}]";
+        assert!(with("0", in_order).unwrap_err().contains("an array"));
     }
 }
